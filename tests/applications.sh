@@ -1,5 +1,5 @@
-# Applications on a cluster of one control plane and two workers, all unprivileged, and Kubernetes' own
-# conformance tests, as many as CI has time for. Sourced by ./test.
+# Applications on an unprivileged cluster with one control plane and two workers, and as many Kubernetes
+# conformance tests as CI has time for. Sourced by ./test.
 # shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
 
 if [ -z "$kubernetes" ]; then
@@ -19,11 +19,11 @@ app_up() {
   # shellcheck disable=SC2046 # no flag or one
   capn up "$cluster" --workers 2 $(cgroup_flag) --wait 10m
 }
-check 'a cluster of one control plane and two workers is up' app_up || return 0
-check 'the images of the tests are made from programs of this machine' conformance_images || return 0
-check 'they are loaded into the nodes' app_images
+check 'create a cluster with one control plane and two workers' app_up || return 0
+check 'build the test images from local programs' conformance_images || return 0
+check 'load them into the nodes' app_images
 try_application
 try_userns
-check 'a node restarts, with no capn running, and every Service and name is answered again' app_restarted userns_root
+check 'after a node restart without capn, every Service and DNS name responds again' app_restarted userns_root
 conformance_check "$cluster" tests/conformance/ci.txt 60
-check 'the cluster is deleted' capn delete cluster "$cluster"
+check 'delete the cluster' capn delete cluster "$cluster"

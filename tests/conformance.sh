@@ -1,10 +1,10 @@
-# All conformance tests of Kubernetes on a cluster of one control plane and two workers. Sourced by
-# ./test, and run only when it is named: it takes an hour and more.
+# All Kubernetes conformance tests on a cluster with one control plane and two workers. Sourced by
+# ./test, only when named: it takes more than an hour.
 #
 #   CAPN_TEST_ISOLATION   shared (the default), isolated or privileged
 #   CAPN_TEST_RELEASE     v1.37 (the default) or v1.36
 #   CAPN_TEST_FOCUS       only tests whose names match this regular expression
-#   CAPN_TEST_REPORTS     directory for the JUnit files; docs/conformance.md is made from them
+#   CAPN_TEST_REPORTS     directory for the JUnit files; docs/tested/conformance.md is made from them
 # shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
 
 if [ -z "$kubernetes" ]; then
@@ -17,23 +17,23 @@ fi
 . tests/conformance/lib.sh
 
 isolation=${CAPN_TEST_ISOLATION:-shared}
-# Modes may be tested beside each other.
+# Isolation modes may be tested concurrently.
 cluster=capn-t-conf-$isolation
 conf_up() {
   app_leftovers || return 1
   # shellcheck disable=SC2046 # no flag or one
   capn up "$cluster" --workers 2 --isolation "$isolation" --timeouts slow $(cgroup_flag) --wait 20m
 }
-check "a cluster of one control plane and two workers is up ($isolation)" conf_up || return 0
-check 'the images of the tests are made from programs of this machine' conformance_images || return 0
-check 'they are loaded into the nodes' app_images
+check "create a cluster with one control plane and two workers ($isolation)" conf_up || return 0
+check 'build the test images from local programs' conformance_images || return 0
+check 'load them into the nodes' app_images
 conf_all() {
   local output=$scratch/conformance exclude=() reports=${CAPN_TEST_REPORTS:-}
   rm -rf "$output"
   if [ "$isolation" != privileged ]; then
     exclude=(--skip="$(conformance_pattern tests/conformance/excluded.txt)")
   fi
-  # Tests that must be alone come last, and one by one.
+  # Serial tests run last, one by one.
   conformance_run "$cluster" "$output/parallel" --focus="${CAPN_TEST_FOCUS:-\\[Conformance\\]}" \
     --skip='\[Serial\]|\[Disruptive\]' "${exclude[@]}" || true
   CAPN_TEST_PROCS=1 conformance_run "$cluster" "$output/serial" \
@@ -46,4 +46,4 @@ conf_all() {
   conformance_verdict "$output"
 }
 check "every conformance test passes ($isolation)" conf_all
-check 'the cluster is deleted' capn delete cluster "$cluster"
+check 'delete the cluster' capn delete cluster "$cluster"

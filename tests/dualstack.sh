@@ -1,23 +1,23 @@
-# A cluster of both families of addresses, on a network of its own that gives both. Sourced by ./test.
+# A dual-stack cluster on a dedicated dual-stack network. Sourced by ./test.
 # shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
 
 if [ -z "$kubernetes" ]; then
-  skip 'a cluster of both families of addresses' "$kubernetes_missing"
+  skip 'a dual-stack cluster' "$kubernetes_missing"
   return 0
 fi
 if [ ! -x "$kubernetes/coredns" ]; then
-  skip 'a cluster of both families of addresses' "$kubernetes has no coredns"
+  skip 'a dual-stack cluster' "$kubernetes has no coredns"
   return 0
 fi
 if [ "$(cat /proc/sys/net/ipv6/conf/all/disable_ipv6 2>/dev/null)" != 0 ]; then
-  skip 'a cluster of both families of addresses' 'this host has no IPv6'
+  skip 'a dual-stack cluster' 'this host has no IPv6'
   return 0
 fi
 # shellcheck source=tests/network/lib.sh
 . tests/network/lib.sh
 
 cluster=capn-t-dual
-# The network of the cluster's own gives both, since its ranges are of both.
+# The dedicated network is dual-stack because the cluster's ranges are.
 dual_network() { incus network list -f csv | sed -n "s/^\([^,]*\),.*cluster default\/$cluster,.*/\1/p"; }
 dual_gives() { [ "$(incus network get "$(dual_network)" ipv4.nat)" = true ] && net_is_v6 "$(incus network get "$(dual_network)" ipv6.address)"; }
 dual_up() {
@@ -26,7 +26,7 @@ dual_up() {
   capn up "$cluster" --workers 1 \
     --pod-cidr 10.244.0.0/16,fd00:10:244::/56 --service-cidr 10.96.0.0/16,fd00:10:96::/112 $(cgroup_flag) --wait 10m
 }
-# families COMMAND... : what it prints, a line for each thing with addresses, has one of each family in each.
+# families COMMAND... : each line of its output has one address per address family.
 dual_families() {
   local line address v4 v6 lines=0
   while read -r line; do
@@ -42,7 +42,7 @@ dual_pods() { net_kubectl get pods -l app=probe -o jsonpath='{range .items[*]}{r
 dual_service() {
   [ "$(net_service | wc -l)" = 2 ] && net_is_v6 "$(net_service | tail -n 1)" && net_everywhere 4
 }
-# The first range of Services is of IPv4, and so is the endpoint.
+# The first Service range is IPv4, and so is the endpoint.
 dual_endpoint() { net_kubectl config view -o jsonpath='{.clusters[0].cluster.server}' | has '^https://[0-9.]*:'; }
 dual_works() { net_ready && net_across 4 && dual_service; }
 dual_restarts() {
@@ -50,7 +50,7 @@ dual_restarts() {
   worker=$(net_nodes | grep -v control-plane)
   incus restart "$worker" && net_within 120 'pods and the Service answer again' dual_works
 }
-# dual_is_router : whether the host sends packets for anywhere to a worker that calls itself a router.
+# dual_is_router : whether the host accepts a worker that advertises itself as a router.
 dual_is_router() {
   local worker network
   worker=$(net_nodes | grep -v control-plane) network=$(dual_network)
@@ -59,7 +59,7 @@ dual_is_router() {
   ip -6 route show default dev "$network" | has 'proto ra'
 }
 dual_no_router() { if dual_is_router; then ip -6 route show default; return 1; fi; }
-# The attempt has to be able to find something: without the rule of the network the host believes it.
+# Control: without the network rule, the host accepts the advertisement.
 dual_router_control() {
   local network found
   network=$(dual_network)
@@ -71,16 +71,16 @@ dual_router_control() {
 }
 dual_deleted() { capn delete cluster "$cluster" && [ -z "$(instances_of "$cluster")$(dual_network)$(incus network acl list -f csv | grep "default/$cluster")" ]; }
 
-if check 'a cluster of one control plane and one worker is up' dual_up; then
-  check 'its network gives addresses of both families' dual_gives
-  check 'the endpoint is of the family that Services have first' dual_endpoint
+if check 'create a cluster with one control plane and one worker' dual_up; then
+  check 'its network provides both address families' dual_gives
+  check 'the endpoint is in the first address family of Services' dual_endpoint
   check 'both nodes have an address of each family' dual_families dual_nodes
-  check 'a pod runs on each, behind a Service of both families' net_deploy RequireDualStack
+  check 'a pod runs on each node, behind a dual-stack Service' net_deploy RequireDualStack
   check 'pods have an address of each family' dual_families dual_pods
   check 'a pod reaches the pod on the other node, over IPv4 and over IPv6' net_within 30 'the pods answer' net_across 4
-  check 'the Service is reached at both its addresses, from both nodes and their pods' net_within 30 'the Service answers' dual_service
-  check 'root in a node is no router of the host' dual_no_router
-  check 'it would be without the rule of the network' dual_router_control
-  check 'all of it again after the worker has restarted, with no capn running' dual_restarts
+  check 'the Service responds at both addresses, from both nodes and their pods' net_within 30 'the Service answers' dual_service
+  check 'root in a node cannot become a router of the host' dual_no_router
+  check 'without the network rule, it would be a router' dual_router_control
+  check 'all of this again after a restart of the worker without capn' dual_restarts
 fi
-check 'the cluster is deleted, and nothing is left' dual_deleted
+check 'delete the cluster; nothing is left' dual_deleted

@@ -1,18 +1,18 @@
-# Doors out of nodes as `capn up` makes them, in the three modes. Sourced by ./test.
+# Escape vectors of nodes created by `capn up`, in the three isolation modes. Sourced by ./test.
 # shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
 
 cluster=capn-t-escape
 node() { instances_of "$cluster" | grep -v -- '-lb$' | head -n 1; }
-# Doors that are open in a node, one a line; the command itself fails when there are any.
+# Open escape vectors of a node, one per line; the command itself fails if there are any.
 open_doors() { capn doctor --escape-test "$(node)" -o name || true; }
 tried() { [ "$(capn doctor --escape-test "$(node)" -o json 2>/dev/null | grep -c '"result"')" -ge 40 ]; }
 
-# An lxcfs before 6.0 that nobody made read-only leaves one door, and doctor has to say so.
+# An lxcfs before 6.0 that is not read-only leaves one vector open, which doctor must report.
 known=''
-# It fails where anything is wrong with this host, which is not what is asked here.
+# It fails on any problem of this host, which does not matter here.
 if { capn doctor --allow-cgroup-v1 -o name 2>/dev/null || true; } | has -x lxcfs-writes; then
   known=processors-offline
-  skip 'the door of lxcfs is closed' 'this host has an lxcfs that lets nodes write: mend it with capn doctor --fix'
+  skip 'the lxcfs escape vector is closed' 'this host has an lxcfs that lets nodes write: fix it with capn doctor --fix'
 fi
 none_open() {
   local doors
@@ -24,16 +24,16 @@ node_up() {
   capn up "$cluster" --bootstrap none --workers 0 --isolation "$1" $(wait_flags 5)
 }
 for isolation in shared isolated; do
-  check "a node comes up ($isolation)" node_up $isolation
-  check "at least 40 doors are tried ($isolation)" tried
-  check "no door is open ($isolation)" none_open
+  check "create a node ($isolation)" node_up $isolation
+  check "at least 40 escape vectors are tested ($isolation)" tried
+  check "no escape vector is open ($isolation)" none_open
   if [ -z "$known" ]; then
-    check "the command says that the node holds ($isolation)" capn doctor --escape-test "$(node)"
+    check "the escape test succeeds ($isolation)" capn doctor --escape-test "$(node)"
   fi
-  check "the cluster is deleted ($isolation)" capn delete cluster "$cluster"
+  check "delete the cluster ($isolation)" capn delete cluster "$cluster"
 done
 
-check 'a node comes up (privileged)' node_up privileged
+check 'create a node (privileged)' node_up privileged
 settings_of_host() { cat /proc/sys/kernel/{panic,printk,core_pattern} /proc/sys/vm/swappiness /sys/devices/system/cpu/online; }
 settings_of_host >"$scratch/before"
 must_be_open() {
@@ -45,9 +45,9 @@ must_be_open() {
   done
   [ "$(wc -l <<<"$doors")" -ge 40 ]
 }
-check 'the same attempts find more than 40 open doors in a privileged node' must_be_open
+check 'the same tests find more than 40 open escape vectors in a privileged node' must_be_open
 says_so() { if capn doctor --escape-test "$(node)"; then return 1; fi; }
-check 'and the command fails there' says_so
+check 'the escape test fails there' says_so
 unharmed() { settings_of_host | diff "$scratch/before" -; }
-check 'the host is as it was' unharmed
-check 'the cluster is deleted (privileged)' capn delete cluster "$cluster"
+check 'the host is unchanged' unharmed
+check 'delete the cluster (privileged)' capn delete cluster "$cluster"

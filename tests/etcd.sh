@@ -1,6 +1,7 @@
-# A cluster goes back to a snapshot of its etcd by one command, with `capn serve` and without a registry: what was
-# deleted since is there again, nodes are Ready, Services answer, and a new pod runs. First with one control plane
-# machine, then with three of which two are lost. Sourced by ./test.
+# Restores a cluster from an etcd snapshot with one command, with `capn serve` and without a registry: objects
+# deleted since are back, nodes are Ready, Services respond, and a new pod runs. First with one control plane
+# machine, then with three of which two are lost,
+# then with three of which all are lost. Sourced by ./test.
 # shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
 
 if [ -z "$kubernetes" ]; then
@@ -26,7 +27,7 @@ nodes_are_ready() {
 marked() { etcd_kubectl get configmap capn-t-etcd -o 'jsonpath={.data.at}'; }
 mark() { etcd_kubectl create configmap capn-t-etcd --from-literal=at=before; }
 unmark() { etcd_kubectl delete configmap capn-t-etcd && etcd_kubectl create configmap capn-t-after; }
-# A pod that is made now runs, of an image that every node has.
+# A new pod runs, with an image that every node has.
 new_pod_runs() {
   local node image
   node=$(instances_of "$cluster" | grep -v -- '-lb$' | head -n 1)
@@ -49,10 +50,10 @@ save() {
 listed() { capn etcd snapshot list "$cluster" | has " $1 "; }
 saved_elsewhere() {
   capn etcd snapshot save "$cluster" --output "$scratch/mine.db" || return 1
-  # Nothing is written over.
+  # Existing files are not overwritten.
   ! capn etcd snapshot save "$cluster" --output "$scratch/mine.db"
 }
-# A copy of which one byte is another.
+# A copy with one changed byte.
 damaged_is_refused() {
   local told
   cp "$scratch/mine.db" "$scratch/damaged.db"
@@ -69,39 +70,39 @@ restored() { capn etcd snapshot restore "$cluster" --yes; }
 is_back() { [ "$(marked)" = before ] && ! etcd_kubectl get configmap capn-t-after; }
 taken_by_schedule() { [ "$(capn etcd snapshot list "$cluster" | grep -c ' schedule ')" = 2 ] && plane_kubectl get events | has EtcdSnapshotTaken; }
 
-check 'a cluster with one control plane machine is up' etcd_up 1 1 || return 0
-check 'a ConfigMap is written' mark
-check 'a snapshot is taken, for its user alone' save
-check 'it is listed, as taken by hand' listed hand
-check 'another goes to a file, and no file is written over' saved_elsewhere
-check 'the ConfigMap is deleted, and another written' unmark
+check 'create a cluster with one control plane machine' etcd_up 1 1 || return 0
+check 'create a ConfigMap' mark
+check 'take a snapshot that only its user can read' save
+check 'it is listed as a manual snapshot' listed hand
+check 'write another snapshot to a file without overwriting' saved_elsewhere
+check 'delete the ConfigMap and create another' unmark
 check 'a damaged file is refused' damaged_is_refused
-check 'a restore asks first' asks_first
+check 'a restore asks for confirmation' asks_first
 
 "$capn_bin" --state-dir "$scratch/state" serve --listen 127.0.0.1:0 --etcd-snapshots-every 30s --etcd-snapshots-keep 2 \
   >"$scratch/serve.log" 2>&1 &
 serve_pid=$!
-check 'capn serve takes snapshots, and keeps two' until_true 'two were taken and an Event says so' 150 taken_by_schedule
+check 'capn serve takes snapshots and keeps two' until_true 'two were taken and an Event says so' 150 taken_by_schedule
 kill "$serve_pid"
 wait "$serve_pid" || true
-# The newest by then knows of the deletion: the one by hand is named.
+# The newest snapshot was taken after the deletion, so name the manual one.
 by_hand() { capn etcd snapshot list "$cluster" -o json | python3 -c 'import json, sys
-print([one["path"] for one in json.load(sys.stdin) if one["reason"] == "hand"][-1])'; }
+print([one["path"] for one in json.load(sys.stdin)["items"] if one["reason"] == "hand"][-1])'; }
 restored_by_hand() { capn etcd snapshot restore "$cluster" --from "$(by_hand)" --yes; }
-check 'the cluster is back at the snapshot, and Services answer' restored_by_hand
-check 'the ConfigMap is there again, and the other is gone' is_back
+check 'the cluster is restored from the snapshot, and Services respond' restored_by_hand
+check 'the ConfigMap is back, and the other one is gone' is_back
 check 'all nodes are Ready' nodes_are_ready 2
 check 'a new pod runs' new_pod_runs first
-check 'the same again is another restore' restored_by_hand
+check 'restoring again works' restored_by_hand
 check 'all nodes are Ready again' nodes_are_ready 2
-check 'the cluster is deleted' capn delete cluster "$cluster"
+check 'delete the cluster' capn delete cluster "$cluster"
 rm -rf "$snapshots"
 
-check 'a cluster with three control plane machines is up' etcd_up 3 0 || return 0
-check 'a ConfigMap is written' mark
-check 'a snapshot is taken' save
-check 'the ConfigMap is deleted, and another written' unmark
-# Two of three members are gone for good, and with them the quorum.
+check 'create a cluster with three control plane machines' etcd_up 3 0 || return 0
+check 'create a ConfigMap' mark
+check 'take a snapshot' save
+check 'delete the ConfigMap and create another' unmark
+# Two of three members are permanently lost, and with them the quorum.
 no_quorum() { ! etcd_kubectl get configmaps; }
 lose_two() {
   local all
@@ -109,13 +110,34 @@ lose_two() {
   for node in "${all[@]:1}"; do incus exec "$node" -- sh -c 'rm -rf /var/lib/etcd/member; systemctl stop kubelet; pkill -9 -x etcd' || true; done
   until_true 'the API server has no quorum' 60 no_quorum
 }
-check 'the quorum is lost' lose_two
+check 'lose the quorum' lose_two
 killed_and_continued() {
   timeout --signal KILL 25 "$capn_bin" --state-dir "$scratch/state" etcd snapshot restore "$cluster" --yes
   restored
 }
-check 'a restore that is killed is continued by the same command' killed_and_continued
-check 'the ConfigMap is there again, and the other is gone' is_back
+check 'the same command continues a killed restore' killed_and_continued
+check 'the ConfigMap is back, and the other one is gone' is_back
 check 'three control plane nodes are Ready' nodes_are_ready 3
 check 'a new pod runs' new_pod_runs second
-check 'the cluster is deleted' capn delete cluster "$cluster"
+check 'delete the cluster' capn delete cluster "$cluster"
+rm -rf "$snapshots"
+
+# Every instance of the control plane is permanently lost: one command creates a new first machine from the snapshot.
+lose_all() {
+  instances_of "$cluster" | grep -- '-control-plane-' | xargs -r incus delete --force
+  until_true 'the API server is gone' 60 no_quorum
+}
+restored_is_killed() { timeout --signal KILL "$((60 * patience))" "$capn_bin" --state-dir "$scratch/state" etcd snapshot restore "$cluster" --yes || true; }
+check 'create a cluster with three control plane machines and a worker' etcd_up 3 1 || return 0
+check 'write a ConfigMap' mark
+check 'take a snapshot' save
+check 'delete the ConfigMap, and write another' unmark
+worker_before=$(instances_of "$cluster" | grep -- '-md-0-')
+check 'lose all control plane instances' lose_all
+check 'kill a restore without any of them' restored_is_killed
+check 'the same command creates a new first machine, and the others join' restored
+check 'the ConfigMap is back, and the other one is gone' is_back
+check 'four nodes are Ready' nodes_are_ready 4
+check 'the worker is the same one as before' [ "$(instances_of "$cluster" | grep -- '-md-0-')" = "$worker_before" ]
+check 'a new pod runs' new_pod_runs third
+check 'delete the cluster' capn delete cluster "$cluster"

@@ -1,8 +1,8 @@
-# Faults of a real Incus while clusters are made, scaled and deleted: the daemon is killed or
-# restarted, its disk filled, the network cut. The end is the same as without, nothing is made
-# twice, and nothing is left. Sourced by ./test.
+# Faults of a real Incus while clusters are created, scaled and deleted: the daemon is killed or
+# restarted, its disk is full, the network is cut. The final state is the same as without faults; nothing is
+# created twice, and nothing is left. Sourced by ./test.
 #
-# Killed and restarted unless CAPN_TEST_ALL_FAULTS=1, or CAPN_TEST_FAULTS names others.
+# Only kills and restarts unless CAPN_TEST_ALL_FAULTS=1 or CAPN_TEST_FAULTS is set.
 # shellcheck shell=bash disable=SC2154 # scratch is set by ./test
 
 # shellcheck source=tests/faults/server.sh
@@ -11,35 +11,35 @@ trap 'faults_down >/dev/null 2>&1; rm -rf "$scratch"' EXIT
 cluster=capn-t-fault
 wanted_faults=${CAPN_TEST_FAULTS:-killed restarted${CAPN_TEST_ALL_FAULTS:+ filled cut}}
 
-# --- what is seen -----------------------------------------------------------------------------
+# --- observations ------------------------------------------------------------------------------
 
 instances() { fincus query '/1.0/instances?recursion=1'; }
 shape() { instances | python3 tests/faults/shape.py shape "$cluster"; }
 runs() { instances | python3 tests/faults/shape.py runs "$cluster"; }
-# What the pool holds of instances, whole or half made.
+# Instance volumes in the pool, complete or not.
 unpacked() { find "$pool/containers" -mindepth 1 -maxdepth 1 -printf '%f\n' 2>/dev/null | sort; }
 operations() { fincus query '/1.0/operations?recursion=1'; }
 works_on() { operations | has "\"description\": \"$1"; }
 quiet() { ! operations | has '"status": "Running"'; }
 ready() {
   fcapn get machines "$cluster" -o json |
-    python3 -c 'import json, sys; m = json.load(sys.stdin); sys.exit(len(m) != int(sys.argv[1]) or not all(x["ready"] for x in m))' "$1"
+    python3 -c 'import json, sys; m = json.load(sys.stdin)["items"]; sys.exit(len(m) != int(sys.argv[1]) or not all(x["ready"] for x in m))' "$1"
 }
-# Each control plane is behind the load balancer, and nothing else.
+# The load balancer's backends are exactly the control planes.
 balanced() {
   local balancer address
   balancer=$(fincus list -f csv -c n | grep -- '-lb$') || return
   address=$(fcapn get machines "$cluster" -o json |
-    python3 -c 'import json, sys; print(*(x["address"] for x in json.load(sys.stdin) if x["role"] != "worker"))')
+    python3 -c 'import json, sys; print(*(x["address"] for x in json.load(sys.stdin)["items"] if x["role"] != "worker"))')
   [ "$(fincus exec "$balancer" -- grep -c '^ *server ' /etc/haproxy/haproxy.cfg)" = 1 ] &&
     fincus exec "$balancer" -- grep -q "server .* $address:6443" /etc/haproxy/haproxy.cfg
 }
 forgotten() { ! instances | grep -q '"cloud-init.user-data"'; }
-# A fault that hits the first boot of a node, such as a full disk, is a failure for good.
+# A fault during the first boot of a node, such as a full disk, is a permanent failure.
 booted() {
   local node
   for node in $(fincus list -f csv -c n | grep -v -- '-lb$'); do
-    # cloud-init is off by now; this is what it left.
+    # cloud-init is disabled by now; check its result.
     fincus exec "$node" -- cat /var/lib/cloud/data/result.json | tr -d ' \n' | has '"errors":\[\]' || return
   done
 }
@@ -47,7 +47,7 @@ as_expected() { # as_expected MACHINES
   ready "$1" && balanced && booted && quiet && [ "$(shape)" = "$(cat "$faults/shape-$1")" ] &&
     [ "$(unpacked)" = "$(fincus list -f csv -c n | sort)" ]
 }
-# Managed ones: the list has the bridges of this machine's Incus as well.
+# Managed networks only: the list includes bridges of this machine's Incus.
 networks() { fincus network list -f csv | grep '^capn-[0-9a-f]\{8\},[a-z]*,YES'; }
 nothing_left() { [ -z "$(what_is_left)" ]; }
 what_is_left() {
@@ -60,11 +60,11 @@ what_is_left() {
 }
 monitors() { pgrep -af "^\[lxc monitor\] $faults/"; }
 
-# settled MACHINES: the end is the same as without a fault.
+# settled MACHINES: the final state is the same as without a fault.
 settled() {
   local part
   until_true "$1 machines as without a fault" 150 as_expected "$1" && return
-  # CI shows the end of what is printed.
+  # CI shows the end of the output.
   operations | grep '"description"'
   fcapn describe cluster "$cluster"
   fcapn get machines "$cluster"
@@ -73,14 +73,14 @@ settled() {
   for part in "ready $1" balanced booted quiet; do $part >/dev/null 2>&1 || echo "not so: $part"; done
   return 1
 }
-# Instances that were there before run still, since then.
+# Existing instances have kept running.
 nothing_twice() {
   local line
   while read -r line; do
     case " $(runs | tr '\n' ' ') " in
       *" $line "*) ;;
       *)
-        # Whatever goes is not there any more.
+        # Deleted instances are gone.
         if fincus list -f csv -c n | has -x "${line%% *}"; then
           echo "made or started twice: $line"
           runs
@@ -93,17 +93,17 @@ nothing_twice() {
 # --- faults -----------------------------------------------------------------------------------
 
 killed() { daemon_end KILL && daemon_start; }
-# Instances go on; work of the daemon is broken off or waited for, as it likes.
+# Instances keep running; operations of the daemon are interrupted or awaited.
 restarted() { daemon_end TERM && daemon_start; }
 filled() {
   local free
   free=$(df --output=avail -B1 "$pool" | tail -n 1)
   fallocate -l "$free" "$pool/filled" 2>/dev/null || dd if=/dev/zero of="$pool/filled" bs=1M 2>/dev/null
-  # Until what is made did not get its disk. What goes needs none, and may be gone already.
+  # Until a new instance failed to get its disk. A deleted one needs none and may be gone already.
   until_true 'the full disk to be met' 20 met "$(unpacked | wc -l)" || true
   rm -f "$pool/filled"
 }
-met() { [ "$(unpacked | wc -l)" -lt "$1" ] || fcapn describe cluster "$cluster" | has -i 'no space\|no room'; }
+met() { [ "$(unpacked | wc -l)" -lt "$1" ] || fcapn describe cluster "$cluster" | has -i 'no space\|no room\|disk space'; }
 cut_off() {
   kill -USR1 "$proxy"
   until_true 'the server to be quiet' 60 quiet
@@ -114,7 +114,7 @@ away() { fcapn describe cluster "$cluster" | has 'ServerUnavailable'; }
 
 # --- moments ----------------------------------------------------------------------------------
 
-# Waits without a pause: what is awaited lasts a second or two.
+# Waits without pauses: the awaited state lasts a second or two.
 moment() {
   local what=$1 deadline=$((SECONDS + 60))
   shift
@@ -164,17 +164,17 @@ undisturbed() {
     fcapn scale "$cluster" --workers 1 --wait 4m && settled 2
 }
 
-# life FAULT WHAT: the life of a cluster, with the fault in each phase.
+# life FAULT WHAT: the lifecycle of a cluster, with the fault in each phase.
 life() {
   local phase
-  # What a phase that failed left.
+  # Leftovers of a failed phase.
   fcapn delete cluster "$cluster" --wait 2m >/dev/null 2>&1
   for phase in create scale_up scale_down delete; do
     check "$2 during ${phase/_/ }" "$phase" "$1" || break
   done
 }
 
-# Requests while nothing happens: what keeps the event streams alive is smaller than any.
+# Traffic of an idle cluster: keep-alive packets of event streams are smaller than any request.
 idle() {
   local seconds=$1 before after
   counted && before=$(cat "$faults/counts") && sleep "$seconds" && counted && after=$(cat "$faults/counts") || return
@@ -190,14 +190,14 @@ counted() {
 }
 
 if [ -z "$incusd_bin" ]; then
-  skip 'all of faults' 'the program of the daemon is not found (incusd)'
+  skip 'all of faults' 'the daemon program incusd was not found'
 elif ! losetup --find >/dev/null 2>&1; then
-  skip 'all of faults' 'there is no loop device for a small pool'
-elif check 'an Incus of the tests is started beside the other' faults_up &&
+  skip 'all of faults' 'no loop device is available for a small pool'
+elif check 'start a second Incus for the tests' faults_up &&
   check 'it has the images' faults_images && check 'capn serve serves' serve_start &&
-  check 'a cluster is made, scaled up and down without a fault' undisturbed; then
-  check 'nothing is asked for while nothing happens' idle "${CAPN_TEST_IDLE_SECONDS:-20}"
-  check 'the cluster is deleted' delete none
+  check 'create a cluster and scale it up and down without a fault' undisturbed; then
+  check 'no requests are sent while the cluster is idle' idle "${CAPN_TEST_IDLE_SECONDS:-20}"
+  check 'delete the cluster' delete none
   for fault in $wanted_faults; do
     case $fault in
       killed) life killed 'the daemon is killed' ;;
@@ -207,5 +207,5 @@ elif check 'an Incus of the tests is started beside the other' faults_up &&
     esac
   done
 fi
-check 'all of it is taken away' faults_down
+check 'clean up' faults_down
 trap 'rm -rf "$scratch"' EXIT

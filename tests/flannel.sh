@@ -19,7 +19,7 @@ flannel_up() {
   capn up "$cluster" --cni flannel --workers 1 $(cgroup_flag) --wait 10m
 }
 flannel_mtu_of() { local interface=$1; shift; "$@" cat "/sys/class/net/$interface/mtu" </dev/null; }
-# The pods' cards and the tunnel have room for what vxlan adds, in packets of the node's card.
+# The MTU of the pods' NICs and the tunnel leaves room for the vxlan header.
 flannel_mtu() {
   local node address network card tunnel pod
   while read -r node address; do
@@ -31,7 +31,7 @@ flannel_mtu() {
       { echo "$node: eth0 has $card, flannel.1 $tunnel, eth0 of the pod $pod"; return 1; }
   done < <(net_pods)
 }
-# Packets between the pods are in those of vxlan, and no route of capn's leads past it.
+# Traffic between pods uses vxlan, and no route of capn bypasses it.
 flannel_carries() {
   local node route
   for node in $(net_nodes); do
@@ -48,12 +48,12 @@ flannel_restarts() {
 }
 flannel_deleted() { capn delete cluster "$cluster" && [ -z "$(instances_of "$cluster")" ]; }
 
-check 'a cluster of one control plane and one worker is up' flannel_up || return 0
+check 'create a cluster with one control plane and one worker' flannel_up || return 0
 check 'both nodes are Ready' net_ready
-check 'a pod runs on each, behind a Service' net_deploy SingleStack
+check 'a pod runs on each node, behind a Service' net_deploy SingleStack
 check 'a pod reaches the pod on the other node' net_within 30 'the pods answer' net_across 2
-check 'routes to pods of the other node lead through vxlan' flannel_carries
-check 'packets of pods are 50 bytes smaller than those of the node' flannel_mtu
-check 'the Service is reached from both nodes and their pods' net_within 30 'the Service answers' net_everywhere 2
-check 'all of it again after the worker has restarted, with no capn running' flannel_restarts
-check 'the cluster is deleted, and nothing is left' flannel_deleted
+check 'routes to pods on the other node use vxlan' flannel_carries
+check 'the MTU of pods is 50 bytes below that of the node' flannel_mtu
+check 'the Service responds to both nodes and their pods' net_within 30 'the Service answers' net_everywhere 2
+check 'all of this again after a restart of the worker without capn' flannel_restarts
+check 'delete the cluster; nothing is left' flannel_deleted

@@ -1,4 +1,4 @@
-# A whole Kubernetes cluster, where its binaries are. Sourced by ./test.
+# A Kubernetes cluster, if binaries are available. Sourced by ./test.
 # shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
 
 binaries=$kubernetes
@@ -13,19 +13,24 @@ fi
 . tests/addons/lib.sh
 # shellcheck source=tests/machines/lib.sh
 . tests/machines/lib.sh
+# shellcheck source=tests/workers/lib.sh
+. tests/workers/lib.sh
 cluster=capn-t-kube
+workers_file
 up_kube() {
   # shellcheck disable=SC2046 # no flag or one
-  capn up "$cluster" --kubernetes-binaries "$binaries" --isolation isolated --max-pods 16 $(cgroup_flag) --wait 10m "$@"
+  capn up -f "$scratch/cluster.yaml" --kubernetes-binaries "$binaries" --isolation isolated --max-pods 16 $(cgroup_flag) --wait 10m "$@"
 }
 kubectl_of() { "$binaries/kubectl" --kubeconfig "$scratch/state/clusters/$cluster.kubeconfig" "$@"; }
 
-# Nodes of the default mode are those of ./test applications.
-check 'a cluster of one control plane and one worker is up, with isolated nodes' up_kube
+# Nodes in the default isolation mode are covered by ./test applications.
+check 'create a cluster with one control plane and one worker, with isolated nodes' up_kube
 ready() { [ "$(kubectl_of get nodes --no-headers | grep -c ' Ready ')" = 2 ]; }
 check 'both nodes are Ready' ready
 readyz() { kubectl_of get --raw /readyz | has ok; }
-check 'the API server answers through the load balancer' readyz
+check 'the API server responds through the load balancer' readyz
+check 'settings from the configuration file are on every node' workers_settings
+check 'registry credentials are only in the Secret' workers_secret
 no_power() {
   local instance
   for instance in $(instances_of "$cluster"); do
@@ -35,8 +40,8 @@ no_power() {
   done
   return 0
 }
-check 'root in a node has no power over the host' no_power
-# The data of the first control plane holds the keys of the cluster's authorities.
+check 'root in a node cannot affect the host' no_power
+# The bootstrap data of the first control plane contains the keys of the cluster's CAs.
 forgotten() {
   local instance
   for instance in $(instances_of "$cluster" | grep -v -- '-lb$'); do
@@ -48,7 +53,7 @@ forgotten() {
   done
 }
 check 'no bootstrap data is left in a node or its configuration' forgotten
-# Without a network card, so that it is not a second node of that name.
+# Without a NIC, so that it does not become a second node with that name.
 copied() {
   local node
   node=$(instances_of "$cluster" | grep -v -- '-lb$' | head -n 1)
@@ -60,11 +65,11 @@ copied() {
   incus exec capn-t-copy -- cloud-init status | has 'status: disabled' || return 1
   ! incus exec capn-t-copy -- test -e /run/cluster-api/bootstrap-success.complete
 }
-check 'a copy of a node does not run the data again' copied
+check 'a copy of a node does not run the bootstrap data again' copied
 incus delete -f capn-t-copy >/dev/null 2>&1
 pods() {
-  # The pause image is on every node. A pod of the host network of one node and a pod with an
-  # address of its own on the other are enough to see a route; the node itself asks.
+  # The pause image is on every node. A host network pod on one node and a pod with its own
+  # address on the other are enough to check a route; the node itself connects.
   kubectl_of apply -f - <<YAML || return 1
 apiVersion: apps/v1
 kind: DaemonSet
@@ -85,7 +90,7 @@ YAML
     done
   done
 }
-# reaches ADDRESS COMMAND... : nothing listens on port 9, and only who got there can refuse.
+# reaches ADDRESS COMMAND... : nothing listens on port 9, and only the destination can refuse.
 reaches() {
   local address=$1 said
   shift
@@ -100,7 +105,7 @@ pause_image() {
   instance=$(instances_of "$cluster" | grep -v -- '-lb$' | head -n 1)
   incus exec "$instance" -- ctr -n k8s.io images list -q | awk '/pause/ && !seen++'
 }
-check 'pods on both nodes are reached from both nodes' pods
+check 'pods on both nodes respond to both nodes' pods
 across() {
   # From the network of one pod to the address of the pod on the other node.
   local pods node own other network
@@ -113,7 +118,7 @@ across() {
   done <<<"$pods"
 }
 check 'a pod reaches the pod on the other node' across
-# Pods with user namespaces of their own: `--max-pods` gives isolated nodes ids for them.
+# Pods with user namespaces: `--max-pods` reserves ids for them on isolated nodes.
 userns() {
   kubectl_of apply -f - <<YAML || return 1
 apiVersion: apps/v1
@@ -139,9 +144,13 @@ userns_doors() {
     capn doctor --escape-test "$node" --pod "default/$pod" </dev/null || return 1
   done <<<"$pods"
 }
-check 'no door is open from inside them, to node or host' userns_doors
+check 'no escape vector to node or host is open in such pods' userns_doors
 unchanged() { up_kube -o json | has '"changed": false'; }
 check 'the same command again changes nothing' unchanged
+check 'add a worker pool with labels and taints' workers_pool
+check 'a pool that the file does not list is kept' workers_kept
+check 'scale a pool and delete one of its machines' workers_scaled
+check 'a pool is deleted, even after a killed delete' workers_gone
 serves() {
   "$capn_bin" --state-dir "$scratch/state" serve --listen 127.0.0.1:0 >"$scratch/serve.log" 2>&1 &
   local pid=$! status=1
@@ -154,31 +163,31 @@ serves() {
   return $status
 }
 check 'kubectl and capn work against capn serve' serves
-check 'an application answers from each node' machines_app
-check 'commands run in machines, with streams, bytes and exit codes passed on' machines_exec
+check 'an application responds from each node' machines_app
+check 'exec passes on streams, bytes and exit codes' machines_exec
 check 'journals are shown and followed' machines_logs
-check 'a bundle has logs and objects, and no secret' machines_bundle
-check 'a cluster is stopped, and every command says so' machines_stopped
-check 'nobody starts what is stopped' health_serve machines_left_alone
-check 'it is started, and the application answers again' machines_started
-check 'capn up starts what was stopped by hand' machines_up
+check 'a bundle has logs and objects but no secrets' machines_bundle
+check 'a cluster is stopped, and every command reports it' machines_stopped
+check 'stopped instances stay stopped' health_serve machines_left_alone
+check 'start it; the application responds again' machines_started
+check 'capn up starts manually stopped instances' machines_up
 check 'a ClusterResourceSet is applied, and again when it changes' health_serve addons_applied
-check 'taints of machines reach nodes, and leave them' health_serve addons_taints
+check 'taints of machines are added to and removed from nodes' health_serve addons_taints
 even() { ! capn scale "$cluster" --control-planes 2; }
 check 'an even number of control planes is refused' even
 has_control_planes() {
   [ "$(kubectl_of get nodes -l node-role.kubernetes.io/control-plane --no-headers | grep -c ' Ready ')" = "$1" ] &&
     [ "$(kubectl_of get pods -n kube-system -l component=etcd --no-headers | grep -c Running)" = "$1" ]
 }
-# Pods of nodes that are gone stay listed until the cluster collects them.
+# Pods of deleted nodes are listed until the cluster garbage-collects them.
 control_planes() {
   capn scale "$cluster" --control-planes "$1" --wait 6m &&
     until_true "$1 control planes, each with a member of etcd" 120 has_control_planes "$1"
 }
-check 'a worker whose instance is deleted is replaced' health_serve health_worker
-check 'three control planes, each with a member of etcd' control_planes 3
+check 'a worker whose instance was deleted is replaced' health_serve health_worker
+check 'three control planes, each with an etcd member' control_planes 3
 check 'a control plane machine whose kubelet stops is replaced' health_serve health_control_plane
-check 'one control plane again, and the cluster answers' control_planes 1
-check 'the cluster is deleted' capn delete cluster "$cluster"
+check 'scale to one control plane; the cluster responds' control_planes 1
+check 'delete the cluster' capn delete cluster "$cluster"
 gone() { [ -z "$(instances_of "$cluster")" ]; }
 check 'nothing is left on the server' gone

@@ -1,11 +1,11 @@
 # Shared by ./test and its sections: running checks and counting them.
 # shellcheck shell=bash disable=SC2154 # capn_bin is set by ./test
 
-# grep -q without its early end, which would fail a pipe whose writer still writes.
+# grep -q without its early exit, which would break a pipe whose writer is still writing.
 has() { grep "$@" >/dev/null; }
 
 passed=0 failed=0 skipped=0
-# How many times longer than usual everything may take: for emulated machines.
+# Factor for time limits on emulated machines.
 patience=${CAPN_TEST_PATIENCE:-1}
 failures=() reports=()
 began=$SECONDS
@@ -14,7 +14,7 @@ trap 'rm -rf "$scratch"' EXIT
 
 section() { printf '\n== %s (at %ss)\n' "$1" $((SECONDS - began)); }
 
-# check WHAT COMMAND... : one check. Its output is shown only when it fails.
+# check WHAT COMMAND... : runs one check. Prints its output only if it fails.
 check() {
   local what=$1 started=$SECONDS log=$scratch/check.log
   shift
@@ -51,7 +51,7 @@ skip() {
   printf '  SKIPPED: %s: %s\n' "$1" "$2"
 }
 
-# Unit and integration tests of all crates; each counts.
+# Unit and integration tests of all crates; each test counts.
 cargo_tests() {
   local log=$scratch/cargo.log ok bad ignored
   cargo test --workspace --no-fail-fast --quiet -- --show-output >"$log" 2>&1 </dev/null
@@ -68,7 +68,7 @@ cargo_tests() {
     printf '%s\n' "${reports[-1]}" | sed 's/^/        | /'
   fi
 }
-# Which tests failed and what they said: not what passing ones printed.
+# Failed tests with their output, without the output of passing tests.
 cargo_failures() {
   awk '
     /^failures:$/ { inside = 1 }
@@ -78,12 +78,12 @@ cargo_failures() {
     inside { print }
   ' "$1"
 }
-# Of the lines with results alone: tests print such words themselves.
+# Only lines with results: tests may print such words themselves.
 sum() { grep -E '^test result: ' "$2" | grep -oE "[0-9]+ $1" | awk '{ n += $1 } END { print n + 0 }'; }
 
 finish() {
   printf '\n'
-  # Told again at the end: the end is what a log of CI keeps. Names come last of all, so that none is cut.
+  # Repeated at the end, since CI logs keep the end. Names come last, so that none is cut off.
   local at
   for at in "${!failures[@]}"; do
     printf 'FAILED: %s\n' "${failures[$at]}"
@@ -97,14 +97,14 @@ finish() {
   exit 0
 }
 
-# capn with a state folder of the tests' own.
+# capn with the state directory of the tests.
 capn() { "$capn_bin" --state-dir "$scratch/state" "$@"; }
 
-# Instances of a cluster on the server, by the keys that mark them.
+# Instances of a cluster on the server, by their keys.
 instances_of() { incus list -f csv -c n "user.cluster-name=$1"; }
 
-# clear_leftovers: takes away what tests on this server left that were ended before they could: the
-# names of the tests' own instances and clusters begin with capn-t-. Not while another ./test runs.
+# clear_leftovers: removes leftovers of interrupted tests on this server. The
+# names of test instances and clusters begin with capn-t-. Do not use while another ./test runs.
 clear_leftovers() {
   local lock=/run/lock/capn-test.pid other project name
   other=$(cat "$lock" 2>/dev/null)
@@ -126,7 +126,7 @@ for network in json.load(sys.stdin):
   done
 }
 
-# until WHAT SECONDS COMMAND... : waits for a state, and says what was awaited.
+# until WHAT SECONDS COMMAND... : waits for a state; prints the awaited state on timeout.
 until_true() {
   local what=$1 deadline=$((SECONDS + $2 * patience))
   shift 2
@@ -139,7 +139,7 @@ until_true() {
   done
 }
 
-# How long `capn up` and the like wait, of so many minutes.
+# The `--wait` value for a number of minutes.
 wait_flags() { if [ "$patience" -gt 1 ]; then echo --timeouts slow; fi; echo --wait "$(($1 * patience))m"; }
-# Adds what hosts with cgroup v1 need.
+# Options for hosts with cgroup v1.
 cgroup_flag() { if grep -qE '^[^ ]+ [^ ]+ cgroup ' /proc/mounts; then echo --allow-cgroup-v1; fi; }

@@ -1,13 +1,13 @@
-# Installs LXD, starts it and sets it up, beside Incus. Sourced by ./test --install.
+# Installs, starts and sets up LXD next to Incus. Sourced by ./test --install.
 # shellcheck shell=bash
 
-# Where only a snap of it exists, LXD is not installed: a test should not bring snapd.
+# If LXD is only available as a snap, it is not installed: tests should not install snapd.
 lxd_start() {
   lxc query /1.0 >/dev/null 2>&1 && return 0
   if ! command -v lxd >/dev/null; then
     DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends lxd || return
   fi
-  # Its package gives root a second range of ids, with which no unprivileged instance starts.
+  # Its package adds a second id range for root, which prevents unprivileged instances from starting.
   local file
   for file in /etc/subuid /etc/subgid; do sed -i '0,/^root:/!{/^root:/d}' "$file" || return; done
   setsid lxd --group lxd >/var/log/lxd.log 2>&1 </dev/null &
@@ -27,7 +27,7 @@ YAML
   fi
 }
 
-# A subnet that no route of this machine leads to.
+# A subnet without a route on this machine.
 lxd_subnet() {
   local third
   for third in $(seq 166 199); do

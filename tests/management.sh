@@ -1,5 +1,5 @@
 # Real clusterctl, kube-apiserver and the controllers of Cluster API, with capn as their provider, on
-# a real Incus: docs/management-cluster.md. Sourced by ./test.
+# a real Incus: docs/how-to/management-cluster.md. Sourced by ./test.
 # shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
 
 binaries=$kubernetes
@@ -22,10 +22,10 @@ teams_project=capn-t-teams
 # shellcheck source=tests/management/plane.sh
 . tests/management/plane.sh
 
-# What a run that was killed left: processes with files in its folder, and the project.
+# What a run that was killed left: the processes that it started, and the project.
 teams_leftovers() {
   local in=(--project "$teams_project")
-  pkill -KILL -f -- '/tmp\.[A-Za-z0-9]+/management/'
+  plane_leftovers || return 1
   if incus project show "$teams_project" >/dev/null 2>&1; then
     incus list "${in[@]}" -f csv -c n | xargs -r incus delete "${in[@]}" -f
     incus image list "${in[@]}" -f csv -c f | xargs -r -n 1 incus image delete "${in[@]}"
@@ -40,7 +40,7 @@ teams_install() {
     plane_kubectl -n capn-system scale deployment capn-controller-manager --replicas 0 &&
     plane_account capn-system capn-manager "$plane/capn.kubeconfig"
 }
-# teams_copy NAME PORT: a manager with its probes at that port and its metrics at the next.
+# teams_copy NAME PORT: a manager with its probes on that port and its metrics on the next one.
 teams_copy() {
   plane_run "$1" env HOSTNAME="$1" "$capn_bin" manager --kubeconfig "$plane/capn.kubeconfig" --leader-elect \
     --leader-election-namespace capn-system --leader-elect-lease-duration=6s \
@@ -53,7 +53,7 @@ teams_leads() {
 }
 teams_one() { teams_copy one 16470 && plane_within 30 teams_leads one; }
 
-# A project of its own, whose holder can make nothing but unprivileged containers, over HTTPS.
+# A dedicated project in which only unprivileged containers are allowed, over HTTPS.
 teams_listens() { [ -n "$(incus config get core.https_address)" ]; }
 teams_identity() {
   local listen=()
@@ -70,7 +70,7 @@ teams_images() {
   capn image build haproxy && capn image build kubeadm --kubernetes-binaries "$binaries"
 }
 
-# Both read every template alike.
+# Both render every template identically.
 teams_render() {
   local flavor
   for flavor in default development ubuntu kube-vip ovn autoscaler talos k3s rke2; do
@@ -88,18 +88,18 @@ teams_render() {
     ) || { echo "flavor $flavor"; return 1; }
   done
 }
-# Two files with the same objects, whatever their order and form.
+# Compares the objects of two files, regardless of order and format.
 same_objects() {
   local file
   for file in "$@"; do
-    # kubectl reads YAML; a label is set on a copy, so that nothing is asked of a server.
+    # kubectl parses YAML; a local label command needs no server.
     "$binaries/kubectl" label --local --dry-run=client -f "$file" capn-t=1 -o json |
       jq -S -s 'map(.items // [.]) | add | sort_by(.kind, .metadata.name)' >"$file.json" || return 1
   done
   diff "$1.json" "$2.json"
 }
 
-# kubelet has to be told of cgroup v1; the class does not know of it.
+# kubelet must be configured for cgroup v1, which the class does not support.
 teams_cgroup() {
   if [ -z "$(cgroup_flag)" ]; then cat; return; fi
   sed -E -e 's/^( *)failSwapOn: false$/&\n\1failCgroupV1: false/' \
@@ -111,7 +111,7 @@ teams_apply() {
     plane_clusterctl generate cluster "$teams_cluster" --infrastructure incus |
     teams_cgroup | plane_kubectl apply -f - && plane_within 300 teams_available 1 1
 }
-# teams_available CONTROL_PLANES WORKERS: all of them, and the Cluster says so.
+# teams_available CONTROL_PLANES WORKERS: all machines are available, and so is the Cluster.
 teams_available() {
   plane_kubectl get cluster "$teams_cluster" -o json | jq -e --argjson cp "$1" --argjson workers "$2" '
     .status | .controlPlane.availableReplicas == $cp and .workers.availableReplicas == $workers
@@ -130,7 +130,7 @@ teams_conditions() {
   plane_kubectl get lxcclusters,lxcmachines -o json | jq -e '
     [.items[].status.conditions[]] as $all
       | ([$all[] | select(.type == "Ready")] | length == 3 and all(.status == "True"))
-        and any($all[]; .type == "ServerHealthy" and (.message | startswith("the identity may not look at")))'
+        and any($all[]; .type == "ServerHealthy" and (.message | startswith("the identity has no permission to read")))'
 }
 teams_scale() {
   plane_kubectl patch cluster "$teams_cluster" --type json -p "[
@@ -138,7 +138,7 @@ teams_scale() {
     {\"op\": \"replace\", \"path\": \"/spec/topology/workers/machineDeployments/0/replicas\", \"value\": $2}]"
 }
 teams_more_than() { [ "$(teams_instances | wc -l)" -gt "$1" ]; }
-# The leader dies while it makes machines; the other copy makes the rest, and nothing twice.
+# The leader is killed while it creates machines; the other replica creates the rest, and nothing twice.
 teams_killed() {
   teams_copy two 16472 && plane_within 30 plane_answers http://127.0.0.1:16472/readyz &&
     teams_scale 3 2 && plane_within 60 teams_more_than 3 && plane_stop one KILL &&
@@ -156,31 +156,31 @@ teams_idle() {
 teams_delete() {
   plane_kubectl delete cluster "$teams_cluster" --timeout 180s && [ -z "$(teams_instances)" ]
 }
-# The identity with its project and images, and the listener if it was made here.
+# The identity with its project and images, and the listener if it was added here.
 teams_identity_gone() {
   capn identity delete incus --with-project --kubeconfig "$plane/kubeconfig" || return 1
   if [ "$(incus config get core.https_address)" = 127.0.0.1:16480 ]; then incus config unset core.https_address; fi
   ! incus project show "$teams_project"
 }
 
-# A run that is told to end takes its processes along.
+# A terminated run stops its processes.
 trap 'plane_down; rm -rf "$scratch"' EXIT
-check 'nothing is left of a run that was killed' teams_leftovers
-check 'there are images of this Kubernetes version' teams_images
-check 'a repository for clusterctl is written' teams_repository
+check 'clean up after a killed run' teams_leftovers
+check 'provide images of this Kubernetes version' teams_images
+check 'write a clusterctl repository' teams_repository
 if check 'kube-apiserver and the controllers of Cluster API run' teams_plane; then
   check 'clusterctl installs capn' teams_install
-  check 'clusterctl and capn read all templates alike' teams_render
-  check 'an identity that can make unprivileged containers only' teams_identity
-  check 'capn manager leads, with the rights of its service account' teams_one
-  check 'the class makes a cluster with PRIVILEGED=false, Available' teams_apply
+  check 'clusterctl and capn render all templates identically' teams_render
+  check 'create an identity that can only create unprivileged containers' teams_identity
+  check 'capn manager leads with the permissions of its service account' teams_one
+  check 'the class creates a cluster with PRIVILEGED=false that becomes Available' teams_apply
   check 'its conditions are True' teams_conditions
   check 'none of its nodes is privileged' teams_unprivileged
-  check 'the leader is killed while it scales, and nothing is made twice' teams_killed
-  check 'nothing is asked of the server while nothing happens' teams_idle
-  check 'the cluster is deleted, and nothing is left' teams_delete
+  check 'when the leader is killed while scaling, nothing is created twice' teams_killed
+  check 'no requests are sent to the server while the cluster is idle' teams_idle
+  check 'delete the cluster; nothing is left' teams_delete
   # shellcheck source=tests/management/switch.sh
   . tests/management/switch.sh
-  check 'the identity is deleted, with its project' teams_identity_gone
+  check 'delete the identity and its project' teams_identity_gone
 fi
 plane_down

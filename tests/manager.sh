@@ -1,5 +1,5 @@
-# `capn manager` as a process of its own: copies of it beside `capn serve`, with the permissions that
-# are shipped and no other, on a real Incus. Sourced by ./test.
+# `capn manager` as separate processes: replicas next to `capn serve`, with exactly the shipped
+# permissions, on a real Incus. Sourced by ./test.
 # shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
 
 managed=$scratch/manager
@@ -11,12 +11,12 @@ declare -A copies=()
 managed_capn() { "$capn_bin" --state-dir "$managed/state" "$@"; }
 kube() { kubectl --kubeconfig "$managed/state/plane.kubeconfig" "$@"; }
 serve_alone() {
-  # Not through the function: the process to kill later is the program, not a shell around it.
+  # Not through the function: the process to kill later must be the program, not a shell.
   "$capn_bin" --state-dir "$managed/state" serve --without-provider --listen 127.0.0.1:16543 >"$managed/serve.log" 2>&1 &
   copies[serve]=$!
   within 60 kube get --raw /readyz
 }
-# within SECONDS COMMAND...: waits until the command succeeds; else the ends of all logs.
+# within SECONDS COMMAND...: waits until the command succeeds; on timeout, prints the ends of all logs.
 within() {
   local seconds=$1
   shift
@@ -25,11 +25,13 @@ within() {
 
 permissions() {
   managed_capn generate provider >"$managed/components.yaml" || return 1
-  # The plane has neither Deployments nor a kubelet: what a manager may is what is wanted of it.
+  # The plane has neither Deployments nor a kubelet; only the manager's permissions are used.
   awk 'BEGIN { RS = "---\n"; ORS = "---\n" } /\nkind: (Namespace|ServiceAccount|Role|ClusterRole|RoleBinding|ClusterRoleBinding)\n/' \
     "$managed/components.yaml" >"$managed/permissions.yaml"
   kube apply -f "$managed/permissions.yaml" || return 1
-  may patch lxcmachines/status && ! may create lxcmachines && ! may delete secrets && ! may update secrets &&
+  # It creates machines of LXCMachinePools, but neither creates nor deletes clusters and Secrets.
+  may patch lxcmachines/status && may create lxcmachines && ! may create lxcclusters && ! may delete lxcclusters &&
+    ! may create clusters.cluster.x-k8s.io && ! may delete secrets && ! may update secrets &&
     may get secrets && ! may list secrets && ! may watch secrets
 }
 may() { kube auth can-i "$@" -A --as $manager_user; }
@@ -41,7 +43,7 @@ for user in config["users"]:
     user["user"]["as"] = sys.argv[1]
 json.dump(config, sys.stdout)' $manager_user >"$managed/manager.kubeconfig" && chmod 600 "$managed/manager.kubeconfig"
 }
-# copy NAME PORT: a manager with its probes at that port and its metrics at the next.
+# copy NAME PORT: a manager with its probes on that port and its metrics on the next one.
 copy() {
   HOSTNAME=$1 "$capn_bin" manager --kubeconfig "$managed/manager.kubeconfig" --leader-elect \
     --leader-election-namespace capn-system --leader-elect-lease-duration=6s \
@@ -62,7 +64,7 @@ one_leads() {
 }
 makes() { managed_capn up "$managed_cluster" --bootstrap none --workers 1 --wait 5m; }
 measures() { answer 19441 /metrics | has '^capn_instances{role="worker",state="running"} 1'; }
-# The leader is killed while it makes a machine; nothing is made twice.
+# The leader is killed while it creates a machine; nothing is created twice.
 killed() {
   managed_capn scale "$managed_cluster" --workers 2 --wait 5m >"$managed/scale.log" 2>&1 &
   local scaling=$!
@@ -78,7 +80,7 @@ handed_over() {
 without_permission() {
   kube delete clusterrolebinding -l cluster.x-k8s.io/provider=infrastructure-incus &&
     copy four 19470 && kill -TERM "${copies[three]}" && wait "${copies[three]}" &&
-    within 60 has 'cannot watch.*cannot list resource' "$managed/four.log" &&
+    within 60 has 'watch failed.*cannot list resource' "$managed/four.log" &&
     kube apply -f "$managed/permissions.yaml"
 }
 taken_address() {
@@ -90,16 +92,16 @@ all_end() {
   kill -TERM "${copies[four]}" && wait "${copies[four]}" && kill -TERM "${copies[serve]}" && wait "${copies[serve]}"
 }
 
-check 'a plane without the provider is served' serve_alone &&
-  check 'the shipped permissions are applied' permissions &&
-  check 'a kubeconfig acts as the service account' act_as &&
-  check 'of two copies one leads' one_leads &&
-  check 'a cluster is made through it' makes &&
-  check 'its metrics tell of the machines' measures &&
-  check 'the leader is killed: the other goes on, nothing is made twice' killed &&
-  check 'a copy that is told to end hands over at once' handed_over &&
-  check 'a missing permission is named' without_permission &&
-  check 'an address that is taken is named' taken_address &&
-  check 'the cluster is deleted through it' removes &&
-  check 'all end when they are told to' all_end
+check 'serve a plane without the provider' serve_alone &&
+  check 'apply the shipped permissions' permissions &&
+  check 'a kubeconfig impersonates the service account' act_as &&
+  check 'one of two replicas leads' one_leads &&
+  check 'create a cluster through it' makes &&
+  check 'its metrics cover the machines' measures &&
+  check 'when the leader is killed, the other replica continues and nothing is created twice' killed &&
+  check 'a terminated replica hands over leadership at once' handed_over &&
+  check 'a missing permission is reported' without_permission &&
+  check 'an address in use is reported' taken_address &&
+  check 'delete the cluster through it' removes &&
+  check 'all processes stop on request' all_end
 for copy in "${!copies[@]}"; do kill -KILL "${copies[$copy]}" 2>/dev/null; done

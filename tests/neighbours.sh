@@ -1,7 +1,7 @@
-# What root in a node of one cluster can do to the addresses of another's. Sourced by ./test.
+# Attacks of root in a node of one cluster on addresses of another cluster. Sourced by ./test.
 # shellcheck shell=bash disable=SC2154,SC2016 # scratch and capn_bin are set by ./test
 
-# The clusters of the thief and of those it steals from.
+# The clusters of the attacker and of the victims.
 near=capn-t-near far=capn-t-far
 near_up() { capn up "$near" --bootstrap none --workers 0 --wait 5m "$@"; }
 far_up() { capn up "$far" --bootstrap none --workers 0 --wait 5m "$@"; }
@@ -13,7 +13,7 @@ near_network() { incus config show -e "$1" | sed -nE 's/^ +network: (.*)$/\1/p' 
 near_gateway() { incus network get "$1" ipv4.address | cut -d/ -f1; }
 near_link_local() { incus exec "$1" -- sh -c "ip -6 -o addr show dev eth0 scope link | sed -nE 's/.*inet6 ([^/]+).*/\1/p' | head -n 1"; }
 
-# What the node that is robbed answers on port 7000.
+# Response of the victim node on port 7000.
 near_serve() {
   incus exec "$1" -- systemd-run --quiet --unit=far-answers python3 -c '
 import socket
@@ -27,24 +27,24 @@ while True:
     connection.close()
 '
 }
-# near_says ADDRESS PORT COMMAND... : the first line that ADDRESS sends, asked by COMMAND, a prefix.
+# near_says ADDRESS PORT COMMAND... : the first line that ADDRESS sends; COMMAND is a prefix that runs the client.
 near_says() {
   local address=$1 port=$2
   shift 2
   "$@" timeout 2 bash -c 'exec 3<>"/dev/tcp/$0/$1" && head -n 1 <&3' "$address" "$port" </dev/null 2>/dev/null
 }
-# near_knows MAC ADDRESS COMMAND... : nobody else's is in the neighbour table, and somebody's is.
+# near_knows MAC ADDRESS COMMAND... : the neighbour table maps ADDRESS to MAC and to no other.
 near_knows() {
   local mac=$1 address=$2 seen
   shift 2
   seen=$("$@" ip neigh show "$address" </dev/null | sed -nE 's/.* lladdr ([^ ]+).*/\1/p' | sort -u)
   [ "$seen" = "$mac" ] || { echo "$*: $address is at ${seen:-no address of hardware}, not at $mac"; return 1; }
 }
-# near_touch ADDRESS NODE : has the node ask for the hardware address of one of its link.
+# near_touch ADDRESS NODE : makes the node resolve an address on its link.
 near_touch() { incus exec "$2" -- python3 -c 'import socket,sys; socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).sendto(b"x", (sys.argv[1], 9, 0, socket.if_nametoindex("eth0")))' "$1"; }
 
-# near_robbed SECONDS PROBE... : whether, while a thief is at work in the other cluster's node for so long,
-# everybody still reaches who they mean. The addresses in question are asked for again and again.
+# near_robbed SECONDS PROBE... : whether an attacker in the other cluster's node succeeds within this time:
+# fails as long as all probes reach the right node. Probes are repeated.
 near_robbed() {
   local thief node balancer network gateway bridge node_at balancer_at node_six balancer_six
   local log=$scratch/thief.log seconds=$1 attack probe tried=0
@@ -69,7 +69,7 @@ near_robbed() {
   echo "$tried rounds"
   [ "$tried" -ge 3 ]
 }
-# What is asked; the variables are those of near_robbed. The host, to the load balancer and to the node.
+# Probes, with the variables of near_robbed. From the host to the load balancer and to the node.
 near_to_balancer() {
   local said
   said=$(near_says "$balancer_at" 6443)
@@ -82,7 +82,7 @@ near_to_node() {
   [ "$said" = far ] || { echo "the host asks the node, and is told ${said:-nothing}"; return 1; }
   near_knows "$(near_mac "$node")" "$node_at"
 }
-# The node, to its load balancer and to the host.
+# From the node to its load balancer and to the host.
 near_within() {
   local said
   said=$(near_says "$balancer_at" 6443 incus exec "$node" --)
@@ -101,7 +101,7 @@ near_by_six() {
   near_knows "$(near_mac "$balancer")" "$balancer_six" incus exec "$node" --
 }
 near_probes=(near_to_balancer near_to_node near_within near_to_host near_by_six)
-# Each of them finds something where everything is open.
+# Control: each attack succeeds if nothing is restricted.
 near_steals() {
   local probe said
   for probe in "${near_probes[@]}"; do
@@ -114,7 +114,7 @@ near_is_safe() { near_robbed 12 "${near_probes[@]}"; }
 near_deleted() { capn delete cluster "$near" && capn delete cluster "$far" && [ -z "$(instances_of "$near")$(instances_of "$far")" ]; }
 near_networks() { incus network list -f csv | grep -E "cluster default/($near|$far)(,|$)"; }
 near_leftovers() { { instances_of "$near"; instances_of "$far"; } | xargs -r incus delete --force; }
-# It ends with 1 where the host has another problem.
+# It exits with 1 if the host has another problem.
 near_doctor() {
   capn doctor >"$scratch/doctor" 2>&1 || true
   has "clusters are on network .*default/$far, default/$near" "$scratch/doctor" || { grep -i network "$scratch/doctor"; return 1; }
@@ -122,19 +122,19 @@ near_doctor() {
 near_apart() { [ "$(near_networks | wc -l)" = 2 ] && [ "$(near_network "$(near_node "$near")")" != "$(near_network "$(near_node "$far")")" ]; }
 near_gone() { near_deleted && if near_networks; then return 1; fi; }
 
-# The attempt has to be able to find something.
+# Control: the attack must be able to succeed.
 near_leftovers
-if check 'two clusters share a network' eval 'near_up --network shared && far_up --network shared'; then
+if check 'create two clusters that share a network' eval 'near_up --network shared && far_up --network shared'; then
   near_serve "$(near_node "$far")" >/dev/null
-  check 'root in a node of the one takes over the addresses of the other' near_steals
-  check 'doctor names clusters that share a network' near_doctor
+  check 'root in a node of one cluster takes over addresses of the other' near_steals
+  check 'doctor reports clusters that share a network' near_doctor
 fi
-check 'both are deleted' near_deleted
+check 'delete both' near_deleted
 
-if check 'two clusters have a network each' eval 'near_up && far_up'; then
+if check 'create two clusters with separate networks' eval 'near_up && far_up'; then
   near_serve "$(near_node "$far")" >/dev/null
-  check 'their networks are marked, and not the same' near_apart
-  check 'root in a node of the one takes nothing of the other, by ARP, IPv6 or having its addresses' near_is_safe
+  check 'their networks are separate and marked' near_apart
+  check 'root in a node of one cluster cannot take over addresses of the other by ARP, IPv6 or configuration' near_is_safe
   check 'doctor finds no network that is shared' eval '! near_doctor'
 fi
-check 'both are deleted, and their networks' near_gone
+check 'delete both clusters and their networks' near_gone

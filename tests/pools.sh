@@ -1,7 +1,7 @@
-# Unprivileged nodes on storage pools of each kind, on loop files of their own. Sourced by ./test.
+# Unprivileged nodes on each kind of storage pool, on separate loop files. Sourced by ./test.
 # shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
 
-# make_pool DRIVER: a pool `capn-t-DRIVER` on a loop file (`dir`: on a folder of the server).
+# make_pool DRIVER: a pool `capn-t-DRIVER` on a loop file (`dir`: in a directory of the server).
 make_pool() {
   local driver=$1
   remove_pool "$driver" >/dev/null 2>&1 || true
@@ -11,7 +11,7 @@ make_pool() {
   esac
 }
 
-# remove_pool DRIVER: with all that is in it.
+# remove_pool DRIVER: removes the pool with its content.
 remove_pool() {
   local pool=capn-t-$1 volume
   incus storage show "$pool" >/dev/null 2>&1 || return 0
@@ -21,7 +21,7 @@ remove_pool() {
   incus storage delete "$pool"
 }
 
-# pool_works DRIVER: why this machine has no such pool, or nothing.
+# pool_works DRIVER: prints why this machine does not support the driver, or nothing.
 pool_missing() {
   case $1 in
     dir) ;;
@@ -34,7 +34,7 @@ pool_missing() {
   esac
 }
 
-# on_pool DRIVER: a whole cluster comes up there, whose Services answer, and goes; without Kubernetes an
+# on_pool DRIVER: creates a cluster whose Services respond, and deletes it; without Kubernetes, an
 # unprivileged node and its load balancer.
 on_pool() {
   local pool=capn-t-$1 cluster=capn-t-on-$1 instance
@@ -50,7 +50,7 @@ on_pool() {
   done
   no_door_on_pool "$(instances_of "$cluster" | grep -v -- '-lb$' | head -n 1)" && capn delete cluster "$cluster"
 }
-# How a pool mounts a node's disk must not look like a door, or be one. The door of an old lxcfs is known.
+# The mount of a node's disk must not be, or look like, an escape vector. That of an old lxcfs is known.
 no_door_on_pool() {
   local doors
   doors=$(capn doctor --escape-test "$1" -o name | grep -vx processors-offline)
@@ -60,7 +60,7 @@ no_door_on_pool() {
 for driver in ${CAPN_TEST_POOLS:-dir btrfs lvm zfs}; do
   missing=$(pool_missing "$driver")
   if [ -n "$missing" ]; then skip "a cluster on a pool of driver $driver" "$missing"; continue; fi
-  if check "a pool of driver $driver is made" make_pool "$driver"; then
+  if check "create a pool with driver $driver" make_pool "$driver"; then
     check "a cluster runs on it ($driver)" on_pool "$driver"
   fi
   check "the pool is removed ($driver)" remove_pool "$driver"
@@ -68,6 +68,6 @@ done
 no_pool() {
   local text
   if text=$(capn create cluster capn-t-nowhere --bootstrap none --storage-pool capn-t-none 2>&1); then return 1; fi
-  has 'no storage pool .capn-t-none' <<<"$text"
+  has 'storage pool .capn-t-none. does not exist' <<<"$text"
 }
-check 'a pool that is not there is refused before anything is made' no_pool
+check 'a missing pool is refused before anything is created' no_pool

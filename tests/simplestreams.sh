@@ -1,11 +1,11 @@
-# A folder becomes an image server that Incus and LXD fetch from. Sourced by ./test.
+# A directory becomes an image server for Incus and LXD. Sourced by ./test.
 # shellcheck shell=bash disable=SC2154 # scratch and server are set by ./test
 
 streams=$scratch/streams
 tree=$streams/tree
 mkdir -p "$streams/root/etc" "$streams/meta"
 
-# An image of its own each time, so that no server has it.
+# A new image each time, which no server has yet.
 make_image() {
   date +%s%N >"$streams/root/etc/capn-test" || return
   mksquashfs "$streams/root" "$streams/rootfs.squashfs" -noappend -quiet >/dev/null || return
@@ -14,16 +14,16 @@ make_image() {
   tar -cJf "$streams/lxd.tar.xz" -C "$streams/meta" metadata.yaml
 }
 import() { capn simplestreams import "$tree" "$streams/lxd.tar.xz" "$streams/rootfs.squashfs" --alias capn-t-streams "$@"; }
-check 'an image of two files is made' make_image
-check 'it is added to a folder' import
+check 'create an image with two files' make_image
+check 'add it to a directory' import
 fingerprint=$(capn simplestreams show "$tree" -o json | sed -nE 's/^ *"fingerprint": "([0-9a-f]{64})",?$/\1/p')
 is_combined() { [ "$fingerprint" = "$(cat "$streams/lxd.tar.xz" "$streams/rootfs.squashfs" | sha256sum | cut -d' ' -f1)" ]; }
-check 'its fingerprint is that of both files together' is_combined
+check 'its fingerprint covers both files' is_combined
 again() { import -o json | has '"existed": true'; }
-check 'it is there once' again
-check 'the folder holds' capn simplestreams verify "$tree"
+check 'it is listed once' again
+check 'the directory is valid' capn simplestreams verify "$tree"
 
-# Killed at any moment, a larger import leaves a folder that holds.
+# Killed at any moment, a larger import leaves a valid directory.
 killed() {
   local pause pid
   truncate -s 400M "$streams/large.squashfs" && printf hsqs | dd of="$streams/large.squashfs" conv=notrunc status=none || return
@@ -38,12 +38,12 @@ killed() {
   capn simplestreams import "$tree" "$streams/lxd.tar.xz" "$streams/large.squashfs" --product large &&
     capn simplestreams verify "$tree"
 }
-check 'a killed import leaves a folder that holds, and is finished by the next' killed
+check 'a killed import leaves a valid directory, and the next one finishes it' killed
 damaged() {
   cp -r "$tree" "$streams/damaged" && printf x | dd of="$(ls "$streams"/damaged/images/*.xz)" bs=1 seek=20 conv=notrunc status=none &&
-    ! capn simplestreams verify "$streams/damaged" >"$streams/problems" && has 'item incus.tar.xz: images/.* has the SHA-256' "$streams/problems"
+    ! capn simplestreams verify "$streams/damaged" >"$streams/problems" && has 'item incus.tar.xz: the SHA-256 of images/' "$streams/problems"
 }
-check 'a damaged file is named' damaged
+check 'a damaged file is reported' damaged
 
 if command -v openssl >/dev/null && command -v python3 >/dev/null; then
   serve() {
@@ -65,13 +65,13 @@ PY
     web=$!
     until_true 'the web server listens' 10 test -s "$streams/port"
   }
-  check 'a web server serves the folder over HTTPS' serve
+  check 'a web server serves the directory over HTTPS' serve
   url=https://127.0.0.1:$(cat "$streams/port")
   over_https() { SSL_CERT_FILE=$streams/cert.pem capn simplestreams verify "$url"; }
   check 'capn reads every file over HTTPS' over_https
   untrusted() { ! capn simplestreams show "$url"; }
-  check 'a certificate nobody trusts is refused' untrusted
-  # fetch CLIENT: lets the daemon fetch the image; the certificate goes with the request.
+  check 'an untrusted certificate is rejected' untrusted
+  # fetch CLIENT: makes the daemon download the image; the request contains the certificate.
   fetch() {
     local body fetched
     body=$(python3 -c 'import json, sys; print(json.dumps({"source": {"type": "image", "mode": "pull", "server": sys.argv[1], "protocol": "simplestreams", "alias": "capn-t-streams", "image_type": "container", "certificate": open(sys.argv[2]).read()}}))' "$url" "$streams/cert.pem") || return
@@ -81,14 +81,14 @@ PY
     echo "$fetched" | has '"os": *"capn"'
   }
   if [ -n "$server" ]; then
-    check 'Incus fetches the image from it' fetch incus
+    check 'Incus downloads the image from it' fetch incus
   else
-    skip 'Incus fetches the image from it' 'no Incus answers'
+    skip 'Incus downloads the image from it' 'no Incus responds'
   fi
   if lxc query /1.0 >/dev/null 2>&1; then
-    check 'LXD fetches the image from it' fetch lxc
+    check 'LXD downloads the image from it' fetch lxc
   else
-    skip 'LXD fetches the image from it' 'no LXD answers'
+    skip 'LXD downloads the image from it' 'no LXD responds'
   fi
   kill "$web"
 else

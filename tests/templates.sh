@@ -1,5 +1,5 @@
-# The template of flavor development through the embedded plane: real instances, as PRIVILEGED says.
-# The image has no Kubernetes, so that the bootstrap fails, after all that is looked at here.
+# The template of flavor development on the embedded plane: real instances, as set by PRIVILEGED.
+# The image has no Kubernetes, so the bootstrap fails, after everything that is checked here.
 # Sourced by ./test.
 # shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
 
@@ -30,13 +30,13 @@ is_unprivileged() {
     incus exec "$(template_node)" -- cat /etc/kubernetes/kube-proxy.yaml | has 'kind: KubeProxyConfiguration'
 }
 
-# Those that are there already are reused.
+# Existing images are reused.
 template_images() { capn image build node && capn image build haproxy; }
-check 'there are images for nodes and load balancers' template_images
-check 'the Secret of a template is applied' template_secret
-check 'the flavor development makes instances' with_flavor ''
-check 'nodes are privileged where PRIVILEGED is not set' is_privileged
-check 'they are deleted' template_gone
+check 'provide images for nodes and load balancers' template_images
+check 'apply the Secret of a template' template_secret
+check 'the flavor development creates instances' with_flavor ''
+check 'nodes are privileged if PRIVILEGED is not set' is_privileged
+check 'delete them' template_gone
 check 'the same with PRIVILEGED=false' with_flavor false
-check 'nodes are unprivileged, and tell kubelet' is_unprivileged
-check 'they are deleted too' template_gone
+check 'nodes are unprivileged, and kubelet is configured for it' is_unprivileged
+check 'delete them too' template_gone

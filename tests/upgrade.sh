@@ -1,5 +1,5 @@
-# A cluster of the older release becomes one of the newer by `capn upgrade`, with `capn serve` and without a registry, in a
-# cluster as an older kubeadm made it: it has no ClusterRoleBinding for its API servers. Sourced by ./test.
+# Upgrades a cluster from the older to the newer release with `capn upgrade`, with `capn serve` and without a registry, on a
+# cluster as created by an older kubeadm: without a ClusterRoleBinding for its API servers. Sourced by ./test.
 # shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
 
 if [ -z "$kubernetes" ] || [ -z "$kubernetes_older" ]; then
@@ -17,7 +17,7 @@ upgrade_up() {
   # shellcheck disable=SC2046 # no flag or one
   capn up "$cluster" --kubernetes-binaries "$kubernetes_older" $(cgroup_flag) --wait 10m
 }
-check "a cluster of Kubernetes $from is up" upgrade_up || return 0
+check "create a Kubernetes $from cluster" upgrade_up || return 0
 # The pause image is on every node of either release.
 probes() {
   local node image
@@ -51,14 +51,14 @@ up_points_to_upgrade() {
   told=$(capn up "$cluster" --kubernetes-version "$to" 2>&1) && return 1
   grep -F "capn upgrade $cluster --kubernetes-version $to" <<<"$told"
 }
-check 'its binding is taken away' upgrade_kubectl delete clusterrolebinding "$binding"
+check 'delete its binding' upgrade_kubectl delete clusterrolebinding "$binding"
 
 "$capn_bin" --state-dir "$scratch/state" serve --listen 127.0.0.1:0 >"$scratch/serve.log" 2>&1 &
 serve_pid=$!
 serve_answers() { plane_kubectl get --raw /readyz; }
-check 'capn serve answers' until_true 'the plane answers' 30 serve_answers
+check 'capn serve responds' until_true 'the plane answers' 30 serve_answers
 has_binding() { upgrade_kubectl get clusterrolebinding "$binding"; }
-check 'capn makes the binding again' until_true 'the binding is there' 120 has_binding
+check 'capn recreates the binding' until_true 'the binding is there' 120 has_binding
 
 nodes_are() {
   local found
@@ -67,7 +67,7 @@ nodes_are() {
 }
 control_planes() { plane_kubectl get machines -A -l cluster.x-k8s.io/control-plane -o name; }
 two_control_planes() { [ "$(control_planes | wc -l)" = 2 ]; }
-# Killed as soon as there is a new machine, it is taken back: the machines are those of before.
+# Killed as soon as a new machine exists, it is rolled back: the machines are the original ones.
 taken_back() {
   local before after pid
   before=$(plane_kubectl get machines -A -o name | sort)
@@ -83,7 +83,7 @@ taken_back() {
   upgrade_kubectl -n kube-system get configmap kubeadm-config -o yaml | grep "kubernetesVersion: $from" || return 1
   nodes_are "$from"
 }
-# Killed at some point on the way, the same command continues.
+# Killed at some point, the same command continues.
 upgraded() {
   timeout --signal KILL 20 "$capn_bin" --state-dir "$scratch/state" upgrade "$cluster" \
     --kubernetes-version "$to" --kubernetes-binaries "$kubernetes"
@@ -91,8 +91,8 @@ upgraded() {
   upgrade "$to" $(wait_flags 15 | sed 's/--timeouts slow//') ||
     { plane_kubectl get machines,kubeadmcontrolplanes -A; tail -n 20 "$scratch/serve.log"; return 1; }
 }
-# Each node has kube-proxy of its own version only. Those of old nodes stay until their node goes: a line of the watch
-# names a pod and its node, and an old node has one pod in all of them.
+# Each node runs kube-proxy of its own version only. That of an old node runs until the node is deleted: a line of the watch
+# names a pod and its node, and an old node has the same pod in all of them.
 proxies() { upgrade_kubectl -n kube-system get pods -l k8s-app=kube-proxy "$@"; }
 keeps_proxies() {
   local found
@@ -114,7 +114,7 @@ refuses_a_downgrade() {
   told=$(upgrade "$from" 2>&1) && return 1
   grep 'cannot be downgraded' <<<"$told"
 }
-# The API server reaches kubelets: the log of a pod on each node, and a command in one of etcd's.
+# The API server reaches kubelets: logs of a pod on each node, and exec in an etcd pod.
 kubelets_answer() {
   local pod pods
   upgrade_kubectl rollout status daemonset/probe --timeout 10s || return 1
@@ -127,20 +127,20 @@ kubelets_answer() {
 kubelets_answer_in_time() { until_true 'logs and exec work on each node' 60 kubelets_answer || kubelets_answer; }
 check 'a dry run names the steps and changes nothing' until_true 'the cluster is Available' 60 dry_run_names_all
 check 'capn up with another version points to capn upgrade' up_points_to_upgrade
-check 'an upgrade that has only begun is taken back' taken_back
+check 'an upgrade that has just begun is rolled back' taken_back
 upgrade_kubectl get nodes -o jsonpath='{range .items[*]}{.metadata.name}{"\n"}{end}' >"$scratch/old-nodes"
 while proxies -w -o jsonpath='{.metadata.name} {.spec.nodeName}{"\n"}'; do :; done >"$scratch/proxies" 2>/dev/null &
 watch_pid=$!
-check "the cluster is upgraded to $to, and Services and DNS answer" upgraded
-check "all nodes are of $to" nodes_are "$to"
-check 'kube-proxy of old nodes runs until they are gone' keeps_proxies
-check 'kube-proxy of all nodes is new, and rolls again' until_true 'its DaemonSet is as before' 60 proxies_are_new
+check "the cluster is upgraded to $to, and Services and DNS respond" upgraded
+check "all nodes run $to" nodes_are "$to"
+check 'kube-proxy of old nodes runs until they are deleted' keeps_proxies
+check 'kube-proxy is new on all nodes and rolls out normally' until_true 'its DaemonSet is as before' 60 proxies_are_new
 kill "$watch_pid"
 wait "$watch_pid" 2>/dev/null || true
 check 'the same command again has nothing to do' needs_nothing
 check "a downgrade to $from is refused" refuses_a_downgrade
-check 'logs and exec work on each node, as seen by the new API server' kubelets_answer_in_time
-check 'the binding stayed' has_binding
+check 'logs and exec work on each node through the new API server' kubelets_answer_in_time
+check 'the binding still exists' has_binding
 kill "$serve_pid"
 wait "$serve_pid" || true
-check 'the cluster is deleted' capn delete cluster "$cluster"
+check 'delete the cluster' capn delete cluster "$cluster"

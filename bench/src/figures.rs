@@ -1,6 +1,6 @@
-//! Medians and the one line that each figure is printed as.
+//! Medians, and the line printed for each figure.
 
-/// The middle of `values`; of an even number of them the mean of the two in the middle.
+/// Median of `values`; for an even number, the mean of the middle two.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;

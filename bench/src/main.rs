@@ -1,8 +1,8 @@
-//! `cargo run --release -p bench`: what capn costs, as ratios in one run.
+//! `cargo run --release -p bench`: cost of capn as ratios within one run.
 //!
-//! Everything is measured on whole processes of the release binary, as a user meets them:
-//! `capn up` against `by-hand.sh` in turns, `capn serve` from its start to its first answer, and the
-//! provider in a process of its own with a thousand machines on the simulated server.
+//! Measures whole processes of the release binary, as users run them: `capn up` alternating with
+//! `by-hand.sh`, `capn serve` from start to first response, and the provider in a separate process
+//! with a thousand machines on the simulated server.
 
 #![expect(clippy::print_stdout, reason = "the figures are this program's output")]
 
@@ -18,37 +18,37 @@ use anyhow::{Context as _, ensure};
 use clap::Parser;
 use clusters::Shape;
 
-/// Measure capn against the same work by hand, and its plane against its targets
+/// Benchmark capn against a handwritten script, and its plane against targets
 #[derive(Debug, Parser)]
 struct Args {
-    /// Rounds of each measurement; the median is what counts
+    /// Rounds of each measurement; the median counts
     #[arg(long, default_value_t = 3, value_name = "N")]
     rounds: usize,
-    /// The binary that is measured
+    /// The capn binary to measure
     #[arg(long, default_value = "target/release/capn", value_name = "FILE")]
     capn: PathBuf,
-    /// Measure the plane only, which needs no Incus
+    /// Only measure the plane; does not need Incus
     #[arg(long)]
     plane_only: bool,
-    /// Measure the provider only, on the simulated server, which needs no Incus and no binary
+    /// Only measure the provider on the simulated server; needs neither Incus nor a binary
     #[arg(long, conflicts_with = "plane_only")]
     provider_only: bool,
-    /// Measure whole clusters only, which needs a local Incus with the images
+    /// Only measure whole clusters; needs a local Incus with the images
     #[arg(long, conflicts_with_all = ["plane_only", "provider_only"])]
     clusters_only: bool,
-    /// The clusters: control planes and workers of each
+    /// Clusters to measure, as CONTROL-PLANES+WORKERS
     #[arg(long, value_delimiter = ',', default_value = "1+0,1+1,1+2,3+2", value_name = "C+W")]
     shapes: Vec<Shape>,
-    /// Image of the nodes [default: the last `capn/kubeadm/…`, else capn/node]
+    /// Image of the nodes [default: the newest `capn/kubeadm/...`, or capn/node]
     #[arg(long, value_name = "ALIAS")]
     image: Option<String>,
-    /// What the names of the clusters begin with
+    /// Name prefix of the clusters
     #[arg(long, default_value = "bench", value_name = "NAME")]
     prefix: String,
-    /// Machines that the provider makes
+    /// Number of machines for the provider
     #[arg(long, default_value_t = 1000, value_name = "N")]
     machines: usize,
-    /// What this process is in that measurement
+    /// Role of this process in the provider measurement
     #[arg(long, hide = true, requires = "at")]
     part: Option<provider::Part>,
     /// Socket of the simulator, or kubeconfig of the provider
@@ -56,7 +56,7 @@ struct Args {
     at: Option<PathBuf>,
 }
 
-/// The allocator of `capn`, so that memory is what it is there.
+/// Same allocator as `capn`, so that memory is comparable.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -79,9 +79,9 @@ fn run(args: &Args) -> anyhow::Result<()> {
         heading();
         return provider::measure(args.machines);
     }
-    ensure!(args.rounds > 0, "no rounds, no figures: --rounds takes 1 or more");
+    ensure!(args.rounds > 0, "--rounds must be at least 1");
     let capn = std::fs::canonicalize(&args.capn).with_context(|| {
-        format!("there is no {}: run `cargo build --release -p capn` first", args.capn.display())
+        format!("{} does not exist: run `cargo build --release -p capn` first", args.capn.display())
     })?;
     heading();
     if !args.clusters_only {

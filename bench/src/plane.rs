@@ -1,5 +1,5 @@
-//! The embedded management plane: from the start of `capn serve` to its first answer, and its
-//! resident memory with all controllers idle.
+//! Embedded management plane: time from the start of `capn serve` to its first response, and its
+//! resident memory with idle controllers.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::figures::{median, print};
 
 const START_TARGET_MS: f64 = 100.0;
 const MEMORY_TARGET_MB: f64 = 35.0;
-/// How long the controllers get to settle before memory is read.
+/// How long controllers settle before memory is read.
 const SETTLE: Duration = Duration::from_secs(5);
 
 pub(crate) fn measure(capn: &Path, rounds: usize) -> anyhow::Result<()> {
@@ -20,15 +20,15 @@ pub(crate) fn measure(capn: &Path, rounds: usize) -> anyhow::Result<()> {
     let mut again = Vec::new();
     let mut memory = Vec::new();
     for _ in 0..rounds {
-        let state = tempfile::tempdir().context("cannot make a state folder")?;
-        // The first start of a state folder also makes the certificates and the definitions.
+        let state = tempfile::tempdir().context("cannot create a state directory")?;
+        // The first start with a state directory also creates certificates and CRDs.
         new.push(Plane::start(capn, state.path())?.stop_after(Duration::ZERO)?.0);
         let (start, resident) = Plane::start(capn, state.path())?.stop_after(SETTLE)?;
         again.push(start);
         memory.push(resident);
     }
-    print("plane: start, new state folder", median(new), START_TARGET_MS, "ms", 1.0);
-    print("plane: start, existing state folder", median(again), START_TARGET_MS, "ms", 1.0);
+    print("plane: start, new state directory", median(new), START_TARGET_MS, "ms", 1.0);
+    print("plane: start, existing state directory", median(again), START_TARGET_MS, "ms", 1.0);
     print("plane: resident, controllers idle", median(memory), MEMORY_TARGET_MB, "MB", 1.0);
     Ok(())
 }
@@ -39,7 +39,7 @@ struct Plane {
 }
 
 impl Plane {
-    /// Starts `capn serve`; it has started when it says that it serves.
+    /// Starts `capn serve` and waits until it reports that it is serving.
     fn start(capn: &Path, state: &Path) -> anyhow::Result<Self> {
         let begin = Instant::now();
         let mut process = Command::new(capn)
@@ -52,22 +52,22 @@ impl Plane {
         let mut lines = BufReader::new(output).lines();
         let mut said = String::new();
         for line in lines.by_ref() {
-            let line = line.context("cannot read what `capn serve` says")?;
+            let line = line.context("cannot read the output of `capn serve`")?;
             if line.starts_with("serving ") {
                 let started_in = begin.elapsed();
-                // Read on, so that the plane never waits for a reader.
+                // Keep reading, so that the plane never blocks on a full pipe.
                 std::thread::spawn(move || lines.for_each(drop));
                 return Ok(Self { process, started_in });
             }
             said.push_str(&line);
             said.push('\n');
         }
-        bail!("`capn serve` ended before it served:\n{said}")
+        bail!("`capn serve` exited before it was ready:\n{said}")
     }
 
     /// Milliseconds to start, and resident megabytes after `settle`.
     fn stop_after(mut self, settle: Duration) -> anyhow::Result<(f64, f64)> {
-        // `park_timeout` may return early; the clock decides.
+        // `park_timeout` may return early, so check the clock.
         let until = Instant::now() + settle;
         while let Some(left) = until.checked_duration_since(Instant::now()) {
             std::thread::park_timeout(left);
@@ -77,7 +77,7 @@ impl Plane {
         Command::new("kill").arg(&pid).status().context("cannot run `kill`")?;
         let status = self.process.wait().context("cannot wait for `capn serve`")?;
         if !status.success() {
-            bail!("`capn serve` ended with {status}");
+            bail!("`capn serve` exited with {status}");
         }
         Ok((self.started_in.as_secs_f64() * 1000.0, resident))
     }

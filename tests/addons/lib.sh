@@ -1,9 +1,9 @@
-# What a ClusterResourceSet holds reaches the cluster, and taints of machines their nodes, while the plane is
+# Resources of a ClusterResourceSet are applied, and taints of machines are added to nodes, while the plane is
 # served. The caller sets `cluster`, and defines kubectl_of. Sourced by tests/kubernetes.sh.
 # shellcheck shell=bash disable=SC2154 # scratch and binaries are set by ./test and the caller
 
 addons_plane() { "$binaries/kubectl" --kubeconfig "$scratch/state/plane.kubeconfig" "$@"; }
-# addons_set TEXT : a set with a ConfigMap of this text in a namespace of its own.
+# addons_set TEXT : a ClusterResourceSet with this ConfigMap text, in a separate namespace.
 addons_set() {
   addons_plane apply -f - <<YAML
 apiVersion: addons.cluster.x-k8s.io/v1beta2

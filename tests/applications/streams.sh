@@ -1,4 +1,4 @@
-# What goes from the API server to a kubelet and on: logs, exec, port-forward. Sourced by sections of ./test.
+# Requests from the API server to kubelets: logs, exec, port-forward. Sourced by sections of ./test.
 # shellcheck shell=bash disable=SC2154,SC2016 # scratch is set by the caller
 
 streams_logs() {

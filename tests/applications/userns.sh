@@ -9,7 +9,7 @@ userns_deploy() {
     app_kubectl apply -f - &&
     app_kubectl wait --for=condition=Ready pod/userns-root pod/userns-group --timeout $((120 * patience))s
 }
-# userns_in POD CONTAINER SCRIPT : its last command says whether all is well.
+# userns_in POD CONTAINER SCRIPT : the exit code of its last command is the result.
 userns_in() { app_kubectl exec "$1" -c "$2" -- bash -c "set -e; is() { [ \"\$1\" = \"\$2\" ] || { echo \"\$1 is not \$2\"; exit 1; }; }; $3" </dev/null; }
 
 userns_root() {
@@ -56,7 +56,7 @@ userns_ended() {
   [ "$(app_kubectl logs userns-end)" = 'a line' ]
 }
 userns_map() { app_kubectl exec "$1" -- cat /proc/self/uid_map </dev/null | awk '{print $2, $2 + $3}'; }
-# Ids of the node: above its own first 65536, and no two pods have one in common.
+# Ids of pods are above the node's first 65536, and no two pods share one.
 userns_disjoint() {
   local one other
   one=$(userns_map userns-root) other=$(userns_map userns-group)
@@ -66,7 +66,7 @@ userns_disjoint() {
     exit !(a[1] >= 65536 && b[1] >= 65536 && (a[2] <= b[1] || b[2] <= a[1]))
   }'
 }
-# A container that ended is started again in the same pod.
+# An exited container is restarted in the same pod.
 userns_restarts() { [ "$(app_kubectl get pod userns-root -o jsonpath='{.status.containerStatuses[?(@.name=="root")].restartCount}')" -ge 1 ]; }
 userns_again() {
   app_kubectl exec userns-root -c root -- kill 1 </dev/null
@@ -74,9 +74,9 @@ userns_again() {
     app_kubectl wait --for=condition=Ready pod/userns-root --timeout $((60 * patience))s &&
     userns_root
 }
-# Doors out of the pod, to the node and to the host, for root in it.
+# Escape vectors from the pod to node and host, for root in the pod.
 userns_doors() { capn doctor --escape-test "$(userns_node)" --pod default/userns-root; }
-# The same attempts find doors where the pod is in the node's user namespace.
+# The same tests find open escape vectors if the pod is in the node's user namespace.
 userns_doors_without() {
   local pod doors
   pod=$(app_kubectl get pods -l app=client --field-selector "spec.nodeName=$(userns_node)" -o jsonpath='{.items[0].metadata.name}')
@@ -84,15 +84,15 @@ userns_doors_without() {
   has -x initial-user-namespace <<<"$doors" || { echo "open: $doors"; return 1; }
 }
 
-# try_userns : all of it.
+# try_userns : runs all checks.
 try_userns() {
-  check 'pods with hostUsers: false run beside others' userns_deploy || return 1
-  check 'root in such a pod owns its files, and has volumes of every kind and DNS' userns_root
-  check 'another user in it shares an emptyDir that is on the disk' userns_user
-  check 'fsGroup is the group of its volumes' userns_group
+  check 'pods with hostUsers: false run next to others' userns_deploy || return 1
+  check 'root in such a pod owns its files and can use all volume types and DNS' userns_root
+  check 'another user in the pod shares an emptyDir on disk' userns_user
+  check 'fsGroup sets the group of its volumes' userns_group
   check 'exec, logs, exit code and termination message' eval 'userns_logs && userns_ended'
-  check 'two such pods on a node have no id in common' userns_disjoint
-  check 'a container that ends is started again and has its files' userns_again
-  check 'no door is open from inside such a pod, to node or host' userns_doors
-  check 'the same attempts find one in a pod without it' userns_doors_without
+  check 'two such pods on a node share no ids' userns_disjoint
+  check 'a container that exits is restarted with its files' userns_again
+  check 'no escape vector to node or host is open in such a pod' userns_doors
+  check 'the same tests find an open escape vector in a pod without it' userns_doors_without
 }

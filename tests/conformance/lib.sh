@@ -1,7 +1,7 @@
-# Kubernetes' own end-to-end tests against a cluster, with nothing pulled. Sourced by sections of ./test.
+# Kubernetes end-to-end tests against a cluster, without pulling images. Sourced by sections of ./test.
 # shellcheck shell=bash disable=SC2154,SC2016 # scratch, kubernetes and kubernetes_tests are set by ./test
 
-# The images of the tests, as an archive that containerd imports; kept beside the programs.
+# The test images as an archive for containerd, cached next to the programs.
 conformance_images() {
   test_images=$kubernetes_tests/images.tar
   local source newer
@@ -25,20 +25,20 @@ conformance_run() {
     --dump-logs-on-failure=false --allowed-not-ready-nodes=0 >"$output/log" 2>&1
 }
 
-# A file of names or parts of names, one a line, as a regular expression.
+# Converts a file with one name or part of a name per line to a regular expression.
 conformance_pattern() {
   sed -e 's/^.* :: //' -e '/^#/d' -e '/^$/d' -e 's/[][\\.*^$()+?{}|\/]/\\&/g' "$1" | paste -sd '|'
 }
 
-# conformance_check CLUSTER LIST AT_LEAST : the tests of a list; each counts.
+# conformance_check CLUSTER LIST AT_LEAST : runs the tests in a list; each counts.
 conformance_check() {
   local output=$scratch/conformance
   rm -rf "$output"
   conformance_run "$1" "$output" --focus="($(conformance_pattern "$2")).*\\[Conformance\\]" || true
-  check "Kubernetes' own tests: $3 and more of [Conformance] pass" conformance_verdict "$output" --at-least "$3"
+  check "at least $3 conformance tests pass" conformance_verdict "$output" --at-least "$3"
 }
-# conformance_verdict OUTPUT FLAG... : fails if a test failed that is not known to; says which, and how the
-# cluster is.
+# conformance_verdict OUTPUT FLAG... : fails on unknown test failures; prints them and the state of the
+# cluster.
 conformance_verdict() {
   local output=$1 junit
   shift

@@ -1,6 +1,6 @@
-# An Incus of the tests' own beside the one of this machine, with a proxy before it. It has a
-# folder, a bridge and a small pool of its own, so that it can be killed, restarted, filled and cut
-# off. Sourced by tests/faults.sh.
+# A second Incus on this machine, behind a proxy. It has a separate
+# directory, bridge and small pool, so that it can be killed, restarted, filled and disconnected.
+# Sourced by tests/faults.sh.
 # shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
 
 faults=/var/lib/capn-t-faults
@@ -10,10 +10,10 @@ incusd_bin=''
 for candidate in /usr/libexec/incus/incusd /opt/incus/bin/incusd; do
   if [ -x "$candidate" ]; then incusd_bin=$candidate; break; fi
 done
-# Nodes of a cluster and its load balancer unpack to less.
+# Large enough for the unpacked nodes and load balancer of a cluster.
 pool_size=${CAPN_TEST_POOL_SIZE:-6G}
 
-# incus and capn of the server of the tests.
+# incus and capn for the test server.
 fincus() { INCUS_DIR=$faults/incus INCUS_CONF=$faults/client incus "$@"; }
 fcapn() { INCUS_CONF=$faults/client "$capn_bin" --state-dir "$faults/state" "$@"; }
 
@@ -22,7 +22,7 @@ free_port() {
 }
 
 daemon_start() {
-  # Nothing is fetched from anywhere: this proxy does not exist.
+  # Prevent downloads: this proxy does not exist.
   INCUS_DIR=$faults/incus HTTPS_PROXY=http://127.0.0.1:1 HTTP_PROXY=http://127.0.0.1:1 \
     setsid "$incusd_bin" --group incus-admin --logfile "$faults/incusd.log" \
     >>"$faults/incusd.out" 2>&1 </dev/null &
@@ -32,7 +32,7 @@ daemon_start() {
 daemon_gone() { ! pgrep -f "incusd --group incus-admin --logfile $faults/" >/dev/null; }
 daemon_end() {
   kill "-$1" "$daemon" || return
-  # Its exit code is that of the signal.
+  # Its exit code reflects the signal.
   wait "$daemon" 2>/dev/null || true
 }
 
@@ -43,7 +43,7 @@ proxy_start() {
 }
 
 serve_start() {
-  # Not through fcapn: of a function in the background only its shell would be ended.
+  # Not through fcapn: killing a background function only ends its shell.
   INCUS_CONF=$faults/client "$capn_bin" --state-dir "$faults/state" -v serve --listen 127.0.0.1:0 \
     >"$faults/serve.log" 2>&1 </dev/null &
   serve=$!
@@ -78,7 +78,7 @@ YAML
     fincus remote add faults "https://127.0.0.1:$listen" --accept-certificate
 }
 
-# Images of this machine's Incus, with the properties they have there.
+# Copies images of this machine's Incus with their properties.
 faults_images() {
   local alias fingerprint properties
   for alias in capn/node capn/haproxy; do
@@ -94,7 +94,7 @@ for item in json.load(sys.stdin)["properties"].items(): print("=".join(item))')
   rm -f "$faults"/image*
 }
 
-# Takes away everything, also what an earlier run left.
+# Removes everything, including leftovers of an earlier run.
 faults_down() {
   local instance pid
   for pid in "${serve:-}" "${proxy:-}"; do
@@ -108,7 +108,7 @@ faults_down() {
     fincus profile device remove default root
     fincus network delete $bridge
     fincus storage delete default
-    # The daemon of a run that was killed is not a child of this one.
+    # The daemon of a killed run is not a child of this process.
     fincus admin shutdown --timeout 60
     wait "${daemon:-}" 2>/dev/null
     until_true 'the Incus of the tests to be gone' 60 daemon_gone

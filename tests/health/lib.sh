@@ -1,8 +1,8 @@
-# Machines whose nodes fail are replaced by MachineHealthChecks, while `capn serve` runs. The caller sets
+# MachineHealthChecks replace machines with unhealthy nodes while `capn serve` runs. The caller sets
 # `cluster`, and defines kubectl_of. Sourced by tests/kubernetes.sh.
 # shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
 
-# The checks that `capn up` made, with short timeouts.
+# The health checks created by `capn up`, with short timeouts.
 health_checks() {
   local name selector
   while read -r name selector; do
@@ -24,7 +24,7 @@ control-plane cluster.x-k8s.io/control-plane: ''" >"$scratch/health.yaml"
   "$binaries/kubectl" --kubeconfig "$scratch/state/plane.kubeconfig" get machinehealthcheck "$cluster-md-0" "$cluster-control-plane" &&
     capn apply -f "$scratch/health.yaml"
 }
-# health_serve COMMAND... : runs it while the plane is served.
+# health_serve COMMAND... : runs the command while the plane is served.
 health_serve() {
   local status=0 pid
   rm -f "$scratch/state/plane.kubeconfig"
@@ -37,7 +37,7 @@ health_serve() {
 }
 # health_nodes SELECTOR : names of Ready nodes.
 health_nodes() { kubectl_of get nodes -l "$1" --no-headers | awk '$2 == "Ready" {print $1}' | sort; }
-# As many Ready nodes as before, and NODE is none of them, nor an instance.
+# As many Ready nodes as before; NODE is neither a node nor an instance any more.
 health_is_replaced() {
   local nodes
   nodes=$(health_nodes "$1")

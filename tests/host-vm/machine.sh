@@ -1,11 +1,11 @@
-# A virtual machine of our own: started, asked over SSH, stopped by its process id. Sourced by run.
+# A dedicated virtual machine: started, accessed over SSH, stopped by its process id. Sourced by run.
 # shellcheck shell=bash disable=SC2154,SC2317 # cache and shares are set by run
 
 vm=$cache/vm
 vm_port=${CAPN_HOST_VM_PORT:-2299}
 vm_memory=${CAPN_HOST_VM_MEMORY:-6144}
 
-# The process id of our qemu, while it runs: a number can have gone to another program since.
+# The process id of qemu while it runs; the id may have been reused since.
 vm_pid() {
   local pid
   pid=$(cat "$vm/pid" 2>/dev/null) && [ -n "$pid" ] || return 1
@@ -26,7 +26,7 @@ vm_launch() {
   local how=() tag more=''
   case $1 in
     kvm) how=(-accel kvm -cpu host) ;;
-    # Page tables of five levels only cost time; the clock of the processor is the one that is cheap.
+    # Five-level page tables only cost time; the processor's clock is the cheapest.
     tcg) how=(-accel 'tcg,thread=multi,tb-size=1024' -cpu 'max,la57=off') more='tsc=reliable clocksource=tsc mitigations=off' ;;
   esac
   for tag in "${!shares[@]}"; do
@@ -41,11 +41,11 @@ vm_launch() {
     -append "root=/dev/vda rw console=ttyS0 earlyprintk=ttyS0 $more" -pidfile "$vm/pid" -daemonize
 }
 
-# Whether a kernel speaks with KVM here, within a minute. A nested KVM may start no kernel at all.
+# Whether a kernel boots with KVM within a minute. Nested KVM may fail to boot.
 vm_kvm_boots() {
   [ -w /dev/kvm ] && vm_launch kvm && until_seconds 60 grep -qa 'Linux version' "$vm/console.log"
 }
-# until_seconds SECONDS COMMAND... : however slow the machine is.
+# until_seconds SECONDS COMMAND... : time limit independent of the machine's speed.
 until_seconds() {
   local deadline=$((SECONDS + $1))
   shift
@@ -55,7 +55,7 @@ until_seconds() {
   done
 }
 
-# How a machine here is run: found out once.
+# Detects the accelerator once.
 vm_choose() {
   if [ ! -s "$cache/accelerator" ]; then
     local found=${CAPN_HOST_VM_ACCELERATOR:-}
@@ -75,7 +75,7 @@ vm_start() { vm_launch "$vm_accelerator" && vm_answers; }
 vm_answers() {
   until_seconds $((120 * patience)) vm_boot_id || { vm_console; return 1; }
 }
-# Boots it again from inside, and waits for the next boot.
+# Reboots it from inside and waits for the next boot.
 vm_reboot() {
   local before
   before=$(vm_boot_id) || return 1

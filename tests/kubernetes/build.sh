@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Builds Kubernetes and what nodes need besides, from their Go modules.
+# Builds Kubernetes and other programs of nodes from their Go modules.
 #
 #   build.sh v1.36        kubeadm, kubelet, kubectl, the control plane, kube-proxy, etcd, CoreDNS, flanneld
 #   build.sh v1.36-tests  e2e.test and ginkgo of the same release, and the programs of its test images
 #   build.sh runtime      containerd, its shim, ctr, runc and crictl
 #
-# Prints the directory with the programs. They are kept by version in a cache directory outside the
-# tree (CAPN_KUBERNETES_CACHE, else $XDG_CACHE_HOME/capn-test) and built again only when a go.mod, a go.sum
+# Prints the directory with the programs. They are cached by version outside the
+# tree (CAPN_KUBERNETES_CACHE, or $XDG_CACHE_HOME/capn-test) and only rebuilt when a go.mod, a go.sum
 # or this script changes.
 set -euo pipefail
 cd "$(dirname "$(realpath "$0")")"
 
 cache=${CAPN_KUBERNETES_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/capn-test}
-# Debian's Go stays with its own version unless told otherwise.
+# Debian's Go does not switch versions by default.
 export GOTOOLCHAIN=auto GOFLAGS=-buildvcs=false CGO_ENABLED=0
 
 # The version that a module requires.
@@ -25,7 +25,7 @@ build() {
   (cd "$directory" && go build -trimpath "$@" -o "$output" "$package")
 }
 
-# The flags by which programs of Kubernetes know their version.
+# Linker flags that set the version of Kubernetes programs.
 kubernetes_ldflags() {
   local version=$1 path minor
   minor=${version#v1.}
@@ -75,7 +75,7 @@ runtime() {
   build runtime/containerd "$1/containerd" $containerd/cmd/containerd -ldflags "$of" -tags no_btrfs
   build runtime/containerd "$1/containerd-shim-runc-v2" $containerd/cmd/containerd-shim-runc-v2 -ldflags "$of"
   build runtime/containerd "$1/ctr" $containerd/cmd/ctr -ldflags "$of"
-  # runc enters namespaces in C, and filters system calls with libseccomp.
+  # runc needs C to enter namespaces and libseccomp to filter system calls.
   CGO_ENABLED=1 build runtime/runc "$1/runc" github.com/opencontainers/runc \
     -tags 'seccomp,netgo,osusergo,cgo_static_build' \
     -ldflags "-s -w -extldflags -static -X main.version=$(required runtime/runc github.com/opencontainers/runc | tr -d v)"
@@ -100,7 +100,7 @@ place=$cache/$make/$version
 case $make in kubernetes) parts=("$release" flannel) ;; *) parts=("$release") ;; esac
 stamp=$(find "${parts[@]}" build.sh -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum)
 if [ "$(cat "$place/.stamp" 2>/dev/null)" != "$stamp" ]; then
-  # Built beside it and moved at the end, so that what is there is whole.
+  # Built in a temporary directory and moved at the end, so that the result is always complete.
   rm -rf "$place.new"
   mkdir -p "$place.new"
   "$make" "$place.new" >&2

@@ -1,8 +1,8 @@
-# Machines are stopped, started, entered and read. The caller sets `cluster`, and defines kubectl_of and
+# stop, start, exec and logs of machines. The caller sets `cluster`, and defines kubectl_of and
 # pause_image. Sourced by tests/kubernetes.sh.
 # shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
 
-# machines_app: a Deployment behind a Service, of an image that nodes have: CoreDNS, for what it says of its health.
+# machines_app: a Deployment with a Service that uses an image of the nodes: CoreDNS with its health endpoint.
 machines_app() {
   local image
   image=$(kubectl_of -n kube-system get deployment coredns -o jsonpath='{.spec.template.spec.containers[0].image}') || return 1
@@ -38,7 +38,7 @@ spec: {selector: {app: answers}, ports: [{port: 80, targetPort: 8080}]}
 YAML
   kubectl_of rollout status deployment/answers --timeout 120s && machines_answers
 }
-# It answers from each node.
+# It responds from each node.
 machines_answers() {
   local address node
   address=$(kubectl_of get service answers -o jsonpath='{.spec.clusterIP}') || return 1
@@ -60,7 +60,7 @@ machines_exec() {
   [ $? = 127 ] || { echo 'a program that is not there is not 127'; return 1; }
   out=$(capn exec "$worker" -- sh -c 'echo out; echo bad >&2' 2>"$scratch/exec.err")
   if [ "$out" != out ] || [ "$(cat "$scratch/exec.err")" != bad ]; then echo "streams: $out"; return 1; fi
-  # Nothing is read unless it is asked for.
+  # stdin is not read unless requested.
   [ "$(echo secret | capn exec "$worker" -- cat)" = '' ] || return 1
   head -c 3000000 /dev/urandom >"$scratch/blob"
   capn exec -i "$worker" -- sh -c 'cat >/root/blob' <"$scratch/blob" &&
@@ -74,7 +74,7 @@ machines_logs() {
   [ "$(grep -c '^\[machine/' "$scratch/logs")" = "$((3 * $(kubectl_of get nodes --no-headers | wc -l)))" ] || { cat "$scratch/logs"; return 1; }
   "$capn_bin" --state-dir "$scratch/state" logs -f "$(machines_worker)" --unit kubelet --lines 1 >"$scratch/follow" &
   pid=$!
-  # kubelet tells of each start.
+  # kubelet logs each start.
   until_true 'the first line' 20 test -s "$scratch/follow" && : >"$scratch/follow" &&
     capn exec "$(machines_worker)" -- systemctl restart kubelet &&
     until_true 'a new line' 20 test -s "$scratch/follow" && status=0
@@ -83,7 +83,7 @@ machines_logs() {
   return $status
 }
 
-# Secrets in journals, in files of nodes and in objects are in no bundle.
+# Secrets in journals, files of nodes and objects are not in bundles.
 machines_bundle() {
   local worker file=$scratch/bundle.tar.gz word key kubeconfig
   worker=$(machines_worker)
@@ -115,7 +115,7 @@ machines_stopped() {
   ! capn scale "$cluster" --workers 2 --wait 10s 2>"$scratch/scale.err" || return 1
   has "capn start $cluster" <"$scratch/scale.err" && capn scale "$cluster" --workers 1 --wait 0
 }
-# Nor do the controllers of a plane that is served start anything. They have looked once they say that it is paused.
+# The controllers of a served plane do not start anything either. They have reconciled once they report it as paused.
 machines_left_alone() {
   local kubectl=("$binaries/kubectl" --kubeconfig "$scratch/state/plane.kubeconfig")
   until_true 'each machine is said to be paused' 30 machines_paused || return 1
@@ -130,7 +130,7 @@ machines_paused() {
 machines_started() {
   capn start "$cluster" && machines_answers && capn describe cluster "$cluster" | has '✓ Cluster'
 }
-# `capn up` starts what somebody stopped by hand, at the first try.
+# `capn up` starts manually stopped instances at the first attempt.
 machines_up() {
   local worker
   worker=$(machines_worker)

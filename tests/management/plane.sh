@@ -1,9 +1,11 @@
 # A management cluster of plain processes on 127.0.0.1: etcd, kube-apiserver, kube-controller-manager
-# and the managers of Cluster API, which clusterctl installs from a folder. Sourced by
-# tests/management.sh, which sets `plane` (folder of it all), `binaries` and `peers`.
+# and the managers of Cluster API, which clusterctl installs from a directory. Sourced by
+# tests/management.sh, which sets `plane` (its directory), `binaries` and `peers`.
 # shellcheck shell=bash disable=SC2154
 
 plane_port=16443
+# What a run starts, for the next one if this one is killed.
+plane_record=${XDG_RUNTIME_DIR:-/run}/capn-t-management.pids
 declare -A plane_pids=()
 
 plane_kubectl() { "$binaries/kubectl" --kubeconfig "$plane/kubeconfig" "$@"; }
@@ -17,6 +19,18 @@ plane_run() {
   shift
   "$@" >"$plane/$name.log" 2>&1 </dev/null &
   plane_pids[$name]=$!
+  echo "$! $(plane_started $!)" >>"$plane_record"
+}
+# When a process began, in ticks since the boot: with its pid this names it, also after the pid was used again.
+plane_started() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20; }
+# Ends what a run that was killed started, and nothing else.
+plane_leftovers() {
+  local pid started
+  [ -e "$plane_record" ] || return 0
+  while read -r pid started; do
+    if [ -n "$started" ] && [ "$(plane_started "$pid")" = "$started" ]; then kill -KILL "$pid"; fi
+  done <"$plane_record"
+  rm -f "$plane_record"
 }
 # plane_stop NAME [SIGNAL]
 plane_stop() {
@@ -26,7 +40,7 @@ plane_stop() {
   unset "plane_pids[$1]"
 }
 plane_answers() { curl -sSf --noproxy '*' "$1"; }
-# plane_within SECONDS COMMAND... : else the ends of all logs.
+# plane_within SECONDS COMMAND... : on timeout, prints the ends of all logs.
 plane_within() {
   local seconds=$1
   shift
@@ -57,7 +71,7 @@ plane_kubeconfig() {
     plane_config set-context plane --cluster plane --user user &&
     plane_config use-context plane && chmod 600 "$file"
 }
-# plane_account NAMESPACE ACCOUNT FILE: what a service account may, and no more.
+# plane_account NAMESPACE ACCOUNT FILE: a kubeconfig with exactly the permissions of a service account.
 plane_account() {
   local token
   token=$(plane_kubectl -n "$1" create token "$2" --duration 4h) && plane_kubeconfig "$3" "--token=$token"
@@ -99,7 +113,7 @@ plane_kubernetes() {
   plane_within 60 plane_kubectl -n default get serviceaccount default
 }
 
-# What clusterctl looks for to take cert-manager for installed. Nothing runs behind them.
+# Objects that make clusterctl assume cert-manager is installed. Nothing runs behind them.
 plane_certificate_kinds() {
   local kind
   for kind in Issuer Certificate; do
@@ -120,7 +134,7 @@ spec:
 YAML
   done
 }
-# plane_provider NAME TYPE FOLDER: the newest version in a repository of clusterctl.
+# plane_provider NAME TYPE DIRECTORY: the newest version in a clusterctl repository.
 plane_provider() {
   local file
   file=$(find "$3" -name '*-components.yaml' | sort -V | tail -n 1)
@@ -135,7 +149,7 @@ plane_repositories() {
 }
 
 plane_webhooks='{"capi-system": 16441, "capi-kubeadm-bootstrap-system": 16442, "capi-kubeadm-control-plane-system": 16444}'
-# Webhooks of pods that do not exist become those of processes: objects in, the same objects out.
+# Redirects webhooks from pods to local processes: same objects with changed URLs.
 plane_to_urls() {
   jq -c --arg ca "$(base64 -w0 <"$plane/webhook-ca.crt")" --argjson ports "$plane_webhooks" '
     walk(if type == "object" and (.service.path? // null) != null and $ports[.service.namespace] then
@@ -166,7 +180,7 @@ plane_cluster_api() {
 plane_aggregated() {
   plane_kubectl get clusterrole capi-aggregated-manager-role -o json | jq -e '.rules | length > 0'
 }
-# plane_manager NAME PROGRAM NAMESPACE ACCOUNT WEBHOOKS: its probes are ten ports further.
+# plane_manager NAME PROGRAM NAMESPACE ACCOUNT WEBHOOKS: its probe port is ten higher.
 plane_manager() {
   local gates
   plane_account "$3" "$4" "$plane/$1.kubeconfig" || return 1

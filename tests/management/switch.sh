@@ -1,5 +1,5 @@
-# A cluster of Cluster API Provider Incus in Go is taken over by capn in place, and given back:
-# docs/switch.md. Sourced by tests/management.sh.
+# capn takes over a cluster of the Go provider in place, and hands it back:
+# docs/how-to/from-go-provider.md. Sourced by tests/management.sh.
 # shellcheck shell=bash disable=SC2154
 
 if ! [ -x "$peers/capn-go-manager" ] || ! [ -d "$peers/repo-go/infrastructure-incus" ]; then
@@ -8,7 +8,7 @@ if ! [ -x "$peers/capn-go-manager" ] || ! [ -d "$peers/repo-go/infrastructure-in
 fi
 switched=capn-t-go
 
-# switch_provider REPOSITORY ACCOUNT: what docs/switch.md says.
+# switch_provider REPOSITORY ACCOUNT: the steps in docs/how-to/from-go-provider.md.
 switch_provider() {
   plane_repositories "$1" >"$plane/clusterctl.yaml"
   plane_clusterctl delete --infrastructure incus && plane_clusterctl init --infrastructure incus &&
@@ -19,7 +19,7 @@ switch_to_go() {
   plane_stop two
   plane_stop three
   switch_provider "$peers/repo-go" capn-controller-manager || return 1
-  # Cluster API goes by the newest contract that a definition names, and this provider has the older.
+  # Cluster API uses the newest contract listed in a CRD, and this provider has the older one.
   plane_kubectl label crds -l cluster.x-k8s.io/provider=infrastructure-incus cluster.x-k8s.io/v1beta2- || return 1
   plane_run go "$peers/capn-go-manager" --kubeconfig "$plane/capn-controller-manager.kubeconfig" \
     --health-addr 127.0.0.1:16476 --diagnostics-address 0
@@ -32,7 +32,7 @@ switch_to_capn() {
   teams_copy three 16474 && plane_within 60 teams_leads three && plane_within 60 switched_adopted
 }
 
-# Its configuration of haproxy wants more open files than a container has on some hosts.
+# Its haproxy configuration needs more open files than a container has on some hosts.
 switched_image() {
   local name=capn-t-image in=(--project "$teams_project")
   incus launch capn/haproxy $name "${in[@]}" -q </dev/null &&
@@ -43,8 +43,8 @@ switched_image() {
     incus stop -f $name "${in[@]}" && incus publish $name --alias capn-t/haproxy "${in[@]}" -q &&
     incus delete $name "${in[@]}"
 }
-# What its class of v0.7 needs besides: `required` of variables, which Cluster API 1.14 wants; no
-# kernel modules, which a restricted project forbids; cgroup v1, where the host has it.
+# Changes to its v0.7 class: `required` in variables, which Cluster API 1.14 needs; no
+# kernel modules, which a restricted project forbids; cgroup v1, if the host has it.
 switched_template() {
   local cgroup=(-e '')
   if [ -n "$(cgroup_flag)" ]; then
@@ -62,7 +62,7 @@ switched_apply() {
       LXC_IMAGE_NAME=capn/kubeadm/$teams_version plane_clusterctl generate cluster "$switched" --infrastructure incus |
     switched_template | plane_kubectl apply -f - && plane_within 240 switched_runs 2
 }
-# switched_runs MACHINES: they are nodes. Without a pod network none of them is Ready.
+# switched_runs MACHINES: all have joined. Without a pod network, none of them is Ready.
 switched_runs() {
   plane_kubectl get machines -o json |
     jq -e --argjson n "$1" '[.items[] | select(.status.phase == "Running" and .status.nodeRef)] | length == $n'
@@ -70,13 +70,13 @@ switched_runs() {
 switched_adopted() {
   plane_kubectl get lxcmachines -o json | jq -e 'all(.items[]; any(.status.conditions[]?; .type == "Ready" and .status == "True"))'
 }
-# Processes and objects that have to stay what they are.
+# Processes and objects that must not change.
 switched_state() {
   incus list --project "$teams_project" -f json | jq -r '.[] | "\(.name) \(.state.pid) \(.created_at)"' | sort
   plane_kubectl get lxcmachines,lxcclusters,machines -o json |
     jq -S '[.items[] | {kind, spec, name: .metadata.name, uid: .metadata.uid, finalizers: .metadata.finalizers}]'
 }
-# keeps COMMAND...: the command, after which nothing was restarted, made again or written otherwise.
+# keeps COMMAND...: runs the command and checks that nothing was restarted, recreated or changed.
 keeps() {
   switched_state >"$plane/before" && "$@" && switched_state >"$plane/after" && diff "$plane/before" "$plane/after"
 }
@@ -91,10 +91,10 @@ switched_delete() {
 
 check 'an image for the Go provider' switched_image
 check 'the Go provider takes over' switch_to_go
-check 'it makes a cluster from its own class' switched_apply
-check 'capn takes over: nothing is restarted or changed' keeps switch_to_capn
-check 'capn makes another worker of it' switched_scale 2
-check 'the Go provider again: nothing is restarted or changed' keeps switch_to_go
-check 'it makes another worker' switched_scale 3
-check 'capn once more' keeps switch_to_capn
-check 'the cluster is deleted, and nothing is left' switched_delete
+check 'it creates a cluster from its own class' switched_apply
+check 'capn takes over without restarts or changes' keeps switch_to_capn
+check 'capn creates another worker from it' switched_scale 2
+check 'the Go provider takes over again without restarts or changes' keeps switch_to_go
+check 'it creates another worker' switched_scale 3
+check 'switch to capn once more' keeps switch_to_capn
+check 'delete the cluster; nothing is left' switched_delete

@@ -1,4 +1,4 @@
-//! Which crate may use which. The table is the one of ARCHITECTURE.md.
+//! Allowed dependencies between crates. The table matches the one in ARCHITECTURE.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
-/// A crate of ours and the crates of ours it may use. Using a crate allows using what that one uses.
+/// Crates of the workspace and the workspace crates they may use. Transitive use is allowed.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("incus-api", &[]),
     ("incus-client", &["incus-api"]),
@@ -47,21 +47,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// Crates of others that a crate of ours must not name in its normal dependencies, and why.
+/// Third-party crates that a crate must not list in its normal dependencies, and why.
 const MUST_NOT_NAME: &[(&str, &[&str], &str)] = &[
     ("incus-api", ASYNC, "wire types do no I/O"),
     ("capn-plan", ASYNC, "a plan is a pure function"),
     ("capn-template", ASYNC, "templates are rendered without I/O"),
     ("capn-template", KUBERNETES, "objects are YAML here; tests compare them with the types"),
-    ("capn-text", ASYNC, "text is looked at without I/O"),
-    ("capn-text", KUBERNETES, "text is looked at without I/O"),
+    ("capn-text", ASYNC, "text is processed without I/O"),
+    ("capn-text", KUBERNETES, "text is processed without I/O"),
     ("capn-api", ASYNC, "types do no I/O"),
     ("capi-api", ASYNC, "types do no I/O"),
     ("incus-client", KUBERNETES, "the client knows nothing of Kubernetes"),
     ("incus-sim", KUBERNETES, "the simulator knows nothing of Kubernetes"),
     ("incus-api", KUBERNETES, "the wire types know nothing of Kubernetes"),
     ("capn-image", KUBERNETES, "images are built without a cluster"),
-    ("capn-doctor", KUBERNETES, "hosts and nodes are looked at without a cluster"),
+    ("capn-doctor", KUBERNETES, "hosts and nodes are checked without a cluster"),
     ("capn-lifecycle", &["rusqlite"], "controllers see a kube::Client only"),
     ("capn-provider", &["rusqlite"], "controllers see a kube::Client only"),
     ("capn", &["rusqlite"], "only kube-plane opens the store"),
@@ -70,7 +70,7 @@ const MUST_NOT_NAME: &[(&str, &[&str], &str)] = &[
 const ASYNC: &[&str] = &["tokio", "tokio-util", "futures", "hyper", "axum", "rusqlite", "tower"];
 const KUBERNETES: &[&str] = &["kube", "k8s-openapi", "kube-core", "kube-client"];
 
-/// Packages that must not be anywhere in the lock file, and why.
+/// Packages that must not be in the lock file, and why.
 const BANNED: &[(&str, &str)] = &[
     ("openssl-sys", "TLS is rustls with ring"),
     ("native-tls", "TLS is rustls with ring"),
@@ -80,12 +80,12 @@ const BANNED: &[(&str, &str)] = &[
     ("serde_yaml", "YAML is serde-saphyr"),
 ];
 
-/// Packages that may bring a banned one along, where it stays inside them.
+/// Packages that may depend on a banned one.
 const MAY_BRING: &[(&str, &[&str])] =
-    // The CEL library has its timestamps in chrono; the plane's own times are jiff.
+    // The CEL library represents timestamps with chrono; the plane itself uses jiff.
     &[("chrono", &["cel", "kube-cel"])];
 
-/// Reads `cargo metadata` and lists every broken rule.
+/// Reads `cargo metadata` and lists violations.
 pub(crate) fn check(root: &Path) -> anyhow::Result<Vec<String>> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(program)
@@ -114,8 +114,7 @@ fn violations(metadata: &Value) -> Vec<String> {
 
     for (name, package) in &packages {
         let Some(may) = rules.get(name.as_str()) else {
-            found
-                .push(format!("{name}: no rule says what it may use; add it to xtask/src/deps.rs"));
+            found.push(format!("{name}: no rule; add it to xtask/src/deps.rs"));
             continue;
         };
         for dependency in &package.normal {
@@ -140,7 +139,7 @@ fn violations(metadata: &Value) -> Vec<String> {
     found
 }
 
-/// Whether a banned package is used by nothing but those that may bring it.
+/// Whether only packages from [`MAY_BRING`] depend on a banned package.
 fn only_brought(metadata: &Value, package: &Value, name: &str) -> bool {
     let Some((_, may)) = MAY_BRING.iter().find(|(of, _)| *of == name) else { return false };
     let names: BTreeMap<&str, &str> = metadata["packages"]
@@ -186,7 +185,7 @@ fn members(metadata: &Value) -> BTreeMap<String, Package> {
         .collect()
 }
 
-/// What a crate may use, directly or because something it may use uses it.
+/// Crates that a crate may use, directly or transitively.
 fn allowed(name: &str) -> BTreeSet<&'static str> {
     let mut seen = BTreeSet::new();
     let mut queue: Vec<&'static str> = direct(name).to_vec();
@@ -208,7 +207,7 @@ mod tests {
 
     use super::*;
 
-    /// A dependency's name and kind; no kind means a normal one.
+    /// A dependency's name and kind; no kind means a normal dependency.
     type Uses<'a> = &'a [(&'a str, Option<&'a str>)];
 
     fn workspace(packages: &[(&str, Uses<'_>)]) -> Value {
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_that_uses_the_client_is_refused() {
+    fn a_forbidden_dependency_is_refused() {
         let metadata =
             workspace(&[("capn-plan", &[("incus-client", None)]), ("incus-client", &[])]);
         assert_eq!(violations(&metadata), ["capn-plan must not use incus-client"]);
@@ -247,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crate_without_a_rule_is_named() {
+    fn a_crate_without_a_rule_is_reported() {
         let found = violations(&workspace(&[("capn-new", &[])]));
         assert_eq!(found.len(), 1);
         assert!(found[0].starts_with("capn-new: no rule"), "{found:?}");

@@ -1,10 +1,10 @@
-//! Digests of official releases, as part of capn.
+//! Built-in checksums of official Kubernetes releases.
 
 use std::{collections::BTreeMap, path::Path, process::Command};
 
 use anyhow::{Context as _, bail};
 
-/// Where the digests are, from the root.
+/// Path of the checksums, relative to the root.
 const SUMS: &str = "crates/capn-image/src/binaries/SHA256SUMS";
 const BASE: &str = "https://dl.k8s.io/release";
 const PROGRAMS: [&str; 7] = [
@@ -17,8 +17,8 @@ const PROGRAMS: [&str; 7] = [
     "kube-proxy",
 ];
 
-/// Fetches the published digests of these versions, and adds them. One that is there already with another
-/// value ends it: a release does not change.
+/// Downloads the published checksums of these versions and adds them. Returns an error if a
+/// checksum has changed, since releases are immutable.
 pub(crate) fn add(root: &Path, versions: &[String]) -> anyhow::Result<()> {
     if versions.is_empty() {
         bail!("usage: cargo xtask digests VERSION...    for example: cargo xtask digests v1.37.2");
@@ -38,7 +38,7 @@ pub(crate) fn add(root: &Path, versions: &[String]) -> anyhow::Result<()> {
                 let digest = fetch(&format!("{BASE}/{end}.sha256"))?;
                 match known.insert(end.clone(), digest.clone()) {
                     Some(before) if before != digest => {
-                        bail!("{end} was {before} and is now published as {digest}")
+                        bail!("the checksum of {end} was {before} but is now published as {digest}")
                     }
                     _ => {}
                 }
@@ -64,7 +64,7 @@ fn fetch(url: &str) -> anyhow::Result<String> {
     let text = String::from_utf8_lossy(&output.stdout);
     let digest = text.split_whitespace().next().unwrap_or_default().to_ascii_lowercase();
     if digest.len() != 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        bail!("{url} holds no SHA-256 digest");
+        bail!("{url} does not contain a SHA-256 checksum");
     }
     Ok(digest)
 }

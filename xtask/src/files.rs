@@ -1,13 +1,13 @@
-//! Sizes of source files, and words that must not be in some of them.
+//! Checks of source files: maximum length and forbidden code.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-/// No source file is longer than this.
-const MOST_LINES: usize = 900;
+/// Maximum number of lines of a source file.
+const MOST_LINES: usize = 650;
 
-/// Under a path, a text that must not appear, and why. Tests (from `#[cfg(test)]` on) are free.
+/// Forbidden text by path, with the reason. Not applied to tests (from `#[cfg(test)]` on).
 const MUST_NOT_SAY: &[(&str, &str, &str)] = &[
     ("crates/capn-plan/src", "async fn", "a plan is a pure function"),
     ("crates/capn-plan/src", "Timestamp::now", "a plan has no clock; take `now` as an argument"),
@@ -16,7 +16,7 @@ const MUST_NOT_SAY: &[(&str, &str, &str)] = &[
     ("crates", "todo!(", "unfinished code is not committed"),
 ];
 
-/// Folders of libraries, which must not read the environment. The binary reads it in one place.
+/// Libraries that must not read the environment. Only the binary reads it, in one place.
 const READS_NO_ENVIRONMENT: &[&str] = &[
     "crates/incus-api/src",
     "crates/incus-client/src",
@@ -31,16 +31,18 @@ const READS_NO_ENVIRONMENT: &[&str] = &[
     "crates/capn-lifecycle/src",
 ];
 
-/// Lists source files that are too long or say what they must not.
+/// Lists source files that are too long or contain forbidden text.
 pub(crate) fn check(root: &Path) -> anyhow::Result<Vec<String>> {
     let mut problems = Vec::new();
-    for path in sources(root)? {
-        let text = std::fs::read_to_string(&path)
+    let sources = sources(root)?;
+    for path in &sources {
+        let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read {}", path.display()))?;
-        let shown = path.strip_prefix(root).unwrap_or(&path).display().to_string();
+        let shown = path.strip_prefix(root).unwrap_or(path).display().to_string();
         let is_test = shown.contains("/tests/");
         problems.extend(of_file(&shown, &text, is_test));
     }
+    problems.extend(crate::words::check(root, &sources)?);
     Ok(problems)
 }
 
@@ -74,15 +76,15 @@ fn of_file(path: &str, text: &str, is_test: bool) -> Vec<String> {
 
 fn sources(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    let mut folders = vec![root.join("crates"), root.join("bench"), root.join("xtask")];
-    while let Some(folder) = folders.pop() {
-        let entries = std::fs::read_dir(&folder)
-            .with_context(|| format!("cannot list {}", folder.display()))?;
+    let mut dirs = vec![root.join("crates"), root.join("bench"), root.join("xtask")];
+    while let Some(dir) = dirs.pop() {
+        let entries =
+            std::fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))?;
         for entry in entries {
             let path = entry?.path();
             if path.is_dir() {
                 if path.file_name().is_some_and(|name| name != "target") {
-                    folders.push(path);
+                    dirs.push(path);
                 }
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 found.push(path);
@@ -98,23 +100,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_over_the_limit_is_named_with_its_length() {
+    fn a_file_over_the_limit_is_reported_with_its_length() {
         let long = "x\n".repeat(MOST_LINES + 1);
         assert_eq!(
             of_file("crates/a/src/b.rs", &long, false),
-            ["crates/a/src/b.rs: 901 lines, at most 900"]
+            ["crates/a/src/b.rs: 651 lines, at most 650"]
         );
     }
 
     #[test]
-    fn a_clock_in_the_plan_is_found_with_its_line() {
+    fn a_clock_in_the_plan_is_reported_with_its_line() {
         let found = of_file("crates/capn-plan/src/a.rs", "\nlet t = Timestamp::now();\n", false);
         assert_eq!(found.len(), 1);
         assert!(found[0].starts_with("crates/capn-plan/src/a.rs:2:"), "{found:?}");
     }
 
     #[test]
-    fn a_library_that_reads_the_environment_is_found() {
+    fn a_library_that_reads_the_environment_is_reported() {
         let found = of_file("crates/kube-plane/src/a.rs", "std::env::var(\"HOME\")", false);
         assert_eq!(found.len(), 1);
         assert!(of_file("crates/capn/src/a.rs", "std::env::var(\"HOME\")", false).is_empty());

@@ -1,4 +1,4 @@
-//! The images that both sides make instances from.
+//! Images used by both sides of the benchmark.
 
 use std::process::Command;
 
@@ -11,11 +11,11 @@ const KUBEADM: &str = "capn/kubeadm/";
 const NODE: &str = "capn/node";
 const PROPERTY_VERSION: &str = "capn.kubernetes-version";
 
-/// The image of the nodes.
+/// Image of the nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NodeImage {
     pub(super) alias: String,
-    /// The version of Kubernetes in it. Without one, instances are made and no nodes.
+    /// Its Kubernetes version. Without one, the benchmark creates instances instead of nodes.
     pub(super) version: Option<String>,
 }
 
@@ -30,7 +30,7 @@ struct Alias {
     name: String,
 }
 
-/// The image `asked`, or else the last with Kubernetes, or else the one without.
+/// The image `asked`, otherwise the newest one with Kubernetes, otherwise the one without.
 pub(super) fn of_nodes(asked: Option<&str>) -> anyhow::Result<NodeImage> {
     let output = Command::new("incus")
         .args(["image", "list", "--format", "json"])
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn kubernetes_goes_before_plain_nodes() {
+    fn kubernetes_images_come_before_plain_nodes() {
         let haproxy = image("capn/haproxy", None);
         let node = image("capn/node", None);
         let old = image("capn/kubeadm/v1.36.3", Some("v1.36.3"));

@@ -1,4 +1,4 @@
-//! A command that is run to its end, with the moment of each line that it prints.
+//! Runs a command and records the time of each line it prints.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::process::{Command, Stdio};
@@ -7,29 +7,29 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 
-/// How many lines of a command that failed are shown.
+/// How many lines of a failed command are shown.
 const SHOWN: usize = 40;
 
-/// A command that has ended well.
+/// A command that succeeded.
 #[derive(Debug)]
-pub(super) struct Ran {
-    /// When it began, in seconds since 1970: the clock of the server's and the nodes' own records.
+pub(super) struct CommandRun {
+    /// Start time in seconds since 1970, comparable to the records of the server and the nodes.
     pub(super) began: f64,
-    /// Seconds from its start to its end.
+    /// Duration in seconds.
     pub(super) took: f64,
-    /// What it printed on both streams, each line with the seconds from its start.
+    /// Lines on both streams, with seconds since the start.
     pub(super) lines: Vec<Line>,
 }
 
-/// A line, and when it came.
+/// A line and its time.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Line {
     pub(super) at: f64,
     pub(super) text: String,
 }
 
-/// Runs `command`. What it printed is part of the error when it fails.
-pub(super) fn run(command: &mut Command) -> anyhow::Result<Ran> {
+/// Runs `command`. Its output is part of the error if it fails.
+pub(super) fn run(command: &mut Command) -> anyhow::Result<CommandRun> {
     let program = command.get_program().display().to_string();
     let began = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
     let begin = Instant::now();
@@ -45,7 +45,7 @@ pub(super) fn run(command: &mut Command) -> anyhow::Result<Ran> {
     let lines: Vec<Line> = receiver.iter().collect();
     for reader in [out, err].into_iter().flatten() {
         if reader.join().is_err() {
-            bail!("what {program} printed could not be read");
+            bail!("cannot read the output of {program}");
         }
     }
     let status = process.wait().with_context(|| format!("cannot wait for {program}"))?;
@@ -55,10 +55,10 @@ pub(super) fn run(command: &mut Command) -> anyhow::Result<Ran> {
             lines.iter().skip(lines.len().saturating_sub(SHOWN)).map(|line| &*line.text).collect();
         bail!("{program} failed with {status}:\n{}", last.join("\n"));
     }
-    Ok(Ran { began, took, lines })
+    Ok(CommandRun { began, took, lines })
 }
 
-/// Reads lines in a thread of its own, so that each gets the moment at which it came.
+/// Reads lines in a separate thread to record their times.
 fn read(
     from: impl Read + Send + 'static,
     begin: Instant,
@@ -66,7 +66,7 @@ fn read(
 ) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(from).split(b'\n') {
-            // A pipe that breaks ends with its process, whose status says more.
+            // A broken pipe ends with its process, whose exit status explains more.
             let Ok(line) = line else { return };
             let text = String::from_utf8_lossy(&line).into_owned();
             if to.send(Line { at: begin.elapsed().as_secs_f64(), text }).is_err() {
@@ -83,7 +83,7 @@ mod tests {
     use super::run;
 
     #[test]
-    fn lines_of_both_streams_have_their_moments() {
+    fn lines_of_both_streams_have_timestamps() {
         let ran = run(Command::new("sh").args(["-c", "echo out; echo err >&2"])).unwrap();
         let mut texts: Vec<_> = ran.lines.iter().map(|line| &*line.text).collect();
         texts.sort_unstable();
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_says_what_was_printed() {
+    fn a_failure_includes_the_output() {
         let error = run(Command::new("sh").args(["-c", "echo why >&2; exit 3"])).unwrap_err();
         let error = error.to_string();
         assert!(error.contains("exit status: 3") && error.ends_with("\nwhy"), "{error}");

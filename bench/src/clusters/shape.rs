@@ -1,4 +1,4 @@
-//! How many control planes and workers a cluster has, and how long it may take.
+//! Number of control planes and workers of a benchmark cluster, and its time limit.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,7 +13,7 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// Seconds that it may take on two idle cores, where there is such a target.
+    /// Target in seconds on two idle cores, if there is one.
     pub(super) fn limit(self) -> Option<f64> {
         match (self.control_planes, self.workers) {
             (1, 0) => Some(15.0),
@@ -40,7 +40,7 @@ impl FromStr for Shape {
 
     fn from_str(text: &str) -> anyhow::Result<Self> {
         let wanted =
-            "a shape is CONTROL-PLANES+WORKERS, as 1+2, with an odd number of control planes";
+            "expected CONTROL-PLANES+WORKERS such as 1+2, with an odd number of control planes";
         let (control_planes, workers) = text.split_once('+').context(wanted)?;
         let number = |text: &str| text.parse::<u8>().map(u32::from).context(wanted);
         let shape = Self { control_planes: number(control_planes)?, workers: number(workers)? };

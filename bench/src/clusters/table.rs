@@ -1,9 +1,9 @@
-//! Where the time of a cluster goes, as aligned columns. No I/O.
+//! Breakdown of a cluster's startup time as aligned columns. No I/O.
 
-use super::moments::Subject;
+use super::timestamps::NodeTimes;
 
-/// Keys of moments, and what happened then, in the order in which it does in a first control plane.
-/// A star is for moments of the API server, which are whole seconds, rounded down.
+/// Keys and descriptions of events, in the order of the first control plane. A star marks times of
+/// the API server, which are rounded down to whole seconds.
 const ROWS: [(&str, &str); 27] = [
     ("created", "instance created"),
     ("unpack", "image unpack begins"),
@@ -35,17 +35,16 @@ const ROWS: [(&str, &str); 27] = [
 ];
 const CELL: usize = 10;
 
-/// A line for each moment that is known of an instance, a column for each instance, in seconds from
-/// `began`.
-pub(super) fn render(title: &str, subjects: &[Subject], began: f64) -> String {
+/// A line for each known event and a column for each instance, in seconds since `began`.
+pub(super) fn render(title: &str, nodes: &[NodeTimes], began: f64) -> String {
     let label = ROWS.iter().map(|(_, what)| what.len()).fold(title.len(), usize::max);
     let line = |what: &str, cells: Vec<String>| {
         let cells: String = cells.iter().map(|cell| format!("{cell:>CELL$}")).collect();
         format!("  {what:<label$}{cells}\n")
     };
-    let mut text = line(title, subjects.iter().map(|subject| subject.part.clone()).collect());
+    let mut text = line(title, nodes.iter().map(|node| node.part.clone()).collect());
     for (key, what) in ROWS {
-        let at: Vec<_> = subjects.iter().map(|subject| subject.moments.get(key)).collect();
+        let at: Vec<_> = nodes.iter().map(|node| node.timestamps.get(key)).collect();
         if at.iter().any(Option::is_some) {
             let shown =
                 |at: Option<&f64>| at.map_or("-".to_owned(), |at| format!("{:.1}", at - began));
@@ -57,21 +56,21 @@ pub(super) fn render(title: &str, subjects: &[Subject], began: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Subject, render};
+    use super::{NodeTimes, render};
 
-    fn subject(part: &str, moments: &[(&str, f64)]) -> Subject {
-        Subject {
+    fn node(part: &str, timestamps: &[(&str, f64)]) -> NodeTimes {
+        NodeTimes {
             name: part.to_owned(),
             part: part.to_owned(),
-            moments: moments.iter().map(|(key, at)| ((*key).to_owned(), *at)).collect(),
+            timestamps: timestamps.iter().map(|(key, at)| ((*key).to_owned(), *at)).collect(),
         }
     }
 
     #[test]
     fn columns_are_aligned_and_count_from_the_start() {
-        let subjects = [
-            subject("lb-1", &[("created", 1000.5), ("address", 1003.0)]),
-            subject("worker-1", &[("created", 1100.04), ("sentinel", 1120.0), ("unknown", 1.0)]),
+        let nodes = [
+            node("lb-1", &[("created", 1000.5), ("address", 1003.0)]),
+            node("worker-1", &[("created", 1100.04), ("sentinel", 1120.0), ("unknown", 1.0)]),
         ];
         let lines = [
             "  by capn up                         lb-1  worker-1",
@@ -80,6 +79,6 @@ mod tests {
             "  bootstrap data succeeded              -     120.0",
             "",
         ];
-        assert_eq!(render("by capn up", &subjects, 1000.0), lines.join("\n"));
+        assert_eq!(render("by capn up", &nodes, 1000.0), lines.join("\n"));
     }
 }

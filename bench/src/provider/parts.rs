@@ -1,26 +1,26 @@
-//! The processes beside this one: the simulated server, which counts requests, and the provider.
+//! Child processes: the simulated server, which counts requests, and the provider.
 
 use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, bail};
-use incus_sim::{Clock, Seen, Simulator};
+use incus_sim::{Clock, RecordedRequest, Simulator};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
     process::{Child, ChildStdin, ChildStdout, Command},
 };
 
-use super::{LAUNCH, world::IMAGE};
+use super::{LAUNCH, harness::IMAGE};
 
-/// What a process is.
+/// Role of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Part {
-    /// The server; for each line on its input it prints what was asked for since the last.
+    /// The server; for each line on stdin it prints the requests since the previous line.
     Simulator,
     /// The provider.
     Provider,
 }
 
-/// Is that part until its input ends.
+/// Runs that role until stdin ends.
 pub(crate) fn run(part: Part, at: &Path) -> anyhow::Result<()> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     // As many threads as `capn` has.
@@ -41,7 +41,7 @@ async fn simulator(socket: &Path) -> anyhow::Result<()> {
     let _listening = simulator.listen(socket).context("cannot listen")?;
     println!("ready");
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    while lines.next_line().await.context("cannot read what to do")?.is_some() {
+    while lines.next_line().await.context("cannot read stdin")?.is_some() {
         println!("{}", serde_json::to_string(&Requests::of(&simulator.requests()))?);
         simulator.forget_requests();
     }
@@ -64,7 +64,7 @@ async fn provider(kubeconfig: &Path) -> anyhow::Result<()> {
 pub(crate) struct Requests(BTreeMap<String, usize>);
 
 impl Requests {
-    fn of(seen: &[Seen]) -> Self {
+    fn of(seen: &[RecordedRequest]) -> Self {
         let mut counts = BTreeMap::new();
         for request in seen {
             let path = request.path.split('?').next().unwrap_or_default();
@@ -90,7 +90,7 @@ impl Requests {
     }
 }
 
-/// A part that runs; it ends when this is dropped.
+/// A running child process, stopped on drop.
 pub(super) struct Running {
     process: Child,
     input: ChildStdin,
@@ -98,29 +98,30 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts a part and waits until it is ready.
+    /// Starts a child process and waits until it is ready.
     pub(super) async fn start(part: Part, at: &Path) -> anyhow::Result<Self> {
-        let name = clap::ValueEnum::to_possible_value(&part).context("a part without a name")?;
-        let mut process = Command::new(std::env::current_exe().context("cannot find myself")?)
-            .args(["--part", name.get_name(), "--at"])
-            .arg(at)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("cannot start the {}", name.get_name()))?;
+        let name = clap::ValueEnum::to_possible_value(&part).context("the role has no name")?;
+        let mut process =
+            Command::new(std::env::current_exe().context("cannot find this executable")?)
+                .args(["--part", name.get_name(), "--at"])
+                .arg(at)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .kill_on_drop(true)
+                .spawn()
+                .with_context(|| format!("cannot start the {}", name.get_name()))?;
         let input = process.stdin.take().context("no input")?;
         let output = BufReader::new(process.stdout.take().context("no output")?).lines();
         let mut running = Self { process, input, output };
         match running.line().await?.as_str() {
             "ready" => Ok(running),
-            other => bail!("the {} said {other:?}", name.get_name()),
+            other => bail!("the {} printed {other:?}", name.get_name()),
         }
     }
 
     async fn line(&mut self) -> anyhow::Result<String> {
         let line = tokio::time::timeout(Duration::from_secs(30), self.output.next_line()).await??;
-        line.context("it ended")
+        line.context("it exited")
     }
 
     /// Requests since the last call.
@@ -130,7 +131,7 @@ impl Running {
     }
 
     pub(super) fn id(&self) -> u32 {
-        // It has one until it was waited for, which nobody does.
+        // It has one until it is waited for, which never happens here.
         self.process.id().unwrap_or_default()
     }
 }

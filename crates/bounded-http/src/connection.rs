@@ -28,37 +28,37 @@ use tower::{BoxError, Service, ServiceExt as _};
 
 use crate::{
     Limits, Peer,
-    places::{Place, Running},
-    stalled::Stalled,
+    slots::{Running, Slot},
+    write_timeout::WriteTimeout,
 };
 
-/// What HTTP/2 may send ahead of being read, of one request and of a connection; of a stranger.
+/// HTTP/2 flow control windows of a stream and of a connection, by authentication.
 const WINDOWS: (u32, u32) = (256 << 10, 512 << 10);
-const STRANGER_WINDOWS: (u32, u32) = (64 << 10, 64 << 10);
-/// Bytes of an answer that HTTP/2 keeps for a peer that does not take them.
+const UNAUTHENTICATED_WINDOWS: (u32, u32) = (64 << 10, 64 << 10);
+/// Size of the HTTP/2 send buffer, in bytes.
 const SEND_BUFFER: usize = 64 << 10;
-/// Streams that a peer may open and reset before the connection ends ("rapid reset").
-const RESETS: usize = 20;
-/// Pings that find out whether a peer is still there (HTTP/2).
-const PING: Duration = Duration::from_secs(30);
-/// Time for a connection to say good-bye after it was idle too long.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// Streams that a peer may open and reset before the connection is closed ("rapid reset").
+const MAX_RESETS: usize = 20;
+/// Interval of HTTP/2 keep-alive pings.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// Time for a graceful close after the idle timeout.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
-/// What all connections of a server share.
+/// Configuration that all connections of a server share.
 #[derive(Clone)]
-pub(crate) struct Common<M> {
+pub(crate) struct Shared<M> {
     pub(crate) tls: Option<TlsAcceptor>,
     pub(crate) limits: Limits,
-    pub(crate) make: M,
+    pub(crate) make_service: M,
     pub(crate) closing: CancellationToken,
 }
 
-/// Answers the requests of a connection until it ends, or loses its place.
+/// Answers the requests of a connection until it ends or its slot is taken.
 pub(crate) async fn run<M, S, B>(
-    common: Common<M>,
+    shared: Shared<M>,
     stream: TcpStream,
     address: SocketAddr,
-    place: Arc<Place>,
+    slot: Arc<Slot>,
 ) -> Result<(), String>
 where
     M: Fn(Peer) -> S,
@@ -69,32 +69,32 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let Common { tls, limits, make, closing } = common;
+    let Shared { tls, limits, make_service, closing } = shared;
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
-    let stream = Stalled::new(stream, limits.stalled);
+    let stream = WriteTimeout::new(stream, limits.write_timeout);
     let Some(tls) = tls else {
-        let service = make(Peer { address, certificate: None, place: Arc::clone(&place) });
-        return speak(stream, service, place, closing, limits).await;
+        let service = make_service(Peer { address, certificate: None, slot: Arc::clone(&slot) });
+        return serve_connection(stream, service, slot, closing, limits).await;
     };
     let handshake = timeout(limits.handshake, tls.accept(stream));
     let stream = tokio::select! {
         stream = handshake => stream,
-        () = place.evicted.cancelled() => return Err("others need the place".to_owned()),
+        () = slot.evicted.cancelled() => return Err("evicted in favor of another connection".to_owned()),
         () = closing.cancelled() => return Ok(()),
     };
     let stream = stream
-        .map_err(|_| "the TLS handshake took too long".to_owned())?
-        .map_err(|error| format!("TLS handshake: {error}"))?;
+        .map_err(|_| "the TLS handshake timed out".to_owned())?
+        .map_err(|error| format!("the TLS handshake failed: {error}"))?;
     let certificate = stream.get_ref().1.peer_certificates();
     let certificate = certificate.and_then(<[_]>::first).map(|first| first.clone().into_owned());
-    let service = make(Peer { address, certificate, place: Arc::clone(&place) });
-    speak(stream, service, place, closing, limits).await
+    let service = make_service(Peer { address, certificate, slot: Arc::clone(&slot) });
+    serve_connection(stream, service, slot, closing, limits).await
 }
 
-async fn speak<I, S, B>(
+async fn serve_connection<I, S, B>(
     stream: I,
     service: S,
-    place: Arc<Place>,
+    slot: Arc<Slot>,
     closing: CancellationToken,
     limits: Limits,
 ) -> Result<(), String>
@@ -107,59 +107,61 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let owner = Arc::clone(&place);
+    let owner = Arc::clone(&slot);
     let handler = service_fn(move |request: Request<Incoming>| {
         let running = owner.begin();
-        let answer = service.clone().oneshot(request);
+        let response = service.clone().oneshot(request);
         async move {
-            let answer = match limits.answer {
-                None => answer.await,
-                Some(limit) => timeout(limit, answer).await.map_err(|_| {
-                    io::Error::new(io::ErrorKind::TimedOut, "the answer took too long")
+            let response = match limits.response {
+                None => response.await,
+                Some(limit) => timeout(limit, response).await.map_err(|_| {
+                    io::Error::new(io::ErrorKind::TimedOut, "the response timed out")
                 })?,
             };
-            let Ok(answer) = answer;
-            Ok::<_, io::Error>(answer.map(|body| Busy { body: Box::pin(body), _running: running }))
+            let Ok(response) = response;
+            Ok::<_, io::Error>(
+                response.map(|body| TrackedBody { body: Box::pin(body), _running: running }),
+            )
         }
     });
-    let builder = builder(&limits, place.is_stranger());
+    let builder = builder(&limits, slot.is_unauthenticated());
     let connection = builder.serve_connection(TokioIo::new(stream), handler);
     let mut connection = std::pin::pin!(connection);
-    // Set when the connection was told to end.
+    // Set when the connection has been asked to close.
     let mut until: Option<Instant> = None;
     loop {
-        let look = until.or_else(|| place.idle_until());
-        // A request that is being answered is looked at again after the shortest idle time.
-        let look = look.unwrap_or_else(|| Instant::now() + limits.stranger_idle);
+        let deadline = until.or_else(|| slot.idle_until());
+        // A connection with a running request is checked again after the shortest idle time.
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + limits.unauthenticated_idle);
         tokio::select! {
             result = &mut connection => return result.map_err(|error| error.to_string()),
-            () = place.evicted.cancelled() => return Err("others need the place".to_owned()),
+            () = slot.evicted.cancelled() => return Err("evicted in favor of another connection".to_owned()),
             () = closing.cancelled(), if until.is_none() => {
                 connection.as_mut().graceful_shutdown();
                 until = Some(Instant::now() + limits.grace);
             }
-            () = sleep_until(look) => {
+            () = sleep_until(deadline) => {
                 if until.is_some() {
                     return Ok(());
                 }
-                if place.idle_until().is_some_and(|idle| idle <= Instant::now()) {
+                if slot.idle_until().is_some_and(|idle| idle <= Instant::now()) {
                     connection.as_mut().graceful_shutdown();
-                    until = Some(Instant::now() + GOODBYE);
+                    until = Some(Instant::now() + CLOSE_GRACE);
                 }
             }
         }
     }
 }
 
-fn builder(limits: &Limits, stranger: bool) -> Builder<TokioExecutor> {
-    let (windows, streams) = match stranger {
-        true => (STRANGER_WINDOWS, limits.stranger_streams),
+fn builder(limits: &Limits, unauthenticated: bool) -> Builder<TokioExecutor> {
+    let (windows, streams) = match unauthenticated {
+        true => (UNAUTHENTICATED_WINDOWS, limits.unauthenticated_streams),
         false => (WINDOWS, limits.streams),
     };
     let header_bytes =
-        if stranger { limits.header_bytes.min(16 << 10) } else { limits.header_bytes };
+        if unauthenticated { limits.header_bytes.min(16 << 10) } else { limits.header_bytes };
     let mut builder = Builder::new(TokioExecutor::new());
-    // Idle times are kept here, for both versions alike.
+    // Idle timeouts are handled here, for both versions of HTTP.
     let buffer = usize::try_from(header_bytes).unwrap_or(usize::MAX);
     builder
         .http1()
@@ -169,24 +171,24 @@ fn builder(limits: &Limits, stranger: bool) -> Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(PING)
+        .keep_alive_interval(PING_INTERVAL)
         .max_concurrent_streams(streams)
         .max_header_list_size(header_bytes)
         .initial_stream_window_size(windows.0)
         .initial_connection_window_size(windows.1)
         .max_send_buf_size(SEND_BUFFER)
-        .max_pending_accept_reset_streams(RESETS)
-        .max_local_error_reset_streams(RESETS);
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        .max_local_error_reset_streams(MAX_RESETS);
     builder
 }
 
-/// A body whose connection is not idle.
-struct Busy<B> {
+/// A response body that counts its request as running.
+struct TrackedBody<B> {
     body: Pin<Box<B>>,
     _running: Running,
 }
 
-impl<B: Body> Body for Busy<B> {
+impl<B: Body> Body for TrackedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 

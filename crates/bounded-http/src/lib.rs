@@ -1,16 +1,17 @@
-//! HTTP servers whose connections, handshakes, headers and idle times are bounded.
+//! HTTP servers with bounded connections, handshakes, headers and idle times.
 //!
-//! [`serve`] accepts connections, with TLS or without, and gives their requests to a service. What a
-//! stranger may take is small and does not count against those who are known: see [`Limits`].
+//! [`serve`] accepts connections, with or without TLS, and passes their requests to a service.
+//! Unauthenticated connections get a small share of the resources that does not count against the
+//! share of authenticated users; see [`Limits`].
 
 mod connection;
 mod limits;
-mod places;
 mod serve;
-mod stalled;
+mod slots;
 #[cfg(test)]
 mod tests;
+mod write_timeout;
 
 pub use limits::Limits;
-pub use places::Peer;
 pub use serve::{listen, serve};
+pub use slots::Peer;

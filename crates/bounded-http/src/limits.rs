@@ -1,104 +1,104 @@
-//! The numbers.
+//! Limits of a server.
 
 use std::time::Duration;
 
-/// What connections to a server may take.
+/// Limits on connections to a server.
 ///
-/// All places together are [`Limits::connections`]; each is a file descriptor and some 50 kB.
+/// [`Limits::connections`] is the total number of connections. Each one takes a file descriptor and
+/// about 50 kB of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Connections of those whose user is not known (yet).
-    pub strangers: usize,
-    /// Of these, from one address.
-    pub strangers_of_address: usize,
-    /// Connections of users who are known.
-    pub known: usize,
-    /// Of these, of one user.
-    pub known_of_user: usize,
-    /// Connections of operators: a share that no other user can take.
+    /// Maximum number of connections that have not been authenticated.
+    pub unauthenticated: usize,
+    /// Maximum number of unauthenticated connections from one address.
+    pub unauthenticated_per_address: usize,
+    /// Maximum number of connections of all authenticated users.
+    pub authenticated: usize,
+    /// Maximum number of connections of one authenticated user.
+    pub authenticated_per_user: usize,
+    /// Maximum number of connections of operators. No other user can take this share.
     pub operators: usize,
-    /// Time for a TLS handshake.
+    /// Time limit for a TLS handshake.
     pub handshake: Duration,
-    /// Time until the headers of a request have come whole, from the connection or the last answer
-    /// on, for a stranger.
-    pub stranger_idle: Duration,
-    /// The same, for who is known. Longer than clients keep idle connections, so that it is they who
-    /// close them and no request meets a closing connection.
+    /// Time limit for an unauthenticated client to send the complete headers of a request, counted
+    /// from the connection or from the last response.
+    pub unauthenticated_idle: Duration,
+    /// As `unauthenticated_idle`, for authenticated clients. It is longer than clients keep idle
+    /// connections, so that clients close them first and no request meets a closing connection.
     pub idle: Duration,
-    /// Time for which a peer may take nothing of what it is sent.
-    pub stalled: Duration,
-    /// Time for an answer to begin, with the reading of the request's body. `None`: the service
-    /// bounds it.
-    pub answer: Option<Duration>,
-    /// Time for requests to end after the shutdown.
+    /// Time limit for a peer to accept data that is sent to it.
+    pub write_timeout: Duration,
+    /// Time limit for a response to begin, including the time to read the request body. With `None`
+    /// the service must set a limit itself.
+    pub response: Option<Duration>,
+    /// Time for requests to finish after the shutdown.
     pub grace: Duration,
-    /// Bytes of a request's headers.
+    /// Maximum size of the headers of a request, in bytes.
     pub header_bytes: u32,
-    /// Requests at the same time on one connection of somebody who is known (HTTP/2).
+    /// Maximum number of concurrent requests on one authenticated HTTP/2 connection.
     pub streams: u32,
-    /// The same, of a stranger.
-    pub stranger_streams: u32,
+    /// Maximum number of concurrent requests on one unauthenticated HTTP/2 connection.
+    pub unauthenticated_streams: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            strangers: 600,
-            strangers_of_address: 500,
-            known: 600,
-            known_of_user: 100,
+            unauthenticated: 600,
+            unauthenticated_per_address: 500,
+            authenticated: 600,
+            authenticated_per_user: 100,
             operators: 400,
             handshake: Duration::from_secs(10),
-            stranger_idle: Duration::from_secs(20),
+            unauthenticated_idle: Duration::from_secs(20),
             idle: Duration::from_secs(300),
-            stalled: Duration::from_secs(30),
-            answer: None,
+            write_timeout: Duration::from_secs(30),
+            response: None,
             grace: Duration::from_secs(3),
             header_bytes: 64 << 10,
             streams: 250,
-            stranger_streams: 20,
+            unauthenticated_streams: 20,
         }
     }
 }
 
 impl Limits {
-    /// For servers that know nobody, as those of probes and metrics.
+    /// Limits for servers that do not authenticate clients, such as those of probes and metrics.
     #[must_use]
-    pub fn of_strangers() -> Self {
+    pub fn unauthenticated_only() -> Self {
         Self {
-            strangers: 200,
-            strangers_of_address: 150,
-            answer: Some(Duration::from_secs(10)),
+            unauthenticated: 200,
+            unauthenticated_per_address: 150,
+            response: Some(Duration::from_secs(10)),
             grace: Duration::from_secs(1),
             header_bytes: 16 << 10,
             ..Self::default()
         }
     }
 
-    /// The same, with fewer places where the process may not open that many files: connections get
-    /// half of them.
+    /// Reduces the limits to fit a maximum number of open files. Connections may use half of them.
     #[must_use]
     pub fn within(mut self, files: u64) -> Self {
         let files = usize::try_from(files).unwrap_or(usize::MAX);
-        let (all, may) = (self.connections(), files / 2);
-        if all > may {
-            for places in [
-                &mut self.strangers,
-                &mut self.strangers_of_address,
-                &mut self.known,
-                &mut self.known_of_user,
+        let (all, allowed) = (self.connections(), files / 2);
+        if all > allowed {
+            for slots in [
+                &mut self.unauthenticated,
+                &mut self.unauthenticated_per_address,
+                &mut self.authenticated,
+                &mut self.authenticated_per_user,
                 &mut self.operators,
             ] {
-                *places = (*places * may / all).max(1);
+                *slots = (*slots * allowed / all).max(1);
             }
         }
         self
     }
 
-    /// Connections in all.
+    /// Returns the total number of connections.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.strangers.saturating_add(self.known).saturating_add(self.operators)
+        self.unauthenticated.saturating_add(self.authenticated).saturating_add(self.operators)
     }
 }

@@ -1,4 +1,4 @@
-//! Accepts connections.
+//! Accepting connections.
 
 use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -16,26 +16,26 @@ use tower::{BoxError, Service};
 
 use crate::{
     Limits, Peer,
-    connection::{self, Common},
-    places::Places,
+    connection::{self, Shared},
+    slots::Slots,
 };
 
-/// Pause after the system refused a connection, as it does when there are too many open files.
-const PAUSE: Duration = Duration::from_millis(100);
-/// Pause after so many connections that took the place of another: however fast they come, one has the
-/// time for its handshake before it has to go itself.
-const PACE: Duration = Duration::from_millis(1);
-const CROWDED: usize = 8;
+/// Delay after `accept` failed, which happens when there are too many open files.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Delay after a number of evictions, so that each connection has time for its handshake however
+/// fast new ones arrive.
+const EVICTION_PAUSE: Duration = Duration::from_millis(1);
+const EVICTIONS_PER_PAUSE: usize = 8;
 
-/// Connections that wait to be accepted, as far as the system allows (`net.core.somaxconn`). Those beyond
-/// are dropped by it, and their clients try again after a second or three.
+/// Length of the listen queue, which the kernel may reduce (`net.core.somaxconn`). The kernel drops
+/// connections beyond it, and their clients retry after one to three seconds.
 const BACKLOG: u32 = 4096;
 
-/// Listens on an address, with room for many who come at once. Has to be called within a runtime.
+/// Listens on an address with a long queue. Must be called within a Tokio runtime.
 ///
 /// # Errors
 ///
-/// Those of the system, such as that the address is in use.
+/// Returns the error of the operating system, for example when the address is in use.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
@@ -43,18 +43,19 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves HTTP/1.1 and 2 until `shutdown` is ready, then lets connections end within the grace time.
+/// Serves HTTP/1.1 and HTTP/2 until `shutdown` completes, then lets connections end within the
+/// grace time.
 ///
-/// `make` gives the service of a connection once its handshake is done. The service gets a request
-/// when its headers are there; the body is read when the service reads it.
+/// `make_service` creates the service of a connection after its handshake. The service receives a
+/// request as soon as its headers have arrived, and reads the body itself.
 ///
-/// It never ends before: where the system refuses connections, room is made among the strangers, it is
-/// said once in the log, and tried again. A connection that fails is only logged.
+/// The function never returns before the shutdown. When `accept` fails it evicts an unauthenticated
+/// connection, logs the failure once and retries. Failures of single connections are logged only.
 pub async fn serve<M, S, B>(
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
     limits: Limits,
-    make: M,
+    make_service: M,
     shutdown: impl Future<Output = ()>,
 ) where
     M: Fn(Peer) -> S + Clone + Send + Sync + 'static,
@@ -65,13 +66,14 @@ pub async fn serve<M, S, B>(
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    let places = Places::new(limits);
+    let slots = Slots::new(limits);
     let closing = CancellationToken::new();
-    let common = Common { tls: tls.map(TlsAcceptor::from), limits, make, closing: closing.clone() };
+    let shared =
+        Shared { tls: tls.map(TlsAcceptor::from), limits, make_service, closing: closing.clone() };
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
-    let mut troubled = false;
-    let mut crowd = 0;
+    let mut accept_failing = false;
+    let mut evictions = 0;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -80,33 +82,33 @@ pub async fn serve<M, S, B>(
         };
         match accepted {
             Ok((stream, address)) => {
-                if std::mem::take(&mut troubled) {
-                    tracing::info!("connections are accepted again");
+                if std::mem::take(&mut accept_failing) {
+                    tracing::info!("accepting connections again");
                 }
-                let (place, crowded) = places.take(address.ip());
-                let connection = connection::run(common.clone(), stream, address, place);
+                let (slot, evicted_another) = slots.take(address.ip());
+                let connection = connection::run(shared.clone(), stream, address, slot);
                 connections.spawn(async move {
                     if let Err(error) = connection.await {
                         tracing::debug!(%address, error, "connection failed");
                     }
                 });
-                crowd += usize::from(crowded);
-                if crowd == CROWDED {
-                    crowd = 0;
+                evictions += usize::from(evicted_another);
+                if evictions == EVICTIONS_PER_PAUSE {
+                    evictions = 0;
                     tokio::select! {
-                        () = tokio::time::sleep(PACE) => {}
+                        () = tokio::time::sleep(EVICTION_PAUSE) => {}
                         () = &mut shutdown => break,
                     }
                 }
             }
-            Err(error) if is_of_the_peer(&error) => {}
+            Err(error) if is_peer_error(&error) => {}
             Err(error) => {
-                if !std::mem::replace(&mut troubled, true) {
-                    tracing::warn!(%error, "the system refuses connections");
+                if !std::mem::replace(&mut accept_failing, true) {
+                    tracing::warn!(%error, "cannot accept connections");
                 }
-                places.make_room();
+                slots.evict_one();
                 tokio::select! {
-                    () = tokio::time::sleep(PAUSE) => {}
+                    () = tokio::time::sleep(ACCEPT_RETRY) => {}
                     () = &mut shutdown => break,
                 }
             }
@@ -121,8 +123,8 @@ pub async fn serve<M, S, B>(
     }
 }
 
-/// The peer was gone before its connection was accepted.
-fn is_of_the_peer(error: &io::Error) -> bool {
+/// Returns whether the error means that the peer closed its connection before it was accepted.
+fn is_peer_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }

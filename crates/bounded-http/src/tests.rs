@@ -1,4 +1,4 @@
-//! Over real sockets, with small limits.
+//! Tests over real sockets with small limits.
 
 use std::{
     convert::Infallible,
@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::{Limits, Peer, serve};
 
-/// What is awaited here comes at once, or not at all.
+/// Deadline of all waits; the results are immediate or never come.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 struct Endless;
@@ -40,12 +40,12 @@ impl Body for Endless {
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
-/// `/NAME` makes the connection that user's, `/root` an operator's, and says whether there was a
-/// place; `/` leaves it a stranger's.
-async fn answer(peer: Peer, request: Request<Incoming>) -> Result<Answer, Infallible> {
+/// `/NAME` authenticates the connection as that user, `/root` as an operator, and returns whether a
+/// slot was free; `/` leaves it unauthenticated.
+async fn response(peer: Peer, request: Request<Incoming>) -> Result<Answer, Infallible> {
     let text = |text: String| Full::new(Bytes::from(text)).boxed_unsync();
     Ok(Response::new(match request.uri().path() {
-        "/" => text("stranger".to_owned()),
+        "/" => text("unauthenticated".to_owned()),
         "/slow" => std::future::pending().await,
         "/endless" => Endless.boxed_unsync(),
         user => text(peer.identify(user, user == "/root").to_string()),
@@ -55,23 +55,24 @@ async fn answer(peer: Peer, request: Request<Incoming>) -> Result<Answer, Infall
 async fn server(limits: Limits) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let make = |peer: Peer| tower::service_fn(move |request| answer(peer.clone(), request));
-    tokio::spawn(serve(listener, None, limits, make, std::future::pending()));
+    let make_service =
+        |peer: Peer| tower::service_fn(move |request| response(peer.clone(), request));
+    tokio::spawn(serve(listener, None, limits, make_service, std::future::pending()));
     address
 }
 
 fn small() -> Limits {
     Limits {
-        strangers: 4,
-        strangers_of_address: 4,
-        known: 3,
-        known_of_user: 2,
+        unauthenticated: 4,
+        unauthenticated_per_address: 4,
+        authenticated: 3,
+        authenticated_per_user: 2,
         operators: 1,
         ..Limits::default()
     }
 }
 
-/// The last word of an answer, or nothing if the connection was closed.
+/// The last word of a response; empty if the connection was closed.
 async fn ask(stream: &mut TcpStream, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
     if stream.write_all(request.as_bytes()).await.is_err() {
@@ -87,7 +88,7 @@ async fn connect(address: SocketAddr) -> TcpStream {
     TcpStream::connect(address).await.unwrap()
 }
 
-/// Waits until the other side has closed.
+/// Waits until the other side has closed the connection.
 async fn closed(mut stream: TcpStream) {
     let mut rest = vec![0; 1 << 16];
     let end = async { while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {} };
@@ -95,44 +96,44 @@ async fn closed(mut stream: TcpStream) {
 }
 
 #[tokio::test]
-async fn strangers_lose_their_place_to_new_ones_and_users_never() {
+async fn unauthenticated_connections_are_evicted_and_users_are_not() {
     let address = server(small()).await;
-    let mut known = connect(address).await;
-    assert_eq!(ask(&mut known, "/jane").await, "true");
+    let mut authenticated = connect(address).await;
+    assert_eq!(ask(&mut authenticated, "/jane").await, "true");
     let mut idle = Vec::new();
     for _ in 0..100 {
         let mut stream = connect(address).await;
-        assert_eq!(ask(&mut stream, "/").await, "stranger");
+        assert_eq!(ask(&mut stream, "/").await, "unauthenticated");
         idle.push(stream);
     }
-    assert_eq!(ask(&mut known, "/jane").await, "true");
+    assert_eq!(ask(&mut authenticated, "/jane").await, "true");
     let mut open = 0;
     for stream in &mut idle {
-        open += usize::from(ask(stream, "/").await == "stranger");
+        open += usize::from(ask(stream, "/").await == "unauthenticated");
     }
-    assert!(open <= 4, "{open} connections of strangers");
+    assert!(open <= 4, "{open} unauthenticated connections");
 }
 
 #[tokio::test]
-async fn who_comes_last_keeps_the_place() {
+async fn the_newest_connection_is_kept() {
     let address = server(small()).await;
     let mut idle = Vec::new();
     for _ in 0..20 {
         let mut first = connect(address).await;
-        assert_eq!(ask(&mut first, "/").await, "stranger");
-        // Three others come before it asks again; a fourth would be one too many.
+        assert_eq!(ask(&mut first, "/").await, "unauthenticated");
+        // Three other connections arrive before it sends again; a fourth would evict it.
         for _ in 0..3 {
             let mut stream = connect(address).await;
-            assert_eq!(ask(&mut stream, "/").await, "stranger");
+            assert_eq!(ask(&mut stream, "/").await, "unauthenticated");
             idle.push(stream);
         }
-        assert_eq!(ask(&mut first, "/").await, "stranger");
+        assert_eq!(ask(&mut first, "/").await, "unauthenticated");
         idle.push(first);
     }
 }
 
 #[tokio::test]
-async fn a_user_has_so_many_connections_and_operators_have_their_own() {
+async fn connections_are_limited_per_user_and_operators_have_their_own() {
     let address = server(small()).await;
     let mut streams = Vec::new();
     for (user, has) in [
@@ -148,7 +149,7 @@ async fn a_user_has_so_many_connections_and_operators_have_their_own() {
         assert_eq!(ask(&mut stream, user).await, has, "{user}");
         streams.push(stream);
     }
-    // Two of the strangers' places are taken by those who got no other.
+    // Two unauthenticated slots are taken by users without a slot of their own.
     drop(streams.remove(0));
     let deadline = tokio::time::Instant::now() + DEADLINE;
     while ask(&mut connect(address).await, "/jane").await != "true" {
@@ -157,8 +158,8 @@ async fn a_user_has_so_many_connections_and_operators_have_their_own() {
 }
 
 #[tokio::test]
-async fn a_request_that_does_not_come_whole_ends_its_connection() {
-    let limits = Limits { stranger_idle: Duration::from_millis(50), ..small() };
+async fn incomplete_requests_close_the_connection() {
+    let limits = Limits { unauthenticated_idle: Duration::from_millis(50), ..small() };
     let address = server(limits).await;
     let mut half = connect(address).await;
     half.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
@@ -170,12 +171,12 @@ async fn a_request_that_does_not_come_whole_ends_its_connection() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_taken_ends_its_connection() {
-    let limits = Limits { stalled: Duration::from_millis(50), ..small() };
+async fn unread_responses_close_the_connection() {
+    let limits = Limits { write_timeout: Duration::from_millis(50), ..small() };
     let address = server(limits).await;
     let mut stream = connect(address).await;
     stream.write_all(b"GET /endless HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
-    // Nothing is read for as long as the server keeps the connection.
+    // Reads nothing while the server keeps the connection.
     let ended = async {
         while stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -185,8 +186,8 @@ async fn an_answer_that_is_not_taken_ends_its_connection() {
 }
 
 #[tokio::test]
-async fn an_answer_begins_in_time_or_the_connection_ends() {
-    let limits = Limits { answer: Some(Duration::from_millis(50)), ..small() };
+async fn slow_responses_close_the_connection() {
+    let limits = Limits { response: Some(Duration::from_millis(50)), ..small() };
     let address = server(limits).await;
     let mut stream = connect(address).await;
     stream.write_all(b"GET /slow HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
@@ -194,12 +195,12 @@ async fn an_answer_begins_in_time_or_the_connection_ends() {
 }
 
 #[tokio::test]
-async fn headers_have_a_size() {
+async fn request_headers_are_size_limited() {
     let address = server(Limits { header_bytes: 16 << 10, ..small() }).await;
     let mut stream = connect(address).await;
     let long = "x".repeat(20 << 10);
     let request = format!("GET / HTTP/1.1\r\nHost: h\r\nA: {long}\r\n\r\n");
-    // The server may close before all is written.
+    // The server may close before everything is written.
     stream.write_all(request.as_bytes()).await.ok();
     let mut buffer = [0; 64];
     let read = timeout(DEADLINE, stream.read(&mut buffer)).await.unwrap().unwrap_or(0);
@@ -208,9 +209,9 @@ async fn headers_have_a_size() {
 }
 
 #[test]
-fn few_files_are_shared_out() {
+fn limits_shrink_with_the_file_limit() {
     let limits = Limits::default().within(1024);
     assert!(limits.connections() <= 512 && limits.operators > 0, "{limits:?}");
     assert_eq!(Limits::default().within(u64::MAX), Limits::default());
-    assert!(Limits::default().within(4).strangers > 0);
+    assert!(Limits::default().within(4).unauthenticated > 0);
 }

@@ -11,12 +11,12 @@ use crate::crd::{self, Column};
 
 /// The group of every kind in this module.
 pub const GROUP: &str = "addons.cluster.x-k8s.io";
-/// Sets that one cluster may have, and resources of a set: what the definitions allow.
+/// Maximum number of sets of a cluster, and of resources of a set.
 pub const MOST: usize = 100;
 /// Type of the secrets a set may apply.
 pub const RESOURCE_SET_SECRET_TYPE: &str = "addons.cluster.x-k8s.io/resource-set";
 
-/// The definitions of this group.
+/// Returns the definitions of this group.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
     let set = [
@@ -31,7 +31,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
     ]
 }
 
-/// Resources that are applied to the clusters a selector chooses.
+/// Resources that are applied to the selected clusters.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "addons.cluster.x-k8s.io",
@@ -45,7 +45,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterResourceSetSpec {
-    /// Labels of the clusters; an empty selector chooses none.
+    /// Selector of the clusters; an empty selector matches none.
     pub cluster_selector: LabelSelector,
     /// The resources.
     #[schemars(length(min = 1, max = 100))]
@@ -58,10 +58,10 @@ pub struct ClusterResourceSetSpec {
 /// Whether changed resources are applied again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ResourceSetStrategy {
-    /// Made once; what exists is left alone.
+    /// Applied once; existing objects are not changed.
     #[default]
     ApplyOnce,
-    /// Applied again when the resource changed.
+    /// Applied again when the resource changes.
     Reconcile,
 }
 
@@ -76,7 +76,7 @@ pub struct ResourceRef {
     pub kind: ResourceKind,
 }
 
-/// What holds the manifests.
+/// Kind of an object with manifests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ResourceKind {
     /// A Secret of type [`RESOURCE_SET_SECRET_TYPE`].
@@ -87,7 +87,7 @@ pub enum ResourceKind {
 }
 
 impl ResourceKind {
-    /// The kind as it is written.
+    /// Returns the kind as written in an object.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -104,14 +104,14 @@ impl std::fmt::Display for ResourceRef {
 }
 
 impl ResourceBinding {
-    /// It is about this resource.
+    /// Returns whether it is about this resource.
     #[must_use]
     pub fn is_of(&self, reference: &ResourceRef) -> bool {
         self.kind == reference.kind && self.name == reference.name
     }
 }
 
-/// What is known of a set.
+/// Status of the set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterResourceSetStatus {
@@ -119,17 +119,17 @@ pub struct ClusterResourceSetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crd::conditions")]
     pub conditions: Option<Vec<Condition>>,
-    /// Generation of the spec this status was made from.
+    /// Generation of the spec that this status reflects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub observed_generation: Option<i64>,
-    /// Fields of older API versions; kept, never read.
+    /// Fields of older API versions, preserved but not used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crd::any_object")]
     pub deprecated: Option<serde_json::Value>,
 }
 
-/// What has been applied to one cluster; named like the cluster.
+/// Resources applied to a cluster, which has the same name.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "addons.cluster.x-k8s.io",
@@ -142,7 +142,7 @@ pub struct ClusterResourceSetStatus {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterResourceSetBindingSpec {
-    /// What each set has applied.
+    /// Applied resources by set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 100))]
     pub bindings: Option<Vec<ResourceSetBinding>>,
@@ -151,7 +151,7 @@ pub struct ClusterResourceSetBindingSpec {
     pub cluster_name: String,
 }
 
-/// What one set has applied to a cluster.
+/// Resources that a set has applied to a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResourceSetBinding {
@@ -164,7 +164,7 @@ pub struct ResourceSetBinding {
     pub resources: Option<Vec<ResourceBinding>>,
 }
 
-/// How a resource stands on a cluster.
+/// Status of a resource on a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResourceBinding {
@@ -173,13 +173,13 @@ pub struct ResourceBinding {
     pub name: String,
     /// `Secret` or `ConfigMap`.
     pub kind: ResourceKind,
-    /// `sha256:` and the hash of what was applied.
+    /// `sha256:` and the hash of the applied resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub hash: Option<String>,
-    /// When it was last applied.
+    /// Time of the last application.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_applied_time: Option<Time>,
-    /// The last try succeeded.
+    /// Whether the last attempt succeeded.
     pub applied: bool,
 }

@@ -48,7 +48,7 @@ pub const CERTIFICATES_AVAILABLE: &str = "CertificatesAvailable";
 /// Condition type: the Secret with the bootstrap data exists.
 pub const DATA_SECRET_AVAILABLE: &str = "DataSecretAvailable";
 
-/// How one machine is turned into a node of a cluster with kubeadm.
+/// Configuration of kubeadm for a machine.
 ///
 /// The same fields, below `kubeadmConfigSpec`, describe all machines of a control plane.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -100,7 +100,7 @@ pub struct KubeadmConfigSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub users: Vec<User>,
-    /// Time synchronisation.
+    /// Time synchronization.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ntp: Option<Ntp>,
     /// Format of the bootstrap data; `cloud-config` when absent.
@@ -114,7 +114,7 @@ pub struct KubeadmConfigSpec {
     pub ignition: Option<IgnitionSpec>,
 }
 
-/// What the bootstrap controller observed.
+/// Status of a KubeadmConfig.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmConfigStatus {
@@ -122,7 +122,7 @@ pub struct KubeadmConfigStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crd::conditions")]
     pub conditions: Option<Vec<Condition>>,
-    /// Progress that never goes back.
+    /// Milestones, which never revert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initialization: Option<KubeadmConfigInitialization>,
     /// Name of the Secret with the bootstrap data.
@@ -133,13 +133,13 @@ pub struct KubeadmConfigStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub observed_generation: Option<i64>,
-    /// Written by older controllers; kept as it is.
+    /// Fields of older controllers, preserved but not used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crd::any_object")]
     pub deprecated: Option<serde_json::Value>,
 }
 
-/// Progress that never goes back.
+/// Milestones, which never revert.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmConfigInitialization {
@@ -148,7 +148,7 @@ pub struct KubeadmConfigInitialization {
     pub data_secret_created: Option<bool>,
 }
 
-/// What a KubeadmConfig is cloned from for each machine of a MachineDeployment.
+/// Template of KubeadmConfigs, cloned for each machine of a MachineDeployment.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "bootstrap.cluster.x-k8s.io",
@@ -161,11 +161,11 @@ pub struct KubeadmConfigInitialization {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmConfigTemplateSpec {
-    /// What each clone gets.
+    /// Content of each clone.
     pub template: KubeadmConfigTemplateResource,
 }
 
-/// What each clone of a KubeadmConfigTemplate gets.
+/// Content of each clone of a KubeadmConfigTemplate.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmConfigTemplateResource {
@@ -177,7 +177,7 @@ pub struct KubeadmConfigTemplateResource {
     pub spec: Option<KubeadmConfigSpec>,
 }
 
-/// The definitions of this group.
+/// Returns the definitions of this group.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
     vec![

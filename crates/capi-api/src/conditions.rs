@@ -1,72 +1,72 @@
-//! Conditions: their names, their reasons, and how they are kept.
+//! Condition types, reasons and lists.
 //!
-//! A condition's `lastTransitionTime` moves only when its status does. [`Conditions`] is the list
-//! of one object while it is being worked on; [`get`] and its friends read lists of any object.
+//! The `lastTransitionTime` of a condition changes only with its status. [`Conditions`] is the list
+//! of an object that is being updated; [`get`] and the other functions read lists of any object.
 
-use capn_text::shown;
+use capn_text::display;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
-/// Condition: the object can be used.
+/// Condition type: the object is available.
 pub const AVAILABLE: &str = "Available";
-/// Condition: the object is as it should be right now.
+/// Condition type: the object is ready.
 pub const READY: &str = "Ready";
-/// Condition: the object matches what its owner wants.
+/// Condition type: the object matches the spec of its owner.
 pub const UP_TO_DATE: &str = "UpToDate";
-/// Condition: the bootstrap data is there.
+/// Condition type: the bootstrap data exists.
 pub const BOOTSTRAP_CONFIG_READY: &str = "BootstrapConfigReady";
-/// Condition: the infrastructure is ready.
+/// Condition type: the infrastructure is ready.
 pub const INFRASTRUCTURE_READY: &str = "InfrastructureReady";
-/// Condition of a Machine: its node is ready.
+/// Condition type of a Machine: its node is ready.
 pub const NODE_READY: &str = "NodeReady";
-/// Condition of a Machine: its node is ready and under no pressure.
+/// Condition type of a Machine: its node is ready and without pressure conditions.
 pub const NODE_HEALTHY: &str = "NodeHealthy";
-/// Condition of a Machine: a health check finds nothing wrong.
+/// Condition type of a Machine: its health checks succeed.
 pub const HEALTH_CHECK_SUCCEEDED: &str = "HealthCheckSucceeded";
-/// Condition of a Machine: its owner has dealt with it being broken.
+/// Condition type of a Machine: its owner has remediated it.
 pub const OWNER_REMEDIATED: &str = "OwnerRemediated";
-/// Condition of a Machine: another program has dealt with it being broken.
+/// Condition type of a Machine: an external controller has remediated it.
 pub const EXTERNALLY_REMEDIATED: &str = "ExternallyRemediated";
-/// Condition of a MachineHealthCheck: broken machines may be handed over.
+/// Condition type of a MachineHealthCheck: unhealthy machines may be remediated.
 pub const REMEDIATION_ALLOWED: &str = "RemediationAllowed";
-/// Condition of a ClusterResourceSet: all resources are applied to all clusters it selects.
+/// Condition type of a ClusterResourceSet: all resources are applied to all selected clusters.
 pub const RESOURCES_APPLIED: &str = "ResourcesApplied";
-/// Condition of a Machine: it is being changed in place.
+/// Condition type of a Machine: it is being updated in place.
 pub const UPDATING: &str = "Updating";
-/// Condition of a Cluster: its control plane has taken requests.
+/// Condition type of a Cluster: its control plane has been initialized.
 pub const CONTROL_PLANE_INITIALIZED: &str = "ControlPlaneInitialized";
-/// Condition of a Cluster: its control plane can be used.
+/// Condition type of a Cluster: its control plane is available.
 pub const CONTROL_PLANE_AVAILABLE: &str = "ControlPlaneAvailable";
-/// Condition of a Cluster: its workers can be used.
+/// Condition type of a Cluster: its workers are available.
 pub const WORKERS_AVAILABLE: &str = "WorkersAvailable";
-/// Condition of a Cluster: its control plane machines are ready.
+/// Condition type of a Cluster: its control plane machines are ready.
 pub const CONTROL_PLANE_MACHINES_READY: &str = "ControlPlaneMachinesReady";
-/// Condition of a Cluster: its control plane machines are up to date.
+/// Condition type of a Cluster: its control plane machines are up to date.
 pub const CONTROL_PLANE_MACHINES_UP_TO_DATE: &str = "ControlPlaneMachinesUpToDate";
-/// Condition of a Cluster: its workers are ready.
+/// Condition type of a Cluster: its workers are ready.
 pub const WORKER_MACHINES_READY: &str = "WorkerMachinesReady";
-/// Condition of a Cluster: its workers are up to date.
+/// Condition type of a Cluster: its workers are up to date.
 pub const WORKER_MACHINES_UP_TO_DATE: &str = "WorkerMachinesUpToDate";
-/// Condition of a Cluster: its API server answers us.
+/// Condition type of a Cluster: its API server can be reached.
 pub const REMOTE_CONNECTION_PROBE: &str = "RemoteConnectionProbe";
-/// Condition: all machines are ready.
+/// Condition type: all machines are ready.
 pub const MACHINES_READY: &str = "MachinesReady";
-/// Condition: all machines are up to date.
+/// Condition type: all machines are up to date.
 pub const MACHINES_UP_TO_DATE: &str = "MachinesUpToDate";
-/// Condition: machines are being replaced.
+/// Condition type: machines are being replaced.
 pub const ROLLING_OUT: &str = "RollingOut";
-/// Condition: machines are missing.
+/// Condition type: machines are missing.
 pub const SCALING_UP: &str = "ScalingUp";
-/// Condition: there are too many machines.
+/// Condition type: there are too many machines.
 pub const SCALING_DOWN: &str = "ScalingDown";
-/// Condition: broken machines are being replaced.
+/// Condition type: unhealthy machines are being replaced.
 pub const REMEDIATING: &str = "Remediating";
-/// Condition: the object is being deleted.
+/// Condition type: the object is being deleted.
 pub const DELETING: &str = "Deleting";
-/// Condition: nothing reconciles the object.
+/// Condition type: reconciliation of the object is paused.
 pub const PAUSED: &str = "Paused";
 
-/// Reasons, as upstream spells them. Reasons that only one kind uses stay with its controller.
+/// Condition reasons of upstream. Reasons of a single kind are in its controller.
 pub mod reason {
     #![expect(missing_docs, reason = "the names are the reasons, word for word")]
 
@@ -111,16 +111,16 @@ pub mod reason {
 /// Status of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
-    /// It holds.
+    /// The condition is true.
     True,
-    /// It does not hold.
+    /// The condition is false.
     False,
-    /// It cannot be said.
+    /// The status is unknown.
     Unknown,
 }
 
 impl Status {
-    /// The status as it is written.
+    /// Returns the status as written in an object.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -130,7 +130,7 @@ impl Status {
         }
     }
 
-    /// Reads a status; anything unknown is [`Status::Unknown`].
+    /// Parses a status; an invalid text is [`Status::Unknown`].
     #[must_use]
     pub fn parse(text: &str) -> Self {
         match text {
@@ -147,28 +147,28 @@ impl From<bool> for Status {
     }
 }
 
-/// The condition of a type, if the list has it.
+/// Returns the condition of a type, if it is in the list.
 #[must_use]
 pub fn get<'a>(conditions: Option<&'a Vec<Condition>>, kind: &str) -> Option<&'a Condition> {
     conditions?.iter().find(|condition| condition.type_ == kind)
 }
 
-/// Status of the condition of a type, if the list has it.
+/// Status of the condition of a type, if it is in the list.
 #[must_use]
 pub fn status(conditions: Option<&Vec<Condition>>, kind: &str) -> Option<Status> {
     get(conditions, kind).map(|condition| Status::parse(&condition.status))
 }
 
-/// The list has the condition and it holds.
+/// Returns whether the condition is in the list and true.
 #[must_use]
 pub fn is_true(conditions: Option<&Vec<Condition>>, kind: &str) -> bool {
     status(conditions, kind) == Some(Status::True)
 }
 
-/// The conditions of one object while they are being worked out.
+/// The conditions of an object that is being updated.
 ///
-/// Starts from the conditions the object has, so that those of other writers stay, and keeps
-/// `lastTransitionTime` of every condition whose status did not change.
+/// Starts from the existing conditions, so that those of other writers stay and unchanged
+/// conditions keep their `lastTransitionTime`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conditions {
     list: Vec<Condition>,
@@ -177,10 +177,10 @@ pub struct Conditions {
 }
 
 impl Conditions {
-    /// Starts from what the object has. `now` becomes the transition time of what changes.
+    /// Starts from the existing conditions. `now` is the transition time of changed conditions.
     ///
-    /// Conditions of the contract v1beta1 need no reason, and those that hold have none; written
-    /// back as they are they would be refused. They get their type as reason.
+    /// Conditions of contract v1beta1 may lack a reason, and would be rejected when written back.
+    /// They get their type as reason.
     #[must_use]
     pub fn new(existing: Option<&Vec<Condition>>, generation: Option<i64>, now: Timestamp) -> Self {
         let mut list = existing.cloned().unwrap_or_default();
@@ -190,8 +190,8 @@ impl Conditions {
         Self { list, now, generation }
     }
 
-    /// Sets a condition. Messages quote servers, nodes and tenants: what a terminal would act on is
-    /// left out of them, and so is what is longer than Kubernetes takes.
+    /// Sets a condition. Messages may quote servers, nodes and tenants: control characters are
+    /// replaced, and messages longer than Kubernetes allows are truncated.
     pub fn set(
         &mut self,
         kind: &str,
@@ -208,7 +208,7 @@ impl Conditions {
             type_: kind.to_owned(),
             status: status.as_str().to_owned(),
             reason: reason.to_owned(),
-            message: shown::text(&message.into(), shown::CONDITION).into_owned(),
+            message: display::text(&message.into(), display::CONDITION_MESSAGE).into_owned(),
             last_transition_time: since,
             observed_generation: self.generation,
         };
@@ -219,13 +219,13 @@ impl Conditions {
         self
     }
 
-    /// Takes a condition away.
+    /// Removes a condition.
     pub fn remove(&mut self, kind: &str) -> &mut Self {
         self.list.retain(|condition| condition.type_ != kind);
         self
     }
 
-    /// The condition of a type.
+    /// Returns the condition of a type.
     #[must_use]
     pub fn get(&self, kind: &str) -> Option<&Condition> {
         self.list.iter().find(|condition| condition.type_ == kind)
@@ -237,14 +237,14 @@ impl Conditions {
         self.get(kind).map(|condition| Status::parse(&condition.status))
     }
 
-    /// The condition of a type is there and holds.
+    /// Returns whether the condition of a type exists and is true.
     #[must_use]
     pub fn is_true(&self, kind: &str) -> bool {
         self.status(kind) == Some(Status::True)
     }
 
-    /// The list for the object's status: sorted by type, except that `Available` and `Ready` come
-    /// first, as upstream shows them.
+    /// Returns the list for the object's status, sorted by type, but with `Available` and `Ready`
+    /// first as in upstream.
     #[must_use]
     pub fn finish(mut self) -> Vec<Condition> {
         self.list.sort_by_key(|condition| {
@@ -264,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn conditions_of_the_contract_before_can_be_written_back() {
+    fn v1beta1_conditions_round_trip() {
         let old = serde_json::json!([
             { "type": "Ready", "status": "True", "lastTransitionTime": "2025-11-02T10:00:00Z" },
             {
@@ -301,17 +301,17 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_what_may_be_shown_and_stored() {
+    fn messages_are_cleaned_and_truncated() {
         let mut conditions = Conditions::new(None, None, at(1));
         conditions.set(READY, Status::False, "R", "the server said \x1b]0;x\x07 a\nb");
         conditions.set(AVAILABLE, Status::False, "R", "long".repeat(100_000));
         let list = conditions.finish();
         assert_eq!(list[1].message, "the server said �]0;x� a\nb");
-        assert!(list[0].message.len() <= shown::CONDITION);
+        assert!(list[0].message.len() <= display::CONDITION_MESSAGE);
     }
 
     #[test]
-    fn conditions_of_other_writers_stay() {
+    fn conditions_of_other_writers_are_kept() {
         let mut theirs = Conditions::new(None, None, at(1));
         theirs.set("Theirs", Status::True, "R", "");
         let list = theirs.finish();

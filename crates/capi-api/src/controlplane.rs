@@ -26,21 +26,21 @@ pub use self::template::{
 
 const PROVIDER: &str = "control-plane-kubeadm";
 
-/// Annotation of a Machine: it must not go before the control plane has let go of it.
+/// Annotation of a Machine: the control plane must release it before it is deleted.
 pub const PRE_TERMINATE_HOOK: &str =
     "pre-terminate.delete.hook.machine.cluster.x-k8s.io/kcp-cleanup";
-/// Annotation of a KubeadmControlPlane: kube-proxy is left as it is when the version changes.
+/// Annotation of a KubeadmControlPlane: upgrades do not change kube-proxy.
 pub const SKIP_KUBE_PROXY: &str = "controlplane.cluster.x-k8s.io/skip-kube-proxy";
-/// Annotation of a KubeadmControlPlane: CoreDNS is left as it is when the version changes.
+/// Annotation of a KubeadmControlPlane: upgrades do not change CoreDNS.
 pub const SKIP_CORE_DNS: &str = "controlplane.cluster.x-k8s.io/skip-coredns";
 /// Annotation of a KubeadmControlPlane: a machine is being replaced.
 pub const REMEDIATION_IN_PROGRESS: &str = "controlplane.cluster.x-k8s.io/remediation-in-progress";
-/// Annotation of a Machine: which machine it replaces.
+/// Annotation of a Machine: the machine it replaces.
 pub const REMEDIATION_FOR: &str = "controlplane.cluster.x-k8s.io/remediation-for";
 
 /// Conditions that only a KubeadmControlPlane has; the others are in [`crate::conditions`].
 pub mod conditions {
-    /// kubeadm has initialised the control plane; never goes back.
+    /// kubeadm has initialized the control plane; never reverts.
     pub const INITIALIZED: &str = "Initialized";
     /// The certificates of the cluster exist.
     pub const CERTIFICATES_AVAILABLE: &str = "CertificatesAvailable";
@@ -66,7 +66,7 @@ pub mod machine_conditions {
     pub const NODE_KUBEADM_LABELS_AND_TAINTS_SET: &str = "NodeKubeadmLabelsAndTaintsSet";
 }
 
-/// The definitions of this group.
+/// Returns the definitions of this group.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
     vec![

@@ -1,5 +1,5 @@
-//! What every definition of Cluster API has in common: contract labels, category, columns, and
-//! the schema pieces that the derive macros cannot spell.
+//! Common parts of Cluster API definitions: contract labels, category, columns, and schemas that
+//! the derive macros cannot express.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub const CONDITION_TYPE: &str = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-
 pub const API_VERSION: &str =
     r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[a-z]([-a-z0-9]*[a-z0-9])?$";
 
-/// One column of `kubectl get`.
+/// A column of `kubectl get`.
 #[derive(Clone, Copy, Debug)]
 pub struct Column {
     /// Heading.
@@ -38,19 +38,19 @@ pub struct Column {
 }
 
 impl Column {
-    /// A column of text in every table.
+    /// Creates a column of text in every table.
     #[must_use]
     pub const fn text(name: &'static str, path: &'static str) -> Self {
         Self { name, kind: "string", path, priority: 0 }
     }
 
-    /// A column of whole numbers in every table.
+    /// Creates a column of whole numbers in every table.
     #[must_use]
     pub const fn count(name: &'static str, path: &'static str) -> Self {
         Self { name, kind: "integer", path, priority: 0 }
     }
 
-    /// The time since a moment, in every table.
+    /// Creates a column with the time since a timestamp, in every table.
     #[must_use]
     pub const fn since(name: &'static str, path: &'static str) -> Self {
         Self { name, kind: "date", path, priority: 0 }
@@ -63,17 +63,17 @@ impl Column {
     }
 }
 
-/// The age of an object, as every Cluster API kind shows it.
+/// The age of an object, as in every Cluster API kind.
 pub const AGE: Column = Column::since("Age", ".metadata.creationTimestamp");
 /// Whether reconciliation is paused.
 pub const PAUSED: Column =
     Column::text("Paused", r#".status.conditions[?(@.type=="Paused")].status"#).wide();
 
-/// Puts on a definition what Cluster API expects of it.
+/// Completes a definition with what Cluster API expects.
 ///
-/// `provider` is the value of the label `cluster.x-k8s.io/provider`, for example `cluster-api` or
-/// `infrastructure-incus`. The label `cluster.x-k8s.io/v1beta2` lists the served versions, which
-/// is how references without a version are resolved.
+/// `provider` is the value of the label `cluster.x-k8s.io/provider`, such as `cluster-api` or
+/// `infrastructure-incus`. The label `cluster.x-k8s.io/v1beta2` lists the served versions, to which
+/// references without a version resolve.
 #[must_use]
 pub fn finish(
     mut crd: CustomResourceDefinition,
@@ -105,7 +105,7 @@ fn definition(column: &Column) -> CustomResourceColumnDefinition {
     }
 }
 
-/// Schema of `status.conditions`: a list that is a map by `type`.
+/// Returns the schema of `status.conditions`: a list that is a map by `type`.
 #[must_use]
 pub fn conditions(generator: &mut SchemaGenerator) -> Schema {
     let items = Condition::json_schema(generator);
@@ -118,13 +118,13 @@ pub fn conditions(generator: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// Schema of an object of which nothing is known here.
+/// Returns the schema of an object with unknown fields.
 #[must_use]
 pub fn any_object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
 }
 
-/// Schema of any JSON value.
+/// Returns the schema of any JSON value.
 #[must_use]
 pub fn any_value(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "x-kubernetes-preserve-unknown-fields": true })

@@ -30,11 +30,11 @@ pub use core::{
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
 /// The definitions of each group; together they are [`crds`]. Each takes tens of milliseconds to
-/// make, so that whoever starts with them makes them side by side.
+/// create, so that they can be created in parallel at startup.
 pub const GROUPS: [fn() -> Vec<CustomResourceDefinition>; 4] =
     [core::crds, addons::crds, bootstrap::crds, controlplane::crds];
 
-/// Every definition of this crate, in the order in which they can be applied.
+/// Returns all definitions of this crate, in an order in which they can be applied.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
     GROUPS.iter().flat_map(|group| group()).collect()

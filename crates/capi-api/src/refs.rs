@@ -1,19 +1,19 @@
-//! References between objects: owner references, and references whose version the contract label
-//! of a definition gives.
+//! References between objects: owner references, and references whose version comes from the
+//! contract label of a definition.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
-use kube::core::{ApiResource, GroupVersionKind};
+use kube::core::{ApiResource, GroupVersionKind, Version};
 
 pub use crate::core::{ContractRef, TemplateMeta};
 use crate::labels;
 
-/// Plural of a kind as the contract expects it in a definition's name.
+/// Returns the plural of a kind, as the contract expects it in the name of a definition.
 ///
-/// Follows the rules that matter for kinds of providers: `…y` becomes `…ies`, `…s`, `…x`, `…ch`
-/// and `…sh` get `es`, all else gets `s`.
+/// Follows the rules that matter for provider kinds: `…y` becomes `…ies`; `…s`, `…x`, `…ch` and
+/// `…sh` get `es`; all others get `s`.
 #[must_use]
 pub fn plural(kind: &str) -> String {
     let lower = kind.to_lowercase();
@@ -29,48 +29,30 @@ pub fn plural(kind: &str) -> String {
     format!("{lower}s")
 }
 
-/// Name of the definition a reference points at: `<plural>.<group>`.
+/// Returns the name of the definition of a reference: `<plural>.<group>`.
 #[must_use]
 pub fn crd_name(group: &str, kind: &str) -> String {
     format!("{}.{group}", plural(kind))
 }
 
-/// The newest version a definition offers for the contract, from the labels of the definition.
+/// Returns the newest version of a definition for the contract, from its labels.
 ///
-/// Versions are ordered as Kubernetes orders them: `v2` before `v1`, stable before beta before
-/// alpha.
+/// Versions are ordered as in Kubernetes: `v2` before `v1`, stable before beta before alpha.
 #[must_use]
 pub fn contract_version(labels: Option<&BTreeMap<String, String>>) -> Option<String> {
     let list = labels?.get(labels::CONTRACT_V1BETA2)?;
-    list.split('_').filter(|v| !v.is_empty()).max_by_key(|v| priority(v)).map(str::to_owned)
+    let versions = list.split('_').filter(|version| !version.is_empty());
+    versions.max_by_key(|version| Version::parse(version).priority()).map(str::to_owned)
 }
 
-/// Orders versions: stability, then major, then minor.
-fn priority(version: &str) -> (u8, u32, u32) {
-    let Some(rest) = version.strip_prefix('v') else { return (0, 0, 0) };
-    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-    let (major, suffix) = rest.split_at(digits);
-    let Ok(major) = major.parse() else { return (0, 0, 0) };
-    let minor = |text: &str| text.parse().unwrap_or(0);
-    if suffix.is_empty() {
-        (3, major, 0)
-    } else if let Some(beta) = suffix.strip_prefix("beta") {
-        (2, major, minor(beta))
-    } else if let Some(alpha) = suffix.strip_prefix("alpha") {
-        (1, major, minor(alpha))
-    } else {
-        (0, major, 0)
-    }
-}
-
-/// How the API server calls the kind of a reference, once the version is known.
+/// Returns the API resource of a reference, for a known version.
 #[must_use]
 pub fn api_resource(group: &str, version: &str, kind: &str) -> ApiResource {
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), &plural(kind))
 }
 
 impl ContractRef {
-    /// A reference to a named object.
+    /// Creates a reference to a named object.
     #[must_use]
     pub fn new(
         api_group: impl Into<String>,
@@ -80,7 +62,7 @@ impl ContractRef {
         Self { api_group: api_group.into(), kind: kind.into(), name: name.into() }
     }
 
-    /// `Kind.group`, as `cloned-from-groupkind` spells it.
+    /// `Kind.group`, as in `cloned-from-groupkind`.
     #[must_use]
     pub fn group_kind(&self) -> String {
         format!("{}.{}", self.kind, self.api_group)
@@ -93,33 +75,33 @@ impl std::fmt::Display for ContractRef {
     }
 }
 
-/// The owner that controls an object.
+/// Returns the owner that controls an object.
 #[must_use]
 pub fn controller(meta: &ObjectMeta) -> Option<&OwnerReference> {
     meta.owner_references.as_ref()?.iter().find(|owner| owner.controller == Some(true))
 }
 
-/// An owner of a kind, whatever version its reference names.
+/// Returns the owner of a kind, in any version.
 #[must_use]
 pub fn owner<'a>(meta: &'a ObjectMeta, group: &str, kind: &str) -> Option<&'a OwnerReference> {
     meta.owner_references.as_ref()?.iter().find(|owner| is_kind(owner, group, kind))
 }
 
-/// The reference points at an object of a group and kind.
+/// Returns whether the reference is to an object of a group and kind.
 #[must_use]
 pub fn is_kind(owner: &OwnerReference, group: &str, kind: &str) -> bool {
     owner.kind == kind && owner.api_version.split_once('/').is_some_and(|(g, _)| g == group)
 }
 
-/// The object is controlled by the owner with this UID.
+/// Returns whether the owner with this UID controls the object.
 #[must_use]
 pub fn is_controlled_by(meta: &ObjectMeta, uid: &str) -> bool {
     controller(meta).is_some_and(|owner| owner.uid == uid)
 }
 
-/// `owners` with `new` in it: it takes the place of a reference to the same object.
+/// `owners` with `new` added, or in place of a reference to the same object.
 ///
-/// Returns `None` when nothing changes, so that callers can leave out the write.
+/// Returns `None` when nothing changes, so that the caller can skip the write.
 #[must_use]
 pub fn with_owner(
     owners: Option<&Vec<OwnerReference>>,

@@ -1,4 +1,4 @@
-//! What a Kubernetes API server, `clusterctl` and providers rely on in the definitions.
+//! Properties of the definitions that Kubernetes, `clusterctl` and providers rely on.
 
 use capi_api::{crds, labels, refs};
 use serde_json::Value;
@@ -41,7 +41,7 @@ fn every_schema_is_structural() {
     }
 }
 
-/// A structural schema types every node and combines none.
+/// A structural schema has a type for every node and combines none.
 fn check(node: &Value, path: &str) {
     for word in ["anyOf", "oneOf", "allOf", "$ref", "not"] {
         assert!(node.get(word).is_none(), "{path} has {word}");

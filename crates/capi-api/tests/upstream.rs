@@ -1,5 +1,5 @@
-//! Every field and column that the upstream `v1beta2` definitions have is in ours, so that
-//! upstream manifests apply unchanged and tables look the same.
+//! Every field and column of the upstream `v1beta2` definitions exists, so that upstream manifests
+//! apply unchanged and tables look the same.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::Value;

@@ -12,7 +12,7 @@ use crate::{
     common::is_false, keys,
 };
 
-/// What the user asks for.
+/// Desired state of the infrastructure of a cluster.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "infrastructure.cluster.x-k8s.io",
@@ -53,24 +53,24 @@ use crate::{
         name = "Isolation",
         type_ = "string",
         json_path = ".status.isolation",
-        description = "How nodes are kept apart from the host",
+        description = "How nodes are isolated from the host",
         priority = "1"
     )
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(
     "!has(self.isolation) || !has(self.unprivileged) || (self.isolation == 'privileged') != self.unprivileged"
-).message("isolation and unprivileged contradict each other: leave out one of them"))]
+).message("isolation and unprivileged contradict each other: omit one of them"))]
 #[x_kube(validation = Rule::new(
     "!has(self.network) || (self.network.mode == 'own' ? (!has(self.network.name) || self.network.name.startsWith('capn-')) : ((self.network.mode == 'existing') == has(self.network.name)))"
-).message("network.name is for mode existing, which needs it; with mode own the provider fills it in"))]
+).message("network.name is required for mode existing and only allowed there; with mode own the provider sets it"))]
 #[x_kube(validation = Rule::new(
     "(has(self.network) ? self.network.mode : 'shared') == (has(oldSelf.network) ? oldSelf.network.mode : 'shared') && (!has(oldSelf.network) || !has(oldSelf.network.name) || (has(self.network.name) && self.network.name == oldSelf.network.name))"
-).message("network cannot change: instances stay on the network that they were made on"))]
+).message("network is immutable: instances stay on their original network"))]
 pub struct LXCClusterSpec {
-    /// Where the API server is reached. The provider fills what is left out: the host with the
-    /// load balancer's address, the port with 6443. The host has to be given for the load
-    /// balancers `ovn`, `kubeVIP` and `external`.
+    /// Endpoint of the API server. The provider fills in omitted fields: the host with the address
+    /// of the load balancer, and the port with 6443. The host is required for the load balancers
+    /// `ovn`, `kubeVIP` and `external`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control_plane_endpoint: Option<ApiEndpoint>,
     /// Secret in the same namespace with the identity for the Incus or LXD server.
@@ -78,26 +78,26 @@ pub struct LXCClusterSpec {
     pub secret_ref: SecretRef,
     /// The load balancer in front of the API servers.
     pub load_balancer: LoadBalancer,
-    /// Whether the nodes are unprivileged containers; false when left out.
+    /// Whether the nodes are unprivileged containers. Default: false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unprivileged: Option<bool>,
-    /// How nodes are kept apart from the host and from each other: `shared` and `isolated` are
-    /// unprivileged, `isolated` also gives each node host user ids of its own. Left out:
-    /// `shared` if `unprivileged` is true, else `privileged`.
+    /// How nodes are isolated from the host and from each other: `shared` and `isolated` are
+    /// unprivileged, and `isolated` also gives each node its own host user IDs. Default: `shared`
+    /// if `unprivileged` is true, else `privileged`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Isolation>,
-    /// The network of the load balancer's and the machines' first network card. Left out: that of
-    /// their profiles. Ours, not in the Go provider.
+    /// The network of the first NIC of the load balancer and the machines. Default: the network of
+    /// their profiles. Not in the Go provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<InstanceNetwork>,
-    /// Leave out the config and devices that Kubernetes needs in a container: the profiles of
-    /// the machines bring them.
+    /// Omit the config and devices that Kubernetes needs in a container, because the profiles of
+    /// the machines contain them.
     #[serde(default, skip_serializing_if = "is_false")]
     pub skip_default_kubeadm_profile: bool,
 }
 
 impl LXCClusterSpec {
-    /// The isolation that holds, also when only `unprivileged` or neither is given.
+    /// Returns the effective isolation, which may be derived from `unprivileged`.
     pub fn effective_isolation(&self) -> Isolation {
         match (self.isolation, self.unprivileged) {
             (Some(isolation), _) => isolation,
@@ -106,41 +106,41 @@ impl LXCClusterSpec {
         }
     }
 
-    /// Checks that `isolation` and `unprivileged` agree. The definition has the same rule; a
-    /// server with another definition of the kind does not know it.
+    /// Checks that `isolation` and `unprivileged` do not contradict each other. The CRD has the
+    /// same rule, but an API server with another version of the CRD does not enforce it.
     ///
     /// # Errors
     ///
-    /// With both values and what to do.
+    /// A message with both values and what to do.
     pub fn check_isolation(&self) -> Result<(), String> {
         match (self.isolation, self.unprivileged) {
             (Some(isolation), Some(unprivileged))
                 if unprivileged == (isolation == Isolation::Privileged) =>
             {
                 Err(format!(
-                    "spec.isolation {isolation} and spec.unprivileged {unprivileged} of the LXCCluster contradict each other: leave out one of them"
+                    "spec.isolation {isolation} and spec.unprivileged {unprivileged} of the LXCCluster contradict each other: omit one of them"
                 ))
             }
             _ => Ok(()),
         }
     }
 
-    /// Whose network the instances are on.
+    /// Returns which network the instances use.
     pub fn network_mode(&self) -> NetworkMode {
         self.network.as_ref().map_or(NetworkMode::Shared, |network| network.mode)
     }
 
-    /// The name that `network` has, if it has one.
+    /// Returns the name in `network`, if it is set.
     pub fn network_name(&self) -> Option<&str> {
         self.network.as_ref().map(|network| network.name.as_str()).filter(|name| !name.is_empty())
     }
 
-    /// Checks that `network` can be carried out. The definition has the same rule; a server with
-    /// another definition of the kind does not know it.
+    /// Checks that `network` is valid. The CRD has the same rule, but an API server with another
+    /// version of the CRD does not enforce it.
     ///
     /// # Errors
     ///
-    /// What is wrong and what to do.
+    /// A message with the problem and what to do.
     pub fn check_network(&self) -> Result<(), String> {
         match (self.network_mode(), self.network_name()) {
             (NetworkMode::Existing, None) => Err(
@@ -149,7 +149,7 @@ impl LXCClusterSpec {
             ),
             (NetworkMode::Own, Some(name)) if !name.starts_with(keys::NETWORK_PREFIX) => {
                 Err(format!(
-                    "spec.network.mode own makes a network whose name begins with {}, and spec.network.name is {name:?}: leave it out, or use mode existing",
+                    "spec.network.mode own creates a network whose name begins with {}, but spec.network.name is {name:?}: omit it, or use mode existing",
                     keys::NETWORK_PREFIX
                 ))
             }
@@ -157,7 +157,7 @@ impl LXCClusterSpec {
         }
     }
 
-    /// The port of the API server: the endpoint's, else 6443.
+    /// Returns the port of the API server: that of the endpoint, or else 6443.
     pub fn endpoint_port(&self) -> u16 {
         self.control_plane_endpoint
             .as_ref()
@@ -166,7 +166,7 @@ impl LXCClusterSpec {
             .unwrap_or(6443)
     }
 
-    /// The host of the endpoint, if one is set.
+    /// Returns the host of the endpoint, if it is set.
     pub fn endpoint_host(&self) -> Option<&str> {
         self.control_plane_endpoint
             .as_ref()
@@ -175,24 +175,23 @@ impl LXCClusterSpec {
     }
 }
 
-/// What was found.
+/// Observed state of the infrastructure of a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LXCClusterStatus {
-    /// Whether the load balancer serves; kept for the printer column.
+    /// Whether the load balancer serves. Used by the printer column.
     #[serde(default)]
     pub ready: bool,
-    /// Progress of the first provisioning, as the contract wants it.
+    /// Progress of the first provisioning, as the Cluster API contract requires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initialization: Option<ClusterInitialization>,
-    /// The isolation that holds for the nodes.
+    /// Effective isolation of the nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Isolation>,
-    /// The network of the instances' first network card, where `spec.network` names or makes one and
-    /// it is there.
+    /// The network of the instances' first NIC, once it exists, if `spec.network` sets one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,
-    /// Failure domains that machines can be placed in.
+    /// Failure domains in which machines can be placed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend(
         "x-kubernetes-list-type" = "map",
@@ -214,12 +213,12 @@ pub struct LXCClusterStatus {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("minProperties" = 1))]
 pub struct ClusterInitialization {
-    /// Whether the infrastructure is fully there; never goes back to false.
+    /// Whether the infrastructure is completely provisioned. Never reverts to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provisioned: Option<bool>,
 }
 
-/// A place that fails on its own.
+/// A failure domain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FailureDomain {
@@ -229,7 +228,7 @@ pub struct FailureDomain {
     /// Whether control planes can be placed there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control_plane: Option<bool>,
-    /// More about the place.
+    /// More attributes of the failure domain.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
 }

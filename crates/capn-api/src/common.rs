@@ -1,9 +1,9 @@
-//! Small types that several kinds share.
+//! Small types shared by several kinds.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where the Kubernetes API server of a cluster is reached.
+/// Endpoint of the Kubernetes API server of a cluster.
 ///
 /// An empty host or port 0 mean "not set": Cluster API before v1beta2 wrote such zero values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -20,7 +20,7 @@ pub struct ApiEndpoint {
 }
 
 impl ApiEndpoint {
-    /// Whether both host and port are set.
+    /// Returns whether both host and port are set.
     pub fn is_set(&self) -> bool {
         !self.host.is_empty() && self.port != 0
     }
@@ -36,23 +36,23 @@ pub struct SecretRef {
 }
 
 impl SecretRef {
-    /// Whether no Secret is named.
+    /// Returns whether no Secret is set.
     pub fn is_empty(&self) -> bool {
         self.name.is_empty()
     }
 }
 
-/// Which image an instance is made from. All fields empty: the default for the instance's role.
+/// Image of an instance. If all fields are empty, the default for the role of the instance is used.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageSource {
     /// Alias on the Incus server, or on `server` if that is set. The forms `ubuntu:24.04`,
-    /// `debian:13`, `images:alias`, `capi:alias` and `kind:v1.33.0` name well-known image
-    /// servers. `VERSION` inside the name stands for the Kubernetes version of the Machine.
+    /// `debian:13`, `images:alias`, `capi:alias` and `kind:v1.33.0` refer to well-known image
+    /// servers. `VERSION` inside the name is replaced by the Kubernetes version of the Machine.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 512), regex(pattern = r"^\S*$"))]
     pub name: String,
-    /// Fingerprint of the image; wins over the name.
+    /// Fingerprint of the image. Takes precedence over the name.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(regex(pattern = r"^[0-9a-fA-F]{0,64}$"))]
     pub fingerprint: String,
@@ -67,7 +67,7 @@ pub struct ImageSource {
 }
 
 impl ImageSource {
-    /// Whether nothing is asked for, so that the default image is used.
+    /// Returns whether no field is set, so that the default image is used.
     pub fn is_empty(&self) -> bool {
         self.name.is_empty()
             && self.fingerprint.is_empty()
@@ -75,16 +75,16 @@ impl ImageSource {
             && self.protocol.is_empty()
     }
 
-    /// A local alias.
+    /// Creates the source for a local alias.
     pub fn alias(name: impl Into<String>) -> Self {
         Self { name: name.into(), ..Self::default() }
     }
 }
 
-/// What kind of instance a machine is.
+/// Kind of instance of a machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum InstanceType {
-    /// Not set; means a container.
+    /// Not set, which means a container.
     #[default]
     #[serde(rename = "")]
     Unset,
@@ -94,23 +94,23 @@ pub enum InstanceType {
     /// A virtual machine.
     #[serde(rename = "virtual-machine")]
     VirtualMachine,
-    /// An application container made from a kind node image.
+    /// An application container that uses a kind node image.
     #[serde(rename = "kind")]
     Kind,
 }
 
 impl InstanceType {
-    /// Whether the field is left out.
+    /// Returns whether the field is not set.
     pub fn is_unset(&self) -> bool {
         *self == Self::Unset
     }
 
-    /// Whether it is a system container, also by default.
+    /// Returns whether it is a system container, which is also the default.
     pub fn is_container(self) -> bool {
         matches!(self, Self::Unset | Self::Container)
     }
 
-    /// The word users write, `container` when nothing is set.
+    /// Returns the value in the manifest, `container` if it is not set.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unset | Self::Container => "container",
@@ -120,25 +120,25 @@ impl InstanceType {
     }
 }
 
-/// How the nodes of a cluster are kept apart from the host and from each other.
+/// How the nodes of a cluster are isolated from the host and from each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Isolation {
-    /// Unprivileged; root in every node is the same unprivileged user of the host.
+    /// Unprivileged. Root in every node is the same unprivileged user of the host.
     Shared,
-    /// Unprivileged; every node has host user ids that no other instance has.
+    /// Unprivileged. Every node has host user IDs that no other instance has.
     Isolated,
     /// Root in a node is root of the host.
     Privileged,
 }
 
 impl Isolation {
-    /// Whether root in a node is an unprivileged user of the host.
+    /// Returns whether root in a node is an unprivileged user of the host.
     pub fn is_unprivileged(self) -> bool {
         self != Self::Privileged
     }
 
-    /// The word users write.
+    /// Returns the value in the manifest.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Shared => "shared",
@@ -157,7 +157,7 @@ impl std::fmt::Display for Isolation {
 /// One address of a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MachineAddress {
-    /// What the address is.
+    /// Type of the address.
     #[serde(rename = "type")]
     pub kind: MachineAddressType,
     /// The host name or IP address.
@@ -165,10 +165,10 @@ pub struct MachineAddress {
     pub address: String,
 }
 
-/// The kinds of address that Cluster API knows.
+/// Address types of Cluster API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum MachineAddressType {
-    /// A name.
+    /// A host name.
     Hostname,
     /// An IP address outside the cluster.
     #[serde(rename = "ExternalIP")]
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn two_load_balancers_are_none() {
+    fn two_load_balancers_are_invalid() {
         let both: crate::LoadBalancer =
             serde_json::from_value(json!({ "lxc": {}, "external": {} })).unwrap();
         assert_eq!(both.kind(), None);

@@ -1,19 +1,27 @@
-//! The CustomResourceDefinitions of this crate.
+//! CustomResourceDefinitions of this crate.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
-use crate::{LXCCluster, LXCClusterTemplate, LXCMachine, LXCMachineTemplate, VERSION};
+use crate::{
+    LXCCluster, LXCClusterTemplate, LXCMachine, LXCMachinePool, LXCMachineTemplate, VERSION,
+};
 
-/// The definitions of all kinds, ready to apply.
+/// Returns the CustomResourceDefinitions of all kinds, ready to apply.
 ///
-/// They carry the label of the Cluster API contract (`cluster.x-k8s.io/v1beta2`), by which Cluster
-/// API finds the version to use, and the labels by which `clusterctl` finds what to move and to
-/// upgrade.
+/// They have the label of the Cluster API contract (`cluster.x-k8s.io/v1beta2`), which Cluster API
+/// uses to find the version, and the labels that `clusterctl` uses to find objects to move and
+/// providers to upgrade.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    [LXCCluster::crd(), LXCClusterTemplate::crd(), LXCMachine::crd(), LXCMachineTemplate::crd()]
-        .map(with_contract_labels)
-        .into()
+    [
+        LXCCluster::crd(),
+        LXCClusterTemplate::crd(),
+        LXCMachine::crd(),
+        LXCMachinePool::crd(),
+        LXCMachineTemplate::crd(),
+    ]
+    .map(with_contract_labels)
+    .into()
 }
 
 fn with_contract_labels(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
@@ -69,6 +77,7 @@ mod tests {
                 "lxcclusters.infrastructure.cluster.x-k8s.io",
                 "lxcclustertemplates.infrastructure.cluster.x-k8s.io",
                 "lxcmachines.infrastructure.cluster.x-k8s.io",
+                "lxcmachinepools.infrastructure.cluster.x-k8s.io",
                 "lxcmachinetemplates.infrastructure.cluster.x-k8s.io",
             ]
         );
@@ -125,7 +134,7 @@ mod tests {
         assert!(!text.contains(r#""default":{"#), "{text}");
     }
 
-    /// Stored objects of the Go provider are read before anybody rewrites them.
+    /// Stored objects of the Go provider are read before they are rewritten.
     #[test]
     fn objects_as_the_go_provider_wrote_them_are_read() {
         let old = |kind: &str, severity: Option<&str>| {

@@ -1,13 +1,14 @@
 //! The custom resources of Cluster API Provider Incus, group
 //! `infrastructure.cluster.x-k8s.io`, version `v1alpha2`.
 //!
-//! Kinds and field names are those of the Go provider (CAPN), so its users can switch in place:
-//! [`LXCCluster`], [`LXCClusterTemplate`], [`LXCMachine`], [`LXCMachineTemplate`]. The status
-//! follows the Cluster API contract v1beta2: `status.initialization.provisioned` and
-//! `metav1.Condition`s. Ours on top, all optional: [`LXCClusterSpec::isolation`],
-//! [`LXCClusterSpec::network`] and the status fields that say what was resolved.
+//! Kinds and field names are those of the Go provider (CAPN), so that its users can switch in
+//! place: [`LXCCluster`], [`LXCClusterTemplate`], [`LXCMachine`], [`LXCMachineTemplate`].
+//! [`LXCMachinePool`] is an addition of capn. The status follows the Cluster API contract v1beta2:
+//! `status.initialization.provisioned` and `metav1.Condition`s. Other optional additions are
+//! [`LXCClusterSpec::isolation`], [`LXCClusterSpec::network`] and the status fields with resolved
+//! values.
 //!
-//! Only types, names and constants: nothing here talks to a server or decides anything.
+//! Only types, names and constants: this crate contacts no server and makes no decisions.
 
 #[expect(unreachable_pub, reason = "the KubeSchema derive repeats the struct inside a function")]
 #[expect(clippy::duplicated_attributes, reason = "several printer columns have one type")]
@@ -21,6 +22,8 @@ mod load_balancer;
 mod machine;
 mod names;
 mod network;
+#[expect(clippy::duplicated_attributes, reason = "several printer columns have one type")]
+mod pool;
 mod template;
 
 pub use cluster::{
@@ -38,6 +41,7 @@ pub use load_balancer::{
 pub use machine::{LXCMachine, LXCMachineSpec, LXCMachineStatus, MachineInitialization};
 pub use names::{PROVIDER_ID_PREFIX, load_balancer_instance_name, provider_id};
 pub use network::{InstanceNetwork, NetworkMode};
+pub use pool::{LXCMachinePool, LXCMachinePoolSpec, LXCMachinePoolStatus};
 pub use template::{
     LXCClusterTemplate, LXCClusterTemplateResource, LXCClusterTemplateSpec, LXCMachineTemplate,
     LXCMachineTemplateResource, LXCMachineTemplateSpec, LXCMachineTemplateStatus, NodeInfo,
@@ -48,5 +52,5 @@ pub use template::{
 pub const GROUP: &str = "infrastructure.cluster.x-k8s.io";
 /// The only served and stored version.
 pub const VERSION: &str = "v1alpha2";
-/// `GROUP/VERSION`, as it stands in `apiVersion`.
+/// `GROUP/VERSION`, the value of `apiVersion`.
 pub const API_VERSION: &str = "infrastructure.cluster.x-k8s.io/v1alpha2";

@@ -1,23 +1,23 @@
-//! The load balancer in front of a cluster's API servers, as the user asks for it.
+//! The load balancer in front of a cluster's API servers.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ImageSource;
 
-/// Exactly one of the fields is set; [`LoadBalancer::kind`] says which.
+/// Load balancer of a cluster. Exactly one field is set; [`LoadBalancer::kind`] returns which.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 pub struct LoadBalancer {
-    /// A container with haproxy, made and kept by the provider. It is a single point of failure
-    /// in front of the control plane.
+    /// A container with haproxy, managed by the provider. It is a single point of failure in front
+    /// of the control plane.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lxc: Option<InstanceLoadBalancer>,
     /// An application container with haproxy from an OCI image. Needs the server extensions
     /// `instance_oci` and `instance_oci_entrypoint`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oci: Option<InstanceLoadBalancer>,
-    /// A load balancer of an OVN network, listening on `spec.controlPlaneEndpoint.host`. Needs
+    /// A load balancer of an OVN network that listens on `spec.controlPlaneEndpoint.host`. Needs
     /// the server extensions `network_load_balancer` and `network_load_balancer_health_check`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ovn: Option<OvnLoadBalancer>,
@@ -25,12 +25,13 @@ pub struct LoadBalancer {
     /// kube-vip.
     #[serde(default, rename = "kubeVIP", skip_serializing_if = "Option::is_none")]
     pub kube_vip: Option<KubeVipLoadBalancer>,
-    /// Nothing is made: `spec.controlPlaneEndpoint` names a load balancer kept by someone else.
+    /// Nothing is created: `spec.controlPlaneEndpoint` is the address of an externally managed load
+    /// balancer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalLoadBalancer>,
 }
 
-/// The one kind of load balancer that is asked for.
+/// The configured kind of load balancer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadBalancerKind<'a> {
     /// See [`LoadBalancer::lxc`].
@@ -46,7 +47,7 @@ pub enum LoadBalancerKind<'a> {
 }
 
 impl LoadBalancerKind<'_> {
-    /// The field name under `spec.loadBalancer`.
+    /// Returns the field name under `spec.loadBalancer`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Lxc(_) => "lxc",
@@ -59,17 +60,17 @@ impl LoadBalancerKind<'_> {
 }
 
 impl LoadBalancer {
-    /// A haproxy container with all defaults.
+    /// Returns a haproxy container with all defaults.
     pub fn default_lxc() -> Self {
         Self { lxc: Some(InstanceLoadBalancer::default()), ..Self::default() }
     }
 
-    /// A load balancer kept by someone else.
+    /// Returns an externally managed load balancer.
     pub fn default_external() -> Self {
         Self { external: Some(ExternalLoadBalancer {}), ..Self::default() }
     }
 
-    /// The one that is set; `None` when none or several are, which the schema refuses.
+    /// Returns the field that is set. `None` if none or several are set, which the schema rejects.
     pub fn kind(&self) -> Option<LoadBalancerKind<'_>> {
         let Self { lxc, oci, ovn, kube_vip, external } = self;
         let mut set = [
@@ -90,13 +91,13 @@ impl LoadBalancer {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InstanceLoadBalancer {
-    /// How the instance looks.
+    /// Settings of the instance.
     #[serde(default, skip_serializing_if = "LoadBalancerInstanceSpec::is_empty")]
     pub instance_spec: LoadBalancerInstanceSpec,
-    /// Addresses that the load balancer may take where the endpoint names none, as
-    /// `10.0.0.100-10.0.0.110`, `10.0.0.96/28` or a single one: a free one of each family that
-    /// is given, the first list entry's is the endpoint. They belong to the network; choose them
-    /// outside of what its DHCP gives out. Ours, not in the Go provider.
+    /// Addresses that the load balancer may use if the endpoint sets none, as
+    /// `10.0.0.100-10.0.0.110`, `10.0.0.96/28` or a single address. A free address of each given
+    /// family is used; the first list entry determines the endpoint. The addresses must be on the
+    /// network but outside of its DHCP ranges. Not in the Go provider.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub ranges: Vec<String>,
@@ -107,8 +108,8 @@ pub struct InstanceLoadBalancer {
         skip_serializing_if = "String::is_empty"
     )]
     pub custom_haproxy_config_template: String,
-    /// Let a control plane take part while its port is open, instead of while `/healthz` answers:
-    /// for API servers with `--anonymous-auth=false`.
+    /// Let a control plane receive connections while its port is open, instead of while `/healthz`
+    /// succeeds. For API servers with `--anonymous-auth=false`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disable_healthz_check: bool,
 }
@@ -120,24 +121,24 @@ pub struct LoadBalancerInstanceSpec {
     /// Size, for example `c1-m1` or `t3.micro`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub flavor: String,
-    /// Profiles of the server, in order. None: the server's `default` profile.
+    /// Profiles of the server, in order. Default: the server's `default` profile.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub profiles: Vec<String>,
-    /// Image. None: the haproxy image of the load balancer's kind.
+    /// Image. Default: the haproxy image for the kind of load balancer.
     #[serde(default, skip_serializing_if = "ImageSource::is_empty")]
     pub image: ImageSource,
-    /// Cluster member (`name`) or group (`@name`); ignored by a server that is not clustered.
+    /// Cluster member (`name`) or group (`@name`). Ignored by a server that is not clustered.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub target: String,
-    /// Storage pool of the root disk, as a device `root`. Empty: the profiles'. Ours, not in the
-    /// Go provider.
+    /// Storage pool of the root disk (device `root`). Default: that of the profiles. Not in the Go
+    /// provider.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 63))]
     pub storage_pool: String,
 }
 
 impl LoadBalancerInstanceSpec {
-    /// Whether everything is left to defaults.
+    /// Returns whether no field is set.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -150,32 +151,32 @@ pub struct OvnLoadBalancer {
     /// Name of the OVN network.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub network_name: String,
-    /// Addresses that the load balancer may take where the endpoint names none, as
-    /// `10.0.0.100-10.0.0.110`, `10.0.0.96/28` or a single one: the first free one.
-    /// They belong to what the network is uplinked to. Ours, not in the Go provider.
+    /// Addresses that the load balancer may use if the endpoint sets none, as
+    /// `10.0.0.100-10.0.0.110`, `10.0.0.96/28` or a single address. The first free one is used.
+    /// They must belong to the uplink of the network. Not in the Go provider.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub ranges: Vec<String>,
 }
 
-/// A virtual IP held by kube-vip.
+/// A virtual IP managed by kube-vip.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KubeVipLoadBalancer {
     /// Container image of kube-vip.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub image: String,
-    /// Network interface in the node; empty: kube-vip's own choice.
+    /// Network interface in the node. Default: chosen by kube-vip.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub interface: String,
-    /// Path in the node of the kubeconfig that kube-vip uses.
+    /// Path of kube-vip's kubeconfig on the node.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub kubeconfig_path: String,
-    /// Path in the node of the static pod manifest.
+    /// Path of the static pod manifest on the node.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub manifest_path: String,
 }
 
-/// A load balancer kept by someone else.
+/// An externally managed load balancer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExternalLoadBalancer {}

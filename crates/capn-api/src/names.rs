@@ -1,33 +1,33 @@
-//! Names that are derived from objects.
+//! Names derived from objects.
 
 use crate::{LXCCluster, LXCMachine};
 
-/// What every provider ID of ours begins with.
+/// Prefix of capn's provider IDs.
 pub const PROVIDER_ID_PREFIX: &str = "lxc:///";
 
-/// The provider ID of the node in an instance, byte for byte what kubelet is told.
+/// Returns the provider ID of the node in an instance, exactly as it is passed to kubelet.
 pub fn provider_id(instance: &str) -> String {
     format!("{PROVIDER_ID_PREFIX}{instance}")
 }
 
-/// The name of the instance of a `lxc` or `oci` load balancer: the LXCCluster's name, five hex
-/// digits of the SHA-256 of its namespace, and `lb`.
+/// Returns the instance name of an `lxc` or `oci` load balancer: the name of the LXCCluster, five
+/// hex digits of the SHA-256 of its namespace, and `lb`.
 ///
-/// `namespace_sha256_hex` is passed in, so that this crate needs no hash function.
+/// `namespace_sha256_hex` is an argument so that this crate needs no hash function.
 pub fn load_balancer_instance_name(cluster: &str, namespace_sha256_hex: &str) -> String {
     let digits = namespace_sha256_hex.get(..5).unwrap_or(namespace_sha256_hex);
     format!("{cluster}-{digits}-lb")
 }
 
 impl LXCMachine {
-    /// The name of the machine's instance: the object's own name.
+    /// Returns the name of the machine's instance, which is the name of the object.
     pub fn instance_name(&self) -> &str {
         self.metadata.name.as_deref().unwrap_or_default()
     }
 }
 
 impl LXCCluster {
-    /// The object's own name.
+    /// Returns the name of the object.
     pub fn name(&self) -> &str {
         self.metadata.name.as_deref().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! The templates that Cluster API clones LXCClusters and LXCMachines from.
+//! Templates from which Cluster API clones LXCClusters and LXCMachines.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{LXCClusterSpec, LXCMachineSpec};
 
-/// Labels and annotations of the objects made from a template.
+/// Labels and annotations of the objects created from a template.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TemplateMeta {
@@ -22,7 +22,7 @@ pub struct TemplateMeta {
 }
 
 impl TemplateMeta {
-    /// Whether there is nothing to copy.
+    /// Returns whether both are empty.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty() && self.annotations.is_empty()
     }
@@ -39,7 +39,7 @@ impl TemplateMeta {
     category = "cluster-api",
     derive = "Default",
     derive = "PartialEq",
-    doc = "The template that LXCClusters are cloned from.",
+    doc = "A template for LXCClusters.",
     printcolumn(
         name = "Age",
         type_ = "date",
@@ -48,11 +48,11 @@ impl TemplateMeta {
     )
 )]
 pub struct LXCClusterTemplateSpec {
-    /// What each clone gets.
+    /// Template of each clone.
     pub template: LXCClusterTemplateResource,
 }
 
-/// What each clone of a cluster template gets.
+/// Template of an LXCCluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LXCClusterTemplateResource {
     /// Labels and annotations of the clone.
@@ -74,7 +74,7 @@ pub struct LXCClusterTemplateResource {
     category = "cluster-api",
     derive = "Default",
     derive = "PartialEq",
-    doc = "The template that LXCMachines are cloned from.",
+    doc = "A template for LXCMachines.",
     printcolumn(
         name = "Age",
         type_ = "date",
@@ -83,11 +83,11 @@ pub struct LXCClusterTemplateResource {
     )
 )]
 pub struct LXCMachineTemplateSpec {
-    /// What each clone gets.
+    /// Template of each clone.
     pub template: LXCMachineTemplateResource,
 }
 
-/// What each clone of a machine template gets.
+/// Template of an LXCMachine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LXCMachineTemplateResource {
     /// Labels and annotations of the clone.
@@ -97,14 +97,14 @@ pub struct LXCMachineTemplateResource {
     pub spec: LXCMachineSpec,
 }
 
-/// What an autoscaler needs to know to scale from zero.
+/// Capacity and node information, which an autoscaler needs to scale from zero.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LXCMachineTemplateStatus {
-    /// `cpu` and `memory` of a machine made from the template.
+    /// `cpu` and `memory` of a machine created from the template.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub capacity: BTreeMap<String, Quantity>,
-    /// Architecture and operating system of a machine made from the template.
+    /// Architecture and operating system of a machine created from the template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_info: Option<NodeInfo>,
 }

@@ -1,12 +1,12 @@
-//! What the controllers of capn share: the client of a workload cluster, watches of its nodes, watches
-//! that survive what cannot be read, and what a defect met in one reconcile may cost.
+//! Shared parts of capn's controllers: the client for workload clusters, watches of their nodes,
+//! watches that survive unreadable objects, and panic isolation of reconciles.
 //!
-//! A workload cluster belongs to its tenant, and so does the kubeconfig that leads to it. Nothing of
-//! either is trusted: [`workload`] makes the only clients there are, [`nodes`] keeps so many nodes
-//! and no more.
+//! A workload cluster and its kubeconfig belong to a tenant and are not trusted: [`workload`] is
+//! the only way to create a client, and [`nodes`] limits the number of nodes in memory.
 
 pub mod guard;
-pub mod lanes;
+pub mod informers;
+pub mod limiter;
 pub mod lists;
 pub mod nodes;
 pub mod watch;

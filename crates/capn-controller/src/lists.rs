@@ -1,9 +1,10 @@
-//! Lists of a management cluster that may be large: as many objects as a tenant makes.
+//! Potentially large lists of a management cluster: tenants decide how many objects there are.
 //!
-//! A thousand machines are some megabytes of text, which take a while to read. That is done on a thread of
-//! its own, for one list of a namespace at a time and with a pause as long as the reading took, so that
-//! neither probes nor the objects of others wait for it.
+//! A thousand machines are several megabytes of JSON, which take a while to parse. Parsing runs on
+//! a separate thread, for one list per namespace at a time and with a pause as long as the parsing
+//! took, so that probes and the objects of others are not delayed.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,24 +15,24 @@ use kube::{Api, Error, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
-use crate::lanes::Lanes;
+use crate::limiter::{KeyedLimiter, Slot};
 
-/// Text of a list that is read where it came in.
+/// Maximum size of a list that is parsed on the current thread, in bytes.
 const SMALL: usize = 64 << 10;
-/// The longest pause after one.
+/// Maximum pause after a list.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// One large list of a namespace at a time.
-static LANES: LazyLock<Lanes<String>> = LazyLock::new(|| Lanes::new(1));
-static KNOWN: LazyLock<Known> = LazyLock::new(Known::default);
-/// Large lists of all namespaces that are read at the same time.
+/// Limits large lists to one per namespace at a time.
+static LARGE_LISTS: LazyLock<KeyedLimiter<String>> = LazyLock::new(|| KeyedLimiter::new(1));
+static KNOWN: LazyLock<LargeLists> = LazyLock::new(LargeLists::default);
+/// Number of large lists that are parsed at the same time, over all namespaces.
 static READERS: Semaphore = Semaphore::const_new(2);
 
-/// As [`Api::list`].
+/// Like [`Api::list`].
 ///
 /// # Errors
 ///
-/// As [`Api::list`].
+/// See [`Api::list`].
 pub async fn list<K>(api: &Api<K>, params: &ListParams) -> Result<ObjectList<K>, Error>
 where
     K: Resource + Clone + DeserializeOwned + Send + 'static,
@@ -40,11 +41,11 @@ where
     read(api, request).await
 }
 
-/// As [`Api::list_metadata`].
+/// Like [`Api::list_metadata`].
 ///
 /// # Errors
 ///
-/// As [`Api::list_metadata`].
+/// See [`Api::list_metadata`].
 pub async fn list_metadata<K>(
     api: &Api<K>,
     params: &ListParams,
@@ -57,14 +58,14 @@ where
     read(api, request).await
 }
 
-/// Lists that were large when they were read last, by namespace and path.
+/// Lists that were large when they were last read, by namespace and path.
 #[derive(Default)]
-struct Known(Mutex<HashSet<(String, String)>>);
+struct LargeLists(Mutex<HashSet<(String, String)>>);
 
-impl Known {
-    /// A text of this many bytes takes its turn.
+impl LargeLists {
+    /// Minimum size of a large list, in bytes.
     const LARGE: usize = 1 << 20;
-    /// Most that are known.
+    /// Maximum number of remembered lists.
     const MOST: usize = 10_000;
 
     fn contains(&self, list: &(String, String)) -> bool {
@@ -81,6 +82,54 @@ impl Known {
     }
 }
 
+tokio::task_local! {
+    /// The permit of the running reconcile, once it has read a large list.
+    static TURN: RefCell<Option<ListSlot>>;
+}
+
+/// Permit of a namespace to hold a large list in memory.
+struct ListSlot {
+    place: Slot,
+    /// When the next reconcile may acquire it.
+    until: Instant,
+}
+
+impl Drop for ListSlot {
+    fn drop(&mut self) {
+        let (place, until) = (std::mem::take(&mut self.place), self.until);
+        if until > Instant::now()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move {
+                tokio::time::sleep_until(until.into()).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+/// Runs a future in which a large list is only read after other large lists of the same namespace
+/// have been dropped. A reconcile holds the lists that it reads until its end.
+pub async fn in_turn<T>(work: impl Future<Output = T>) -> T {
+    TURN.scope(RefCell::new(None), work).await
+}
+
+/// Acquires the permit of a namespace, unless the running work already holds it.
+async fn take_turn(namespace: &str) -> Option<ListSlot> {
+    if TURN.try_with(|turn| turn.borrow().is_some()).unwrap_or_default() {
+        return None;
+    }
+    let place = LARGE_LISTS.enter(namespace.to_owned()).await;
+    Some(ListSlot { place, until: Instant::now() })
+}
+
+/// Keeps the permit until the end of the running work. Outside of such work it is released at once.
+fn keep(turn: ListSlot) {
+    let mut turn = Some(turn);
+    // An error means that this is not running inside of `in_turn`.
+    TURN.try_with(|kept| *kept.borrow_mut() = turn.take()).ok();
+}
+
 async fn read<K, T>(api: &Api<K>, request: http::Request<Vec<u8>>) -> Result<T, Error>
 where
     K: Resource + Clone,
@@ -88,9 +137,10 @@ where
 {
     let namespace = api.namespace().unwrap_or_default().to_owned();
     let list = (namespace.clone(), request.uri().path().to_owned());
-    // One that was large is asked for in its turn, so that the text of one is in memory and not that of all who ask.
-    let mut place = match KNOWN.contains(&list) {
-        true => Some(LANES.enter(namespace.clone()).await),
+    // A list that was large before needs a permit before the request, so that only one response is
+    // in memory.
+    let mut turn = match KNOWN.contains(&list) {
+        true => take_turn(&namespace).await,
         false => None,
     };
     let text = api.clone().into_client().request_text(request).await?;
@@ -98,18 +148,20 @@ where
     if text.len() <= SMALL {
         return serde_json::from_str(&text).map_err(Error::SerdeError);
     }
-    if place.is_none() {
-        place = Some(LANES.enter(namespace).await);
+    if turn.is_none() {
+        turn = take_turn(&namespace).await;
     }
+    let is_large = text.len() > LargeLists::LARGE;
     let reader = READERS.acquire().await;
     let began = Instant::now();
     let reading = tokio::task::spawn_blocking(move || serde_json::from_str(&text)).await;
     drop(reader);
-    let pause = began.elapsed().min(LONGEST);
-    tokio::spawn(async move {
-        tokio::time::sleep(pause).await;
-        drop(place);
-    });
+    if let Some(mut turn) = turn {
+        turn.until = Instant::now() + began.elapsed().min(LONGEST);
+        if is_large {
+            keep(turn);
+        }
+    }
     match reading {
         Ok(read) => read.map_err(Error::SerdeError),
         Err(error) => Err(Error::Service(Box::new(error))),

@@ -1,42 +1,40 @@
-//! Watches and lists that survive an object that cannot be read.
+//! Watches and lists that survive an unreadable object.
 //!
-//! A definition lets more through than a type of ours: one object with a number that is too large
-//! would end the watch of its kind, and with it the work for all others, for as long as it is there.
-//! Here such an object is left out. It gets a Warning event that says what is wrong with it, and the
-//! log a line.
+//! A CRD may accept an object that capn's types cannot represent, for example with a number that is
+//! too large. With a plain watcher, one such object would block the work for all objects of its
+//! kind. Here it is skipped. It gets a Warning event with the reason, and the log gets a message.
 
 use std::collections::{HashMap, HashSet};
+use std::error::Error;
 use std::fmt::Debug;
 use std::future;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use capn_text::shown;
+use capn_text::display;
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::ListParams;
 use kube::core::{DeserializeGuard, error_boundary::InvalidObject};
-use kube::runtime::controller::Controller;
 use kube::runtime::events::{Event as Note, EventType, Recorder, Reporter};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, Config, Event};
-use kube::runtime::{WatchStreamExt as _, reflector};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 
-/// Reason of the event that an object gets.
+/// Reason of the event about an unreadable object.
 pub const REASON: &str = "CannotBeRead";
 
 /// Name under which the event is published.
 const REPORTER: &str = "capn";
 
-/// Objects that were told of, at most; then they are told of again.
-const MAX_TOLD: usize = 10_000;
+/// Maximum number of reported objects to remember. Beyond that, they are reported again.
+const MAX_REPORTED: usize = 10_000;
 
-/// Versions of objects that were told of, by UID: several controllers watch the same kind.
-static TOLD: LazyLock<Mutex<HashMap<String, String>>> = LazyLock::new(Mutex::default);
+/// Resource versions of reported objects, by UID: several controllers watch the same kind.
+static REPORTED: LazyLock<Mutex<HashMap<String, String>>> = LazyLock::new(Mutex::default);
 
-/// A kind of object in namespaces.
+/// A namespaced kind of object.
 pub trait Kind:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
     + Clone
@@ -59,17 +57,17 @@ impl<K> Kind for K where
 {
 }
 
-/// An object that cannot be read.
+/// An unreadable object.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} {namespace}/{name} cannot be read: {why}")]
 pub struct Unreadable {
     /// Kind of the object.
     pub kind: String,
-    /// Where it is.
+    /// Namespace of the object.
     pub namespace: String,
-    /// Its name.
+    /// Name of the object.
     pub name: String,
-    /// What is wrong with it, in one line of at most 500 bytes.
+    /// The reason, in one line of at most 500 bytes.
     pub why: String,
 }
 
@@ -80,20 +78,20 @@ impl Unreadable {
             kind: K::kind(&()).into_owned(),
             namespace: metadata.namespace.clone().unwrap_or_default(),
             name: metadata.name.clone().unwrap_or_default(),
-            why: shown::line(error, 500).into_owned(),
+            why: display::line(error, 500).into_owned(),
         }
     }
 }
 
-/// As [`kube::runtime::watcher`], without the objects that cannot be read. One that could be read
-/// before keeps its last known state until the watch begins anew.
+/// Like [`kube::runtime::watcher`], but skips unreadable objects. An object that was readable
+/// before keeps its last known state until the watch restarts.
 pub fn watcher<K: Kind>(
     api: Api<K>,
     config: Config,
 ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + Send + use<K> {
     let (api, client) = guarded(api);
     kube::runtime::watcher(api, config).filter_map(move |event| {
-        let read = |object: DeserializeGuard<K>| tell::<K>(&client, object);
+        let read = |object: DeserializeGuard<K>| report_unreadable::<K>(&client, object);
         future::ready(match event {
             Ok(Event::Apply(object)) => read(object).map(|object| Ok(Event::Apply(object))),
             Ok(Event::InitApply(object)) => read(object).map(|object| Ok(Event::InitApply(object))),
@@ -105,27 +103,12 @@ pub fn watcher<K: Kind>(
     })
 }
 
-/// As [`Controller::new`], without the objects that cannot be read.
-pub fn controller<K: Kind>(api: Api<K>, config: Config) -> Controller<K> {
-    let (reader, writer) = reflector::store();
-    let objects = watcher(api, config).default_backoff().reflect(writer).applied_objects();
-    Controller::for_stream(objects, reader)
-}
-
-/// Objects of other kinds that wake a controller, also when they are deleted.
-pub fn touched<K: Kind>(
-    api: Api<K>,
-    config: Config,
-) -> impl Stream<Item = Result<K, watcher::Error>> + Send + use<K> {
-    watcher(api, config).default_backoff().touched_objects()
-}
-
-/// The objects that can be read, and those that cannot. No event is made of the latter: whoever lists
-/// says it.
+/// Lists the readable and the unreadable objects. No event is published about the latter: the
+/// caller reports them.
 ///
 /// # Errors
 ///
-/// When the API server does not answer.
+/// [`kube::Error`] if the request to the API server fails.
 pub async fn list<K: Kind>(
     api: Api<K>,
     params: &ListParams,
@@ -152,15 +135,15 @@ fn guarded<K: Kind>(api: Api<K>) -> (Api<DeserializeGuard<K>>, Client) {
     (api, client)
 }
 
-/// The object; of one that cannot be read its owner and the log are told.
-fn tell<K: Kind>(client: &Client, object: DeserializeGuard<K>) -> Option<K> {
+/// Returns the object. An unreadable object is reported to its owner and to the log instead.
+fn report_unreadable<K: Kind>(client: &Client, object: DeserializeGuard<K>) -> Option<K> {
     let reference = object.object_ref(&());
     match object.0 {
         Ok(object) => Some(object),
         Err(invalid) => {
             if is_news(&invalid) {
                 let unreadable = Unreadable::of::<K>(&invalid);
-                tracing::warn!(error = %unreadable, "an object is left out");
+                tracing::warn!(error = %unreadable, "skipping an unreadable object");
                 publish(client.clone(), reference, &unreadable);
             }
             None
@@ -173,8 +156,8 @@ fn is_news(invalid: &InvalidObject) -> bool {
     let (Some(uid), Some(version)) = (&metadata.uid, &metadata.resource_version) else {
         return true;
     };
-    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
-    if told.len() >= MAX_TOLD {
+    let mut told = REPORTED.lock().unwrap_or_else(PoisonError::into_inner);
+    if told.len() >= MAX_REPORTED {
         told.clear();
     }
     told.insert(uid.clone(), version.clone()).as_ref() != Some(version)
@@ -184,12 +167,12 @@ fn publish(client: Client, reference: ObjectReference, unreadable: &Unreadable) 
     let note = Note {
         type_: EventType::Warning,
         reason: REASON.to_owned(),
-        note: Some(format!("{}; nothing is done for it until that is corrected", unreadable.why)),
+        note: Some(format!("{}; the object is ignored until this is corrected", unreadable.why)),
         action: "Read".to_owned(),
         secondary: None,
     };
     let reporter = Reporter { controller: REPORTER.to_owned(), instance: None };
-    // On its own: the watch goes on meanwhile.
+    // In a separate task, so that the watch continues.
     tokio::spawn(async move {
         if let Err(error) = Recorder::new(client, reporter).publish(&note, &reference).await {
             tracing::debug!(%error, "cannot publish an event");
@@ -197,7 +180,7 @@ fn publish(client: Client, reference: ObjectReference, unreadable: &Unreadable) 
     });
 }
 
-/// The objects of a store that fit: those to reconcile when something else changed.
+/// Returns the matching objects of a store: those to reconcile when something else changed.
 pub fn matching<K: Kind>(store: &Store<K>, fits: impl Fn(&K) -> bool) -> Vec<ObjectRef<K>> {
     let all = store.state();
     all.iter()
@@ -206,52 +189,100 @@ pub fn matching<K: Kind>(store: &Store<K>, fits: impl Fn(&K) -> bool) -> Vec<Obj
         .collect()
 }
 
-/// Events that are looked at together.
-const TOGETHER: usize = 64;
+/// Maximum number of events that are processed together.
+const BATCH_SIZE: usize = 64;
 
-/// The objects to reconcile because something happened to others, for [`Controller::reconcile_on`].
+/// Returns the objects to reconcile because others changed, for [`Controller::reconcile_on`].
 ///
-/// Of events that have come meanwhile, each object is told of once. One that wakes hundreds of objects
-/// would be hundreds of requests otherwise, for each event, and all namespaces share the queue.
+/// Events that are ready at the same time are merged, so that each object is returned once.
+/// Otherwise one event that wakes hundreds of objects would cause hundreds of requests each time,
+/// and all namespaces share the queue.
 ///
-/// A watch that fails begins anew by itself; that is logged.
-pub fn concerning<K, T>(
-    events: impl Stream<Item = Result<T, watcher::Error>> + Send + 'static,
-    concerned: impl Fn(&T) -> Vec<ObjectRef<K>> + Send + 'static,
+/// [`Controller::reconcile_on`]: kube::runtime::Controller::reconcile_on
+pub fn concerning<K, T, I>(
+    events: impl Stream<Item = Arc<T>> + Send + 'static,
+    concerned: impl Fn(&T) -> I + Send + 'static,
 ) -> impl Stream<Item = ObjectRef<K>> + Send + 'static
 where
     K: Kind,
-    T: Send + 'static,
+    T: Send + Sync + 'static,
+    I: IntoIterator<Item = ObjectRef<K>> + 'static,
 {
-    events.ready_chunks(TOGETHER).flat_map(move |chunk| {
-        let mut all = HashSet::new();
-        for event in chunk {
-            match event {
-                Ok(event) => all.extend(concerned(&event)),
-                Err(error) => tracing::warn!(%error, "a watch failed and begins anew"),
-            }
-        }
+    events.ready_chunks(BATCH_SIZE).flat_map(move |chunk| {
+        let all: HashSet<_> = chunk.iter().flat_map(|event| concerned(event)).collect();
         futures::stream::iter(all)
     })
+}
+
+/// Returns the object of a kind that controls another one.
+pub fn controller_of<K: Kind, T: Resource>(object: &T) -> Option<ObjectRef<K>> {
+    let meta = object.meta();
+    let owner =
+        meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
+    let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
+    if owner.kind != K::kind(&()) || group != K::group(&()) {
+        return None;
+    }
+    Some(ObjectRef::new(&owner.name).within(meta.namespace.as_deref()?))
+}
+
+/// Describes the response of the API server, or why there is none. The library's own text repeats
+/// its source.
+#[must_use]
+pub fn explain(error: &watcher::Error) -> String {
+    let answer = match error {
+        watcher::Error::WatchError(answer) => Some(answer),
+        watcher::Error::InitialListFailed(kube::Error::Api(answer))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(answer)) => Some(answer),
+        _ => None,
+    };
+    match answer {
+        // For an unknown kind, the message of an API server is the same as for any wrong path.
+        Some(answer) if answer.code == 404 => "the API server does not know this kind: install \
+            the definitions of Cluster API (`clusterctl init`) and those of the provider (`capn \
+            generate provider`)"
+            .to_owned(),
+        Some(answer) => answer.message.clone(),
+        None => chain(error.source().unwrap_or(error)),
+    }
+}
+
+/// Formats an error with its sources, in one line.
+fn chain(error: &dyn Error) -> String {
+    let links = std::iter::successors(Some(error), |&error| error.source());
+    display::line(&links.map(ToString::to_string).collect::<Vec<_>>().join(": "), 500).into_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::core::Status;
 
     use super::*;
 
     #[tokio::test]
     async fn events_that_have_come_tell_of_each_object_once() {
-        let events = futures::stream::iter((0..1000).map(Ok::<usize, watcher::Error>));
+        let events = futures::stream::iter((0..1000).map(Arc::new));
         let concerned = |event: &usize| {
-            (0..10)
-                .map(|at| ObjectRef::<ConfigMap>::new(&format!("{}", at + event / 500)))
-                .collect()
+            let first = event / 500;
+            (first..first + 10).map(|at| ObjectRef::<ConfigMap>::new(&format!("{at}")))
         };
         let told: Vec<_> = concerning(events, concerned).collect().await;
-        // 16 times of 64, 10 objects each, and one more where the second half begins.
+        // 16 batches of 64 with 10 objects each, and one more where the second half begins.
         assert_eq!(told.len(), 161);
         assert_eq!(told.iter().collect::<HashSet<_>>().len(), 11);
+    }
+
+    #[test]
+    fn a_missing_kind_is_reported_with_its_fix() {
+        let answer =
+            |code| Box::new(Status { code, message: "said".to_owned(), ..Status::default() });
+        for (error, text) in [
+            (watcher::Error::InitialListFailed(kube::Error::Api(answer(404))), "clusterctl init"),
+            (watcher::Error::InitialListFailed(kube::Error::Api(answer(403))), "said"),
+            (watcher::Error::WatchError(answer(410)), "said"),
+        ] {
+            assert!(explain(&error).contains(text), "{error}");
+        }
     }
 }

@@ -1,16 +1,16 @@
-//! What a check found, and what to do about it.
+//! Results of checks, and how to fix them.
 
 use serde::Serialize;
 
-/// How bad it is for a cluster.
+/// Severity of a finding for a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// As it should be.
+    /// Nothing is wrong.
     Ok,
-    /// A cluster can be made; something is weaker, slower or will fail later.
+    /// A cluster can be created, but something is weaker or slower, or will fail later.
     Warning,
-    /// A cluster cannot be made, or does not work.
+    /// A cluster cannot be created or does not work.
     Problem,
 }
 
@@ -24,40 +24,40 @@ impl std::fmt::Display for Severity {
     }
 }
 
-/// The outcome of one check.
+/// Result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// Name of the check, stable between releases.
+    /// Name of the check. Stable between releases.
     pub id: &'static str,
-    /// How bad it is.
+    /// Severity.
     pub severity: Severity,
-    /// What was found, in one sentence without a full stop.
+    /// What was found, as one sentence without a full stop.
     pub found: String,
-    /// What that means for a cluster; empty where nothing is wrong.
+    /// Impact on a cluster; empty if nothing is wrong.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub means: String,
-    /// What to type, or what to do where no command does it; several lines are alternatives.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub mend: Vec<String>,
-    /// What `--fix` does about it, if that is safe.
+    /// Commands to run, or steps if no command does it. Several entries are alternatives.
+    #[serde(rename = "mend", skip_serializing_if = "Vec::is_empty")]
+    pub remedies: Vec<String>,
+    /// The change that `--fix` makes, if it is safe.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<Fix>,
 }
 
 impl Finding {
-    /// Nothing is wrong.
+    /// Creates a finding without a problem.
     pub(crate) fn ok(id: &'static str, found: impl Into<String>) -> Self {
         Self {
             id,
             severity: Severity::Ok,
             found: found.into(),
             means: String::new(),
-            mend: Vec::new(),
+            remedies: Vec::new(),
             fix: None,
         }
     }
 
-    /// Something is weaker, slower or fails later.
+    /// Creates a finding about something weaker, slower or likely to fail later.
     pub(crate) fn warning(
         id: &'static str,
         found: impl Into<String>,
@@ -66,7 +66,7 @@ impl Finding {
         Self { severity: Severity::Warning, means: means.into(), ..Self::ok(id, found) }
     }
 
-    /// A cluster cannot be made or does not work.
+    /// Creates a finding that prevents a cluster from being created or from working.
     pub(crate) fn problem(
         id: &'static str,
         found: impl Into<String>,
@@ -75,62 +75,62 @@ impl Finding {
         Self { severity: Severity::Problem, means: means.into(), ..Self::ok(id, found) }
     }
 
-    /// Adds what mends it.
+    /// Adds a remedy.
     #[must_use]
-    pub(crate) fn mend(mut self, mend: impl Into<String>) -> Self {
-        self.mend.push(mend.into());
+    pub(crate) fn remedy(mut self, remedies: impl Into<String>) -> Self {
+        self.remedies.push(remedies.into());
         self
     }
 
-    /// Adds what `--fix` does.
+    /// Sets the fix that `--fix` applies.
     #[must_use]
     pub(crate) fn fix(mut self, fix: Fix) -> Self {
         self.fix = Some(fix);
         self
     }
 
-    /// Whether a cluster cannot be made because of it.
+    /// Returns whether the finding prevents a cluster from being created or from working.
     pub fn is_problem(&self) -> bool {
         self.severity == Severity::Problem
     }
 }
 
-/// A change that is safe: it takes nothing away, and can be taken back.
+/// A safe change: it removes nothing and can be reverted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Fix {
-    /// Set a kernel setting, now and after restarts.
+    /// Set a kernel setting, now and after a restart.
     SetSysctl {
         /// Name, with dots.
         key: String,
         /// Value.
         value: String,
     },
-    /// Make the mount of lxcfs read-only, now; lxcfs only has things to read.
+    /// Remount lxcfs read-only, until the next restart. lxcfs only needs to be read.
     LxcfsReadOnly,
-    /// Make a bridge with NAT that has the next free subnet.
+    /// Create a bridge with NAT and an unused subnet.
     CreateBridge {
         /// Name of the network.
         name: String,
     },
-    /// Give a profile a network card on a network.
+    /// Add a NIC to a profile.
     AddNic {
-        /// The profile.
+        /// Name of the profile.
         profile: String,
-        /// The network.
+        /// Name of the network.
         network: String,
     },
-    /// Make a storage pool of folders, where there is no pool at all.
+    /// Create a `dir` storage pool, when there is no pool at all.
     CreatePool {
         /// Name of the pool.
         name: String,
     },
-    /// Give a profile a root disk on a pool.
+    /// Add a root disk to a profile.
     AddRootDisk {
-        /// The profile.
+        /// Name of the profile.
         profile: String,
-        /// The pool.
+        /// Name of the pool.
         pool: String,
     },
 }
@@ -139,14 +139,14 @@ impl std::fmt::Display for Fix {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::SetSysctl { key, value } => write!(f, "set {key} to {value}"),
-            Self::LxcfsReadOnly => f.write_str("make the mount of lxcfs read-only"),
-            Self::CreateBridge { name } => write!(f, "make the bridge `{name}` with NAT"),
+            Self::LxcfsReadOnly => f.write_str("remount lxcfs read-only"),
+            Self::CreateBridge { name } => write!(f, "create the bridge `{name}` with NAT"),
             Self::AddNic { profile, network } => {
-                write!(f, "give profile `{profile}` a network card on `{network}`")
+                write!(f, "add a NIC on `{network}` to profile `{profile}`")
             }
-            Self::CreatePool { name } => write!(f, "make the storage pool `{name}`"),
+            Self::CreatePool { name } => write!(f, "create the storage pool `{name}`"),
             Self::AddRootDisk { profile, pool } => {
-                write!(f, "give profile `{profile}` a root disk on pool `{pool}`")
+                write!(f, "add a root disk on pool `{pool}` to profile `{profile}`")
             }
         }
     }

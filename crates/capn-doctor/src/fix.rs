@@ -1,4 +1,4 @@
-//! Carries out the safe fixes. Each can be repeated, and none takes anything away.
+//! Application of the safe fixes. Each can be repeated, and none removes anything.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use incus_client::api::{
 
 use crate::finding::Fix;
 
-/// Where settings are kept over restarts, below the host's `/`.
+/// File for persistent settings, relative to the host's `/`.
 const SYSCTL_FILE: &str = "etc/sysctl.d/60-capn.conf";
 
-/// Why a fix could not be carried out.
+/// Error while applying a fix.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FixError {
@@ -34,29 +34,29 @@ pub enum FixError {
         /// Cause.
         source: std::io::Error,
     },
-    /// A command of the host failed.
+    /// A command on the host failed.
     #[error("`{command}` failed: {stderr}")]
     Failed {
         /// The command.
         command: &'static str,
-        /// What it said.
+        /// Its error output.
         stderr: String,
     },
-    /// The server refused.
-    #[error("the server does not {act}")]
+    /// The server returned an error.
+    #[error("the server cannot {act}")]
     Server {
-        /// What it was asked for.
+        /// The requested action.
         act: String,
         /// Cause.
         source: incus_client::Error,
     },
-    /// A profile went away meanwhile.
-    #[error("there is no profile `{name}`")]
+    /// The profile no longer exists.
+    #[error("profile `{name}` does not exist")]
     NoProfile {
         /// The profile.
         name: String,
     },
-    /// No private subnet is free.
+    /// No private subnet is unused.
     #[error("no subnet from 10.155.0.0/24 to 10.250.0.0/24 is free for bridge `{name}`")]
     NoSubnet {
         /// The bridge.
@@ -64,14 +64,15 @@ pub enum FixError {
     },
 }
 
-/// Carries out a fix on the host whose `/` is at `root` and its server.
+/// Applies a fix on its server and on the host whose `/` is at `root`.
 ///
-/// Settings take effect at once and are kept for restarts in `/etc/sysctl.d/60-capn.conf`. A fix
-/// that was interrupted is carried out by the next call.
+/// Settings take effect at once and are stored in `/etc/sysctl.d/60-capn.conf` for restarts.
+/// Calling it again completes an interrupted fix.
 ///
 /// # Errors
 ///
-/// When a file cannot be written (mostly: this is not root) or the server refuses.
+/// [`FixError`] when a file cannot be written, usually because the process is not root, or when a
+/// command or a request to the server fails.
 pub async fn carry_out(root: &Utf8Path, client: &Client, fix: &Fix) -> Result<(), FixError> {
     match fix {
         Fix::SetSysctl { key, value } => set_sysctl(root, key, value),
@@ -80,7 +81,7 @@ pub async fn carry_out(root: &Utf8Path, client: &Client, fix: &Fix) -> Result<()
             if network(client, name).await?.is_none() {
                 create_bridge(root, client, name).await?;
             }
-            // A bridge that a profile named already needs no card; one that was missing does.
+            // If a profile named the missing bridge, it already has a NIC.
             if !has_device(client, "default", "nic").await? {
                 add_device(client, "default", "eth0", &nic(name)).await?;
             }
@@ -90,7 +91,7 @@ pub async fn carry_out(root: &Utf8Path, client: &Client, fix: &Fix) -> Result<()
             add_device(client, profile, "eth0", &nic(network)).await
         }
         Fix::CreatePool { name } => {
-            let act = format!("make storage pool `{name}`");
+            let act = format!("create storage pool `{name}`");
             let pool = client.storage_pool(name).await.map_err(refused(&act))?;
             if pool.is_none() {
                 let post = StoragePoolsPost {
@@ -120,14 +121,14 @@ fn set_sysctl(root: &Utf8Path, key: &str, value: &str) -> Result<(), FixError> {
     write(root.join(format!("proc/sys/{}", key.replace('.', "/"))), value)?;
     let path = root.join(SYSCTL_FILE);
     let text = std::fs::read_to_string(&path).unwrap_or_default();
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)
-            .map_err(|source| FixError::Write { path: folder.to_owned(), source })?;
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)
+            .map_err(|source| FixError::Write { path: directory.to_owned(), source })?;
     }
     write(path, &with_setting(&text, key, value))
 }
 
-/// The text of a sysctl file in which this setting has this value, once.
+/// Returns the text of a sysctl file with exactly one line for this setting.
 fn with_setting(text: &str, key: &str, value: &str) -> String {
     let mut lines: Vec<String> = text
         .lines()
@@ -170,7 +171,7 @@ fn disk(pool: &str) -> Config {
 }
 
 async fn network(client: &Client, name: &str) -> Result<Option<Network>, FixError> {
-    let found = client.network(name).await.map_err(refused("look at its networks"))?;
+    let found = client.network(name).await.map_err(refused("list its networks"))?;
     Ok(found.map(|found| found.value))
 }
 
@@ -184,12 +185,11 @@ async fn create_bridge(root: &Utf8Path, client: &Client, name: &str) -> Result<(
         kind: "bridge".into(),
         put: NetworkPut { config, ..NetworkPut::default() },
     };
-    let act = format!("make bridge `{name}`");
+    let act = format!("create bridge `{name}`");
     client.create_network(&post).await.map_err(refused(&act))
 }
 
-/// The address of a bridge in a subnet that no route of `/proc/net/route` leads to, except the
-/// default one.
+/// Address of a bridge in a subnet without a route in `/proc/net/route`, except the default route.
 fn free_subnet(routes: &str) -> Option<String> {
     let taken: Vec<(u32, u32)> = routes
         .lines()
@@ -211,7 +211,7 @@ fn free_subnet(routes: &str) -> Option<String> {
 }
 
 async fn has_device(client: &Client, profile: &str, kind: &str) -> Result<bool, FixError> {
-    let found = client.profile(profile).await.map_err(refused("show its profiles"))?;
+    let found = client.profile(profile).await.map_err(refused("read its profiles"))?;
     Ok(found.is_some_and(|found| {
         found.value.devices.values().any(|d| d.get("type").is_some_and(|t| t == kind))
     }))
@@ -245,16 +245,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_setting_is_kept_once_and_others_stay() {
+    fn a_setting_is_written_once_and_others_stay() {
         let first = with_setting("", "a.b", "1");
         assert_eq!(first, "a.b = 1\n");
         assert_eq!(with_setting("a.b=0\nc = 2\n", "a.b", "1"), "c = 2\na.b = 1\n");
     }
 
     #[test]
-    fn settings_are_written_for_now_and_for_restarts() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(folder.path()).unwrap();
+    fn settings_are_applied_and_persisted() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(directory.path()).unwrap();
         std::fs::create_dir_all(root.join("proc/sys/kernel/keys")).unwrap();
         set_sysctl(root, "kernel.keys.maxkeys", "2000").unwrap();
         set_sysctl(root, "kernel.keys.maxkeys", "2000").unwrap();
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bridge_gets_a_subnet_that_no_route_leads_to() {
+    fn a_new_bridge_gets_an_unused_subnet() {
         let head = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\n";
         assert_eq!(free_subnet(head).unwrap(), "10.155.0.1/24");
         // 10.155.0.0/24, and the default route, which leads everywhere.

@@ -1,13 +1,13 @@
-//! What is wrong with a host or server before a cluster is made on it, and what a node that was
-//! taken over could reach.
+//! Checks of a host and a server before a cluster is created, and tests of what a compromised node
+//! could reach.
 //!
-//! | module | is |
+//! | module | content |
 //! |---|---|
-//! | [`facts`] | what is the case: of a host by its files, of a server by its API |
-//! | [`rules`] | from facts to findings; pure |
-//! | [`finding`] | what a check found, what it means, how it is mended |
-//! | [`fix`] | carries the safe fixes out |
-//! | [`escape`] | tries doors out of a node, as root inside it |
+//! | [`facts`] | facts about a host, from its files, and about a server, from its API |
+//! | [`rules`] | pure functions from facts to findings |
+//! | [`finding`] | result of a check, its impact and its fix |
+//! | [`fix`] | applies the safe fixes |
+//! | [`escape`] | tries escape vectors of a node, as root inside it |
 
 pub mod escape;
 pub mod facts;

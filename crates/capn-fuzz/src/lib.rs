@@ -1,23 +1,23 @@
-//! Foreign bytes for every parser that meets them.
+//! Fuzz targets: untrusted bytes for every parser that reads them.
 //!
-//! [`TARGETS`] are functions that take any bytes and must return: no panic, no endless loop, no memory
-//! without bound, and what they say of an object must hold. Two programs give them bytes:
+//! [`TARGETS`] are functions that accept any bytes and must return: no panic, no endless loop, no
+//! unbounded memory, and their invariants must hold. Two programs call them:
 //!
-//! * the tests of this crate, with the corpus in `fuzz/corpus` and what [`mutate`] makes of it, the same
-//!   bytes each time;
-//! * libFuzzer, which looks where new bytes lead: `fuzz/run TARGET`.
+//! * the tests of this crate, with the corpus in `fuzz/corpus` and deterministic mutations of it
+//!   ([`mutate`]);
+//! * libFuzzer, guided by coverage: `fuzz/run TARGET`.
 
 pub mod mutate;
 mod plane;
 mod servers;
 mod texts;
 
-/// A parser that meets foreign bytes.
+/// A fuzz target.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// Name, and that of its folder in `fuzz/corpus`.
+    /// Name of the target and of its directory in `fuzz/corpus`.
     pub name: &'static str,
-    /// Gives it bytes.
+    /// Runs the target on bytes.
     pub run: fn(&[u8]),
 }
 
@@ -47,7 +47,7 @@ pub const TARGETS: [Target; 22] = [
     Target { name: "incus_answer", run: servers::incus_answer },
 ];
 
-/// The target of a name.
+/// The target with this name.
 pub fn target(name: &str) -> Option<Target> {
     TARGETS.into_iter().find(|target| target.name == name)
 }

@@ -1,7 +1,7 @@
-//! Bytes made of others, the same for the same seed.
+//! Deterministic mutations: the same seed yields the same bytes.
 
-/// Pieces that parsers care about.
-const PIECES: [&str; 44] = [
+/// Fragments that are significant to parsers.
+const FRAGMENTS: [&str; 44] = [
     "{",
     "}",
     "[",
@@ -48,18 +48,18 @@ const PIECES: [&str; 44] = [
     "{{ range . }}",
 ];
 
-/// A sequence of numbers that look like chance.
+/// A pseudorandom number generator.
 #[derive(Clone, Debug)]
-pub struct Chance(u64);
+pub struct Rng(u64);
 
-impl Chance {
-    /// The sequence of a seed.
+impl Rng {
+    /// A generator with this seed.
     pub fn new(seed: u64) -> Self {
         Self(seed ^ 0x9e37_79b9_7f4a_7c15)
     }
 
     fn next(&mut self) -> u64 {
-        // xorshift64*, whose state is never zero.
+        // xorshift64*, whose state must not be zero.
         self.0 = if self.0 == 0 { 1 } else { self.0 };
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -67,15 +67,15 @@ impl Chance {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// A number below `bound`; 0 when there is none.
+    /// A number below `bound`; 0 if `bound` is 0.
     pub fn below(&mut self, bound: usize) -> usize {
         let bound = u64::try_from(bound).unwrap_or(u64::MAX).max(1);
         usize::try_from(self.next() % bound).unwrap_or(0)
     }
 }
 
-/// One to four changes of an entry of the corpus.
-pub fn mutate(corpus: &[Vec<u8>], chance: &mut Chance) -> Vec<u8> {
+/// Applies one to four changes to a corpus entry.
+pub fn mutate(corpus: &[Vec<u8>], chance: &mut Rng) -> Vec<u8> {
     let mut bytes = corpus.get(chance.below(corpus.len())).cloned().unwrap_or_default();
     for _ in 0..=chance.below(4) {
         change(&mut bytes, corpus, chance);
@@ -83,10 +83,11 @@ pub fn mutate(corpus: &[Vec<u8>], chance: &mut Chance) -> Vec<u8> {
     bytes
 }
 
-fn change(bytes: &mut Vec<u8>, corpus: &[Vec<u8>], chance: &mut Chance) {
+fn change(bytes: &mut Vec<u8>, corpus: &[Vec<u8>], chance: &mut Rng) {
     let at = chance.below(bytes.len() + 1);
     let end = at + chance.below(bytes.len() - at + 1);
-    let piece = PIECES.get(chance.below(PIECES.len())).copied().unwrap_or_default().as_bytes();
+    let fragment =
+        FRAGMENTS.get(chance.below(FRAGMENTS.len())).copied().unwrap_or_default().as_bytes();
     match chance.below(9) {
         0 => {
             if let Some(byte) = bytes.get_mut(at) {
@@ -101,7 +102,7 @@ fn change(bytes: &mut Vec<u8>, corpus: &[Vec<u8>], chance: &mut Chance) {
         3 => {
             // Deep or long.
             let times = 1 << chance.below(13);
-            drop(bytes.splice(at..at, piece.repeat(times)));
+            drop(bytes.splice(at..at, fragment.repeat(times)));
         }
         4 => {
             let times = 1 << chance.below(8);
@@ -115,6 +116,6 @@ fn change(bytes: &mut Vec<u8>, corpus: &[Vec<u8>], chance: &mut Chance) {
             bytes.truncate(at);
             bytes.extend(other.into_iter().skip(from));
         }
-        _ => drop(bytes.splice(at..at, piece.iter().copied())),
+        _ => drop(bytes.splice(at..at, fragment.iter().copied())),
     }
 }

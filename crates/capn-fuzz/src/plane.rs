@@ -15,25 +15,25 @@ const SECRETS: &str = "/api/v1/namespaces/fuzz/secrets";
 const EVENTS: &str = "/api/v1/namespaces/fuzz/events";
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
-struct World {
+struct PlaneFixture {
     runtime: Runtime,
     service: PlaneService,
 }
 
-/// One plane for all, with a Cluster, a ConfigMap and a Secret named `a`. What is given it is a dry
-/// run, so that each input meets the same.
-fn world() -> Option<&'static World> {
-    static WORLD: OnceLock<Option<World>> = OnceLock::new();
+/// A shared plane with a Cluster, a ConfigMap and a Secret named `a`. Requests are dry runs, so
+/// that every input meets the same state.
+fn fixture() -> Option<&'static PlaneFixture> {
+    static WORLD: OnceLock<Option<PlaneFixture>> = OnceLock::new();
     WORLD.get_or_init(open).as_ref()
 }
 
-fn open() -> Option<World> {
+fn open() -> Option<PlaneFixture> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().ok()?;
     let crds = capi_api::crds().into_iter().chain(capn_api::crds()).collect();
     let options = PlaneOptions { crds, ..PlaneOptions::default() };
     let plane = runtime.block_on(Plane::open(options)).ok()?;
-    let world = World { runtime, service: plane.service() };
+    let fixture = PlaneFixture { runtime, service: plane.service() };
     let cluster = json!({
         "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
         "metadata": { "name": "a", "labels": { "a": "b" }, "finalizers": ["fuzz.example.com/a"] },
@@ -46,27 +46,27 @@ fn open() -> Option<World> {
     for (path, object) in
         [("/api/v1/namespaces", &space), (CLUSTERS, &cluster), (MAPS, &map), (SECRETS, &secret)]
     {
-        world.send("POST", path, "application/json", object.to_string().as_bytes());
+        fixture.send("POST", path, "application/json", object.to_string().as_bytes());
     }
     let applied = json!({ "apiVersion": "v1", "kind": "ConfigMap", "data": { "c": "d" } });
-    world.send(
+    fixture.send(
         "PATCH",
         &format!("{MAPS}/a?fieldManager=first"),
         "application/apply-patch+yaml",
         applied.to_string().as_bytes(),
     );
     let status = json!({ "status": { "deprecated": { "a": { "b": [1, 2, { "c": "d" }] } } } });
-    world.send(
+    fixture.send(
         "PATCH",
         &format!("{CLUSTERS}/a/status"),
         "application/merge-patch+json",
         status.to_string().as_bytes(),
     );
-    Some(world)
+    Some(fixture)
 }
 
-impl World {
-    /// The answer: JSON, or nothing where the request is none.
+impl PlaneFixture {
+    /// Sends a request. Returns the JSON response, or `None` if the request is invalid.
     fn send(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> Option<(u16, Value)> {
         let request = Request::builder().method(method).uri(path).header("content-type", kind);
         let request = request.body(Full::new(bytes::Bytes::copy_from_slice(body))).ok()?;
@@ -79,7 +79,7 @@ impl World {
     }
 }
 
-/// An answer is a Status with words, or an object that is one.
+/// Checks that a response is a Status with a message, or an object.
 fn check(answer: Option<(u16, Value)>) {
     let Some((status, body)) = answer else { return };
     match status {
@@ -89,7 +89,7 @@ fn check(answer: Option<(u16, Value)>) {
     }
 }
 
-/// The first byte chooses among places.
+/// The first byte selects among alternatives.
 fn split<'a>(bytes: &'a [u8], places: &[&'static str]) -> Option<(&'static str, &'a [u8])> {
     let (first, rest) = bytes.split_first()?;
     Some((*places.get(usize::from(*first) % places.len())?, rest))
@@ -103,8 +103,8 @@ fn write(
     kind: &str,
     places: &[&'static str],
 ) {
-    let (Some(world), Some((place, body))) = (world(), split(bytes, places)) else { return };
-    check(world.send(method, &format!("{place}{name}?dryRun=All{parameters}"), kind, body));
+    let (Some(fixture), Some((place, body))) = (fixture(), split(bytes, places)) else { return };
+    check(fixture.send(method, &format!("{place}{name}?dryRun=All{parameters}"), kind, body));
 }
 
 pub(crate) fn json_body(bytes: &[u8]) {
@@ -145,49 +145,49 @@ pub(crate) fn apply(bytes: &[u8]) {
     write(bytes, "PATCH", "", parameters, "application/apply-patch+yaml", &[CLUSTER, MAP, SECRET]);
 }
 
-/// An object whose managedFields are somebody's; then something is applied to it.
+/// An object with arbitrary managedFields, followed by an apply.
 pub(crate) fn managed_fields(bytes: &[u8]) {
-    let Some(world) = world() else { return };
+    let Some(fixture) = fixture() else { return };
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let body = format!(
         r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"forged","managedFields":{text}}}}}"#
     );
     let one = format!("{MAPS}/forged");
-    let made = world.send("POST", MAPS, "application/json", body.as_bytes());
+    let made = fixture.send("POST", MAPS, "application/json", body.as_bytes());
     let stored = made.as_ref().is_some_and(|(status, _)| *status == 201);
     check(made);
     if stored {
         let change = br#"{"apiVersion":"v1","kind":"ConfigMap","data":{"a":"b"}}"#;
         let path = format!("{one}?fieldManager=fuzz&force=true");
-        check(world.send("PATCH", &path, "application/apply-patch+yaml", change));
-        check(world.send("GET", &one, "", b""));
-        world.send("DELETE", &one, "", b"");
+        check(fixture.send("PATCH", &path, "application/apply-patch+yaml", change));
+        check(fixture.send("GET", &one, "", b""));
+        fixture.send("DELETE", &one, "", b"");
     }
 }
 
-/// Text as part of an address.
+/// Text encoded for a URL.
 fn encoded(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 pub(crate) fn selectors(bytes: &[u8]) {
-    let (Some(world), Some((first, rest))) = (world(), bytes.split_first()) else { return };
+    let (Some(fixture), Some((first, rest))) = (fixture(), bytes.split_first()) else { return };
     let kind = if first % 2 == 0 { "labelSelector" } else { "fieldSelector" };
-    check(world.send("GET", &format!("{CLUSTERS}?{kind}={}", encoded(rest)), "", b""));
+    check(fixture.send("GET", &format!("{CLUSTERS}?{kind}={}", encoded(rest)), "", b""));
 }
 
 pub(crate) fn paths(bytes: &[u8]) {
-    let (Some(world), Some((first, rest))) = (world(), bytes.split_first()) else { return };
+    let (Some(fixture), Some((first, rest))) = (fixture(), bytes.split_first()) else { return };
     let rest = match first % 2 {
         0 => encoded(rest),
         _ => String::from_utf8_lossy(rest).into_owned(),
     };
-    // Not a watch, which would not end by itself.
+    // Not a watch, which would not end.
     if rest.contains("watch") || rest.contains("%77") {
         return;
     }
-    world.send("GET", &format!("{MAPS}/{rest}"), "", b"");
-    world.send("GET", &format!("/{rest}"), "", b"");
+    fixture.send("GET", &format!("{MAPS}/{rest}"), "", b"");
+    fixture.send("GET", &format!("/{rest}"), "", b"");
 }
 
 fn definition_with(schema: Value, columns: Value) -> Value {
@@ -209,9 +209,9 @@ fn definition_with(schema: Value, columns: Value) -> Value {
 }
 
 fn define(definition: &Value) {
-    let Some(world) = world() else { return };
+    let Some(fixture) = fixture() else { return };
     let body = definition.to_string();
-    let made = world.send("POST", DEFINITIONS, "application/json", body.as_bytes());
+    let made = fixture.send("POST", DEFINITIONS, "application/json", body.as_bytes());
     let stored = made.as_ref().is_some_and(|(status, _)| *status == 201);
     check(made);
     if stored {
@@ -221,13 +221,13 @@ fn define(definition: &Value) {
         });
         let things = "/apis/fuzz.example.com/v1/namespaces/fuzz/things";
         let text = object.to_string();
-        world.send("POST", &format!("{things}?dryRun=All"), "application/json", text.as_bytes());
+        fixture.send("POST", &format!("{things}?dryRun=All"), "application/json", text.as_bytes());
         let one = format!("{DEFINITIONS}/things.fuzz.example.com");
-        world.send("DELETE", &one, "", b"");
+        fixture.send("DELETE", &one, "", b"");
     }
 }
 
-/// A rule, a pattern or the path of a column.
+/// A CEL rule, a pattern or a column path.
 pub(crate) fn cel_rule(bytes: &[u8]) {
     let Some((first, rest)) = bytes.split_first() else { return };
     let text = String::from_utf8_lossy(rest);

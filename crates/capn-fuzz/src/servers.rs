@@ -1,4 +1,4 @@
-//! What servers send.
+//! Data from servers.
 
 use camino::Utf8Path;
 use capn_image::simplestreams;
@@ -16,10 +16,10 @@ pub(crate) fn simplestreams(bytes: &[u8]) {
     }
 }
 
-/// The archive of an image, as a file: its metadata is read.
+/// Reads the metadata of an image archive.
 pub(crate) fn image_archive(bytes: &[u8]) {
-    let Ok(folder) = tempfile::tempdir() else { return };
-    let path = folder.path().join("image.tar.xz");
+    let Ok(dir) = tempfile::tempdir() else { return };
+    let path = dir.path().join("image.tar.xz");
     let (Ok(()), Some(path)) = (std::fs::write(&path, bytes), Utf8Path::from_path(&path)) else {
         return;
     };
@@ -27,7 +27,7 @@ pub(crate) fn image_archive(bytes: &[u8]) {
     drop(simplestreams::read_properties(path));
 }
 
-/// Bytes as a whole connection of a server, as the body of an answer, and as an event.
+/// Bytes as the raw connection of a server, as a response body, and as an event.
 pub(crate) fn incus_answer(bytes: &[u8]) {
     drop(Reply::parse(bytes));
     if let Ok(event) = serde_json::from_slice::<Event>(bytes) {
@@ -44,7 +44,7 @@ pub(crate) fn incus_answer(bytes: &[u8]) {
             let answer = answer.clone();
             tokio::spawn(async move {
                 let mut request = [0; 4096];
-                // Whoever asks may go away.
+                // The client may disconnect.
                 if far.read(&mut request).await.is_ok() {
                     drop(far.write_all(&answer).await);
                 }

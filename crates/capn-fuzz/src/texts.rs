@@ -1,4 +1,4 @@
-//! Texts of tenants.
+//! Text from tenants.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
 }
 
-/// The template is rendered too, for two control planes.
+/// Also renders the template for two control planes.
 pub(crate) fn haproxy_template(bytes: &[u8]) {
     if let Some(text) = text(bytes) {
         drop(haproxy::Template::new(text));
@@ -46,12 +46,12 @@ pub(crate) fn cluster_class(bytes: &[u8]) {
 
 pub(crate) fn cloud_config(bytes: &[u8]) {
     let (Some(text), Ok(name)) = (text(bytes), InstanceName::new("node")) else { return };
-    if let Ok(pieces) = kind::pieces(text, &name, None, kind::Runner::Script) {
+    if let Ok(pieces) = kind::injected_files(text, &name, None, kind::BootstrapRunner::Script) {
         assert!(!pieces.is_empty(), "bootstrap data without an effect");
     }
 }
 
-/// Short texts: devices, ranges of addresses, names.
+/// Short texts: devices, address ranges, names.
 pub(crate) fn words(bytes: &[u8]) {
     let Some(text) = text(bytes) else { return };
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -69,18 +69,18 @@ pub(crate) fn words(bytes: &[u8]) {
     drop(capn_plan::diagnosis::start_failure(text, 10));
 }
 
-/// A client is made, and nothing is asked for.
+/// Creates a client without sending a request.
 pub(crate) fn kubeconfig(bytes: &[u8]) {
     let Some(text) = text(bytes) else { return };
     let Ok(runtime) = Runtime::new() else { return };
     let _context = runtime.enter();
-    if let Err(error) = workload::client(text, Reach::Network) {
+    if let Err(error) = workload::client(text, Reach::Network, "") {
         let shown = error.to_string();
         assert!(!shown.contains(char::is_control), "{shown:?} has control characters");
     }
 }
 
-/// Values of a Secret, one a line: `key=value`.
+/// Values of a Secret, one `key=value` per line.
 pub(crate) fn identity(bytes: &[u8]) {
     let Some(text) = text(bytes) else { return };
     let data: BTreeMap<String, ByteString> = text

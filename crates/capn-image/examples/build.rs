@@ -1,13 +1,13 @@
-//! Builds an image, imports it into the local Incus, and looks at it.
+//! Builds an image, imports it into the local Incus, and validates it.
 //!
 //! ```text
-//! cargo run -p capn-image --example build -- node|haproxy|KUBERNETES_FOLDER [CACHE [PROJECT [SUITE]]]
+//! cargo run -p capn-image --example build -- node|haproxy|KUBERNETES_DIRECTORY [CACHE [PROJECT [SUITE]]]
 //! ```
 #![allow(clippy::print_stdout, reason = "an example")]
 
 use capn_image::{
     BuildRequest, Event, Kind,
-    binaries::KubernetesFolder,
+    binaries::KubernetesDirectory,
     build,
     build::{Base, ValidationCase},
 };
@@ -16,7 +16,7 @@ use incus_client::{
     api::{Config, Devices},
 };
 
-/// An instance with these config keys set to true.
+/// An instance with these configuration keys set to true.
 fn case(name: &'static str, keys: &[&str]) -> ValidationCase {
     ValidationCase {
         name,
@@ -32,7 +32,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let kind = match arguments.next().as_deref() {
         Some("node") | None => Kind::Node,
         Some("haproxy") => Kind::Haproxy,
-        Some(folder) => Kind::Kubeadm(KubernetesFolder::open(folder).await?),
+        Some(directory) => Kind::Kubeadm(KubernetesDirectory::open(directory).await?),
     };
     let cache = arguments.next().unwrap_or_else(|| "/var/cache/capn".to_owned());
     let mut request = BuildRequest::new(kind, cache);

@@ -1,34 +1,34 @@
-//! Tarballs of others.
+//! Bounded reading of untrusted tarballs.
 
 use std::io::{self, Read};
 
-/// Bytes of a name, a link's target or a list of attributes that stand before an entry. Real ones have a
-/// path at most, which is 4096 bytes on Linux; lists of extended attributes are longer.
+/// Maximum size of a name, a link target or a list of attributes in front of an entry, in bytes. A
+/// real name is a path of at most 4096 bytes on Linux; lists of extended attributes are longer.
 const EXTENSION_LIMIT: u64 = 1 << 20;
 const BLOCK: usize = 512;
 
-/// A tarball whose reader holds no more than a name in memory.
+/// Opens a tarball with bounded memory for names.
 ///
-/// A long name stands before its entry like a file of its own, and readers of tarballs read it whole: a
-/// few megabytes of compressed zeros become gigabytes. This ends with an error where such a part is
-/// longer than any real one.
+/// A long name is stored like a separate file in front of its entry, and tar readers read it
+/// completely: a few megabytes of compressed zeros become gigabytes. This reader returns an error
+/// when such a part is longer than any real one.
 pub(crate) fn open<R: Read>(from: R) -> tar::Archive<Bounded<R>> {
     tar::Archive::new(Bounded { from, next: Next::Header { filled: 0 }, header: [0; BLOCK] })
 }
 
-/// Passes a tarball through, and looks at its headers.
+/// Passes a tarball through and inspects its headers.
 pub(crate) struct Bounded<R> {
     from: R,
     next: Next,
     header: [u8; BLOCK],
 }
 
-/// What comes next.
+/// The next part of the tarball.
 #[derive(Clone, Copy)]
 enum Next {
-    /// A header, of which so many bytes were seen.
+    /// A header, of which `filled` bytes have been seen.
     Header { filled: usize },
-    /// So many bytes of content, with what fills the last block.
+    /// The remaining bytes of content, including the padding of the last block.
     Content { left: u64 },
 }
 
@@ -73,20 +73,20 @@ impl<R> Bounded<R> {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!(
-                    "the tarball has a name or attributes of {size} bytes; at most {EXTENSION_LIMIT} are read"
+                    "the tarball has a name or attributes of {size} bytes, the maximum is {EXTENSION_LIMIT}"
                 ),
             ));
         }
-        // Sparse files of GNU's have more headers after the first.
+        // GNU sparse files have more headers after the first.
         if kind.is_gnu_sparse() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "the tarball has a sparse file, which images do not have",
+                "the tarball has a sparse file, which is not allowed in images",
             ));
         }
         let blocks = size.div_ceil(BLOCK as u64);
         let content = blocks.checked_mul(BLOCK as u64).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidData, "the tarball has an entry without end")
+            io::Error::new(io::ErrorKind::InvalidData, "the tarball has an entry of invalid size")
         })?;
         Ok(match content {
             0 => Next::Header { filled: 0 },
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_without_end_is_refused_before_it_is_read() {
+    fn overlong_archive_names_are_refused() {
         for kind in [
             tar::EntryType::GNULongName,
             tar::EntryType::GNULongLink,
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn long_names_and_contents_pass() {
+    fn long_names_and_contents_are_accepted() {
         let name = format!("rootfs/{}", "long/".repeat(60));
         let mut builder = tar::Builder::new(Vec::new());
         for size in [0_usize, 1, 512, 513, 100_000] {

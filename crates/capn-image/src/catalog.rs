@@ -1,10 +1,10 @@
-//! Our aliases and property keys, the public image servers, and the default images.
+//! Image aliases and property keys of capn, public image servers, and default images.
 
 use crate::name::{ImageServers, ImageSource, Protocol};
 
-/// Where the prebuilt images of the project are published (simplestreams).
+/// Server of the project's prebuilt images (simplestreams).
 pub const IMAGE_SERVER: &str = "https://images.linuxcontainers.org/capn/";
-/// Where images are staged before they are published.
+/// Server of images that are staged before publication.
 pub const STAGING_IMAGE_SERVER: &str = "https://images-stg.capn.open-cloud.xyz";
 /// Distribution images for Incus.
 pub const LINUX_CONTAINERS: &str = "https://images.linuxcontainers.org";
@@ -12,7 +12,7 @@ pub const LINUX_CONTAINERS: &str = "https://images.linuxcontainers.org";
 pub const LXD_IMAGES: &str = "https://images.lxd.canonical.com";
 /// Ubuntu's own images, for LXD.
 pub const UBUNTU_RELEASES: &str = "https://cloud-images.ubuntu.com/releases/";
-/// Registry of the kind images.
+/// Registry of kind images.
 pub const OCI_REGISTRY: &str = "https://docker.io";
 
 /// Alias of the node image without Kubernetes.
@@ -20,30 +20,30 @@ pub const NODE_ALIAS: &str = "capn/node";
 /// Alias of the load balancer image.
 pub const HAPROXY_ALIAS: &str = "capn/haproxy";
 
-/// Property: `kubeadm`, `node` or `haproxy`. An image with one of our aliases and without this
-/// property is somebody else's.
+/// Property: `kubeadm`, `node` or `haproxy`. An image with an alias of capn but without this
+/// property was not built by capn.
 pub const PROPERTY_KIND: &str = "capn.kind";
-/// Property: hash of everything the image was built from.
+/// Property: hash of all inputs of the image.
 pub const PROPERTY_RECIPE: &str = "capn.recipe";
-/// Property: SHA-256 of the image's manifest, which it holds as `/usr/share/capn/manifest.json`.
+/// Property: SHA-256 of the manifest in the image, `/usr/share/capn/manifest.json`.
 pub const PROPERTY_MANIFEST: &str = "capn.manifest";
-/// Property: fingerprint of the stock image that this one was made from, on a server.
+/// Property: fingerprint of the stock image that the image was made from on a server.
 pub const PROPERTY_BASE_IMAGE: &str = "capn.base-image";
 /// Property: `v1.36.0`.
 pub const PROPERTY_KUBERNETES_VERSION: &str = "capn.kubernetes-version";
-/// Property: version of the etcd in the image, `3.6.5`, without `v`.
+/// Property: etcd version of the image without `v`, such as `3.6.5`.
 pub const PROPERTY_ETCD_VERSION: &str = "capn.etcd-version";
-/// Property: tag of the etcd image in the node, present only where it is not the one kubeadm
-/// asks for by itself; the cluster configuration has to name it then (`etcd.local.imageTag`).
+/// Property: tag of the etcd image in the node, only if it differs from the default of kubeadm. The
+/// cluster configuration must then set it (`etcd.local.imageTag`).
 pub const PROPERTY_ETCD_IMAGE_TAG: &str = "capn.etcd-image-tag";
-/// Property: `true` where the image holds CoreDNS, else `false`; without it kubeadm's
-/// `addon/coredns` phase would wait for an image that nobody has.
+/// Property: `true` if the image contains CoreDNS, else `false`. Without CoreDNS, kubeadm's
+/// `addon/coredns` phase would wait for an image that cannot be pulled.
 pub const PROPERTY_COREDNS: &str = "capn.coredns";
 
-/// Property: version of containerd in a node image, `2.3.4`, or as its distribution writes it.
+/// Property: containerd version of a node image, such as `2.3.4`, or as formatted by the
+/// distribution.
 pub const PROPERTY_CONTAINERD_VERSION: &str = "capn.containerd-version";
-/// Property: version of runc in a node image; images that were built before it was written have
-/// none.
+/// Property: runc version of a node image. Images of older releases do not have it.
 pub const PROPERTY_RUNC_VERSION: &str = "capn.runc-version";
 
 /// Alias of the node image for one Kubernetes version (`v1.36.0`).
@@ -51,8 +51,8 @@ pub fn kubeadm_alias(version: &str) -> String {
     format!("capn/kubeadm/{}", with_v(version))
 }
 
-/// Image of a machine that names none: our own alias where the server has it, else the prebuilt
-/// image of the same version.
+/// Returns the default image of a machine: the alias of capn if the server has it, else the
+/// prebuilt image of the same version.
 pub fn default_machine_image(
     version: &str,
     local_alias_exists: bool,
@@ -64,7 +64,7 @@ pub fn default_machine_image(
     }
 }
 
-/// Image of a load balancer that names none.
+/// Returns the default image of a load balancer.
 pub fn default_load_balancer_image(
     local_alias_exists: bool,
     servers: &ImageServers,

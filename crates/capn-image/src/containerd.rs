@@ -1,23 +1,23 @@
-//! containerd's configuration in a node: one file for each mode a node can be in, in the form that
-//! the containerd of the image reads.
+//! containerd configuration of a node: one file per mode, in the format that the image's containerd
+//! reads.
 
 use crate::recipe::File;
 
-/// The form of containerd's configuration, as its first line says.
+/// Format of a containerd configuration, as in its first line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConfigFormat {
-    /// `version = 2`, for containerd 1.x. containerd 2 translates it, warns, and reads old names
-    /// of plugins in it.
+    /// `version = 2`, for containerd 1.x. containerd 2 converts it with a warning and accepts old
+    /// plugin names.
     Version2,
-    /// `version = 3`, for containerd 2 and later: CRI is two plugins there.
+    /// `version = 3`, for containerd 2 and later, in which CRI consists of two plugins.
     Version3,
 }
 
 impl ConfigFormat {
-    /// The form for a version of containerd, as `1.7.24` or Debian's `1.7.24~ds1-6`. Anything that
-    /// does not begin with a number is taken for a new one.
+    /// Returns the format for a containerd version, such as `1.7.24` or Debian's `1.7.24~ds1-6`. A
+    /// text that does not begin with a number counts as a new version.
     pub fn of(containerd: &str) -> Self {
-        // An epoch comes before a colon.
+        // Skip an epoch, which ends with a colon.
         let version = containerd.rsplit(':').next().unwrap_or(containerd);
         match version.split('.').next().and_then(|major| major.parse::<u32>().ok()) {
             Some(0 | 1) => Self::Version2,
@@ -25,7 +25,7 @@ impl ConfigFormat {
         }
     }
 
-    /// The number in the file.
+    /// Returns the version number in the file.
     pub fn number(self) -> u8 {
         match self {
             Self::Version2 => 2,
@@ -41,7 +41,7 @@ impl ConfigFormat {
     }
 }
 
-/// What of containerd a mode turns off.
+/// What a mode disables in containerd.
 #[derive(Debug, Clone, Copy)]
 struct Mode {
     name: &'static str,
@@ -71,24 +71,25 @@ const MODES: [Mode; 3] = [
     },
 ];
 
-/// What containerd 2 runs as runc in a user namespace: pods with `hostUsers: false` need it. Those are
-/// beyond containerd 1.
+/// The runc wrapper of containerd 2 in a user namespace, which pods with `hostUsers: false` need.
+/// containerd 1 does not support such pods.
 pub(crate) const RUNC: &str = "/usr/local/lib/capn/runc";
 
-/// Options of an overlay mount by which containerd maps no ids, whatever was asked before.
+/// Options of an overlay mount that disable id mapping in containerd, whatever was requested
+/// before.
 const NO_MAP: &str = "\"uidmap=\", \"gidmap=\"";
 
 /// The settings that differ between the modes.
 pub(crate) const SETTINGS: [&str; 3] =
     ["disable_apparmor", "restrict_oom_score_adj", "disable_hugetlb_controller"];
 
-/// The values of [`SETTINGS`] in a mode: `default`, `restricted` or `unprivileged`.
+/// Values of [`SETTINGS`] in a mode: `default`, `restricted` or `unprivileged`.
 pub(crate) fn settings(mode: &str) -> Option<[bool; 3]> {
     let found = MODES.iter().find(|known| known.name == mode)?;
     Some([found.unprivileged, found.restrict_oom, found.unprivileged])
 }
 
-/// The configurations that `containerd-mode` chooses from, with this sandbox image.
+/// Returns the configurations that `containerd-mode` selects from, with this sandbox image.
 pub(crate) fn files(format: ConfigFormat, pause_image: &str) -> Vec<File> {
     MODES
         .iter()
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_form_follows_the_version_that_is_in_the_image() {
+    fn the_configuration_format_follows_the_containerd_version() {
         for (version, format) in [
             ("1.6.20~ds1-1+deb12u3", ConfigFormat::Version2),
             ("1.7.24~ds1-6+deb13u1", ConfigFormat::Version2),
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn each_configuration_gives_up_what_its_node_may_not_do_in_both_forms() {
+    fn each_configuration_omits_what_its_mode_forbids() {
         let table = [
             (
                 ConfigFormat::Version2,

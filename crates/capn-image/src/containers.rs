@@ -1,25 +1,25 @@
-//! Which container images a node carries, and what is in each.
+//! Container images of a node, and their content.
 //!
-//! The static pods' images are the binaries of the folder under exactly the names its own
-//! kubeadm asks for, so that nothing is pulled.
+//! The images of static pods contain the binaries of the directory and have exactly the names that
+//! its kubeadm expects, so that nothing is pulled.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use capn_oci::{ContainerImage, Content, LayerFile};
 
-use crate::{binaries::KubernetesFolder, tree::Tree};
+use crate::{binaries::KubernetesDirectory, tree::Tree};
 
-/// Programs that become images of their own, besides etcd, pause and CoreDNS.
+/// Programs with an image of their own, besides etcd, pause and CoreDNS.
 const COMPONENTS: [&str; 4] =
     ["kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler"];
 
-/// Name of flannel's image in the objects that `--cni flannel` makes.
+/// Image name of flannel in the objects of `--cni flannel`.
 pub const FLANNEL_IMAGE: &str = "ghcr.io/flannel-io/flannel:v0.28.4";
-/// Name of kube-vip's image in the static pods of `--load-balancer kube-vip`.
+/// Image name of kube-vip in the static pods of `--load-balancer kube-vip`.
 pub const KUBE_VIP_IMAGE: &str = "ghcr.io/kube-vip/kube-vip:v0.6.4";
 
-/// What kube-proxy runs, from the node's own root file system.
+/// Programs that kube-proxy runs, taken from the node's root file system.
 const PROXY_PROGRAMS: [&str; 8] = [
     "/usr/sbin/iptables",
     "/usr/sbin/iptables-restore",
@@ -31,20 +31,19 @@ const PROXY_PROGRAMS: [&str; 8] = [
     "/usr/bin/kmod",
 ];
 
-/// Accounts that programs look up by number.
+/// Accounts that programs look up by id.
 const PASSWD: &str =
     "root:x:0:0:root:/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n";
 const GROUP: &str = "root:x:0:\nnobody:x:65534:\n";
 
-/// The names kubeadm prints, sorted by what they are for.
+/// Image names printed by kubeadm, by component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ImageNames {
     by_component: BTreeMap<String, String>,
 }
 
 impl ImageNames {
-    /// From the output of `kubeadm config images list`; `None` if a name that every version
-    /// prints is not there.
+    /// Parses the output of `kubeadm config images list`; `None` if a required name is missing.
     pub(crate) fn parse(list: &str) -> Option<Self> {
         let by_component: BTreeMap<_, _> = list
             .lines()
@@ -59,31 +58,31 @@ impl ImageNames {
             .then_some(Self { by_component })
     }
 
-    /// The name of a component's image.
+    /// Returns the image name of a component.
     pub(crate) fn of(&self, component: &str) -> &str {
         self.by_component.get(component).map_or("", String::as_str)
     }
 }
 
-/// `registry.k8s.io/coredns/coredns:v1.14.0` is `coredns`.
+/// Returns the component of an image name: `coredns` for `registry.k8s.io/coredns/coredns:v1.14.0`.
 fn component(reference: &str) -> Option<&str> {
     let (repository, _) = reference.rsplit_once(':')?;
     repository.rsplit('/').next()
 }
 
-/// What etcd's image is called in the node.
+/// Image names of etcd in the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EtcdNames {
-    /// All its names; the first says its true version.
+    /// All names; the first one has the actual version.
     pub(crate) references: Vec<String>,
-    /// The tag that the cluster configuration has to name, where kubeadm's own does not fit.
+    /// The tag that the cluster configuration must set, if kubeadm's default does not fit.
     pub(crate) tag_to_configure: Option<String>,
 }
 
 impl EtcdNames {
     /// kubeadm writes flags for the minor version that it expects. A binary of that minor version
-    /// also gets the name kubeadm expects; any other keeps its own, which kubeadm reads from the
-    /// cluster configuration and writes fitting flags for.
+    /// also gets the name that kubeadm expects. Any other keeps its own name, which kubeadm reads
+    /// from the cluster configuration and writes matching flags for.
     pub(crate) fn new(expected: &str, version: &str) -> Self {
         let (repository, expected_tag) = expected.rsplit_once(':').unwrap_or((expected, ""));
         let tag = format!("{version}-0");
@@ -103,7 +102,7 @@ fn minor(version: &str) -> Option<(&str, &str)> {
     Some((parts.next()?, parts.next()?))
 }
 
-/// The sandbox image: the given `pause`, or Debian's static init, which can do the same.
+/// Returns the sandbox image: the given `pause`, or Debian's static init, which is equivalent.
 pub(crate) fn pause_image(
     reference: &str,
     pause: Option<Utf8PathBuf>,
@@ -124,10 +123,10 @@ pub(crate) fn pause_image(
     }
 }
 
-/// The static pods' images and, where the folder has it, CoreDNS, without the shared libraries that
-/// their files need.
+/// Returns the images of static pods and, if the directory has it, CoreDNS, without the shared
+/// libraries of their files.
 pub(crate) fn kubernetes_images(
-    folder: &KubernetesFolder,
+    directory: &KubernetesDirectory,
     names: &ImageNames,
     etcd: &EtcdNames,
     root: &Tree,
@@ -135,7 +134,7 @@ pub(crate) fn kubernetes_images(
     let program = |name: &str, references: Vec<String>| {
         let path = format!("usr/local/bin/{name}");
         let mut files = common_files();
-        files.push(binary(&path, folder.path().join(name)));
+        files.push(binary(&path, directory.path().join(name)));
         let entrypoint = vec![format!("/{path}")];
         ContainerImage { references, files, entrypoint, ..ContainerImage::default() }
     };
@@ -149,13 +148,13 @@ pub(crate) fn kubernetes_images(
     }
     let mut image = program("etcd", etcd.references.clone());
     for tool in ["etcdctl", "etcdutl"] {
-        if let Some(path) = folder.optional(tool) {
+        if let Some(path) = directory.optional(tool) {
             image.files.push(binary(&format!("usr/local/bin/{tool}"), path));
         }
     }
     images.push(image);
-    if let Some(path) = folder.optional("coredns") {
-        // The manifest that kubeadm writes gives arguments only.
+    if let Some(path) = directory.optional("coredns") {
+        // The manifest written by kubeadm gives only arguments.
         let mut files = common_files();
         files.push(binary("coredns", path));
         images.push(ContainerImage {
@@ -165,7 +164,7 @@ pub(crate) fn kubernetes_images(
             ..ContainerImage::default()
         });
     }
-    if let Some(path) = folder.optional("flanneld") {
+    if let Some(path) = directory.optional("flanneld") {
         let mut files = common_files();
         files.push(binary("opt/bin/flanneld", path));
         // It calls iptables, as kube-proxy does.
@@ -177,8 +176,8 @@ pub(crate) fn kubernetes_images(
             ..ContainerImage::default()
         });
     }
-    if let Some(path) = folder.optional("kube-vip") {
-        // The static pod gives arguments only.
+    if let Some(path) = directory.optional("kube-vip") {
+        // The static pod gives only arguments.
         let mut files = common_files();
         files.push(binary("kube-vip", path));
         images.push(ContainerImage {
@@ -207,12 +206,12 @@ fn binary(path: &str, source: Utf8PathBuf) -> LayerFile {
     LayerFile { path: path.to_owned(), mode: 0o755, content: Content::Path(source) }
 }
 
-/// Adds the loader and the libraries that the image's files need, programs and plugins alike, at the
-/// paths where they are looked for. `needs` are those of each file, by its path on this machine.
+/// Adds the loader and the libraries of all files of the image, programs and plugins, at the paths
+/// where they are searched for. `needs` are those of each file, by its local path.
 ///
 /// # Errors
 ///
-/// The file and the library that `root` does not have.
+/// The file, and the library that is missing in `root`.
 pub(crate) fn add_libraries<'a>(
     image: &mut ContainerImage,
     root: &Tree,
@@ -231,13 +230,13 @@ pub(crate) fn add_libraries<'a>(
     Ok(())
 }
 
-/// Of two files with the same path the first one stays.
+/// Of several files with the same path, keeps the first one.
 fn once(image: &mut ContainerImage) {
     let mut seen = BTreeSet::new();
     image.files.retain(|file| seen.insert(file.path.clone()));
 }
 
-/// iptables and nft with their extensions. The names under /usr/sbin are links into one program.
+/// iptables and nft with their extensions. The names in /usr/sbin are links to one program.
 fn proxy_files(root: &Tree) -> std::io::Result<Vec<LayerFile>> {
     let mut files = Vec::new();
     for program in PROXY_PROGRAMS {
@@ -254,15 +253,16 @@ fn proxy_files(root: &Tree) -> std::io::Result<Vec<LayerFile>> {
         mode: 0o777,
         content: Content::Link("/usr/bin/kmod".to_owned()),
     });
-    // Extensions are in usr/lib/x86_64-linux-gnu/xtables, or another architecture's folder.
-    for folder in root.list("usr/lib")?.into_keys() {
-        let folder = format!("usr/lib/{folder}/xtables");
-        for (name, source) in root.list(&folder)? {
+    // Extensions are in usr/lib/x86_64-linux-gnu/xtables, or in the directory of another
+    // architecture.
+    for directory in root.list("usr/lib")?.into_keys() {
+        let directory = format!("usr/lib/{directory}/xtables");
+        for (name, source) in root.list(&directory)? {
             let content = match source.symlink_metadata()?.file_type().is_symlink() {
                 true => Content::Link(source.read_link_utf8()?.into_string()),
                 false => Content::Path(source),
             };
-            files.push(LayerFile { path: format!("{folder}/{name}"), mode: 0o644, content });
+            files.push(LayerFile { path: format!("{directory}/{name}"), mode: 0o644, content });
         }
     }
     for path in ["etc/protocols", "etc/services"] {
@@ -289,7 +289,7 @@ registry.k8s.io/etcd:3.6.8-0
 ";
 
     #[test]
-    fn names_are_taken_as_kubeadm_prints_them() {
+    fn image_names_are_parsed_from_kubeadm() {
         let names = ImageNames::parse(LIST).unwrap();
         assert_eq!(names.of("coredns"), "registry.k8s.io/coredns/coredns:v1.14.2");
         assert_eq!(names.of("pause"), "registry.k8s.io/pause:3.10.2");
@@ -297,7 +297,7 @@ registry.k8s.io/etcd:3.6.8-0
     }
 
     #[test]
-    fn etcd_says_its_true_version_and_fits_what_kubeadm_writes() {
+    fn etcd_image_names_match_kubeadm() {
         let expected = "registry.k8s.io/etcd:3.6.8-0";
         let table = [
             ("3.6.8", vec!["registry.k8s.io/etcd:3.6.8-0"], None),
@@ -312,13 +312,13 @@ registry.k8s.io/etcd:3.6.8-0
     }
 
     #[test]
-    fn without_a_pause_binary_the_image_holds_debians_static_init() {
+    fn without_a_pause_binary_the_image_contains_the_static_init_of_debian() {
         let held = tempfile::tempdir().unwrap();
-        let folder = Utf8PathBuf::from_path_buf(held.path().to_owned()).unwrap();
-        let init = folder.join("usr/bin/catatonit");
+        let directory = Utf8PathBuf::from_path_buf(held.path().to_owned()).unwrap();
+        let init = directory.join("usr/bin/catatonit");
         std::fs::create_dir_all(init.parent().unwrap()).unwrap();
         std::fs::write(&init, "init").unwrap();
-        let root = Tree::new(vec![folder]);
+        let root = Tree::new(vec![directory]);
         let image = pause_image("registry.k8s.io/pause:3.10.1", None, &root);
         assert_eq!(image.entrypoint, ["/pause", "-P"]);
         assert_eq!(image.files[0].content, Content::Path(init));

@@ -1,7 +1,7 @@
-//! The node recipe as a script that a stock cloud image runs when it boots.
+//! The node recipe as a script that a stock cloud image runs at boot.
 //!
-//! It is made from what the node image is made from: the same packages, files and units, without
-//! what only a root file system of ours needs (its network, its cloud-init).
+//! It uses the same packages, files and units as the node image, without those that only apply to a
+//! root file system of capn (its network, its cloud-init).
 
 use crate::{
     binaries::RELEASES,
@@ -9,14 +9,14 @@ use crate::{
     recipe::{self, File, NodeRuntime},
 };
 
-/// Where the script is put, and where upstream's templates expect it.
+/// Path of the script, where upstream's templates expect it.
 pub const INSTALL_SCRIPT_PATH: &str = "/opt/cluster-api/install-kubeadm.sh";
 
 const TEMPLATE: &str = include_str!("../recipe/install/install-kubeadm.sh");
-/// Ends a file in the script.
+/// Marks the end of a file in the script.
 const END: &str = "CAPN_END";
 
-/// Files of the node image that are for its own network and its own cloud-init.
+/// Files of the node image for its own network and its own cloud-init.
 const NOT_FOR_OTHERS: [&str; 8] = [
     "/etc/systemd/network/10-capn.network",
     "/etc/systemd/resolved.conf.d/capn.conf",
@@ -27,26 +27,25 @@ const NOT_FOR_OTHERS: [&str; 8] = [
     "/etc/cloud/cloud.cfg.d/90-capn.cfg",
     "/etc/cloud/ds-identify.cfg",
 ];
-/// Packages of the node image that the system has (it runs the script), or whose content is in
-/// container images that the node pulls.
+/// Packages of the node image that the system already has, or whose content is in container images
+/// that the node pulls.
 const NOT_NEEDED: [&str; 2] = ["catatonit", "cloud-init"];
-/// Units of the node image that are the system's own affair.
+/// Units of the node image that are managed by the system.
 const NOT_ITS_UNITS: [&str; 2] = ["systemd-networkd.service", "systemd-resolved.service"];
 
-/// What a script is made for.
+/// Parameters of a script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstallScript {
-    /// Version when the script is given none: `v1.36.2`.
+    /// Default version, such as `v1.36.2`.
     pub version: String,
-    /// Has `VERSION/bin/linux/ARCH/NAME` and `NAME.sha256`.
+    /// Base URL of `VERSION/bin/linux/ARCH/NAME` and `NAME.sha256`.
     pub kubernetes_url: String,
-    /// SHA-256 of programs, by name, where they are known; of the others the published digest
-    /// counts.
+    /// Known SHA-256 digests of programs, by name. For others, the published digest is used.
     pub digests: Vec<(String, String)>,
 }
 
 impl InstallScript {
-    /// For a version from the official downloads.
+    /// For a version of the official downloads.
     pub fn new(version: impl Into<String>) -> Self {
         Self {
             version: version.into(),
@@ -55,7 +54,7 @@ impl InstallScript {
         }
     }
 
-    /// The text of the script. It has no braces that cloud-init's Jinja would take for its own.
+    /// Returns the text of the script. It has no braces that cloud-init's Jinja would interpret.
     pub fn text(&self) -> String {
         let role = recipe::node(NodeRuntime::Packages);
         let newer = role.newer_packages.join(" ");
@@ -101,7 +100,7 @@ fn without<'a>(all: &[&'a str], left_out: &[&str]) -> Vec<&'a str> {
     all.iter().copied().filter(|item| !left_out.contains(item)).collect()
 }
 
-/// Shell that writes the files.
+/// Returns the shell code that writes the files.
 fn put_all(files: &[File]) -> String {
     let put = |file: &File| {
         let end = if file.text.ends_with('\n') { "" } else { "\n" };
@@ -125,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn it_holds_the_recipe_and_leaves_the_systems_own_affairs_alone() {
+    fn the_script_contains_the_recipe_but_no_base_system_changes() {
         let text = script();
         assert!(text.contains("version=\"${1:-v1.36.2}\""));
         assert!(text.contains("https://dl.k8s.io/release"));
@@ -150,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn cloud_inits_jinja_finds_nothing_to_render_in_it() {
+    fn the_script_contains_no_jinja_syntax() {
         let text = script();
         for mark in ["{{", "{%", "{#"] {
             assert!(!text.contains(mark), "{mark}");

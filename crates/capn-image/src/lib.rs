@@ -1,18 +1,18 @@
-//! Image names and sources, and the builder of the images capn's instances run.
+//! Image names and sources, and the builder of the images for capn's instances.
 //!
-//! | module | is |
+//! | module | content |
 //! |---|---|
-//! | [`name`] | image names as manifests write them, resolved to what a server is asked for; pure |
-//! | [`catalog`] | our aliases and property keys, and which image an instance gets when none is named; pure |
-//! | [`binaries`] | where Kubernetes node binaries come from: a folder, or the official downloads |
-//! | [`build`] | `capn image build`: Debian or Ubuntu with a role on top, imported, looked at, and given an alias |
-//! | [`containerd`] | the form of containerd's configuration, by its version; pure |
+//! | [`name`] | image names in manifests, resolved to requests to a server; pure |
+//! | [`catalog`] | aliases and property keys of capn, and the default images; pure |
+//! | [`binaries`] | sources of Kubernetes binaries: a directory, or the official downloads |
+//! | [`build`] | `capn image build`: Debian or Ubuntu with a role, imported, validated, and given an alias |
+//! | [`containerd`] | format of the containerd configuration, by version; pure |
 //! | [`install`] | the node recipe as a script that a stock cloud image runs at boot; pure |
-//! | [`cri`] | runs a pod sandbox in an instance through containerd's CRI, to prove that it can |
-//! | [`simplestreams`] | image servers: what they hold, and how a folder becomes one |
+//! | [`cri`] | runs a pod sandbox in an instance through CRI, as a check |
+//! | [`simplestreams`] | image servers: their content, and how to make one from a directory |
 //!
-//! The library prints nothing and reads no environment: folders, servers and the progress
-//! callback are arguments.
+//! The library prints nothing and reads no environment variables: directories, servers and the
+//! progress callback are arguments.
 
 pub mod binaries;
 pub mod build;
@@ -21,7 +21,7 @@ pub mod containerd;
 pub mod cri;
 pub mod install;
 pub mod name;
-pub mod own;
+pub mod ownership;
 pub mod simplestreams;
 
 mod archive;

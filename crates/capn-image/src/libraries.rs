@@ -1,4 +1,4 @@
-//! Which shared libraries the files of a container image need, and how each file is tried.
+//! Shared libraries of the files in a container image, and how each file is tested.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +9,7 @@ use std::{
 use camino::Utf8Path;
 use capn_oci::{ContainerImage, Content, LayerFile};
 
-/// What `ldd` says of some files.
+/// Output of `ldd` for some files.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Libraries {
     by_file: BTreeMap<String, Vec<String>>,
@@ -17,7 +17,7 @@ pub(crate) struct Libraries {
 }
 
 impl Libraries {
-    /// From the output of `ldd FILES`, which has no headings where there is one file.
+    /// Parses the output of `ldd FILES`, which has no headings for a single file.
     pub(crate) fn parse(said: &str, files: &[String]) -> Self {
         let mut libraries = Self::default();
         let mut current = match files {
@@ -37,7 +37,7 @@ impl Libraries {
             }
             let Some((found, _)) = line.split_once(" (0x") else { continue };
             let path = found.rsplit(" => ").next().unwrap_or(found);
-            // The kernel's own has no path.
+            // The library of the kernel itself has no path.
             if path.starts_with('/') {
                 libraries.by_file.entry(file.clone()).or_default().push(path.to_owned());
             }
@@ -45,31 +45,31 @@ impl Libraries {
         libraries
     }
 
-    /// Paths of the loader and the libraries of a file; none for a static one.
+    /// Paths of the loader and the libraries of a file; empty for a static one.
     pub(crate) fn of(&self, file: &str) -> &[String] {
         self.by_file.get(file).map_or(&[], Vec::as_slice)
     }
 
-    /// The first library of a file that is nowhere.
+    /// Returns the first missing library of a file.
     pub(crate) fn missing(&self, file: &str) -> Option<&str> {
         self.missing.get(file).map(String::as_str)
     }
 }
 
-/// A file of an image that has to load.
+/// A file of an image that must load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Trial {
     /// Path in the image, without a leading slash.
     pub(crate) file: String,
-    /// What a program is run with, to end at once; other files are bound by the loader.
+    /// Argument that makes a program exit at once; other files are bound by the loader.
     pub(crate) argument: Option<&'static str>,
 }
 
-/// Every program and every plugin of an image, once.
+/// Returns all programs and plugins of an image.
 ///
 /// # Errors
 ///
-/// When a file cannot be read.
+/// Returns an error when a file cannot be read.
 pub(crate) fn trials(image: &ContainerImage) -> io::Result<Vec<Trial>> {
     let mut trials = Vec::new();
     let dynamic = image.files.iter().any(|file| is_loader(&file.path));
@@ -92,7 +92,7 @@ pub(crate) fn trials(image: &ContainerImage) -> io::Result<Vec<Trial>> {
 ///
 /// # Errors
 ///
-/// When a file cannot be read.
+/// Returns an error when a file cannot be read.
 pub(crate) fn elf_files(image: &ContainerImage) -> io::Result<Vec<&Utf8Path>> {
     let mut found = BTreeSet::new();
     for file in &image.files {
@@ -109,7 +109,7 @@ fn is_loader(path: &str) -> bool {
     Utf8Path::new(path).file_name().is_some_and(|name| name.starts_with("ld-linux"))
 }
 
-/// What makes a program say its version and end.
+/// Returns the argument that makes a program print its version and exit.
 fn argument(path: &str) -> Option<&'static str> {
     match Utf8Path::new(path).file_name()? {
         "etcd"
@@ -128,7 +128,7 @@ fn argument(path: &str) -> Option<&'static str> {
         | "nft" => Some("--version"),
         "etcdctl" | "etcdutl" => Some("version"),
         "coredns" => Some("-version"),
-        // catatonit, too, takes it for something that it does not know, and ends.
+        // catatonit treats it as an unknown argument and exits too.
         "pause" => Some("-v"),
         _ => None,
     }
@@ -157,7 +157,7 @@ mod tests {
 ";
 
     #[test]
-    fn each_file_has_its_libraries_and_a_missing_one_is_named() {
+    fn libraries_are_listed_and_missing_ones_named() {
         let files = ["/usr/sbin/kmod", "/mnt/etcd", "/usr/lib/xtables/libxt_statistic.so"];
         let libraries = Libraries::parse(SAID, &files.map(str::to_owned));
         let kmod = ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"];

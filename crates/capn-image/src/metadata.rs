@@ -1,7 +1,7 @@
-//! `metadata.yaml` of an image and the templates it names.
+//! `metadata.yaml` of an image and its templates.
 //!
-//! The server renders the templates into the instance when it is made. They use only what both
-//! Incus 6.0 and LXD 5.0 know.
+//! The server renders the templates into the instance when it is created. They use only what both
+//! Incus 6.0 and LXD 5.0 support.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,7 @@ const INSTANCE_TEMPLATES: &[Source] = &[
     ),
 ];
 
-/// `cloud-init.*` is the key of today, `user.*` the former one that LXD users still set.
+/// `cloud-init.*` are the current keys, `user.*` the older ones that LXD users still set.
 const CLOUD_INIT_TEMPLATES: &[Source] = &[
     (
         "/var/lib/cloud/seed/nocloud-net/meta-data",
@@ -68,19 +68,19 @@ const CLOUD_INIT_TEMPLATES: &[Source] = &[
     ),
 ];
 
-/// All text of the templates, for the recipe's hash.
+/// Returns all template texts, for the hash of the recipe.
 pub(crate) fn templates_text(cloud_init: bool) -> String {
     let more = if cloud_init { CLOUD_INIT_TEMPLATES } else { &[] };
     let all = INSTANCE_TEMPLATES.iter().chain(more);
     all.map(|(target, _, text, default)| format!("{target}\n{text}{default:?}\n")).collect()
 }
 
-/// What the metadata of one image says.
+/// Metadata of an image.
 #[derive(Debug, Clone)]
 pub(crate) struct ImageMetadata {
-    /// As servers name it: `x86_64`, `aarch64`.
+    /// Architecture as named by servers: `x86_64`, `aarch64`.
     pub(crate) architecture: &'static str,
-    /// Seconds since 1970.
+    /// Creation time, in seconds since 1970.
     pub(crate) creation_date: i64,
     /// Image properties.
     pub(crate) properties: BTreeMap<String, String>,
@@ -94,7 +94,7 @@ impl ImageMetadata {
         INSTANCE_TEMPLATES.iter().chain(cloud_init)
     }
 
-    /// The text of `metadata.yaml`.
+    /// Returns the text of `metadata.yaml`.
     fn yaml(&self) -> std::io::Result<String> {
         let templates = self
             .sources()
@@ -103,7 +103,7 @@ impl ImageMetadata {
                 (*target, Template { when: ["create", "copy"], template, properties })
             })
             .collect();
-        // JSON is YAML, and needs no second serializer that might quote in another way.
+        // JSON is valid YAML, and needs no second serializer with other quoting rules.
         serde_json::to_string_pretty(&Metadata {
             architecture: self.architecture,
             creation_date: self.creation_date,
@@ -113,12 +113,12 @@ impl ImageMetadata {
         .map_err(std::io::Error::other)
     }
 
-    /// The metadata half of a split image: a compressed tar archive, the same bytes for the same
-    /// metadata.
+    /// Returns the metadata part of a split image: a compressed tar archive with reproducible
+    /// bytes.
     ///
     /// # Errors
     ///
-    /// None that a caller could cause; the writers are in memory.
+    /// None that a caller can cause; the writers are in memory.
     pub(crate) fn archive(&self) -> std::io::Result<Vec<u8>> {
         let gz = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
         let mut tar = tar::Builder::new(gz);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn every_template_that_is_named_is_there() {
+    fn every_named_template_exists() {
         for cloud_init in [false, true] {
             let files = unpack(&metadata(cloud_init).archive().unwrap());
             let yaml: serde_json::Value = serde_json::from_str(&files["metadata.yaml"]).unwrap();

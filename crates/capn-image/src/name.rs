@@ -1,10 +1,10 @@
-//! Image names as manifests and the command line write them.
+//! Image names in manifests and on the command line.
 //!
-//! A name is an alias on the instance's own server (`capn/node`), an alias on another server
-//! when one is given, or `PREFIX:REST`, where the prefix picks an image family and the family
-//! resolves differently on Incus and LXD. The word `VERSION` anywhere in a name stands for the
-//! machine's Kubernetes version. Prefixes are those of upstream CAPN, so its manifests mean
-//! here what they mean there; [`ImageServers`] can say otherwise.
+//! A name is an alias on the instance's own server (`capn/node`), an alias on another server if one
+//! is given, or `PREFIX:REST`, where the prefix selects an image family that resolves differently
+//! on Incus and LXD. The word `VERSION` anywhere in a name stands for the machine's Kubernetes
+//! version. The prefixes are those of upstream CAPN, so that its manifests have the same meaning;
+//! [`ImageServers`] can change them.
 
 use thiserror::Error;
 
@@ -14,19 +14,19 @@ mod servers;
 
 pub use servers::{ImageServers, ImageServersError};
 
-/// Which of the two servers answers; families resolve differently on them.
+/// Kind of server; families resolve differently on each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerFlavor {
     /// Incus.
     Incus,
     /// Canonical LXD.
     Lxd,
-    /// A server that names itself neither; families with a server of their own are refused.
+    /// An unknown kind of server. Families with a server of their own are rejected.
     Unknown,
 }
 
 impl ServerFlavor {
-    /// From the `environment.server` field of the server's info.
+    /// Reads the `environment.server` field of the server.
     pub fn from_server_name(name: &str) -> Self {
         match name {
             "incus" => Self::Incus,
@@ -36,7 +36,7 @@ impl ServerFlavor {
     }
 }
 
-/// How the instance's server fetches from an image server.
+/// Protocol between the instance's server and an image server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// A simplestreams index over HTTPS.
@@ -50,7 +50,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// The word of the server's API.
+    /// Returns the name in the server's API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Simplestreams => "simplestreams",
@@ -61,12 +61,12 @@ impl Protocol {
     }
 }
 
-/// The `image` fields of an LXCMachine or of a load balancer's instance, empty meaning absent.
+/// The `image` fields of an LXCMachine or of a load balancer; empty means absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ImageFields<'a> {
     /// Alias or prefixed name.
     pub name: &'a str,
-    /// Fingerprint, or a unique beginning of one; wins over the name.
+    /// Fingerprint, or a unique prefix of one; takes precedence over the name.
     pub fingerprint: &'a str,
     /// URL of another image server.
     pub server: &'a str,
@@ -74,20 +74,20 @@ pub struct ImageFields<'a> {
     pub protocol: &'a str,
 }
 
-/// What the instance's server is asked for.
+/// The image to request from the instance's server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImageSource {
     /// An alias in the instance's own project.
     Alias(String),
     /// A fingerprint on the instance's own server.
     Fingerprint(String),
-    /// An image the server fetches from elsewhere, and keeps.
+    /// An image that the server downloads and caches.
     Remote {
         /// URL of the image server.
         server: String,
-        /// How to talk to it.
+        /// Protocol of the image server.
         protocol: Protocol,
-        /// Alias there, or the fingerprint when `by_fingerprint`.
+        /// Alias on the image server, or a fingerprint if `by_fingerprint`.
         image: String,
         /// Whether `image` is a fingerprint.
         by_fingerprint: bool,
@@ -104,57 +104,57 @@ impl std::fmt::Display for ImageSource {
     }
 }
 
-/// A name that cannot be resolved, whatever the server holds: asking again does not help.
+/// A name that can never be resolved: a retry does not help.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NameError {
-    /// The prefix is none of ours.
+    /// The prefix is unknown.
     #[error("image {name:?} has the unknown prefix {prefix:?} (known: {})", known.join(", "))]
     UnknownPrefix {
         /// The whole name.
         name: String,
-        /// What stands before the colon.
+        /// Text before the colon.
         prefix: String,
-        /// What may stand there.
+        /// Known prefixes.
         known: Vec<String>,
     },
     /// Nothing follows the prefix.
-    #[error("image {name:?} names nothing after its prefix")]
+    #[error("image {name:?} has no name after its prefix")]
     EmptyAfterPrefix {
         /// The whole name.
         name: String,
     },
-    /// The name needs a version that the machine does not have.
+    /// The name contains `VERSION`, but the machine has no version.
     #[error("image {name:?} contains VERSION, but the machine has no Kubernetes version")]
     NoVersion {
         /// The whole name.
         name: String,
     },
-    /// The family has no server for this kind of server.
-    #[error("image {name:?} can only be resolved on Incus or LXD, and the server is neither")]
+    /// The family has no image server for this kind of server.
+    #[error("image {name:?} can only be resolved on Incus or LXD, but the server is neither")]
     UnknownServer {
         /// The whole name.
         name: String,
     },
-    /// LXD runs no OCI images.
+    /// LXD cannot run OCI images.
     #[error("image {name:?} is an OCI image, which LXD cannot run")]
     OciOnLxd {
         /// The whole name.
         name: String,
     },
-    /// The protocol is not one the servers know.
+    /// The protocol is unknown.
     #[error("image protocol {protocol:?} is unknown (known: simplestreams, incus, lxd, oci)")]
     UnknownProtocol {
         /// As given.
         protocol: String,
     },
-    /// A protocol without a server says nothing.
-    #[error("image protocol {protocol:?} is given without a server")]
+    /// A protocol is set without a server.
+    #[error("image protocol {protocol:?} is set without a server")]
     ProtocolWithoutServer {
         /// As given.
         protocol: String,
     },
-    /// A server without name and fingerprint says nothing.
-    #[error("image server {server:?} is given without a name or fingerprint")]
+    /// A server is set without a name or fingerprint.
+    #[error("image server {server:?} is set without a name or fingerprint")]
     ServerWithoutImage {
         /// As given.
         server: String,
@@ -163,14 +163,13 @@ pub enum NameError {
 
 /// Resolves the image fields of a manifest.
 ///
-/// `version` is the machine's Kubernetes version (`v1.36.0`); `servers` says what prefixes of
-/// image servers stand for. `Ok(None)` means that nothing was
-/// named, and the caller takes the default of the role ([`catalog::default_machine_image`],
-/// [`catalog::default_load_balancer_image`]).
+/// `version` is the machine's Kubernetes version (`v1.36.0`); `servers` defines the prefixes of
+/// image servers. `Ok(None)` means that no image was given and the default of the role applies
+/// ([`catalog::default_machine_image`], [`catalog::default_load_balancer_image`]).
 ///
 /// # Errors
 ///
-/// Every error is final: the manifest has to change.
+/// Every [`NameError`] is permanent: the manifest has to change.
 pub fn resolve(
     fields: &ImageFields<'_>,
     version: Option<&str>,
@@ -247,7 +246,7 @@ fn family(
         by_fingerprint: false,
     };
     let unknown_server = || NameError::UnknownServer { name: name.to_owned() };
-    // Whoever gives a prefix a server means it, also where it is a family's.
+    // A prefix with a configured server takes precedence, even over a family.
     if let Some(url) = servers.url(prefix) {
         return Ok(simplestreams(url, rest.to_owned()));
     }
@@ -287,8 +286,8 @@ fn family(
     }
 }
 
-/// `name:tag@sha256:x` becomes `name@sha256:x`: servers take one of the two, and the digest
-/// says more.
+/// Converts `name:tag@sha256:x` to `name@sha256:x`: servers accept only one of the two, and the
+/// digest is more specific.
 fn pin_digest(reference: &str) -> String {
     match reference.split_once('@') {
         Some((tagged, digest)) => {

@@ -1,4 +1,4 @@
-//! What dpkg says is installed in a root file system.
+//! Installed packages of a root file system, according to dpkg.
 
 use std::io;
 
@@ -11,26 +11,26 @@ use crate::tree::Tree;
 pub(crate) struct Package {
     /// `containerd`
     pub(crate) name: String,
-    /// As dpkg writes it: `2.2.1-0ubuntu1~24.04.4`.
+    /// Version as formatted by dpkg: `2.2.1-0ubuntu1~24.04.4`.
     pub(crate) version: String,
     /// `amd64`, `arm64` or `all`.
     pub(crate) architecture: String,
 }
 
-/// The packages of a root file system, by name.
+/// Returns the installed packages of a root file system, by name.
 ///
 /// # Errors
 ///
-/// When dpkg's list is not there or cannot be read.
+/// Returns an error when dpkg's status file is missing or cannot be read.
 pub(crate) fn installed(root: &Tree) -> io::Result<Vec<Package>> {
     let path = root.find("var/lib/dpkg/status").ok_or_else(|| {
-        io::Error::new(io::ErrorKind::NotFound, "the root file system has no list of packages")
+        io::Error::new(io::ErrorKind::NotFound, "the root file system has no dpkg status file")
     })?;
     Ok(parse(&std::fs::read_to_string(path)?))
 }
 
-/// From the text of `/var/lib/dpkg/status`. Packages that were removed, but whose configuration is
-/// left, are not installed.
+/// Parses `/var/lib/dpkg/status`. Removed packages with remaining configuration files are not
+/// installed.
 fn parse(status: &str) -> Vec<Package> {
     let mut packages: Vec<Package> = status
         .split("\n\n")
@@ -50,7 +50,7 @@ fn parse(status: &str) -> Vec<Package> {
     packages
 }
 
-/// The version of a package, if it is installed.
+/// Returns the version of a package, if it is installed.
 pub(crate) fn version_of<'a>(packages: &'a [Package], name: &str) -> Option<&'a str> {
     packages.iter().find(|package| package.name == name).map(|package| package.version.as_str())
 }

@@ -1,12 +1,12 @@
-//! What the images are made of: packages, files and units, and the hash that names a recipe.
+//! Content of the images: packages, files and units, and the hash of a recipe.
 //!
-//! Everything here goes into the hash, so that a changed file makes a new image.
+//! Everything here is part of the hash, so that any change causes a new image.
 
 use sha2::{Digest, Sha256};
 
 use crate::user_namespaces;
 
-/// A file laid over the root file system.
+/// A file in the root file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct File {
     /// Absolute path in the image.
@@ -17,16 +17,16 @@ pub(crate) struct File {
     pub(crate) text: String,
 }
 
-/// A root file system: the base alone, or with what a role adds.
+/// A root file system: the base alone, or with a role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Role {
-    /// `node` or `haproxy`; names the cache folder and the script of the role.
+    /// `node` or `haproxy`; used for the cache directory and the script of the role.
     pub(crate) name: &'static str,
     /// Debian packages on top of the base.
     pub(crate) packages: Vec<&'static str>,
-    /// Packages that come from the next Debian release when the base is Debian 12.
+    /// Packages from the next Debian release if the base is Debian 12.
     pub(crate) newer_packages: &'static [&'static str],
-    /// Files, the base's included.
+    /// Files, including those of the base.
     pub(crate) files: Vec<File>,
     /// Units to enable.
     pub(crate) units: &'static [&'static str],
@@ -37,8 +37,8 @@ pub(crate) const BASE_PACKAGES: &[&str] = &[
     "systemd",
     "systemd-sysv",
     "systemd-resolved",
-    // Without it networkd waits for ever: /sys is writable in an unprivileged container, so it
-    // expects udev to name the network card.
+    // Without it, networkd waits forever: /sys is writable in an unprivileged container, so
+    // networkd expects udev to name the NIC.
     "udev",
     "dbus",
     "iproute2",
@@ -48,7 +48,7 @@ pub(crate) const BASE_PACKAGES: &[&str] = &[
     "ca-certificates",
 ];
 
-/// Units that are of no use in a container, or fail in one.
+/// Units that are useless in a container, or fail in one.
 pub(crate) const MASKED_UNITS: &[&str] = &[
     "apt-daily-upgrade.timer",
     "apt-daily.timer",
@@ -72,7 +72,7 @@ pub(crate) const MASKED_UNITS: &[&str] = &[
     "systemd-pstore.service",
 ];
 
-/// Script and files that one role or step runs; part of the hash.
+/// Scripts of roles and steps; part of the hash.
 pub(crate) const SCRIPTS: &[(&str, &str)] = &[
     ("base.sh", include_str!("../recipe/scripts/base.sh")),
     ("chroot.sh", include_str!("../recipe/scripts/chroot.sh")),
@@ -88,18 +88,16 @@ pub(crate) const SCRIPTS: &[(&str, &str)] = &[
 ];
 
 /// The script `/usr/local/lib/capn/pod-network` of node images, which applies
-/// `/etc/capn/pod-network.env`.
-///
-/// For nodes from other images, into which it can be pushed.
+/// `/etc/capn/pod-network.env`. It can be pushed into nodes of other images.
 pub const POD_NETWORK_SCRIPT: &str = include_str!("../recipe/node/pod-network");
 
-/// Where [`Role::newer_packages`] come from.
+/// Source of [`Role::newer_packages`].
 pub(crate) const NEWER_SUITE_OF_DEBIAN_12: &str = "trixie";
 
-/// The sandbox image of a node without Kubernetes.
+/// Sandbox image of a node without Kubernetes.
 pub(crate) const DEFAULT_PAUSE_IMAGE: &str = "registry.k8s.io/pause:3.10.1";
 
-/// A file of the recipe.
+/// Creates a file of the recipe.
 pub(crate) fn file(path: &'static str, mode: u32, text: &str) -> File {
     File { path, mode, text: text.to_owned() }
 }
@@ -157,18 +155,17 @@ pub(crate) fn haproxy() -> Role {
     }
 }
 
-/// Where the container runtime of a node comes from.
+/// Source of the container runtime of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NodeRuntime {
-    /// From packages of the distribution.
+    /// Packages of the distribution.
     Packages,
-    /// From a folder; its programs come with the content.
-    Folder,
+    /// A directory; its programs are added with the content.
+    Directory,
 }
 
-/// A node, with Kubernetes or without. Its configuration does not depend on that, so that both
-/// images share the cached layer; containerd's configuration comes with
-/// the content.
+/// A node with or without Kubernetes. Both use the same cached layer, since its configuration does
+/// not depend on Kubernetes; the containerd configuration is added with the content.
 pub(crate) fn node(runtime: NodeRuntime) -> Role {
     let mut files = base_files();
     let mut packages = vec![
@@ -182,7 +179,7 @@ pub(crate) fn node(runtime: NodeRuntime) -> Role {
     ];
     match runtime {
         NodeRuntime::Packages => packages.extend(["containerd", "runc"]),
-        NodeRuntime::Folder => {
+        NodeRuntime::Directory => {
             // For a runc that is not static.
             packages.push("libseccomp2");
             files.push(file(
@@ -229,11 +226,11 @@ pub(crate) fn node(runtime: NodeRuntime) -> Role {
     Role {
         name: "node",
         packages,
-        // Debian 12 has 1.6, too old for the kubelet. Its own runc stays: the newer one needs a
-        // newer C library.
+        // Debian 12 has 1.6, which is too old for kubelet. Its own runc stays, because the newer
+        // one needs a newer C library.
         newer_packages: match runtime {
             NodeRuntime::Packages => &["containerd"],
-            NodeRuntime::Folder => &[],
+            NodeRuntime::Directory => &[],
         },
         files,
         units: &[
@@ -246,7 +243,7 @@ pub(crate) fn node(runtime: NodeRuntime) -> Role {
     }
 }
 
-/// What a node with Kubernetes has besides the binaries.
+/// Returns the additional files of a node with Kubernetes, besides the binaries.
 pub(crate) fn kubernetes_files() -> Vec<File> {
     vec![
         file(
@@ -262,18 +259,17 @@ pub(crate) fn kubernetes_files() -> Vec<File> {
     ]
 }
 
-/// A hash over labelled parts; neither a moved border between two parts nor another order of
-/// them gives the same hash.
+/// A hash of labelled parts, which depends on the boundaries and the order of the parts.
 #[derive(Clone)]
 pub(crate) struct Hash(Sha256);
 
 impl Hash {
-    /// Of nothing but its purpose.
+    /// A hash of its purpose only.
     pub(crate) fn new(purpose: &str) -> Self {
         Self(Sha256::new()).part("purpose", purpose)
     }
 
-    /// With one more part.
+    /// Adds a part.
     pub(crate) fn part(mut self, label: &str, value: &str) -> Self {
         for text in [label, value] {
             self.0.update((text.len() as u64).to_be_bytes());
@@ -282,13 +278,13 @@ impl Hash {
         self
     }
 
-    /// With a script of [`SCRIPTS`].
+    /// Adds a script of [`SCRIPTS`].
     pub(crate) fn script(self, name: &str) -> Self {
         let text = SCRIPTS.iter().find(|(found, _)| *found == name).map_or("", |(_, text)| text);
         self.part(name, text)
     }
 
-    /// With files.
+    /// Adds files.
     pub(crate) fn files(mut self, files: &[File]) -> Self {
         for file in files {
             self = self.part(&format!("{} {:o}", file.path, file.mode), &file.text);
@@ -307,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn borders_and_order_of_parts_count() {
+    fn boundaries_and_order_of_parts_change_the_hash() {
         let hash = |parts: &[(&str, &str)]| {
             parts.iter().fold(Hash::new("t"), |hash, (l, v)| hash.part(l, v)).finish()
         };
@@ -319,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn every_script_of_a_step_is_known() {
+    fn every_step_script_is_in_the_recipe() {
         let names = ["base.sh", "packages.sh", "configure.sh", "images.sh", "pack.sh"];
         for name in names.into_iter().chain(["closure.sh", "load.sh"]) {
             assert!(SCRIPTS.iter().any(|(found, _)| *found == name), "{name}");

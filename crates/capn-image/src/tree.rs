@@ -1,42 +1,44 @@
-//! A root file system spread over folders, the upper ones hiding what is below.
+//! A root file system spread over directories, in which upper directories hide lower ones.
 
 use std::{collections::BTreeMap, io};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-/// Folders of one root file system, the uppermost first. Only for reading files that packages
-/// brought: what an upper folder deletes is still found.
+/// The directories of a root file system, uppermost first. Only for files that packages install: a
+/// file that an upper directory deletes is still found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tree(Vec<Utf8PathBuf>);
 
 impl Tree {
-    /// Of these folders, the uppermost first.
-    pub(crate) fn new(folders: Vec<Utf8PathBuf>) -> Self {
-        Self(folders)
+    /// Combines directories, uppermost first.
+    pub(crate) fn new(directories: Vec<Utf8PathBuf>) -> Self {
+        Self(directories)
     }
 
-    /// The file at a path, without following it if it is a link. The path may begin with a slash
-    /// and go through the links of a merged /usr.
+    /// Finds the file at a path without following a final symlink. The path may begin with a slash,
+    /// and may use the symlinks of a merged /usr.
     pub(crate) fn find(&self, path: &str) -> Option<Utf8PathBuf> {
         let path = path.trim_start_matches('/');
         let merged = format!("usr/{path}");
         self.0
             .iter()
-            .flat_map(|folder| [folder.join(path), folder.join(&merged)])
+            .flat_map(|directory| [directory.join(path), directory.join(&merged)])
             .find(|found| found.symlink_metadata().is_ok())
     }
 
-    /// Where a file of one of the folders is in the root file system, with a leading slash.
+    /// Returns the path of a file within the root file system, with a leading slash.
     pub(crate) fn path_inside(&self, file: &Utf8Path) -> Option<String> {
-        let inside = self.0.iter().find_map(|folder| file.strip_prefix(folder).ok())?;
+        let inside = self.0.iter().find_map(|directory| file.strip_prefix(directory).ok())?;
         Some(format!("/{inside}"))
     }
 
-    /// The entries of a folder by name, without its subfolders' order mattering.
+    /// Entries of a directory by name, merged from all directories.
     pub(crate) fn list(&self, path: &str) -> io::Result<BTreeMap<String, Utf8PathBuf>> {
         let mut entries = BTreeMap::new();
-        for folder in self.0.iter().map(|folder| folder.join(path)).filter(|found| found.is_dir()) {
-            for entry in folder.read_dir_utf8()? {
+        for directory in
+            self.0.iter().map(|directory| directory.join(path)).filter(|found| found.is_dir())
+        {
+            for entry in directory.read_dir_utf8()? {
                 let entry = entry?;
                 entries
                     .entry(entry.file_name().to_owned())
@@ -46,8 +48,8 @@ impl Tree {
         Ok(entries)
     }
 
-    /// Where a path leads as a process inside would follow it, without a leading slash. The last
-    /// part may be a link, its folders may not.
+    /// Resolves a path as a process inside would, without a leading slash. The last segment may be
+    /// a symlink, other segments may not.
     pub(crate) fn resolve(&self, path: &str) -> io::Result<String> {
         let mut path = path.trim_start_matches('/').to_owned();
         for _ in 0..16 {
@@ -66,7 +68,7 @@ impl Tree {
                 }
             };
         }
-        Err(io::Error::other(format!("too many links at {path}")))
+        Err(io::Error::other(format!("too many levels of symbolic links at {path}")))
     }
 }
 
@@ -89,13 +91,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn upper_folders_hide_lower_ones_and_links_stay_inside() {
+    fn upper_directories_hide_lower_ones_and_links_stay_inside() {
         let held = tempfile::tempdir().unwrap();
         let at = Utf8Path::from_path(held.path()).unwrap();
         let (upper, lower) = (at.join("upper"), at.join("lower"));
-        for folder in ["usr/sbin", "etc/alternatives", "usr/lib/x"] {
-            std::fs::create_dir_all(upper.join(folder)).unwrap();
-            std::fs::create_dir_all(lower.join(folder)).unwrap();
+        for directory in ["usr/sbin", "etc/alternatives", "usr/lib/x"] {
+            std::fs::create_dir_all(upper.join(directory)).unwrap();
+            std::fs::create_dir_all(lower.join(directory)).unwrap();
         }
         for (path, text) in [("usr/lib/x/a", "upper"), ("usr/sbin/multi", "program")] {
             std::fs::write(upper.join(path), text).unwrap();

@@ -1,18 +1,18 @@
-//! What a node has for pods with user namespaces of their own (`hostUsers: false`).
+//! Files for pods with their own user namespaces (`hostUsers: false`).
 
 use crate::{
     containerd,
     recipe::{File, file},
 };
 
-/// Which ids of a node such pods may have.
+/// Reports the IDs that such pods may use.
 const GETSUBIDS: &str = include_str!("../recipe/node/getsubids");
-/// Before runc, where the node is in a user namespace itself.
+/// Wraps runc if the node itself is in a user namespace.
 const RUNC: &str = include_str!("../recipe/node/runc");
-/// Makes the mounts of such pods ones that the kernel allows there.
+/// Adapts the mounts of such pods to what the kernel allows there.
 const POD_MOUNTS: &str = include_str!("../recipe/node/pod-mounts");
 
-/// The files; containerd's configuration says when they are used.
+/// The files; the containerd configuration decides when they are used.
 pub(crate) fn files() -> [File; 4] {
     [
         file("/usr/local/bin/getsubids", 0o755, GETSUBIDS),

@@ -1,16 +1,16 @@
-//! How long to wait before the next try, by object.
+//! Retry delays per object.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Pause after the first failure in a row.
+/// Delay after the first failure in a row.
 const FIRST: Duration = Duration::from_millis(100);
-/// Longest pause.
+/// Maximum delay.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Counts failures in a row.
+/// Counter of consecutive failures.
 #[derive(Debug)]
 pub(crate) struct Backoff<K> {
     failures: Mutex<HashMap<K, u32>>,
@@ -23,7 +23,7 @@ impl<K> Default for Backoff<K> {
 }
 
 impl<K: Eq + Hash + Clone> Backoff<K> {
-    /// Notes a failure and says how long to wait: 100 ms, doubled with each failure in a row, up
+    /// Records a failure and returns the delay: 100 ms, doubled with each consecutive failure, up
     /// to 30 s.
     pub(crate) fn next(&self, key: &K) -> Duration {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
@@ -33,7 +33,7 @@ impl<K: Eq + Hash + Clone> Backoff<K> {
         pause.min(LONGEST)
     }
 
-    /// Notes a success.
+    /// Records a success.
     pub(crate) fn forget(&self, key: &K) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pause_doubles_up_to_a_bound_and_starts_again_after_success() {
+    fn the_delay_doubles_up_to_a_maximum_and_resets_after_success() {
         let backoff = Backoff::default();
         let pauses: Vec<_> = (0..12).map(|_| backoff.next(&"a").as_millis()).collect();
         assert_eq!(pauses[..4], [100, 200, 400, 800]);

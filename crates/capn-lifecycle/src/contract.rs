@@ -1,5 +1,5 @@
-//! Objects of other providers, reached through the Cluster API contract: a reference names group,
-//! kind and name; the version is found in the labels of the kind's definition.
+//! Objects of other providers, accessed through the Cluster API contract: a reference has a group,
+//! kind and name; the labels of the CRD determine the version.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -17,37 +17,41 @@ use serde_json::Value;
 
 use crate::error::{is_conflict, is_not_found};
 
-/// How long a version that was looked up is believed.
+/// How long a resolved version is cached.
 const BELIEVED_FOR: Duration = Duration::from_secs(300);
 
-/// Why a reference could not be followed.
+/// Reference errors.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Nobody has defined the kind: its provider is not installed.
-    #[error("no definition {crd}: the provider of {kind} is not installed")]
+    /// The CRD does not exist: its provider is not installed.
+    #[error(
+        "the CustomResourceDefinition {crd} does not exist: the provider of {kind} is not installed"
+    )]
     NotDefined {
-        /// Name of the definition.
+        /// Name of the CRD.
         crd: String,
         /// Kind of the reference.
         kind: String,
     },
-    /// The definition does not say which versions follow the contract.
-    #[error("the definition {crd} has no label {label}: its provider does not follow the contract")]
+    /// The CRD has no label with the versions that follow the contract.
+    #[error(
+        "the CustomResourceDefinition {crd} has no label {label}: its provider does not follow the contract"
+    )]
     NoContract {
-        /// Name of the definition.
+        /// Name of the CRD.
         crd: String,
-        /// The label that is missing.
+        /// The missing label.
         label: &'static str,
     },
-    /// The API server refused or did not answer.
+    /// A request to the API server failed.
     #[error("{act} {object}")]
     Request {
-        /// What was tried.
+        /// The operation.
         act: &'static str,
-        /// Kind and name.
+        /// Kind and name of the object.
         object: String,
-        /// Why it failed.
+        /// The cause.
         #[source]
         source: Box<kube::Error>,
     },
@@ -62,37 +66,38 @@ impl Error {
         move |source| Self::Request { act, object, source: Box::new(source) }
     }
 
-    /// The object changed since it was read.
+    /// Returns whether the object changed since it was read.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Request { source, .. } if is_conflict(source))
     }
 
-    /// The object is not there.
+    /// Returns whether the object does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Request { source, .. } if is_not_found(source))
     }
 }
 
-/// Looks up which version of a kind follows the contract, and remembers it for some minutes.
+/// Resolves which version of a kind follows the contract, and caches it for some minutes.
 pub struct Contracts {
     client: Client,
     known: Mutex<HashMap<String, (Instant, ApiResource)>>,
 }
 
 impl Contracts {
-    /// Looks up in the definitions that `client` sees.
+    /// Creates a resolver that reads the CRDs visible to `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self { client, known: Mutex::new(HashMap::new()) }
     }
 
-    /// How the API server calls a kind.
+    /// Resolves the API resource of a kind.
     ///
     /// # Errors
     ///
-    /// [`Error::NotDefined`] and [`Error::NoContract`] need a user; [`Error::Request`] may pass.
+    /// [`Error::NotDefined`] and [`Error::NoContract`] need a user; [`Error::Request`] may be
+    /// temporary.
     pub async fn resolve(&self, group: &str, kind: &str) -> Result<ApiResource, Error> {
         let name = refs::crd_name(group, kind);
         if let Some(known) = self.recall(&name) {
@@ -116,11 +121,11 @@ impl Contracts {
         Ok(resource)
     }
 
-    /// The API of the kind a reference points at.
+    /// Returns the API for the kind of a reference.
     ///
     /// # Errors
     ///
-    /// As [`Contracts::resolve`].
+    /// See [`Contracts::resolve`].
     pub async fn api(
         &self,
         namespace: &str,
@@ -130,11 +135,11 @@ impl Contracts {
         Ok((Api::namespaced_with(self.client.clone(), namespace, &resource), resource))
     }
 
-    /// The object a reference points at, or `None` if there is none.
+    /// Returns the referenced object, or `None` if it does not exist.
     ///
     /// # Errors
     ///
-    /// As [`Contracts::resolve`].
+    /// See [`Contracts::resolve`].
     pub async fn get(
         &self,
         namespace: &str,
@@ -144,11 +149,11 @@ impl Contracts {
         api.get_opt(&reference.name).await.map_err(Error::request("get", reference.to_string()))
     }
 
-    /// Asks for the deletion of the object a reference points at. It is fine if there is none.
+    /// Deletes the referenced object. A missing object is not an error.
     ///
     /// # Errors
     ///
-    /// As [`Contracts::resolve`].
+    /// See [`Contracts::resolve`].
     pub async fn delete(&self, namespace: &str, reference: &ContractRef) -> Result<(), Error> {
         let (api, _) = self.api(namespace, reference).await?;
         match api.delete(&reference.name, &kube::api::DeleteParams::background()).await {
@@ -165,13 +170,13 @@ impl Contracts {
     }
 }
 
-/// What the contract lets an object of another provider say.
+/// Contract fields of an object of another provider.
 ///
-/// Reads a [`DynamicObject`] and nothing else: an absent or malformed field reads as not said.
+/// Reads a [`DynamicObject`]. An absent or malformed field is treated as missing.
 #[derive(Clone, Copy, Debug)]
-pub struct Said<'a>(pub &'a DynamicObject);
+pub struct ContractView<'a>(pub &'a DynamicObject);
 
-impl<'a> Said<'a> {
+impl<'a> ContractView<'a> {
     fn field(self, pointer: &str) -> Option<&'a Value> {
         self.0.data.pointer(pointer).filter(|value| !value.is_null())
     }
@@ -247,7 +252,7 @@ impl<'a> Said<'a> {
         self.parsed("/status/interruptible") == Some(true)
     }
 
-    /// A number in status, for example `replicas`.
+    /// Returns a number in the status, for example `replicas`.
     #[must_use]
     pub fn status_count(self, name: &str) -> Option<i32> {
         self.parsed(&format!("/status/{name}"))
@@ -265,19 +270,19 @@ impl<'a> Said<'a> {
         self.text("/spec/version")
     }
 
-    /// Control plane: the oldest version that runs, `status.version` or from `status.versions`.
+    /// Control plane: the oldest running version, from `status.version` or `status.versions`.
     #[must_use]
     pub fn status_version(self) -> Option<&'a str> {
         self.text("/status/version")
     }
 
-    /// Anything in the object by JSON pointer.
+    /// Returns any field of the object by JSON pointer.
     #[must_use]
     pub fn at<T: DeserializeOwned>(self, pointer: &str) -> Option<T> {
         self.parsed(pointer)
     }
 
-    /// A condition, if it is there and well formed.
+    /// Returns a condition, if it exists and is well formed.
     #[must_use]
     pub fn condition(self, kind: &str) -> Option<Condition> {
         let all: Vec<Value> = self.parsed("/status/conditions")?;
@@ -286,13 +291,13 @@ impl<'a> Said<'a> {
             .find(|condition| condition.type_ == kind)
     }
 
-    /// The condition `Ready`.
+    /// Returns the condition `Ready`.
     #[must_use]
     pub fn ready(self) -> Option<Condition> {
         self.condition(conditions::READY)
     }
 
-    /// The object is being deleted.
+    /// Returns whether the object is being deleted.
     #[must_use]
     pub fn is_deleting(self) -> bool {
         self.0.metadata.deletion_timestamp.is_some()

@@ -1,12 +1,12 @@
-//! Runs a controller: retries with a growing pause, logs, stops when told to.
+//! Runs a controller: retries with backoff, logs and shutdown.
 
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
-use capn_controller::guard::{Panicked, apart};
-use capn_controller::lanes::Lanes;
+use capn_controller::guard::{Panicked, catch_panic_in_task};
+use capn_controller::limiter::KeyedLimiter;
 use futures::{StreamExt as _, TryFuture};
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::reflector::ObjectRef;
@@ -19,26 +19,27 @@ use crate::Context;
 use crate::backoff::Backoff;
 use crate::error::chain;
 
-/// What a retry wants to know about an error.
+/// Properties of an error that decide about the retry.
 pub(crate) trait Retry: std::error::Error + From<Panicked> {
-    /// Someone else changed the object: read again at once, and do not call it a failure.
+    /// Returns whether the object changed in the meantime. It is read again at once, which does not
+    /// count as a failure.
     fn is_conflict(&self) -> bool;
-    /// What the namespace is full of, if that is why.
+    /// Returns the exceeded quota, if that is the cause.
     fn over_quota(&self) -> Option<String>;
 }
 
-/// How long to wait after somebody else changed an object.
+/// Retry delay after a conflict.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(20);
 
-/// Runs `reconcile` for every object of a controller until `stop`.
+/// Runs `reconcile` for every object of a controller until `stop` is cancelled.
 ///
 /// # Guarantees
 ///
-/// One object is reconciled by one task at a time, and so many of a namespace at once as the options say:
-/// the objects of a namespace wait for each other, not for those of others. A failed reconcile is tried again after a pause
-/// that doubles from 100 ms to 30 s for each object in a row of failures, or at once when anything
-/// about the object changes. One that meets a defect of capn has failed, and no other. Returns after
-/// running reconciles have finished.
+/// An object is reconciled by one task at a time. The number of concurrent reconciles is limited
+/// per namespace, as the options say, so that namespaces do not delay each other. A failed
+/// reconcile is retried after a delay that doubles from 100 ms to 30 s with each consecutive
+/// failure of the object, or at once if the object changes. A panic in a reconcile fails that
+/// reconcile only. Returns after running reconciles have finished.
 pub(crate) async fn drive<K, Fut>(
     controller: Controller<K>,
     ctx: Arc<Context>,
@@ -53,9 +54,10 @@ pub(crate) async fn drive<K, Fut>(
 {
     let backoff = Arc::new(Backoff::default());
     let failed = backoff.clone();
-    // The lanes limit it: the runtime's own limit would let one namespace hold up all others.
+    // The limiter bounds the concurrency: with the runtime's own limit, one namespace could block
+    // all others.
     let config = Config::default().concurrency(0);
-    let lanes = Arc::new(Lanes::new(usize::from(ctx.concurrency)));
+    let limiter = Arc::new(KeyedLimiter::new(usize::from(ctx.concurrency)));
     let (store, stopped) = (controller.store(), stop.clone());
     let stopping = stop.clone();
     let reconciles = TaskTracker::new();
@@ -66,16 +68,16 @@ pub(crate) async fn drive<K, Fut>(
         .run(
             move |object, ctx| {
                 let key = key(object.as_ref());
-                let (backoff, lanes, store) = (backoff.clone(), lanes.clone(), store.clone());
+                let (backoff, limiter, store) = (backoff.clone(), limiter.clone(), store.clone());
                 let (stopped, reconcile) = (stopped.clone(), reconcile.clone());
                 tracker.track_future(async move {
                     let place = tokio::select! {
-                        place = lanes.enter(object.namespace().unwrap_or_default()) => place,
+                        place = limiter.enter(object.namespace().unwrap_or_default()) => place,
                         () = stopped.cancelled() => return Ok(Action::await_change()),
                     };
                     // It may have changed while it waited.
                     let object = store.get(&key).unwrap_or(object);
-                    let done = apart(reconcile(object, ctx)).await;
+                    let done = catch_panic_in_task(reconcile(object, ctx)).await;
                     drop(place);
                     let action = done.map_err(<Fut as TryFuture>::Error::from)??;
                     backoff.forget(&key);
@@ -86,10 +88,10 @@ pub(crate) async fn drive<K, Fut>(
                 if error.is_conflict() {
                     return Action::requeue(CONFLICT_PAUSE);
                 }
-                if let Some(full) = error.over_quota() {
-                    // Conditions and one line of the log say it; somebody has to make room first.
-                    ctx.full.note(&object.namespace().unwrap_or_default(), &full);
-                    return Action::requeue(crate::full::PAUSE);
+                if let Some(quota) = error.over_quota() {
+                    // Conditions and the log report it; a user must raise the quota first.
+                    ctx.full_namespaces.note(&object.namespace().unwrap_or_default(), &quota);
+                    return Action::requeue(crate::full_namespaces::PAUSE);
                 }
                 let pause = failed.next(&key(object.as_ref()));
                 tracing::warn!(
@@ -112,7 +114,7 @@ pub(crate) async fn drive<K, Fut>(
     };
     tokio::select! {
         () = controller => {}
-        // The controller itself does not end when it is told to before its first list is complete.
+        // Without this, the controller would not stop before its first list is complete.
         () = finished => {}
     }
 }

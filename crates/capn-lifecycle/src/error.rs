@@ -1,19 +1,20 @@
-//! What can go wrong: with running at all ([`Error`]), and with one object ([`Failure`]).
+//! Errors of the crate ([`Error`]) and of reconciles ([`Failure`]).
 
 use capn_controller::guard::Panicked;
+use capn_controller::informers::NotSynced;
 use kube::Resource;
 use tokio::task::JoinError;
 
 use crate::{contract, workload};
 
-/// Why [`crate::run`] ended on its own.
+/// Errors of [`crate::run`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A controller ended although nobody asked for it. With a source it panicked.
-    #[error("the {name} controller ended unexpectedly")]
+    /// A controller ended although no shutdown was requested. With a source, it panicked.
+    #[error("the {name} controller stopped unexpectedly")]
     Controller {
-        /// Kind of the controller, `any` if it is not known.
+        /// Kind of the controller. `any` if it is unknown.
         name: &'static str,
         /// The panic.
         #[source]
@@ -31,20 +32,20 @@ impl Error {
     }
 }
 
-/// Why a reconcile of one object did not get to its end. All of them are tried again.
+/// Reconcile error of one object. All of them are retried.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// The API server refused or did not answer.
+    /// A request to the API server failed.
     #[error("{act} {object}")]
     Api {
-        /// What was tried: `get`, `create`, `patch` …
+        /// The operation: `get`, `create`, `patch` …
         act: &'static str,
         /// Kind, namespace and name.
         object: String,
         #[source]
         source: Box<kube::Error>,
     },
-    /// An object a reference points at could not be reached.
+    /// A referenced object could not be read.
     #[error("follow the reference of {object}")]
     Contract {
         /// Kind, namespace and name of the object with the reference.
@@ -52,7 +53,7 @@ pub(crate) enum Failure {
         #[source]
         source: contract::Error,
     },
-    /// The workload cluster could not be reached.
+    /// The workload cluster is unreachable.
     #[error("reach the workload cluster of {object}")]
     Workload {
         /// Kind, namespace and name.
@@ -60,15 +61,18 @@ pub(crate) enum Failure {
         #[source]
         source: workload::Error,
     },
-    /// An object is not as it has to be.
+    /// An object is invalid.
     #[error("{object}: {problem}")]
     Invalid {
         /// Kind, namespace and name.
         object: String,
-        /// What is wrong with it and what to do.
+        /// The problem and what to do.
         problem: String,
     },
-    /// The reconcile met a defect of capn.
+    /// The informer of a kind has not synced yet.
+    #[error(transparent)]
+    NotSynced(#[from] NotSynced),
+    /// The reconcile panicked.
     #[error(transparent)]
     Defect(#[from] Panicked),
 }
@@ -83,7 +87,7 @@ impl Failure {
         move |source| Self::Api { act, object, source: Box::new(source) }
     }
 
-    /// Wraps an error of the API server about an object that is only known by name.
+    /// Wraps an error of the API server about an object that is known only by name.
     pub(crate) fn api_named(
         act: &'static str,
         kind: &str,
@@ -103,7 +107,9 @@ impl crate::drive::Retry for Failure {
             Self::Workload { source: workload::Error::Request { source, .. }, .. } => {
                 is_conflict(source)
             }
-            Self::Workload { .. } | Self::Invalid { .. } | Self::Defect(_) => false,
+            Self::Workload { .. } | Self::Invalid { .. } | Self::NotSynced(_) | Self::Defect(_) => {
+                false
+            }
         }
     }
 
@@ -114,6 +120,7 @@ impl crate::drive::Retry for Failure {
             Self::Contract { .. }
             | Self::Workload { .. }
             | Self::Invalid { .. }
+            | Self::NotSynced(_)
             | Self::Defect(_) => return None,
         };
         let kube::Error::Api(status) = source else { return None };
@@ -122,10 +129,10 @@ impl crate::drive::Retry for Failure {
     }
 }
 
-/// What API servers say before they say what a namespace is full of.
+/// Prefix of the API server's message about an exceeded quota.
 const QUOTA: &str = "exceeded quota: ";
 
-/// Kind, namespace and name of an object, for messages.
+/// Formats kind, namespace and name of an object for messages.
 pub(crate) fn describe<K: Resource<DynamicType = ()>>(object: &K) -> String {
     let meta = object.meta();
     let namespace = meta.namespace.as_deref().unwrap_or_default();
@@ -133,17 +140,17 @@ pub(crate) fn describe<K: Resource<DynamicType = ()>>(object: &K) -> String {
     format!("{} {namespace}/{name}", K::kind(&()))
 }
 
-/// The object changed since it was read (or, on create, exists).
+/// Returns whether the object changed since it was read (or, on create, already exists).
 pub(crate) fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
-/// The object is not there.
+/// Returns whether the object does not exist.
 pub(crate) fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
-/// An error and everything behind it, for logs and conditions.
+/// Formats an error with all its sources, for logs and conditions.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

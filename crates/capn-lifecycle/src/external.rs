@@ -1,33 +1,33 @@
 //! Watches of kinds that are only known at run time: infrastructure, bootstrap and control plane
 //! objects of any provider.
 //!
-//! A kind is watched from the first time a controller mentions it. Every event of an object wakes
-//! the controllers that follow the kind; they work out themselves whom it concerns.
+//! A kind is watched from its first use on. Every event of an object is sent to all controllers
+//! that listen, which decide whether it is relevant.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use capi_api::core::ContractRef;
 use futures::StreamExt as _;
-use kube::api::{ApiResource, DynamicObject, ObjectMeta};
+use kube::api::{ApiResource, DynamicObject, ObjectMeta, PartialObjectMeta};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
 use tokio::sync::broadcast;
 use tokio::task::{AbortHandle, JoinSet};
 
-/// Events that a slow listener may fall behind before it has to reconcile everything.
+/// Number of events that a slow listener may fall behind before it must reconcile everything.
 const BACKLOG: usize = 1024;
 
-/// Something happened to an object.
+/// An event of an external object.
 #[derive(Clone, Debug)]
-pub(crate) struct Touched {
+pub(crate) struct ExternalEvent {
     pub(crate) group: String,
     pub(crate) kind: String,
     pub(crate) meta: ObjectMeta,
 }
 
-impl Touched {
-    /// It is the object a reference points at. The namespace is up to the caller.
+impl ExternalEvent {
+    /// Returns whether a reference points to the object. The caller checks the namespace.
     pub(crate) fn is(&self, reference: &ContractRef) -> bool {
         self.kind == reference.kind
             && self.group == reference.api_group
@@ -35,10 +35,10 @@ impl Touched {
     }
 }
 
-/// The watches that run, and who listens.
+/// The running watches, and the channel to the listeners.
 pub(crate) struct ExternalWatches {
     client: Client,
-    sender: broadcast::Sender<Touched>,
+    sender: broadcast::Sender<ExternalEvent>,
     running: Mutex<Running>,
 }
 
@@ -55,13 +55,13 @@ impl ExternalWatches {
         Self { client, sender, running: Mutex::new(Running::default()) }
     }
 
-    /// Events of every kind that is watched now or later. A listener that fell behind gets
-    /// [`broadcast::error::RecvError::Lagged`].
-    pub(crate) fn listen(&self) -> broadcast::Receiver<Touched> {
+    /// Subscribes to events of all watched kinds, now and in the future. A listener that falls
+    /// behind gets [`broadcast::error::RecvError::Lagged`].
+    pub(crate) fn listen(&self) -> broadcast::Receiver<ExternalEvent> {
         self.sender.subscribe()
     }
 
-    /// Watches a kind, unless it is watched already.
+    /// Watches a kind, unless it is already watched.
     pub(crate) fn watch(&self, resource: &ApiResource) -> Option<AbortHandle> {
         let key = (resource.group.clone(), resource.plural.clone());
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,7 +69,8 @@ impl ExternalWatches {
             return None;
         }
         tracing::debug!(group = resource.group, kind = resource.kind, "watch");
-        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), resource);
+        let api: Api<PartialObjectMeta<DynamicObject>> =
+            Api::all_with(self.client.clone(), resource);
         let events = watcher(api, watcher::Config::default()).default_backoff().touched_objects();
         let sender = self.sender.clone();
         let (group, kind) = (resource.group.clone(), resource.kind.clone());
@@ -78,13 +79,14 @@ impl ExternalWatches {
             while let Some(event) = events.next().await {
                 match event {
                     Ok(object) => {
-                        let touched = Touched {
+                        let event = ExternalEvent {
                             group: group.clone(),
                             kind: kind.clone(),
                             meta: object.metadata,
                         };
-                        // Nobody listening is fine: whoever comes later reconciles everything.
-                        sender.send(touched).ok();
+                        // Without listeners the event is irrelevant: later listeners reconcile
+                        // everything.
+                        sender.send(event).ok();
                     }
                     Err(error) => tracing::debug!(kind, %error, "watch interrupted"),
                 }

@@ -1,5 +1,4 @@
-//! What can be said of several machines together: counts and conditions of sets and deployments.
-//! Pure.
+//! Counts and conditions over several machines, for sets and deployments. Pure.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +10,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Resource as _, ResourceExt as _};
 
 use crate::objects::is_deleting;
-use crate::summary::{Reasons, Verdict, aggregate, named};
+use crate::summary::{ConditionState, Reasons, aggregate, named};
 
-/// A deletion that takes longer than this is worth a word.
+/// Duration after which a deletion is reported as slow.
 const SLOW: SignedDuration = SignedDuration::from_mins(15);
 
-/// How many machines there are.
+/// Returns the number of machines.
 pub(crate) fn count(machines: &[Machine]) -> i32 {
     i32::try_from(machines.len()).unwrap_or(i32::MAX)
 }
 
-/// For how many machines a condition holds.
+/// Returns the number of machines for which a condition is true.
 pub(crate) fn count_with(machines: &[Machine], kind: &str) -> i32 {
     let holds = machines
         .iter()
@@ -30,7 +29,7 @@ pub(crate) fn count_with(machines: &[Machine], kind: &str) -> i32 {
     i32::try_from(holds).unwrap_or(i32::MAX)
 }
 
-/// How many machines run which version.
+/// Returns the number of machines per version.
 pub(crate) fn versions(machines: &[Machine]) -> Option<Vec<StatusVersion>> {
     let mut counts: BTreeMap<&str, i32> = BTreeMap::new();
     for version in machines.iter().filter_map(|machine| machine.spec.version.as_deref()) {
@@ -39,7 +38,7 @@ pub(crate) fn versions(machines: &[Machine]) -> Option<Vec<StatusVersion>> {
     added_up(counts.into_iter().map(|(version, count)| (version.to_owned(), count)))
 }
 
-/// Versions with their counts added up, as they are written in status.
+/// Sums counts per version, in the form used in the status.
 pub(crate) fn added_up(
     counts: impl IntoIterator<Item = (String, i32)>,
 ) -> Option<Vec<StatusVersion>> {
@@ -55,20 +54,20 @@ pub(crate) fn added_up(
     (!list.is_empty()).then_some(list)
 }
 
-/// A condition of a machine.
+/// Returns a condition of a machine.
 pub(crate) fn condition<'a>(machine: &'a Machine, kind: &str) -> Option<&'a Condition> {
     conditions::get(machine.status.as_ref()?.conditions.as_ref(), kind)
 }
 
 /// `MachinesReady`.
-pub(crate) fn ready(machines: &[Machine]) -> Verdict {
+pub(crate) fn ready(machines: &[Machine]) -> ConditionState {
     let reasons =
         Reasons { issue: reason::NOT_READY, unknown: reason::READY_UNKNOWN, good: reason::READY };
     over(machines, conditions::READY, reasons, |_| true)
 }
 
-/// `MachinesUpToDate`. Machines that were never judged are left out.
-pub(crate) fn up_to_date(machines: &[Machine]) -> Verdict {
+/// `MachinesUpToDate`. Machines without the condition are skipped.
+pub(crate) fn up_to_date(machines: &[Machine]) -> ConditionState {
     let reasons = Reasons {
         issue: reason::NOT_UP_TO_DATE,
         unknown: reason::UP_TO_DATE_UNKNOWN,
@@ -83,20 +82,20 @@ fn over(
     kind: &str,
     reasons: Reasons,
     counts: impl Fn(&Machine) -> bool,
-) -> Verdict {
+) -> ConditionState {
     let named: Vec<_> = machines
         .iter()
         .filter(|machine| counts(machine))
         .map(|machine| (machine.name_any(), condition(machine, kind)))
         .collect();
     if named.is_empty() {
-        return Verdict::yes(reason::NO_REPLICAS);
+        return ConditionState::yes(reason::NO_REPLICAS);
     }
     aggregate("Machine", named.iter().map(|(name, c)| (name.as_str(), *c)), reasons)
 }
 
 /// `Remediating`.
-pub(crate) fn remediating(machines: &[Machine]) -> Verdict {
+pub(crate) fn remediating(machines: &[Machine]) -> ConditionState {
     let is_false = |machine: &Machine, kind| {
         condition(machine, kind).is_some_and(|c| Status::parse(&c.status) == Status::False)
     };
@@ -109,10 +108,10 @@ pub(crate) fn remediating(machines: &[Machine]) -> Verdict {
         .map(kube::ResourceExt::name_any)
         .collect();
     if names.is_empty() {
-        return Verdict::no(reason::NOT_REMEDIATING, "");
+        return ConditionState::no(reason::NOT_REMEDIATING, "");
     }
     let names: Vec<_> = names.iter().map(String::as_str).collect();
-    Verdict::new(Status::True, reason::REMEDIATING, named("Machine", &names))
+    ConditionState::new(Status::True, reason::REMEDIATING, named("Machine", &names))
 }
 
 /// `ScalingDown`.
@@ -121,22 +120,25 @@ pub(crate) fn scaling_down(
     want: Option<i32>,
     machines: &[Machine],
     now: Timestamp,
-) -> Verdict {
+) -> ConditionState {
     let Some(want) = want else {
-        return Verdict::unknown(reason::WAITING_FOR_REPLICAS_SET, "spec.replicas is not set");
+        return ConditionState::unknown(
+            reason::WAITING_FOR_REPLICAS_SET,
+            "spec.replicas is not set",
+        );
     };
     if have <= want {
-        return Verdict::no(reason::NOT_SCALING_DOWN, "");
+        return ConditionState::no(reason::NOT_SCALING_DOWN, "");
     }
     let mut message = format!("from {have} to {want} machines");
     if let Some(slow) = slow(machines, now) {
         message = format!("{message}\n* {slow}");
     }
-    Verdict::new(Status::True, reason::SCALING_DOWN, message)
+    ConditionState::new(Status::True, reason::SCALING_DOWN, message)
 }
 
-/// Message of `Deleting` while machines go.
-pub(crate) fn going(machines: &[Machine], now: Timestamp) -> String {
+/// Returns the message of `Deleting` while machines are being deleted.
+pub(crate) fn deleting_message(machines: &[Machine], now: Timestamp) -> String {
     if machines.is_empty() {
         return String::new();
     }
@@ -149,7 +151,7 @@ pub(crate) fn going(machines: &[Machine], now: Timestamp) -> String {
     message
 }
 
-/// Machines whose deletion takes suspiciously long.
+/// Returns the machines whose deletion takes suspiciously long.
 fn slow(machines: &[Machine], now: Timestamp) -> Option<String> {
     let names: Vec<_> = machines
         .iter()

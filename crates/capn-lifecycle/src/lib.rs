@@ -1,15 +1,14 @@
 //! Lean Cluster API controllers for the embedded management plane.
 //!
-//! [`run`] drives all of them over one [`kube::Client`] until it is told to stop. Each kind has a
-//! folder with the same files: `observe` reads, `validate` and `plan` decide without I/O, `apply`
-//! writes, `report` turns what is known into status. Infrastructure and bootstrap objects are
-//! reached only through the contract ([`contract`]), so this crate knows no provider.
+//! [`run`] runs all of them with one [`kube::Client`] until shutdown. Each kind has a directory
+//! with the same files: `observe` reads, `validate` and `plan` decide without I/O, `apply` writes,
+//! and `report` computes the status. Infrastructure and bootstrap objects are only accessed through
+//! the contract ([`contract`]), so this crate is independent of providers.
 //!
-//! # What is not here
+//! # Limitations
 //!
-//! MachinePool and ClusterClass have definitions but no controller; a Cluster with a topology is
-//! refused. Machines do not wait for volumes to be detached, and taints of machines are not looked
-//! at. Labels and annotations that a template loses stay on the machines that have them.
+//! ClusterClass has a CRD but no controller; a Cluster with a topology is rejected. Labels and
+//! annotations that are removed from a template stay on existing machines.
 
 pub mod admission;
 pub mod contract;
@@ -23,19 +22,21 @@ mod cluster_resource_set;
 mod context;
 mod drive;
 mod error;
+mod events;
 mod external;
 mod fleet;
-mod full;
+mod full_namespaces;
 mod kubeadm_config;
 mod kubeadm_control_plane;
 mod lookup;
 mod machine;
 mod machine_deployment;
 mod machine_health_check;
+mod machine_pool;
 mod machine_set;
 mod nodes;
-mod notice;
 mod objects;
+mod owned_machines;
 mod patch;
 mod summary;
 mod template;
@@ -53,34 +54,34 @@ use tokio_util::sync::CancellationToken;
 pub use context::{Context, Options};
 pub use error::Error;
 
-/// The API version of the documents that are written for the kubeadm of a Kubernetes version;
-/// `None` for one that is too old or no version.
+/// Returns the kubeadm API version for a Kubernetes version. `None` if the version is too old or
+/// invalid.
 pub fn kubeadm_api_version(kubernetes: &str) -> Option<&'static str> {
     let version = semver::Version::parse(kubernetes.trim_start_matches('v')).ok()?;
     let api = kubeadm_config::render::documents::ApiVersion::of(&version)?;
     Some(api.group_version())
 }
 
-/// Whether the API server's certificate for kubelets, as the kubeadm of a Kubernetes version makes
-/// it, gives no right by itself; `false` for what is no version.
+/// Returns whether the kubelet client certificate of the API server, as kubeadm of this Kubernetes
+/// version creates it, needs a separate role binding. `false` for an invalid version.
 pub fn needs_kubelet_client_binding(kubernetes: &str) -> bool {
     objects::version(kubernetes)
         .is_some_and(|version| kubeadm_control_plane::kubelet_access::has_no_organization(&version))
 }
 
-/// Runs every controller of this crate until `shutdown` is done, then lets running reconciles
-/// finish.
+/// Runs every controller of this crate until `shutdown` resolves, then waits for running
+/// reconciles.
 ///
-/// # Guarantees
+/// # Cancellation
 ///
-/// Reconciles are level-triggered: all state is in the objects. Dropping the returned future stops
-/// everything at its next `.await`; running again continues from what was written.
+/// All state is in the objects. Dropping the future stops everything at the next `.await`; a later
+/// run continues from the stored state.
 ///
 /// # Errors
 ///
-/// [`Error::Controller`] when a controller ended before it was told to, which is a defect of this
-/// crate; failures of single objects are retried and shown in their conditions, and a defect that one
-/// of them meets is that object's failure.
+/// [`Error::Controller`] if a controller ended before the shutdown, which is a bug in this crate.
+/// Failures of single objects are retried and shown in their conditions. A panic in a reconcile
+/// counts as a failure of that object.
 pub async fn run(
     client: Client,
     options: Options,
@@ -88,14 +89,14 @@ pub async fn run(
 ) -> Result<(), Error> {
     let ctx = Arc::new(Context::new(client, options));
     let stop = ctx.stop.clone();
-    // Also when this future is dropped, so that nothing that was spawned outlives it.
+    // Also if this future is dropped, so that no spawned task outlives it.
     let _stop_on_drop = stop.clone().drop_guard();
 
     let mut running = JoinSet::new();
     let run = |name, controller: Controller| {
         let (ctx, stop) = (ctx.clone(), stop.clone());
         async move {
-            guard::kept(name, || controller(ctx.clone(), stop.clone())).await;
+            guard::supervise(name, || controller(ctx.clone(), stop.clone())).await;
             name
         }
     };
@@ -104,6 +105,7 @@ pub async fn run(
     running.spawn(run("MachineSet", |ctx, stop| Box::pin(machine_set::run(ctx, stop))));
     running
         .spawn(run("MachineDeployment", |ctx, stop| Box::pin(machine_deployment::run(ctx, stop))));
+    running.spawn(run("MachinePool", |ctx, stop| Box::pin(machine_pool::run(ctx, stop))));
     running.spawn(run("MachineHealthCheck", |ctx, stop| {
         Box::pin(machine_health_check::run(ctx, stop))
     }));
@@ -129,5 +131,5 @@ pub async fn run(
     Ok(())
 }
 
-/// A controller, which runs until it is told to stop.
+/// A controller, which runs until it is cancelled.
 type Controller = fn(Arc<Context>, CancellationToken) -> BoxFuture<'static, ()>;

@@ -1,34 +1,36 @@
-//! Objects that references point at, as far as they could be read.
+//! Lookup of referenced objects.
 
 use std::time::Duration;
 
+use capi_api::conditions::reason;
 use capi_api::core::ContractRef;
 use kube::Resource;
 use kube::api::DynamicObject;
 
 use crate::Context;
-use crate::contract::{self, Said};
+use crate::contract::{self, ContractView};
 use crate::error::{Failure, chain};
 use crate::objects::is_deleting;
+use crate::summary::ConditionState;
 
-/// How soon to look again for a provider that is not installed.
+/// Interval for checking whether a missing provider has been installed.
 pub(crate) const PROVIDER_RECHECK: Duration = Duration::from_secs(30);
 
-/// What a reference points at.
+/// Result of following a reference.
 #[derive(Clone, Debug)]
-pub(crate) enum Seen {
-    /// There is no reference.
+pub(crate) enum Lookup {
+    /// The reference is not set.
     NoReference,
-    /// There is no such object.
+    /// The object does not exist.
     Missing,
-    /// A user has to do something first, for example install a provider.
+    /// A user must act first, for example install a provider.
     Unreadable(String),
     /// The object.
     Found(Box<DynamicObject>),
 }
 
-impl Seen {
-    /// The object, if it was found.
+impl Lookup {
+    /// Returns the object, if it was found.
     pub(crate) fn found(&self) -> Option<&DynamicObject> {
         match self {
             Self::Found(object) => Some(object),
@@ -36,41 +38,40 @@ impl Seen {
         }
     }
 
-    /// A user has to do something first. Nothing tells when it is done.
+    /// Returns whether a user must act first. No event reports when this is done.
     pub(crate) fn is_unreadable(&self) -> bool {
         matches!(self, Self::Unreadable(_))
     }
 
-    /// What the object says, if it was found.
-    pub(crate) fn said(&self) -> Option<Said<'_>> {
-        self.found().map(Said)
+    /// Returns the contract fields of the object, if it was found.
+    pub(crate) fn view(&self) -> Option<ContractView<'_>> {
+        self.found().map(ContractView)
     }
 }
 
-/// Reads what a reference points at and has its kind watched from now on.
+/// Follows a reference and watches its kind from now on.
 ///
 /// # Errors
 ///
-/// Only what may pass on its own; a provider that is not installed is [`Seen::Unreadable`].
+/// Only temporary failures. A provider that is not installed yields [`Lookup::Unreadable`].
 pub(crate) async fn look_up(
     ctx: &Context,
     namespace: &str,
     reference: Option<&ContractRef>,
     on_behalf_of: &str,
-) -> Result<Seen, Failure> {
+) -> Result<Lookup, Failure> {
     find(ctx, namespace, reference, on_behalf_of, false).await
 }
 
-/// As [`look_up`], on behalf of an object that may be on its way out. A kind that nobody has defined has
-/// no objects, so that there is nothing it would have to wait for: a reference with a typing error holds
-/// up no deletion.
+/// Like [`look_up`], for an object that may be being deleted. In that case an undefined kind yields
+/// [`Lookup::Missing`], so that a reference with a typo does not block the deletion.
 pub(crate) async fn look_up_for<K: Resource>(
     ctx: &Context,
     namespace: &str,
     reference: Option<&ContractRef>,
     on_behalf_of: &str,
     object: &K,
-) -> Result<Seen, Failure> {
+) -> Result<Lookup, Failure> {
     find(ctx, namespace, reference, on_behalf_of, is_deleting(object.meta())).await
 }
 
@@ -80,14 +81,14 @@ async fn find(
     reference: Option<&ContractRef>,
     on_behalf_of: &str,
     is_leaving: bool,
-) -> Result<Seen, Failure> {
-    let Some(reference) = reference else { return Ok(Seen::NoReference) };
+) -> Result<Lookup, Failure> {
+    let Some(reference) = reference else { return Ok(Lookup::NoReference) };
     let failed = |source| Failure::Contract { object: on_behalf_of.to_owned(), source };
     let (api, resource) = match ctx.contracts.api(namespace, reference).await {
         Ok(known) => known,
-        Err(contract::Error::NotDefined { .. }) if is_leaving => return Ok(Seen::Missing),
+        Err(contract::Error::NotDefined { .. }) if is_leaving => return Ok(Lookup::Missing),
         Err(error @ (contract::Error::NotDefined { .. } | contract::Error::NoContract { .. })) => {
-            return Ok(Seen::Unreadable(chain(&error)));
+            return Ok(Lookup::Unreadable(chain(&error)));
         }
         Err(source) => return Err(failed(source)),
     };
@@ -97,5 +98,28 @@ async fn find(
         .await
         .map_err(contract::Error::request("get", reference.to_string()))
         .map_err(failed)?;
-    Ok(object.map_or(Seen::Missing, |object| Seen::Found(Box::new(object))))
+    Ok(object.map_or(Lookup::Missing, |object| Lookup::Found(Box::new(object))))
+}
+
+/// Returns the state of an object's condition `Ready`, or else what `fallback` derives from the
+/// object. `was_there` distinguishes a deleted object from one that does not exist yet.
+pub(crate) fn external_ready(
+    reference: &ContractRef,
+    lookup: &Lookup,
+    was_there: bool,
+    fallback: impl Fn(ContractView<'_>) -> ConditionState,
+) -> ConditionState {
+    match lookup {
+        Lookup::Unreadable(why) => ConditionState::unknown(reason::INTERNAL_ERROR, why.clone()),
+        Lookup::NoReference | Lookup::Missing if was_there => {
+            ConditionState::no(reason::OBJECT_DELETED, format!("{reference} was deleted"))
+        }
+        Lookup::NoReference | Lookup::Missing => {
+            ConditionState::no(reason::OBJECT_DOES_NOT_EXIST, format!("{reference} does not exist"))
+        }
+        Lookup::Found(object) => match ContractView(object).ready() {
+            Some(ready) => ConditionState::mirror(&ready, reason::READY),
+            None => fallback(ContractView(object)),
+        },
+    }
 }

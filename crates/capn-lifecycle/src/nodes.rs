@@ -1,13 +1,15 @@
-//! Watches of the nodes of workload clusters: one for each cluster whose control plane is there.
+//! Watches of the nodes of workload clusters, one per cluster with a control plane.
 //!
-//! The nodes are kept in memory for the Machine and MachineHealthCheck controllers, every event wakes the
-//! machine it concerns, and the state of the connection is what the condition `RemoteConnectionProbe` shows.
+//! The nodes are kept in memory for the Machine and MachineHealthCheck controllers. Every event
+//! wakes the affected machine, and the condition `RemoteConnectionProbe` shows the state of the
+//! connection.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use capi_api::Cluster;
+use capn_controller::nodes::Budget;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
@@ -21,15 +23,15 @@ use crate::Context;
 use crate::backoff::Backoff;
 use crate::error::chain;
 
-/// Events that a slow listener may fall behind.
+/// Number of events that a slow listener may fall behind.
 const BACKLOG: usize = 1024;
-/// How often a connection is tried out.
+/// Interval of connection probes.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
-/// How long an answer may take.
+/// Timeout of a response.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest pause before the next try to connect: a node that joins is to be seen soon.
+/// Maximum delay before the next connection attempt. A new node should be noticed soon.
 const RECONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// Failures in a row after which a connection is down.
+/// Number of consecutive failures after which a connection is down.
 const PROBES_MISSED: u32 = 5;
 
 /// Namespace and name of a cluster.
@@ -45,31 +47,31 @@ impl ClusterKey {
     }
 }
 
-/// The cluster's API server may have nodes to look for: its control plane has answered once, or
-/// nobody but a node can tell that it does.
+/// Returns whether the cluster's API server may have nodes: its control plane has been initialized,
+/// or only a node can show that it is.
 pub(crate) fn has_nodes(cluster: &Cluster) -> bool {
     !cluster.is_without_bootstrap()
         && (cluster.control_plane_initialized()
             || (cluster.spec.control_plane_ref.is_none() && cluster.endpoint().is_some()))
 }
 
-/// Something happened in a workload cluster.
+/// An event in a workload cluster.
 #[derive(Clone, Debug)]
 pub(crate) enum NodeEvent {
-    /// A node appeared, changed or went.
+    /// A node appeared, changed or was deleted.
     Node { cluster: ClusterKey, name: String, provider_id: Option<String> },
-    /// The connection came or went.
+    /// The connection was established or lost.
     Connection { cluster: ClusterKey },
 }
 
-/// What is known of the connection to a workload cluster.
+/// State of the connection to a workload cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Connection {
-    /// Not tried, or not answered yet.
+    /// Not tried, or no response yet.
     NotYet,
-    /// It answers.
+    /// It is connected.
     Up,
-    /// It answered until then.
+    /// It is disconnected. Holds the time of the last response.
     Down { last_success: Option<Timestamp> },
 }
 
@@ -84,40 +86,40 @@ pub(crate) struct Nodes {
 struct State {
     connection: Connection,
     listed: bool,
-    /// Listed since the connection came.
+    /// Whether the nodes were listed with the current connection.
     current: bool,
-    /// Why no client is made for the cluster, as long as its kubeconfig stays as it is.
+    /// The reason no client is created for the cluster, as long as its kubeconfig does not change.
     refused: Option<String>,
 }
 
 impl Nodes {
-    /// State of the connection.
+    /// Returns the state of the connection.
     pub(crate) fn connection(&self) -> Connection {
         self.lock().connection
     }
 
-    /// Why the kubeconfig of the cluster is not used, where it is not.
+    /// Returns why the kubeconfig of the cluster was rejected, if it was.
     pub(crate) fn refused(&self) -> Option<String> {
         self.lock().refused.clone()
     }
 
-    /// All nodes have been listed once, so that a node that is not here does not exist.
+    /// Returns whether all nodes have been listed, so that a missing node does not exist.
     pub(crate) fn is_complete(&self) -> bool {
         self.lock().listed
     }
 
-    /// The cluster answers, and what is known of its nodes is from this connection.
+    /// Returns whether the cluster responds and the known nodes are from this connection.
     pub(crate) fn is_current(&self) -> bool {
         let state = self.lock();
         state.current && state.connection == Connection::Up
     }
 
-    /// The node of a name.
+    /// Returns the node with this name.
     pub(crate) fn by_name(&self, name: &str) -> Option<Arc<Node>> {
         self.store.get(&ObjectRef::new(name))
     }
 
-    /// The node with a provider id.
+    /// Returns the node with this provider ID.
     pub(crate) fn by_provider_id(&self, provider_id: &str) -> Option<Arc<Node>> {
         self.store.find(|node| provider_id_of(node) == Some(provider_id))
     }
@@ -140,19 +142,19 @@ impl Default for NodeWatches {
 }
 
 impl NodeWatches {
-    /// Events of all clusters.
+    /// Subscribes to events of all clusters.
     pub(crate) fn listen(&self) -> broadcast::Receiver<NodeEvent> {
         self.sender.subscribe()
     }
 
-    /// The nodes of a cluster, if they are watched.
+    /// Returns the nodes of a cluster, if they are watched.
     pub(crate) fn get(&self, key: &ClusterKey) -> Option<Nodes> {
         self.clusters.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
-    /// Watches the nodes of a cluster, unless they are watched already.
+    /// Watches the nodes of a cluster, unless they are already watched.
     ///
-    /// The watch lives until [`NodeWatches::stop`] or the end of the controllers.
+    /// The watch runs until [`NodeWatches::stop`] or shutdown.
     pub(crate) fn ensure(&self, ctx: &Arc<Context>, cluster: &Cluster) {
         let key = ClusterKey::of(cluster);
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
@@ -179,7 +181,7 @@ impl NodeWatches {
         });
     }
 
-    /// Stops watching the nodes of a cluster and forgets them.
+    /// Stops watching the nodes of a cluster and drops them.
     pub(crate) fn stop(&self, key: &ClusterKey) {
         let gone = self.clusters.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         if let Some(nodes) = gone {
@@ -188,7 +190,7 @@ impl NodeWatches {
     }
 }
 
-/// Keeps one cluster's nodes up to date.
+/// Keeps the nodes of one cluster up to date.
 struct Follower {
     key: ClusterKey,
     nodes: Nodes,
@@ -196,7 +198,7 @@ struct Follower {
 }
 
 impl Follower {
-    /// Connects again and again; returns never.
+    /// Reconnects forever.
     async fn follow(
         self,
         ctx: &Context,
@@ -204,11 +206,12 @@ impl Follower {
         mut writer: reflector::store::Writer<Node>,
     ) {
         let backoff = Backoff::default();
+        let budget = Budget::within(&self.key.namespace);
         loop {
             match crate::workload::client(ctx, cluster).await {
                 Ok(client) => {
                     self.refuse(None);
-                    if self.watch(client, &mut writer).await {
+                    if self.watch(client, &budget, &mut writer).await {
                         backoff.forget(&());
                     }
                 }
@@ -226,13 +229,14 @@ impl Follower {
         }
     }
 
-    /// Follows one connection until it is down. Says whether it ever worked.
+    /// Watches with one connection until it is down. Returns whether it ever worked.
     async fn watch(
         &self,
         client: kube::Client,
+        budget: &Budget,
         writer: &mut reflector::store::Writer<Node>,
     ) -> bool {
-        let mut events = std::pin::pin!(capn_controller::nodes::watch(client.clone()));
+        let mut events = std::pin::pin!(capn_controller::nodes::watch(client.clone(), budget));
         let mut probe = tokio::time::interval(PROBE_EVERY);
         probe.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         probe.reset();
@@ -242,12 +246,15 @@ impl Follower {
             tokio::select! {
                 event = events.next() => match event {
                     Some(Ok(event)) => {
-                        missed = 0;
-                        worked = true;
+                        // The start of a list is not a response yet.
+                        if !matches!(event, watcher::Event::Init) {
+                            missed = 0;
+                            worked = true;
+                        }
                         writer.apply_watcher_event(&event);
                         self.publish(event);
                     }
-                    // A watch that ends is normal; one that cannot start again is not.
+                    // The end of a watch is normal; a failure to restart it is not.
                     Some(Err(error)) => {
                         tracing::debug!(cluster = self.key.name, error = chain(&error), "node watch");
                         missed += 1;
@@ -287,7 +294,7 @@ impl Follower {
                     state.current = true;
                 }
                 self.up();
-                // Also for the machines whose node turned out not to be there.
+                // Also for machines whose node does not exist.
                 self.send(NodeEvent::Connection { cluster: self.key.clone() });
             }
         }
@@ -333,12 +340,37 @@ impl Follower {
     }
 
     fn send(&self, event: NodeEvent) {
-        // Nobody listening is fine: whoever comes later reconciles everything.
+        // Without listeners the event is irrelevant: later listeners reconcile everything.
         self.sender.send(event).ok();
     }
 }
 
-/// Identity of the instance a node runs on.
+/// Returns the provider ID of a node.
 pub(crate) fn provider_id_of(node: &Node) -> Option<&str> {
     node.spec.as_ref()?.provider_id.as_deref().filter(|id| !id.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_unresponsive_cluster_times_out_before_its_first_list() {
+        let key = ClusterKey { namespace: "a".to_owned(), name: "c".to_owned() };
+        let (reader, mut writer) = store();
+        let state =
+            State { connection: Connection::NotYet, listed: false, current: false, refused: None };
+        let (state, stop) = (Arc::new(Mutex::new(state)), CancellationToken::new());
+        let nodes = Nodes { store: reader, state, stop };
+        let follower = Follower { key, nodes, sender: broadcast::channel(8).0 };
+        let refused = tower::service_fn(|_: http::Request<kube::client::Body>| {
+            let error = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+            std::future::ready(Err::<http::Response<kube::client::Body>, _>(error))
+        });
+        let client = kube::Client::new(refused, "default");
+        let budget = Budget::within("a");
+        let watched = follower.watch(client, &budget, &mut writer);
+        let ended = tokio::time::timeout(Duration::from_secs(60), watched).await;
+        assert!(!ended.expect("the watch ends"), "it never worked");
+    }
 }

@@ -1,4 +1,4 @@
-//! Small questions about objects that every controller asks.
+//! Helpers for objects that all controllers use.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -11,64 +11,64 @@ use rand::seq::IndexedRandom as _;
 use semver::Version;
 use sha2::{Digest as _, Sha256};
 
-/// Characters of generated names: no vowels, so that no words come out, and no 0, 1, 3.
+/// Alphabet of generated names: without vowels, so that no words appear, and without 0, 1 and 3.
 const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-/// Length of the random part of generated names.
+/// Length of the random suffix of generated names.
 const RANDOM_LENGTH: usize = 5;
-/// Longest name of a machine: it becomes a host name and the value of labels.
+/// Maximum length of a machine name: it becomes a host name and a label value.
 const LONGEST_NAME: usize = 63;
 
-/// Nothing may be done about the object: it or its cluster is paused.
+/// Returns whether the object or its cluster is paused.
 pub(crate) fn is_paused(cluster: Option<&Cluster>, meta: &ObjectMeta) -> bool {
     cluster.is_some_and(|cluster| cluster.spec.paused == Some(true))
         || annotation(meta, labels::PAUSED).is_some()
 }
 
-/// Value of a label.
+/// Returns the value of a label.
 pub(crate) fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.labels.as_ref()?.get(key).map(String::as_str)
 }
 
-/// Value of an annotation.
+/// Returns the value of an annotation.
 pub(crate) fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
-/// The object has a finalizer.
+/// Returns whether the object has a finalizer.
 pub(crate) fn has_finalizer(meta: &ObjectMeta, finalizer: &str) -> bool {
     meta.finalizers.as_ref().is_some_and(|list| list.iter().any(|f| f == finalizer))
 }
 
-/// The object is being deleted.
+/// Returns whether the object is being deleted.
 pub(crate) fn is_deleting(meta: &ObjectMeta) -> bool {
     meta.deletion_timestamp.is_some()
 }
 
-/// A label selector for "belongs to this cluster".
+/// Returns a label selector for the objects of a cluster.
 pub(crate) fn of_cluster(cluster: &str) -> String {
     format!("{}={cluster}", labels::CLUSTER_NAME)
 }
 
-/// An owner reference that says who controls an object.
+/// Returns the owner reference of a controller.
 pub(crate) fn controller_of<K: Resource<DynamicType = ()>>(owner: &K) -> Option<OwnerReference> {
     owner.controller_owner_ref(&())
 }
 
-/// An owner reference that keeps an object alive and nothing more. `controller` is written out as
-/// false, as upstream does for what belongs to a cluster.
+/// Returns an owner reference that only prevents garbage collection. `controller` is explicitly
+/// false, like upstream does for objects of a cluster.
 pub(crate) fn plain_owner<K: Resource<DynamicType = ()>>(owner: &K) -> Option<OwnerReference> {
     let reference = owner.owner_ref(&())?;
     Some(OwnerReference { controller: Some(false), ..reference })
 }
 
-/// Bytes of keys and values that a selector may have. It goes into the path of a request, which
-/// servers take up to 8 KiB of, and is looked at for each event of each object it might select.
+/// Maximum size of a selector's keys and values, in bytes. It becomes part of a request path, which
+/// servers limit to 8 KiB, and is evaluated for each event of each candidate object.
 const LONGEST_SELECTOR: usize = 4096;
 
-/// A selector matches the labels of an object. One that cannot be read matches nothing, and so does
-/// an empty or a too long one.
+/// Returns whether a selector matches the labels of an object. An invalid, empty or too long
+/// selector matches nothing.
 ///
-/// It is looked at as it stands: a [`Selector`] would be a copy of all its values, for each event.
+/// The selector is evaluated directly: a [`Selector`] would copy all its values for each event.
 pub(crate) fn selects(selector: &LabelSelector, meta: &ObjectMeta) -> bool {
     let labels = meta.labels.as_ref();
     let value = |key: &str| labels.and_then(|labels| labels.get(key));
@@ -94,12 +94,12 @@ pub(crate) fn selects(selector: &LabelSelector, meta: &ObjectMeta) -> bool {
         })
 }
 
-/// A selector has more in it than is looked at.
+/// Returns whether a selector exceeds the size limit.
 fn is_too_long(selector: &LabelSelector) -> bool {
     length(selector) > LONGEST_SELECTOR
 }
 
-/// Bytes of keys and values, with one more for each, as in text.
+/// Returns the size of the keys and values in bytes, plus one separator each.
 fn length(selector: &LabelSelector) -> usize {
     let equal = selector.match_labels.iter().flatten();
     let equal = equal.map(|(key, value)| key.len() + value.len() + 2);
@@ -110,11 +110,11 @@ fn length(selector: &LabelSelector) -> usize {
     equal.chain(expressions).sum()
 }
 
-/// Says that a selector is too long, if it is.
+/// Checks the size of a selector.
 ///
 /// # Errors
 ///
-/// The problem, in words.
+/// A message if it is too long.
 pub(crate) fn check_length(selector: &LabelSelector) -> Result<(), String> {
     match length(selector) {
         length if length > LONGEST_SELECTOR => {
@@ -124,22 +124,22 @@ pub(crate) fn check_length(selector: &LabelSelector) -> Result<(), String> {
     }
 }
 
-/// What is wrong with a selector of which something is to come.
+/// Validates a selector that must not be empty.
 ///
 /// # Errors
 ///
-/// The problem, in words.
+/// A message with the problem.
 pub(crate) fn check_selector(selector: &LabelSelector) -> Result<(), String> {
     check_length(selector)?;
     match Selector::try_from(selector.clone()) {
-        Err(error) => Err(format!("cannot be read: {error}")),
-        Ok(selector) if selector.selects_all() => Err("cannot be empty".to_owned()),
+        Err(error) => Err(format!("is invalid: {error}")),
+        Ok(selector) if selector.selects_all() => Err("must not be empty".to_owned()),
         Ok(_) => Ok(()),
     }
 }
 
-/// A selector as text, for the scale subresource and for lists. `None` if it cannot be read, is empty
-/// or too long.
+/// Formats a selector for the scale subresource and for lists. `None` if it is invalid, empty or
+/// too long.
 pub(crate) fn selector_text(selector: &LabelSelector) -> Option<String> {
     if is_too_long(selector) {
         return None;
@@ -148,12 +148,12 @@ pub(crate) fn selector_text(selector: &LabelSelector) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// A Kubernetes version, with or without the leading `v`.
+/// Parses a Kubernetes version, with or without the leading `v`.
 pub(crate) fn version(text: &str) -> Option<Version> {
     Version::parse(text.strip_prefix('v').unwrap_or(text)).ok()
 }
 
-/// Five random characters.
+/// Returns five random characters.
 pub(crate) fn random() -> String {
     let mut rng = rand::rng();
     (0..RANDOM_LENGTH)
@@ -162,7 +162,7 @@ pub(crate) fn random() -> String {
         .collect()
 }
 
-/// A name as a label value: itself, or a hash of it where it is longer than a label may be.
+/// Returns a name as a label value: unchanged, or a hash if it is too long.
 pub(crate) fn label_value(name: &str) -> String {
     if name.len() <= LONGEST_NAME {
         return name.to_owned();
@@ -171,13 +171,13 @@ pub(crate) fn label_value(name: &str) -> String {
     format!("hash_{}_z", digest.get(..8).unwrap_or_default())
 }
 
-/// Fills in a naming template: `{{ .cluster.name }}`, `{{ .machineSet.name }}` and
-/// `{{ .random }}`. A name that comes out too long is cut to 58 characters and gets `random`
-/// again, so that it stays unique.
+/// Renders a naming template: `{{ .cluster.name }}`, `{{ .machineSet.name }}` and `{{ .random }}`.
+/// A name that is too long is truncated to 58 characters and gets `random` appended, so that it
+/// stays unique.
 ///
 /// # Errors
 ///
-/// What is wrong with the template, in words.
+/// A message if the template is invalid.
 pub(crate) fn machine_name(
     template: &str,
     cluster: &str,
@@ -198,13 +198,13 @@ pub(crate) fn machine_name(
                 uses_random = true;
                 name.push_str(random);
             }
-            other => return Err(format!("{{{{ {other} }}}} is not known in a naming template")),
+            other => return Err(format!("the naming template must not use {{{{ {other} }}}}")),
         }
         rest = after;
     }
     name.push_str(rest);
     if !uses_random {
-        return Err("the naming template has to use {{ .random }}".to_owned());
+        return Err("the naming template must use {{ .random }}".to_owned());
     }
     if name.len() > LONGEST_NAME {
         let kept: String = name.chars().take(LONGEST_NAME - RANDOM_LENGTH).collect();
@@ -213,8 +213,11 @@ pub(crate) fn machine_name(
     Ok(name)
 }
 
-/// A hash of what other controllers have to know about a cluster. They are woken when it changes
-/// and not for every count in its status.
+/// Returns a hash that changes with the spec of an object.
+pub(crate) fn generation<K: Resource>(object: &K) -> Option<u64> {
+    object.meta().generation.map(i64::cast_unsigned)
+}
+
 pub(crate) fn cluster_essence(cluster: &Cluster) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
     cluster.meta().generation.hash(&mut hasher);
@@ -223,7 +226,7 @@ pub(crate) fn cluster_essence(cluster: &Cluster) -> Option<u64> {
     cluster.labels().hash(&mut hasher);
     cluster.infrastructure_provisioned().hash(&mut hasher);
     cluster.control_plane_initialized().hash(&mut hasher);
-    // An upgrade of the control plane holds workers back.
+    // An upgrade of the control plane blocks workers.
     let control_plane = cluster.status.as_ref().and_then(|status| status.control_plane.as_ref());
     for version in control_plane.and_then(|counts| counts.versions.as_ref()).into_iter().flatten() {
         version.version.hash(&mut hasher);

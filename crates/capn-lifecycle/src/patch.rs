@@ -1,4 +1,4 @@
-//! Writing as little as possible: merge patches of what really changed.
+//! Minimal writes to Kubernetes: merge patches of what actually changed.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +14,9 @@ use crate::Context;
 use crate::contract;
 use crate::error::{Failure, is_not_found};
 
-/// The merge patch (RFC 7396) that turns `old` into `new`, or `None` if they are equal.
+/// Returns the merge patch (RFC 7396) that turns `old` into `new`, or `None` if they are equal.
 ///
-/// Lists are replaced whole; a field that `new` lacks is set to null.
+/// Lists are replaced as a whole; a field that `new` lacks is set to null.
 pub(crate) fn merge_diff(old: &Value, new: &Value) -> Option<Value> {
     if old == new {
         return None;
@@ -41,15 +41,15 @@ pub(crate) fn merge_diff(old: &Value, new: &Value) -> Option<Value> {
     Some(Value::Object(patch))
 }
 
-/// Writes the status of an object if it changed since the object was read.
+/// Writes the status of an object if it differs from the stored one.
 ///
-/// The patch carries the resource version that was read: if anyone wrote in between, the API
-/// server answers with a conflict and the caller reads again. Returns the object as written, or
-/// `None` when there was nothing to write.
+/// The patch contains the resource version that was read: after a concurrent write, the API server
+/// returns a conflict and the caller must read again. Returns the updated object, or `None` if
+/// nothing was written.
 ///
 /// # Errors
 ///
-/// What the API server says.
+/// [`Failure::Api`] if the request fails.
 pub(crate) async fn status<K, S>(
     api: &Api<K>,
     name: &str,
@@ -73,8 +73,8 @@ where
     api.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)).await.map(Some)
 }
 
-/// A merge patch of owner references (if they change) and labels. Owner references are replaced
-/// whole, so the patch carries the resource version they were read at.
+/// Returns a merge patch of owner references (if they change) and labels. Owner references are
+/// replaced as a whole, so the patch contains the resource version that was read.
 pub(crate) fn ownership(
     owners: Option<&Vec<OwnerReference>>,
     labels: &BTreeMap<String, String>,
@@ -92,7 +92,7 @@ pub(crate) fn ownership(
 ///
 /// # Errors
 ///
-/// As [`crate::contract::Contracts::resolve`].
+/// See [`crate::contract::Contracts::resolve`].
 pub(crate) async fn external(
     ctx: &Context,
     namespace: &str,
@@ -106,7 +106,7 @@ pub(crate) async fn external(
     Ok(())
 }
 
-/// Adds a finalizer to an object that lacks it.
+/// Adds a finalizer to an object without it.
 ///
 /// # Errors
 ///
@@ -124,7 +124,7 @@ where
     set_finalizers(api, object, &finalizers).await
 }
 
-/// Takes a finalizer away. It is fine if the object is gone.
+/// Removes a finalizer. A missing object is not an error.
 ///
 /// # Errors
 ///
@@ -152,7 +152,7 @@ where
 {
     let change = json!({ "metadata": {
         "finalizers": finalizers,
-        // A finalizer list is replaced whole, so nobody else may have written in between.
+        // The list is replaced as a whole, so the object must be unchanged.
         "resourceVersion": object.resource_version(),
     } });
     api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&change))

@@ -1,20 +1,20 @@
-//! Conditions made from conditions: mirrored from another object, summarized over one object,
-//! aggregated over many.
+//! Conditions derived from other conditions: mirrored from another object, summarized over one
+//! object, or aggregated over many.
 
 use std::collections::BTreeMap;
 
 use capi_api::conditions::{self, Status};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-/// What a condition is to say.
+/// State of a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Verdict {
+pub(crate) struct ConditionState {
     pub(crate) status: Status,
     pub(crate) reason: String,
     pub(crate) message: String,
 }
 
-impl Verdict {
+impl ConditionState {
     pub(crate) fn new(status: Status, reason: &str, message: impl Into<String>) -> Self {
         Self { status, reason: reason.to_owned(), message: message.into() }
     }
@@ -31,37 +31,37 @@ impl Verdict {
         Self::new(Status::Unknown, reason, message)
     }
 
-    /// What a condition of another object says. A missing reason becomes `fallback`.
+    /// Mirrors a condition of another object. A missing reason becomes `fallback`.
     pub(crate) fn mirror(condition: &Condition, fallback: &str) -> Self {
         let reason = if condition.reason.is_empty() { fallback } else { condition.reason.as_str() };
         Self::new(Status::parse(&condition.status), reason, condition.message.clone())
     }
 
-    /// Puts the verdict into a list.
+    /// Sets the condition in a list.
     pub(crate) fn set(self, list: &mut conditions::Conditions, kind: &str) {
         list.set(kind, self.status, &self.reason, self.message);
     }
 }
 
-/// Reasons of a condition that is made from others.
+/// Reasons of a derived condition.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reasons {
-    /// Something is wrong.
+    /// There is an issue.
     pub(crate) issue: &'static str,
-    /// Nothing is known to be wrong, but not all is known.
+    /// No issue is known, but something is unknown.
     pub(crate) unknown: &'static str,
-    /// All is well.
+    /// There is no issue.
     pub(crate) good: &'static str,
 }
 
-/// One condition that a summary looks at.
+/// An input of a summary.
 #[derive(Clone, Debug)]
 pub(crate) struct Part<'a> {
-    /// Type, as it is shown in the message.
+    /// Type, as shown in the message.
     pub(crate) kind: &'a str,
-    /// The condition; absent counts as unknown.
+    /// The condition. A missing one counts as unknown.
     pub(crate) condition: Option<&'a Condition>,
-    /// True is bad, for example `Deleting`.
+    /// Whether true is an issue, as for `Deleting`.
     pub(crate) negative: bool,
 }
 
@@ -74,7 +74,7 @@ impl<'a> Part<'a> {
         Self { kind, condition, negative: true }
     }
 
-    /// `Some(true)` is good, `Some(false)` an issue, `None` not known.
+    /// Returns `Some(true)` if it is good, `Some(false)` for an issue, and `None` if it is unknown.
     fn verdict(&self) -> Option<bool> {
         let status = Status::parse(&self.condition?.status);
         match (status, self.negative) {
@@ -94,32 +94,32 @@ impl<'a> Part<'a> {
     }
 }
 
-/// Summarizes conditions of one object: False if any is an issue, Unknown if any is not known,
-/// else True. The message has a line for each that is not good, issues first.
-pub(crate) fn summarize(parts: &[Part<'_>], reasons: Reasons) -> Verdict {
+/// Summarizes conditions of one object: False if any is an issue, Unknown if any is unknown, else
+/// True. The message has a line for each that is not good, issues first.
+pub(crate) fn summarize(parts: &[Part<'_>], reasons: Reasons) -> ConditionState {
     let issues: Vec<_> = parts.iter().filter(|part| part.verdict() == Some(false)).collect();
     let unknown: Vec<_> = parts.iter().filter(|part| part.verdict().is_none()).collect();
     let lines: Vec<_> = issues.iter().chain(&unknown).map(|part| part.line()).collect();
     let message = lines.join("\n");
     if !issues.is_empty() {
-        Verdict::no(reasons.issue, message)
+        ConditionState::no(reasons.issue, message)
     } else if !unknown.is_empty() {
-        Verdict::unknown(reasons.unknown, message)
+        ConditionState::unknown(reasons.unknown, message)
     } else {
-        Verdict::yes(reasons.good)
+        ConditionState::yes(reasons.good)
     }
 }
 
-/// How many names a line of an aggregate shows.
+/// Maximum number of names per line of an aggregate.
 const NAMES_SHOWN: usize = 3;
 
-/// Aggregates one condition over objects of a kind: False if it is false anywhere, Unknown if it
-/// is not known anywhere, else True. Objects that say the same share a line.
+/// Aggregates one condition over objects of a kind: False if it is false on any object, Unknown if
+/// it is unknown on any, else True. Objects with the same message share a line.
 pub(crate) fn aggregate<'a>(
     kind: &str,
     objects: impl IntoIterator<Item = (&'a str, Option<&'a Condition>)>,
     reasons: Reasons,
-) -> Verdict {
+) -> ConditionState {
     let mut bad: BTreeMap<(bool, String), Vec<&str>> = BTreeMap::new();
     for (name, condition) in objects {
         let part = Part::positive("", condition);
@@ -136,7 +136,7 @@ pub(crate) fn aggregate<'a>(
         bad.entry((is_unknown, message)).or_default().push(name);
     }
     if bad.is_empty() {
-        return Verdict::yes(reasons.good);
+        return ConditionState::yes(reasons.good);
     }
     let has_issue = bad.keys().any(|(is_unknown, _)| !is_unknown);
     let lines: Vec<_> = bad
@@ -144,9 +144,9 @@ pub(crate) fn aggregate<'a>(
         .map(|((_, message), names)| bullet(&named(kind, &names), &message))
         .collect();
     if has_issue {
-        Verdict::no(reasons.issue, lines.join("\n"))
+        ConditionState::no(reasons.issue, lines.join("\n"))
     } else {
-        Verdict::unknown(reasons.unknown, lines.join("\n"))
+        ConditionState::unknown(reasons.unknown, lines.join("\n"))
     }
 }
 
@@ -164,7 +164,7 @@ pub(crate) fn named(kind: &str, names: &[&str]) -> String {
     }
 }
 
-/// A line of a message; lines that are lists themselves are indented below it.
+/// Formats a line of a message. A nested list is indented below it.
 fn bullet(what: &str, message: &str) -> String {
     if message.starts_with("* ") {
         let nested = message.replace('\n', "\n  ");
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn an_aggregate_groups_objects_that_say_the_same() {
+    fn an_aggregate_groups_objects_with_the_same_message() {
         let good = condition("True", "");
         let bad = condition("False", "no node");
         let objects = [
@@ -232,6 +232,9 @@ mod tests {
             verdict.message,
             "* Machines a, b, c and 1 more: no node\n* Machine z: not reported yet"
         );
-        assert_eq!(aggregate("Machine", [("ok", Some(&good))], REASONS), Verdict::yes("Good"));
+        assert_eq!(
+            aggregate("Machine", [("ok", Some(&good))], REASONS),
+            ConditionState::yes("Good")
+        );
     }
 }

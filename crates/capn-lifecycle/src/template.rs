@@ -1,4 +1,4 @@
-//! What a template says, and in what two templates differ for a rollout. Pure.
+//! Templates, and the differences between two of them that require a rollout. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ApiResource, DynamicObject, ObjectMeta, TypeMeta};
 use serde_json::{Value, json};
 
-/// In what a template differs from the one that is wanted, a line for each difference. Empty if
-/// machines made from either are the same.
+/// Returns the differences between a template and the desired one, one per line. Empty if machines
+/// from both are the same.
 ///
-/// Only version, bootstrap, infrastructure and failure domain count. Labels, annotations,
-/// timeouts, gates and taints are carried to machines without replacing them.
+/// Only version, bootstrap, infrastructure and failure domain count. Labels, annotations, timeouts,
+/// gates and taints are updated in place.
 pub(crate) fn differences(current: &MachineTemplate, wanted: &MachineTemplate) -> Vec<String> {
     let (current, wanted) = (&current.spec, &wanted.spec);
     let mut lines = Vec::new();
@@ -47,15 +47,15 @@ pub(crate) fn differences(current: &MachineTemplate, wanted: &MachineTemplate) -
     lines
 }
 
-/// The kind that a template kind makes: `LXCMachine` of `LXCMachineTemplate`.
+/// Returns the kind that a template kind creates: `LXCMachine` for `LXCMachineTemplate`.
 pub(crate) fn made_kind(template: &str) -> &str {
     template.strip_suffix("Template").unwrap_or(template)
 }
 
-/// An object made from a template: its `spec.template.spec`, its labels and annotations under
-/// those that are given, where it came from, and who it belongs to for now.
+/// Creates an object from a template, with its `spec.template.spec`, its labels and annotations
+/// (which the given ones override), its origin, and a temporary owner.
 ///
-/// `resource` is the kind to make, `name` the name to give.
+/// `resource` is the kind, `name` the name of the object.
 pub(crate) fn make(
     template: &DynamicObject,
     reference: &ContractRef,
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_makes_another_machine_is_a_difference() {
+    fn only_fields_that_need_a_new_machine_are_differences() {
         let base = template();
         let mut same = base.clone();
         same.metadata = Some(TemplateMeta {
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_carries_where_it_came_from() {
+    fn a_created_object_records_its_origin() {
         let template: DynamicObject = serde_json::from_value(json!({
             "apiVersion": "i.io/v1", "kind": "FooMachineTemplate",
             "metadata": { "name": "t", "namespace": "ns" },

@@ -1,19 +1,19 @@
-//! Objects for table tests, made from the JSON a user would write.
+//! Objects for table-driven tests, created from JSON as a user would write it.
 
-use capi_api::{Cluster, Machine, MachineDeployment, MachineSet};
+use capi_api::{Cluster, Machine, MachineDeployment, MachinePool, MachineSet};
 use jiff::Timestamp;
 use kube::api::DynamicObject;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::lookup::Seen;
+use crate::lookup::Lookup;
 
-/// The time of all table tests: 2026-01-01 12:00 UTC.
+/// The current time in all table-driven tests: 2026-01-01 12:00 UTC.
 pub(crate) fn now() -> Timestamp {
     "2026-01-01T12:00:00Z".parse().unwrap()
 }
 
-/// Lays a merge patch over an object.
+/// Applies a merge patch to an object.
 pub(crate) fn merge(target: &mut Value, patch: &Value) {
     let Some(patch) = patch.as_object() else {
         *target = patch.clone();
@@ -79,7 +79,7 @@ fn machine_spec() -> Value {
     })
 }
 
-/// A machine of cluster `c` that a set `set` controls.
+/// A machine of cluster `c` that the set `set` controls.
 pub(crate) fn machine(name: &str, change: Value) -> Machine {
     let mut base = envelope("Machine", name, "machine.cluster.x-k8s.io", &machine_spec());
     let metadata = json!({ "metadata": { "ownerReferences": [controller("MachineSet", "set")] } });
@@ -96,7 +96,7 @@ fn template() -> Value {
     } })
 }
 
-/// A set `name` of one machine that the deployment `md` controls.
+/// A set with one machine that the deployment `md` controls.
 pub(crate) fn set(name: &str, change: Value) -> MachineSet {
     let mut base = envelope(
         "MachineSet",
@@ -113,7 +113,7 @@ pub(crate) fn set(name: &str, change: Value) -> MachineSet {
     made(base, &change)
 }
 
-/// The deployment `md` of three machines.
+/// The deployment `md` with three machines.
 pub(crate) fn deployment(change: Value) -> MachineDeployment {
     let mut base = envelope(
         "MachineDeployment",
@@ -132,7 +132,30 @@ pub(crate) fn deployment(change: Value) -> MachineDeployment {
     made(base, &change)
 }
 
-/// An owner reference of a controller of the core group.
+/// The pool `mp` with three machines, bootstrap `FooConfig b` and infrastructure `FooMachinePool
+/// i`.
+pub(crate) fn pool(change: Value) -> MachinePool {
+    let mut template = template();
+    let spec = json!({ "spec": {
+        "bootstrap": { "configRef": { "kind": "FooConfig", "name": "b" } },
+        "infrastructureRef": { "kind": "FooMachinePool", "name": "i" },
+    } });
+    merge(&mut template, &spec);
+    let mut base = envelope(
+        "MachinePool",
+        "mp",
+        "machinepool.cluster.x-k8s.io",
+        &json!({ "clusterName": "c", "replicas": 3, "template": template }),
+    );
+    let owner = json!({
+        "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster", "name": "c", "uid": "uid-c",
+        "controller": false,
+    });
+    merge(&mut base, &json!({ "metadata": { "ownerReferences": [owner] } }));
+    made(base, &change)
+}
+
+/// The owner reference of a controller in the core group.
 pub(crate) fn controller(kind: &str, name: &str) -> Value {
     json!({
         "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": kind, "name": name,
@@ -140,8 +163,8 @@ pub(crate) fn controller(kind: &str, name: &str) -> Value {
     })
 }
 
-/// An object of a provider of cluster `c`, owned by the cluster.
-pub(crate) fn external(kind: &str, name: &str, change: Value) -> Seen {
+/// An object of a provider in cluster `c`, owned by the cluster.
+pub(crate) fn external(kind: &str, name: &str, change: Value) -> Lookup {
     let base = json!({
         "apiVersion": "foo.io/v1", "kind": kind,
         "metadata": {
@@ -154,15 +177,15 @@ pub(crate) fn external(kind: &str, name: &str, change: Value) -> Seen {
         },
         "spec": {}, "status": {},
     });
-    Seen::Found(Box::new(made::<DynamicObject>(base, &change)))
+    Lookup::Found(Box::new(made::<DynamicObject>(base, &change)))
 }
 
-/// Being deleted, since an hour ago.
+/// Metadata of an object that has been deleting for an hour.
 pub(crate) fn deleting() -> Value {
     json!({ "metadata": { "deletionTimestamp": "2026-01-01T11:00:00Z" } })
 }
 
-/// Two merge patches in one: the second wins, and what either takes away stays taken away.
+/// Combines two merge patches: the second one wins, and removals of either are kept.
 pub(crate) fn both(mut first: Value, second: &Value) -> Value {
     let (Some(fields), Some(more)) = (first.as_object_mut(), second.as_object()) else {
         return second.clone();

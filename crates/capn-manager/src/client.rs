@@ -1,4 +1,4 @@
-//! A client of the API server that sends so many requests a second.
+//! A rate-limited client of the API server.
 
 use std::{
     num::NonZeroU32,
@@ -17,23 +17,23 @@ use tokio::sync::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 use tower::{Layer, Service, ServiceExt as _};
 
-use crate::turns::{self, Turns};
+use crate::fair_queue::{self, FairQueue};
 
-/// How many requests a second a client may send.
+/// Rate limit of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Requests a second, on average.
+    /// Average number of requests per second.
     pub qps: NonZeroU32,
-    /// How many may be sent at once after a pause.
+    /// Maximum burst after a pause.
     pub burst: NonZeroU32,
 }
 
-/// A client that keeps to `rate`, with namespaces taking turns; `None`: as fast as the API server answers.
-/// It has to be made within a tokio runtime.
+/// Creates a client with a rate limit, in which namespaces take turns. `None`: no limit. Must be
+/// called inside a tokio runtime.
 ///
 /// # Errors
 ///
-/// Credentials or certificates in `config` that cannot be used.
+/// [`kube::Error`] if the credentials or certificates in `config` are unusable.
 pub fn client(config: kube::Config, rate: Option<Rate>) -> kube::Result<Client> {
     let builder = ClientBuilder::try_from(config)?;
     Ok(match rate {
@@ -42,22 +42,23 @@ pub fn client(config: kube::Config, rate: Option<Rate>) -> kube::Result<Client> 
     })
 }
 
-/// Turns, and the task that gives them at the rate.
+/// The request queue, and the task that serves it at the configured rate.
 #[derive(Clone)]
 struct Limit {
-    turns: Arc<Turns>,
+    fair_queue: Arc<FairQueue>,
     _giver: Arc<AbortOnDropHandle<()>>,
 }
 
 impl Limit {
     fn new(rate: Rate) -> Self {
         let quota = Quota::per_second(rate.qps).allow_burst(rate.burst);
-        let (turns, limit) = (Arc::new(Turns::default()), Arc::new(RateLimiter::direct(quota)));
-        let giver = Arc::clone(&turns).give_all(move || {
+        let (fair_queue, limit) =
+            (Arc::new(FairQueue::default()), Arc::new(RateLimiter::direct(quota)));
+        let giver = Arc::clone(&fair_queue).give_all(move || {
             let limit = Arc::clone(&limit);
             async move { limit.until_ready().await }
         });
-        Self { turns, _giver: Arc::new(AbortOnDropHandle::new(tokio::spawn(giver))) }
+        Self { fair_queue, _giver: Arc::new(AbortOnDropHandle::new(tokio::spawn(giver))) }
     }
 }
 
@@ -84,14 +85,14 @@ where
     type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        // Each request waits for itself, or one namespace would hold up the others here.
+        // Requests wait independently, or one namespace would block the others here.
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let (limit, inner) = (self.limit.clone(), Arc::clone(&self.inner));
         Box::pin(async move {
-            limit.turns.wait(turns::namespace(request.uri().path())).await;
+            limit.fair_queue.wait(fair_queue::namespace(request.uri().path())).await;
             let answer = {
                 let mut inner = inner.lock().await;
                 inner.ready().await?.call(request)
@@ -122,7 +123,7 @@ mod tests {
             let request = Request::new(Body::empty());
             limited.ready().await.unwrap().call(request).await.unwrap();
         }
-        // Five of eight wait 20 ms each; a busy machine only makes it longer.
+        // Five of eight requests wait 20 ms each; on a busy host it takes longer.
         assert!(start.elapsed() >= Duration::from_millis(95), "{:?}", start.elapsed());
     }
 }

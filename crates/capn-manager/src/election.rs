@@ -1,4 +1,4 @@
-//! Gets, keeps and gives back the Lease of the leader.
+//! Acquires, renews and releases the leader's Lease.
 
 use std::time::Duration;
 
@@ -14,39 +14,39 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     Error,
-    lease::{self, Seen, Standing},
+    lease::{self, LeaseState, ObservedLease},
 };
 
-/// How copies of a manager agree on who leads.
+/// Leader election options.
 #[derive(Clone, Debug)]
 pub struct ElectionOptions {
     /// Namespace of the Lease.
     pub namespace: String,
-    /// Name of the Lease. All copies that must not work at once use the same one.
+    /// Name of the Lease. All replicas that must not run at the same time use the same one.
     pub name: String,
-    /// What this copy is called in it; no other copy, not even an earlier one, is called so.
+    /// Identity of this replica. No other replica, including earlier ones, may use it.
     pub identity: String,
-    /// How long others wait after the last renewal before they take the lead.
+    /// Time after the last renewal at which others may take over.
     pub lease_duration: Duration,
-    /// How long the leader tries to renew before it gives up; less than `lease_duration`.
+    /// How long the leader retries to renew before it gives up. Less than `lease_duration`.
     pub renew_deadline: Duration,
-    /// Pause between two tries; less than `renew_deadline`.
+    /// Delay between attempts. Less than `renew_deadline`.
     pub retry_period: Duration,
-    /// Shows whether this copy leads.
+    /// Metric that shows whether this replica leads.
     pub status: LeaderStatus,
 }
 
-/// The metric `leader_election_master_status`, named as client-go's: 1 while this copy leads.
+/// The metric `leader_election_master_status`, named as in client-go: 1 while this replica leads.
 #[derive(Clone, Debug, Default)]
 pub struct LeaderStatus(Gauge);
 
 impl LeaderStatus {
-    /// The metric in a registry of the caller.
+    /// Creates the metric and registers it.
     pub fn register(registry: &mut Registry) -> Self {
         let status = Self::default();
         registry.register(
             "leader_election_master_status",
-            "Whether this copy leads: 1, else 0",
+            "1 if this replica is the leader, else 0",
             status.0.clone(),
         );
         status
@@ -54,7 +54,8 @@ impl LeaderStatus {
 }
 
 impl ElectionOptions {
-    /// The Lease and the times of the Go provider, so that it and this one never work at once.
+    /// Returns options with the Lease and timings of the Go provider, so that both never run at the
+    /// same time.
     pub fn new(namespace: impl Into<String>, identity: impl Into<String>) -> Self {
         Self {
             namespace: namespace.into(),
@@ -68,18 +69,18 @@ impl ElectionOptions {
     }
 }
 
-const FORBIDDEN: &str = "bind the Role capn-leader-election-role in the namespace of the lease, or name another with --leader-election-namespace";
+const FORBIDDEN: &str = "bind the Role capn-leader-election-role in the namespace of the lease, or set another namespace with --leader-election-namespace";
 
 fn is_forbidden(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(answer) if answer.code == 403)
 }
 
-/// One copy's part in an election.
+/// This replica's part of an election.
 pub(crate) struct Election {
     options: ElectionOptions,
     api: Api<Lease>,
     recorder: Recorder,
-    seen: Option<Seen>,
+    observed: Option<ObservedLease>,
 }
 
 impl Election {
@@ -92,32 +93,36 @@ impl Election {
             api: Api::namespaced(client.clone(), &options.namespace),
             recorder: Recorder::new(client, reporter),
             options,
-            seen: None,
+            observed: None,
         }
     }
 
-    /// Waits until this copy leads.
+    /// Waits until this replica leads.
     ///
     /// # Cancellation
     ///
-    /// A copy that took the lead in the moment it was cancelled keeps it until it expires.
+    /// A replica that acquired the Lease at the moment of cancellation holds it until it expires.
     pub(crate) async fn lead(&mut self) {
         let lease = format!("{}/{}", self.options.namespace, self.options.name);
-        tracing::info!(lease, identity = self.options.identity, "waiting for the lead");
+        tracing::info!(lease, identity = self.options.identity, "waiting for the leader lease");
         let mut said = String::new();
         loop {
             match self.attempt().await {
-                Ok(Standing::Ours) => break,
-                Ok(Standing::Held(holder)) if said != holder => {
-                    tracing::info!(lease, holder, "another copy leads");
+                Ok(LeaseState::Ours) => break,
+                Ok(LeaseState::Held(holder)) if said != holder => {
+                    tracing::info!(lease, holder, "another replica leads");
                     said = holder;
                 }
                 Ok(_) => {}
                 Err(error) => {
                     let why = chain(&error);
-                    // Every two seconds the same is no news.
+                    // An unchanged error is not logged every two seconds.
                     if said != why {
-                        tracing::warn!(lease, error = why, "cannot take the lead; trying on");
+                        tracing::warn!(
+                            lease,
+                            error = why,
+                            "cannot acquire the leader lease; retrying"
+                        );
                         if is_forbidden(&error) {
                             tracing::warn!(lease, "{FORBIDDEN}");
                         }
@@ -132,7 +137,7 @@ impl Election {
         self.announce().await;
     }
 
-    /// Renews until that is no longer possible; then why.
+    /// Renews the Lease until that fails, and returns the reason.
     pub(crate) async fn keep(&mut self) -> Error {
         let mut renewed = Instant::now();
         loop {
@@ -141,27 +146,28 @@ impl Election {
                 .saturating_duration_since(Instant::now())
                 .max(Duration::from_millis(1));
             let why = match timeout(left, self.attempt()).await {
-                Ok(Ok(Standing::Ours)) => {
+                Ok(Ok(LeaseState::Ours)) => {
                     renewed = Instant::now();
                     continue;
                 }
-                Ok(Ok(Standing::Held(holder))) => {
-                    return self.lost(format!("{holder} leads now"));
+                Ok(Ok(LeaseState::Held(holder))) => {
+                    return self.lost(format!("{holder} is now the leader"));
                 }
-                Ok(Ok(Standing::Free)) => "another copy wrote to the lease".to_owned(),
+                Ok(Ok(LeaseState::Free)) => "another replica wrote to the lease".to_owned(),
                 Ok(Err(error)) => chain(&error),
-                Err(_) => "the API server does not answer".to_owned(),
+                Err(_) => "the API server does not respond".to_owned(),
             };
             if renewed.elapsed() >= self.options.renew_deadline {
                 return self.lost(why);
             }
-            tracing::warn!(error = why, "cannot renew the lead");
+            tracing::warn!(error = why, "cannot renew the leader lease");
         }
     }
 
-    /// Gives the lead back, if it is ours. What goes wrong only costs others the time until it expires.
+    /// Releases the Lease, if this replica holds it. A failure only delays other replicas until it
+    /// expires.
     pub(crate) async fn release(&mut self) {
-        let Some(Seen { lease, .. }) = &self.seen else { return };
+        let Some(ObservedLease { lease, .. }) = &self.observed else { return };
         let Some(spec) = lease.spec.as_ref() else { return };
         if spec.holder_identity.as_deref() != Some(&self.options.identity) {
             return;
@@ -169,24 +175,28 @@ impl Election {
         self.options.status.0.set(0);
         let released = lease::release(spec, Timestamp::now());
         match timeout(self.options.retry_period, self.write(lease.clone(), released)).await {
-            Ok(Ok(_)) => tracing::info!("gave the lead back"),
-            Ok(Err(error)) => tracing::warn!(error = chain(&error), "cannot give the lead back"),
-            Err(_) => tracing::warn!("cannot give the lead back: the API server does not answer"),
+            Ok(Ok(_)) => tracing::info!("released the leader lease"),
+            Ok(Err(error)) => {
+                tracing::warn!(error = chain(&error), "cannot release the leader lease");
+            }
+            Err(_) => {
+                tracing::warn!("cannot release the leader lease: the API server does not respond");
+            }
         }
     }
 
-    /// One try to take or renew the lead. `Free`: somebody else was faster.
-    async fn attempt(&mut self) -> kube::Result<Standing> {
+    /// Tries once to acquire or renew the Lease. `Free`: another replica was faster.
+    async fn attempt(&mut self) -> kube::Result<LeaseState> {
         let identity = self.options.identity.clone();
         let Some(lease) = self.api.get_opt(&self.options.name).await? else {
             return self.create().await;
         };
-        let seen = Seen::update(self.seen.take(), lease, Instant::now());
-        let standing = seen.standing(&identity, Instant::now());
-        let lease = seen.lease.clone();
-        self.seen = Some(seen);
-        if let Standing::Held(_) = standing {
-            return Ok(standing);
+        let observed = ObservedLease::update(self.observed.take(), lease, Instant::now());
+        let lease_state = observed.lease_state(&identity, Instant::now());
+        let lease = observed.lease.clone();
+        self.observed = Some(observed);
+        if let LeaseState::Held(_) = lease_state {
+            return Ok(lease_state);
         }
         let claim = lease::claim(
             lease.spec.as_ref(),
@@ -198,7 +208,7 @@ impl Election {
         self.accept(written)
     }
 
-    async fn create(&mut self) -> kube::Result<Standing> {
+    async fn create(&mut self) -> kube::Result<LeaseState> {
         let spec = lease::claim(
             None,
             &self.options.identity,
@@ -213,26 +223,26 @@ impl Election {
         self.accept(created)
     }
 
-    /// Writes only if nobody else wrote since the Lease was read.
+    /// Writes the Lease if it has not changed since it was read.
     async fn write(&self, lease: Lease, spec: LeaseSpec) -> kube::Result<Lease> {
         let lease = Lease { spec: Some(spec), ..lease };
         self.api.replace(&self.options.name, &PostParams::default(), &lease).await
     }
 
-    fn accept(&mut self, written: kube::Result<Lease>) -> kube::Result<Standing> {
+    fn accept(&mut self, written: kube::Result<Lease>) -> kube::Result<LeaseState> {
         match written {
             Ok(lease) => {
-                self.seen = Some(Seen { lease, since: Instant::now() });
-                Ok(Standing::Ours)
+                self.observed = Some(ObservedLease { lease, since: Instant::now() });
+                Ok(LeaseState::Ours)
             }
-            Err(kube::Error::Api(refused)) if refused.code == 409 => Ok(Standing::Free),
+            Err(kube::Error::Api(refused)) if refused.code == 409 => Ok(LeaseState::Free),
             Err(error) => Err(error),
         }
     }
 
-    /// An event on the Lease, as client-go's: a courtesy.
+    /// Publishes an event on the Lease, like client-go. Best effort.
     async fn announce(&self) {
-        let Some(Seen { lease, .. }) = &self.seen else { return };
+        let Some(ObservedLease { lease, .. }) = &self.observed else { return };
         let event = Event {
             type_: EventType::Normal,
             reason: "LeaderElection".to_owned(),
@@ -252,12 +262,12 @@ impl Election {
     }
 }
 
-/// An error with its causes, in one line.
+/// Formats an error with its sources, in one line.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = String::new();
     let mut next = Some(error);
     while let Some(link) = next {
-        // The library prints the answer of an API server once more with all its fields.
+        // The library would print the response of an API server again with all its fields.
         let (said, last) = match link.downcast_ref::<kube::Error>() {
             Some(kube::Error::Api(answer)) => (answer.message.clone(), true),
             _ => (link.to_string(), false),

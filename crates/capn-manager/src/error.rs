@@ -1,56 +1,56 @@
-//! Why a manager ended.
+//! Errors of a manager.
 
 use std::{io, net::SocketAddr};
 
-/// Why a manager did not start, or ended on its own.
+/// Errors of a manager.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Credentials or certificates for the API server cannot be used.
-    #[error("cannot make a client of the API server")]
+    /// The credentials or certificates for the API server are unusable.
+    #[error("cannot create a client for the API server")]
     Client(#[source] Box<kube::Error>),
-    /// An address cannot be listened on.
+    /// Listening on an address failed.
     #[error("cannot listen on {address} for {purpose}")]
     Listen {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// What for: `health probes` or `diagnostics`.
+        /// Purpose of the address: `health probes` or `diagnostics`.
         purpose: &'static str,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// A server of probes or diagnostics ended.
-    #[error("the server of {purpose} ended")]
+    /// The server for probes or diagnostics ended.
+    #[error("the server for {purpose} stopped")]
     Server {
-        /// What it was for.
+        /// Purpose of the server.
         purpose: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The certificate of the diagnostics cannot be made.
-    #[error("cannot make a certificate for the diagnostics")]
+    /// The self-signed certificate of the diagnostics cannot be created.
+    #[error("cannot create a certificate for the diagnostics")]
     Certificate(#[source] rcgen::Error),
-    /// The TLS settings of the diagnostics cannot be used.
+    /// The TLS settings of the diagnostics are unusable.
     #[error("cannot set up TLS for the diagnostics")]
     Tls(#[source] rustls::Error),
-    /// Another copy took the lead, or this one could not renew it in time. A copy that goes on
-    /// would be a second leader, so it ends and is started again as a follower.
-    #[error("{identity} leads no more: {why}")]
+    /// Another replica took over, or this one could not renew its Lease in time. To prevent a
+    /// second leader, the process exits and is restarted as a follower.
+    #[error("{identity} is no longer the leader: {why}")]
     LeadLost {
-        /// This copy.
+        /// Identity of this replica.
         identity: String,
-        /// What was seen.
+        /// The reason.
         why: String,
     },
-    /// The controllers ended.
-    #[error("the controllers ended")]
+    /// The controllers stopped unexpectedly.
+    #[error("the controllers stopped unexpectedly")]
     Controllers(#[source] capn_provider::Error),
-    /// Running reconciles did not end in the time given.
-    #[error("reconciles were still running {seconds} s after the request to end")]
+    /// Running reconciles did not finish within the grace period.
+    #[error("reconciles were still running {seconds} s after the shutdown request")]
     Grace {
-        /// The time given.
+        /// The grace period.
         seconds: u64,
     },
 }

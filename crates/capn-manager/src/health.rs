@@ -1,4 +1,4 @@
-//! Probes of the kubelet.
+//! Liveness and readiness probes.
 
 use std::sync::{
     Arc,
@@ -7,7 +7,7 @@ use std::sync::{
 
 use axum::{Router, http::StatusCode, routing::get};
 
-/// Whether this copy is able to work: it has reached the API server once.
+/// Whether this replica is ready: it has reached the API server once.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ready(Arc<AtomicBool>);
 
@@ -21,15 +21,18 @@ impl Ready {
     }
 }
 
-/// `/healthz` says that the process answers, `/readyz` that it reached the API server. Neither asks
-/// an Incus server: one that is away is no reason to start this process again.
+/// Returns the routes: `/healthz` succeeds if the process responds, and `/readyz` once it has
+/// reached the API server. Neither depends on an Incus server, because restarting this process does
+/// not help if the server is unreachable.
 pub(crate) fn routes(ready: Ready) -> Router {
     let readiness = move || {
         let ready = ready.get();
         async move {
             match ready {
                 true => (StatusCode::OK, "ok"),
-                false => (StatusCode::SERVICE_UNAVAILABLE, "the API server was not reached yet"),
+                false => {
+                    (StatusCode::SERVICE_UNAVAILABLE, "the API server has not been reached yet")
+                }
             }
         }
     };

@@ -1,8 +1,8 @@
-//! Who may lead, as a function of what was seen of the Lease. The rules are client-go's, so that
-//! copies of this manager and of other providers' managers may share one Lease.
+//! Decides who may lead, from the observed states of the Lease. The rules are those of client-go,
+//! so that replicas of this manager and of other providers' managers may share a Lease.
 //!
-//! Times that others write are never compared with a clock of ours: a Lease is over when nothing in
-//! it changed for its duration, by our own clock, since we first saw it so.
+//! Timestamps written by others are never compared with the local clock. A Lease has expired if it
+//! did not change for its duration, measured by the local clock since the first observation.
 
 use std::time::Duration;
 
@@ -13,26 +13,26 @@ use k8s_openapi::{
 };
 use tokio::time::Instant;
 
-/// A Lease as it was last seen, and since when it is like that.
+/// An observed Lease, and since when it has been unchanged.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen {
+pub(crate) struct ObservedLease {
     pub(crate) lease: Lease,
     pub(crate) since: Instant,
 }
 
-/// What can be done about a Lease.
+/// State of a Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// It is ours.
+pub(crate) enum LeaseState {
+    /// This replica holds it.
     Ours,
-    /// Nobody holds it, or its holder let it expire.
+    /// Nobody holds it, or it has expired.
     Free,
-    /// Somebody else holds it.
+    /// Another replica holds it.
     Held(String),
 }
 
-impl Seen {
-    /// What was seen now; an unchanged record keeps its time.
+impl ObservedLease {
+    /// Records an observation. An unchanged Lease keeps its timestamp.
     pub(crate) fn update(before: Option<Self>, lease: Lease, now: Instant) -> Self {
         match before {
             Some(before) if before.lease.spec == lease.spec => Self { lease, since: before.since },
@@ -40,22 +40,22 @@ impl Seen {
         }
     }
 
-    /// Whose it is for `identity` at `now`.
-    pub(crate) fn standing(&self, identity: &str, now: Instant) -> Standing {
+    /// Returns the state for `identity` at `now`.
+    pub(crate) fn lease_state(&self, identity: &str, now: Instant) -> LeaseState {
         let spec = self.lease.spec.as_ref();
         let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
         let seconds = spec.and_then(|spec| spec.lease_duration_seconds).unwrap_or_default();
         let duration = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
         match holder {
-            "" => Standing::Free,
-            holder if holder == identity => Standing::Ours,
-            holder if self.since + duration > now => Standing::Held(holder.to_owned()),
-            _ => Standing::Free,
+            "" => LeaseState::Free,
+            holder if holder == identity => LeaseState::Ours,
+            holder if self.since + duration > now => LeaseState::Held(holder.to_owned()),
+            _ => LeaseState::Free,
         }
     }
 }
 
-/// The record that takes or renews a Lease.
+/// Returns the record that acquires or renews a Lease.
 pub(crate) fn claim(
     before: Option<&LeaseSpec>,
     identity: &str,
@@ -77,7 +77,7 @@ pub(crate) fn claim(
     }
 }
 
-/// The record that gives a Lease back, so that another copy need not wait for it to expire.
+/// Returns the record that releases a Lease, so that other replicas need not wait for it to expire.
 pub(crate) fn release(before: &LeaseSpec, now: Timestamp) -> LeaseSpec {
     LeaseSpec {
         holder_identity: Some(String::new()),
@@ -101,36 +101,36 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_free_when_nobody_changed_it_for_its_duration() {
+    fn a_lease_expires_when_it_is_unchanged_for_its_duration() {
         let start = Instant::now();
-        let seen = Seen::update(None, held_by("a"), start);
-        let at = |seconds| seen.standing("b", start + Duration::from_secs(seconds));
-        assert_eq!(at(0), Standing::Held("a".to_owned()));
-        assert_eq!(at(14), Standing::Held("a".to_owned()));
-        assert_eq!(at(15), Standing::Free);
-        assert_eq!(seen.standing("a", start + Duration::from_secs(60)), Standing::Ours);
+        let observed = ObservedLease::update(None, held_by("a"), start);
+        let at = |seconds| observed.lease_state("b", start + Duration::from_secs(seconds));
+        assert_eq!(at(0), LeaseState::Held("a".to_owned()));
+        assert_eq!(at(14), LeaseState::Held("a".to_owned()));
+        assert_eq!(at(15), LeaseState::Free);
+        assert_eq!(observed.lease_state("a", start + Duration::from_secs(60)), LeaseState::Ours);
         assert_eq!(
-            Seen::update(None, Lease::default(), start).standing("b", start),
-            Standing::Free
+            ObservedLease::update(None, Lease::default(), start).lease_state("b", start),
+            LeaseState::Free
         );
     }
 
     #[test]
-    fn only_a_change_of_the_record_starts_the_time_anew() {
+    fn only_a_change_of_the_record_resets_the_timer() {
         let start = Instant::now();
         let later = start + Duration::from_secs(10);
-        let first = Seen::update(None, held_by("a"), start);
-        let same = Seen::update(Some(first.clone()), held_by("a"), later);
+        let first = ObservedLease::update(None, held_by("a"), start);
+        let same = ObservedLease::update(Some(first.clone()), held_by("a"), later);
         assert_eq!(same.since, start);
         let spec = first.lease.spec.as_ref();
         let renewed =
             claim(spec, "a", DURATION, Timestamp::UNIX_EPOCH + jiff::Span::new().seconds(1));
         let renewed = Lease { spec: Some(renewed), ..Lease::default() };
-        assert_eq!(Seen::update(Some(same), renewed, later).since, later);
+        assert_eq!(ObservedLease::update(Some(same), renewed, later).since, later);
     }
 
     #[test]
-    fn a_claim_counts_changes_of_hands() {
+    fn a_claim_counts_lease_transitions() {
         let now = Timestamp::UNIX_EPOCH + jiff::Span::new().seconds(100);
         let first = claim(None, "a", DURATION, Timestamp::UNIX_EPOCH);
         assert_eq!(first.lease_transitions, Some(0));

@@ -1,23 +1,23 @@
-//! The infrastructure provider as a member of a management cluster: one of several copies leads,
-//! probes ask for its health, whoever may reads its metrics.
+//! The infrastructure provider in a management cluster: leader election between replicas, probes,
+//! and metrics for authorized clients.
 //!
-//! | module | is |
+//! | module | content |
 //! |---|---|
-//! | `lease` | who may lead, as a function of what was seen of a Lease |
-//! | `election` | gets, keeps and gives back the Lease |
+//! | `lease` | the state of the Lease, derived from its observations |
+//! | `election` | acquires, renews and releases the Lease |
 //! | `health` | `/healthz` and `/readyz` |
-//! | `diagnostics` | `/metrics` and the log level, for those whom the API server lets in |
-//! | `client` | a client of the API server that sends so many requests a second |
-//! | `serve` | `run`: all of it together |
+//! | `diagnostics` | `/metrics` and the log level, for authorized clients |
+//! | `client` | a rate-limited client of the API server |
+//! | `serve` | `run`: probes, diagnostics, leader election and controllers |
 
 mod client;
 mod diagnostics;
 mod election;
 mod error;
+mod fair_queue;
 mod health;
 mod lease;
 mod serve;
-mod turns;
 
 pub use client::{Rate, client};
 pub use diagnostics::{

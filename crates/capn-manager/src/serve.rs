@@ -1,4 +1,4 @@
-//! Probes, diagnostics, the election and the controllers, until the end.
+//! Probes, diagnostics, leader election and controllers, until shutdown.
 
 use std::{
     future::{Future, pending},
@@ -22,38 +22,39 @@ use crate::{
     health::{self, Ready},
 };
 
-/// What a manager does.
+/// Options of a manager.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Of the controllers.
+    /// Options of the controllers.
     pub provider: capn_provider::Options,
-    /// How copies agree on who leads; `None`: this is the only one.
+    /// Leader election. `None`: this is the only replica.
     pub election: Option<ElectionOptions>,
-    /// Requests a second to the API server, of the controllers alone.
+    /// Rate limit of the controllers' requests to the API server.
     pub rate: Option<Rate>,
-    /// Where probes are answered; `None`: nowhere.
+    /// Address for probes. `None`: no probes.
     pub health: Option<SocketAddr>,
-    /// Metrics and log level; `None`: nowhere.
+    /// Metrics and log level. `None`: not served.
     pub diagnostics: Option<DiagnosticsOptions>,
-    /// How long running reconciles may take to end. What they do can be resumed at any point.
+    /// How long running reconciles may take to finish. They can be resumed at any point.
     pub grace: Duration,
 }
 
-/// Requests a second that questions of diagnostics clients may cause at the API server.
+/// Rate limit of API server reviews for diagnostics clients.
 const REVIEWS: (u32, u32) = (5, 10);
-/// Pause between two tries to reach the API server.
+/// Delay between attempts to reach the API server.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Runs a manager until `shutdown` is ready.
+/// Runs a manager until `shutdown` resolves.
 ///
 /// # Guarantees
 ///
-/// Controllers run only while this copy leads. The lead is given back after the last reconcile has
-/// ended, so that no two copies work on one object.
+/// Controllers run only while this replica leads. The Lease is released after the last reconcile
+/// has finished, so that two replicas never work on the same object.
 ///
 /// # Errors
 ///
-/// Addresses that are taken, the lead lost, reconciles that did not end within the grace period.
+/// [`Error`] if an address is in use, if the Lease is lost, or if reconciles did not finish within
+/// the grace period.
 pub async fn run(
     config: kube::Config,
     options: Options,
@@ -63,7 +64,7 @@ pub async fn run(
         client(config.clone(), rate).map_err(|source| Error::Client(Box::new(source)))
     };
     let controllers = reach(&config, options.rate)?;
-    // Neither the election nor a probe may wait behind the requests of the controllers.
+    // Neither the election nor a probe may queue behind requests of the controllers.
     let unlimited = reach(&config, None)?;
     let reviews = rate(REVIEWS);
     let reviewer = reach(&config, reviews)?;
@@ -94,11 +95,11 @@ pub async fn run(
     result
 }
 
-/// Serves `/metrics` alone, over plain HTTP to whoever reaches the address, until `shutdown` is ready.
+/// Serves only `/metrics`, over plain HTTP and without authorization, until `shutdown` resolves.
 ///
 /// # Errors
 ///
-/// An address that is taken.
+/// [`Error::Listen`] if the address is in use.
 pub async fn serve_metrics(
     address: SocketAddr,
     metrics: MetricsText,
@@ -134,7 +135,7 @@ async fn lead(
     tokio::select! {
         () = prepared => {}
         () = &mut shutdown => {
-            // The lead may have been taken in this very moment.
+            // The Lease may have been acquired at this very moment.
             if let Some(election) = &mut election {
                 election.release().await;
             }
@@ -155,11 +156,14 @@ async fn lead(
     };
     tokio::select! {
         ended = &mut work => return ended.map_err(Error::Controllers),
-        // Not a moment longer than the lead lasts: what was begun is dropped where it is.
+        // Never longer than the lease: unfinished reconciles are dropped.
         error = lost => return Err(error),
         () = &mut shutdown => {}
     }
-    tracing::info!(seconds = options.grace.as_secs(), "ending, reconciles may finish");
+    tracing::info!(
+        seconds = options.grace.as_secs(),
+        "shutting down; waiting for running reconciles"
+    );
     stop.cancel();
     let renewing = async {
         match &mut election {
@@ -180,7 +184,7 @@ async fn lead(
     Ok(())
 }
 
-/// Waits until the API server answers.
+/// Waits until the API server responds.
 async fn reach(client: &Client) {
     while let Err(error) = client.apiserver_version().await {
         tracing::warn!(error = chain(&error), "cannot reach the API server");
@@ -230,13 +234,13 @@ impl Servers {
         let closing = self.closing.clone().cancelled_owned();
         self.running.spawn(async move {
             let make = move |_: Peer| routes.clone();
-            bounded_http::serve(listener, tls, Limits::of_strangers(), make, closing).await;
+            bounded_http::serve(listener, tls, Limits::unauthenticated_only(), make, closing).await;
             purpose
         });
         Ok(())
     }
 
-    /// Ready when a server ended, which none does by itself.
+    /// Resolves when a server ended, which should not happen.
     async fn failed(&mut self) -> Error {
         match self.running.join_next().await {
             Some(Ok(purpose)) => {
@@ -283,7 +287,7 @@ mod tests {
             let connect = || std::net::TcpStream::connect(address).unwrap();
             let mut half: Vec<_> = (0..500).map(|_| connect()).collect();
             for stream in &mut half {
-                // Its place may have been given to another.
+                // The connection's slot may have been given to another one.
                 stream.write_all(b"GET /healthz HTTP/1.1\r\nHost:").ok();
             }
             let mut stream = connect();

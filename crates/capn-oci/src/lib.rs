@@ -1,8 +1,8 @@
-//! Container images made from files, without Docker: an OCI layout in a tar archive that containerd
-//! imports and, if it is wanted, Docker loads.
+//! Creates container images from files, without Docker: an OCI layout in a tar archive that
+//! containerd imports and, optionally, Docker loads.
 //!
-//! Each image has one layer, written without compression and without times, so that its digest
-//! depends on the files alone.
+//! Each image has one uncompressed layer without timestamps, so that its digest depends only on the
+//! files.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// One file of a layer.
+/// A file of a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerFile {
     /// Path in the image, without a leading slash.
@@ -25,42 +25,42 @@ pub struct LayerFile {
     pub content: Content,
 }
 
-/// Where a file's content comes from.
+/// Source of a file's content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// A file on this machine.
+    /// A local file.
     Path(Utf8PathBuf),
-    /// As written here.
+    /// Static text.
     Text(&'static str),
-    /// As given.
+    /// Bytes.
     Bytes(Vec<u8>),
-    /// A symbolic link to this.
+    /// A symbolic link to this target.
     Link(String),
 }
 
-/// An image to make.
+/// An image to create.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContainerImage {
-    /// References it gets, all the same image: `registry.k8s.io/pause:3.10.1`.
+    /// References of the image, such as `registry.k8s.io/pause:3.10.1`.
     pub references: Vec<String>,
-    /// Files besides the directories they need.
+    /// Files. Their parent directories are created.
     pub files: Vec<LayerFile>,
-    /// What runs.
+    /// Entrypoint.
     pub entrypoint: Vec<String>,
-    /// Arguments of the entrypoint, or what runs where there is none; a pod may give its own.
+    /// Arguments of the entrypoint, or the command if there is none. A pod may override them.
     pub arguments: Vec<String>,
-    /// Who runs it, `UID[:GID]`; empty: root.
+    /// User, as `UID[:GID]`; empty for root.
     pub user: String,
-    /// Labels of the image, as `org.opencontainers.image.version`.
+    /// Labels, such as `org.opencontainers.image.version`.
     pub labels: BTreeMap<String, String>,
 }
 
-/// Who can read the archive.
+/// Tools that must be able to load the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readers {
-    /// What knows OCI layouts.
+    /// Tools that support OCI layouts.
     Oci,
-    /// Also `docker load`, before and after Docker learnt of OCI layouts.
+    /// Also `docker load`, including versions without support for OCI layouts.
     OciAndDocker,
 }
 
@@ -70,12 +70,12 @@ const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// Writes the images into one archive; the digests of their manifests (`sha256:…`), in the same
-/// order. `architecture` is the OCI word (`amd64`).
+/// Writes the images into one archive. Returns the digests of their manifests (`sha256:…`) in the
+/// same order. `architecture` is the OCI name (`amd64`).
 ///
 /// # Errors
 ///
-/// Files that cannot be read or written.
+/// Returns an error when a file cannot be read or the archive cannot be written.
 pub fn write_archive(
     images: &[ContainerImage],
     architecture: &str,
@@ -92,7 +92,7 @@ pub fn write_archive(
         let layer = measure(image)?;
         if written.insert(layer.digest.clone()) {
             let mut header = blob_header(layer.size);
-            // The second reading fills exactly the size that the first one measured.
+            // The second read fills exactly the size that the first one measured.
             let mut blob = archive.append_writer(&mut header, blob_path(&layer.digest))?;
             write_layer(image, &mut blob)?;
             blob.finish()?;
@@ -251,7 +251,7 @@ fn append_blob<W: Write>(
     Ok(digest)
 }
 
-/// SHA-256 as 64 hex digits: the name of a blob, without `sha256:`.
+/// SHA-256 in hexadecimal: the name of a blob, without `sha256:`.
 pub fn digest(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }

@@ -47,7 +47,7 @@ fn follow<'a>(files: &'a BTreeMap<String, Vec<u8>>, descriptor: &Value) -> &'a [
 }
 
 #[test]
-fn every_digest_and_size_holds_down_to_the_files() {
+fn all_digests_and_sizes_are_correct() {
     let files = archive(&[image(&["registry.example/a:1"], "one")]);
     let index = json_of(&files["index.json"]);
     let entry = &index["manifests"][0];

@@ -1,4 +1,4 @@
-//! The folder that clusterctl takes the provider from, as a release page has it.
+//! The clusterctl repository of the provider, as on a release page.
 
 use crate::{
     File, PackageError, Release, components,
@@ -6,17 +6,17 @@ use crate::{
     yaml::{self, Slot, Texts},
 };
 
-/// The label of the provider in clusterctl: `infrastructure-incus`.
+/// Provider name in clusterctl: `infrastructure-incus`.
 pub const PROVIDER: &str = components::PROVIDER_LABEL.1;
 
-/// All files of a release: `metadata.yaml`, `infrastructure-components.yaml`, the optional
-/// `service-monitor.yaml`, and what is handed in: `templates` are the
-/// `cluster-template*.yaml` and `clusterclass-*.yaml`, by name.
+/// Returns all files of a release: `metadata.yaml`, `infrastructure-components.yaml`, the optional
+/// `service-monitor.yaml`, and the given `templates` (`cluster-template*.yaml` and
+/// `clusterclass-*.yaml`) by name.
 ///
 /// Paths begin with `infrastructure-incus/vX.Y.Z/`, the layout of a local repository.
 ///
 /// # Errors
-/// [`PackageError::Write`], which does not happen.
+/// Returns [`PackageError::Write`], which does not happen in practice.
 pub fn repository(release: &Release, templates: &[File]) -> Result<Vec<File>, PackageError> {
     let mut files = vec![
         File::new("metadata.yaml", release.metadata()?),
@@ -24,17 +24,17 @@ pub fn repository(release: &Release, templates: &[File]) -> Result<Vec<File>, Pa
         File::new("service-monitor.yaml", service_monitor(release)?),
     ];
     files.extend(templates.iter().cloned());
-    let folder = format!("{PROVIDER}/{}", release.tag());
+    let dir = format!("{PROVIDER}/{}", release.tag());
     for file in &mut files {
-        file.path = format!("{folder}/{}", file.path);
+        file.path = format!("{dir}/{}", file.path);
     }
     Ok(files)
 }
 
-/// `infrastructure-components.yaml`, with the variables that clusterctl fills in.
+/// `infrastructure-components.yaml` with variables for clusterctl.
 ///
 /// # Errors
-/// [`PackageError::Write`], which does not happen.
+/// Returns [`PackageError::Write`], which does not happen in practice.
 pub fn components(release: &Release) -> Result<String, PackageError> {
     let mut values = vec![components::namespace()?.value];
     values.extend(components::definitions()?);
@@ -49,7 +49,7 @@ fn service_monitor(release: &Release) -> Result<String, PackageError> {
     Ok(yaml::fill(text, &texts(release)))
 }
 
-/// Variables have the names that users of the Go provider know.
+/// Variable names match those of the Go provider.
 fn texts(release: &Release) -> Box<Texts> {
     let text = |slot, text: &str| (slot, text.to_owned());
     Box::new([
@@ -65,7 +65,7 @@ fn texts(release: &Release) -> Box<Texts> {
         text(Slot::Volumes, "${CAPN_VOLUMES:=[]}"),
         text(Slot::VolumeMounts, "${CAPN_VOLUME_MOUNTS:=[]}"),
         text(Slot::LocalSocketNamespaces, "${CAPN_LOCAL_SOCKET_NAMESPACES:=default}"),
-        // Most that answers of servers and workload clusters take at once is about 150 MiB.
+        // Responses of servers and workload clusters take up to about 150 MiB at once.
         text(Slot::Resources, "{requests: {cpu: 10m, memory: 64Mi}, limits: {memory: 256Mi}}"),
         text(Slot::NodeSelector, "{}"),
         text(

@@ -1,9 +1,10 @@
-//! A Debian package of the command: binary, completions, a systemd unit that is not enabled.
+//! Debian package of the command: binary, completions, manual pages, and a systemd unit that is not
+//! enabled by default.
 
 mod texts;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write},
 };
 
@@ -13,26 +14,28 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{PackageError, Release};
 
-/// What goes into the package.
+/// Input of the package.
 #[derive(Clone, Debug)]
 pub struct DebRequest<'a> {
     /// The release.
     pub release: &'a Release,
     /// The `capn` binary.
     pub binary: &'a Utf8Path,
-    /// Completion scripts of shells.
+    /// Completion scripts.
     pub completions: &'a Completions,
-    /// The changes, as `CHANGELOG.md` has them.
+    /// Manual pages by file name, as written by `capn generate man`.
+    pub manuals: &'a BTreeMap<String, Vec<u8>>,
+    /// Content of `CHANGELOG.md`.
     pub changelog: &'a str,
-    /// Debian's word: `amd64`, `arm64`.
+    /// Debian architecture: `amd64`, `arm64`.
     pub architecture: &'a str,
-    /// Time of all files, seconds since 1970: `SOURCE_DATE_EPOCH`.
+    /// Timestamp of all files in seconds since 1970: `SOURCE_DATE_EPOCH`.
     pub epoch: u64,
-    /// What the binary needs, as `libc6 (>= 2.36)`; empty for a static one.
+    /// Dependencies of the binary, for example `libc6 (>= 2.36)`; empty for a static one.
     pub depends: &'a str,
 }
 
-/// What `capn completion SHELL` prints.
+/// Output of `capn completion SHELL`.
 #[derive(Clone, Debug, Default)]
 pub struct Completions {
     /// For bash.
@@ -43,7 +46,7 @@ pub struct Completions {
     pub zsh: String,
 }
 
-/// The name of the package's file: `capn_0.1.0_amd64.deb`.
+/// Returns the file name of the package: `capn_0.1.0_amd64.deb`.
 #[must_use]
 pub fn file_name(request: &DebRequest<'_>) -> String {
     format!("capn_{}_{}.deb", version(request.release), request.architecture)
@@ -54,19 +57,19 @@ fn version(release: &Release) -> String {
     release.version().replacen('-', "~", 1)
 }
 
-/// One file of the package.
+/// A file in the package.
 struct Entry {
-    /// Without a leading slash.
+    /// Path without a leading slash.
     path: String,
     mode: u32,
     bytes: Vec<u8>,
 }
 
-/// Writes the package. The same request makes the same bytes.
+/// Writes the package. The output is reproducible.
 ///
 /// # Errors
-/// [`PackageError::Read`] if the binary cannot be read, [`PackageError::Archive`] if the output
-/// cannot be written.
+/// Returns [`PackageError::Read`] if the binary cannot be read, [`PackageError::Archive`] if the
+/// output cannot be written.
 pub fn write(request: &DebRequest<'_>, output: impl Write) -> Result<(), PackageError> {
     let binary = std::fs::read(request.binary)
         .map_err(|source| PackageError::Read { path: Utf8PathBuf::from(request.binary), source })?;
@@ -115,9 +118,12 @@ fn files(request: &DebRequest<'_>, binary: Vec<u8>) -> io::Result<Vec<Entry>> {
         bytes: text.as_bytes().to_vec(),
     };
     let completions = request.completions;
-    let mut changelog = gzip(Vec::new(), request.epoch);
-    changelog.write_all(request.changelog.as_bytes())?;
-    Ok(vec![
+    let compressed = |bytes: &[u8]| {
+        let mut gzip = gzip(Vec::new(), request.epoch);
+        gzip.write_all(bytes)?;
+        gzip.finish()
+    };
+    let mut files = vec![
         Entry { path: "usr/bin/capn".to_owned(), mode: 0o755, bytes: binary },
         text("usr/lib/systemd/system/capn.service", texts::UNIT),
         text("usr/share/bash-completion/completions/capn", &completions.bash),
@@ -127,9 +133,14 @@ fn files(request: &DebRequest<'_>, binary: Vec<u8>) -> io::Result<Vec<Entry>> {
         Entry {
             path: "usr/share/doc/capn/changelog.gz".to_owned(),
             mode: 0o644,
-            bytes: changelog.finish()?,
+            bytes: compressed(request.changelog.as_bytes())?,
         },
-    ])
+    ];
+    for (name, page) in request.manuals {
+        let path = format!("usr/share/man/man1/{name}.gz");
+        files.push(Entry { path, mode: 0o644, bytes: compressed(page)? });
+    }
+    Ok(files)
 }
 
 fn control(request: &DebRequest<'_>, size: usize) -> String {
@@ -178,14 +189,14 @@ fn tar_gz(files: &[Entry], epoch: u64) -> io::Result<Vec<u8>> {
         header.set_gid(0);
         header
     };
-    let mut folders = BTreeSet::new();
+    let mut dirs = BTreeSet::new();
     for file in files {
         let parents = Utf8Path::new(&file.path).ancestors().skip(1);
-        folders.extend(parents.map(ToString::to_string).filter(|path| !path.is_empty()));
+        dirs.extend(parents.map(ToString::to_string).filter(|path| !path.is_empty()));
     }
-    for folder in folders {
+    for dir in dirs {
         let mut header = header(tar::EntryType::Directory, 0o755, 0);
-        tar.append_data(&mut header, format!("{folder}/"), io::empty())?;
+        tar.append_data(&mut header, format!("{dir}/"), io::empty())?;
     }
     for file in files {
         let mut header = header(tar::EntryType::Regular, file.mode, file.bytes.len() as u64);

@@ -1,51 +1,53 @@
-//! Why a package could not be made.
+//! Errors of building a package.
 
 use std::io;
 
 use camino::Utf8PathBuf;
 
-/// A package could not be made.
+/// Building a package failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PackageError {
-    /// The version is not `v1.2.3`, with or without the `v`.
-    #[error("`{version}` is not a version as v1.2.3")]
+    /// The version does not have the form `v1.2.3`; the `v` is optional.
+    #[error("`{version}` is not a version such as v1.2.3")]
     Version {
-        /// What was given.
+        /// The given text.
         version: String,
-        /// Why it is none.
+        /// The parse error.
         source: semver::Error,
     },
-    /// The version belongs to no series that is known to clusterctl.
-    #[error("version {version} is in no release series: add {series} to SERIES in release.rs")]
+    /// The version belongs to no release series that clusterctl knows.
+    #[error(
+        "version {version} does not belong to a release series: add {series} to SERIES in release.rs"
+    )]
     Series {
         /// The version.
         version: String,
-        /// Its series, as `0.1`.
+        /// Its series, for example `0.1`.
         series: String,
     },
-    /// An object has no JSON or YAML form.
+    /// An object cannot be serialized.
     #[error("cannot write {what}")]
     Write {
-        /// What was to be written.
+        /// The object.
         what: String,
-        /// Why not.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A file of this machine could not be read.
+    /// A local file cannot be read.
     #[error("cannot read {path}")]
     Read {
         /// The file.
         path: Utf8PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// An archive could not be written.
+    /// An archive cannot be written.
     #[error("cannot write the archive of {what}")]
     Archive {
-        /// What it holds.
+        /// Its content.
         what: String,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
 }

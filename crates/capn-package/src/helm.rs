@@ -1,4 +1,4 @@
-//! A Helm chart of the same objects.
+//! Helm chart with the same objects.
 
 use serde_json::{Value, json};
 
@@ -7,13 +7,13 @@ use crate::{
     yaml::{self, Slot, Texts},
 };
 
-/// The name of the chart and the folder it is in.
+/// Name of the chart and of its directory.
 pub const CHART: &str = "capn";
 
-/// All files of the chart; paths begin with `capn/`.
+/// Returns all files of the chart; paths begin with `capn/`.
 ///
 /// # Errors
-/// [`PackageError::Write`], which does not happen.
+/// Returns [`PackageError::Write`], which does not happen in practice.
 pub fn chart(release: &Release) -> Result<Vec<File>, PackageError> {
     let mut files = vec![
         File::new("Chart.yaml", chart_yaml(release)?),
@@ -79,30 +79,30 @@ fn texts() -> Box<Texts> {
     ])
 }
 
-/// Written by hand, since its comments are what a user reads.
+/// Handwritten, since users read its comments.
 fn values(release: &Release) -> String {
     let image = Value::from(release.image());
     format!(
         "# The image of the manager.\n\
          image: {image}\n\
          imagePullPolicy: IfNotPresent\n\
-         # With more than one, all but the leader wait.\n\
+         # Replicas other than the leader are on standby.\n\
          replicas: 1\n\
-         # 0 errors and warnings, 2 what happens, 4 why, 6 requests.\n\
+         # Log level: 0 errors and warnings, 2 steps, 4 debugging, 6 requests.\n\
          verbosity: 2\n\
          diagnostics:\n  \
-           # Where metrics are served, for whoever Kubernetes lets read /metrics.\n  \
+           # Address of the metrics, for clients that are allowed to read /metrics.\n  \
            address: \":8443\"\n  \
-           # Without TLS and for everybody.\n  \
+           # Without TLS and without authorization.\n  \
            insecure: false\n\
-         # For the server's unix socket: false and 0, with a hostPath volume and its mount.\n\
+         # To use the server's Unix socket, set false and 0, and add a hostPath volume with its mount.\n\
          runAsNonRoot: true\n\
          runAsUser: 65532\n\
          volumes: []\n\
          volumeMounts: []\n\
-         # Namespaces whose identities may use that socket, with commas between them; \"\" for none.\n\
+         # Namespaces whose identities may use that socket, separated by commas; \"\" for none.\n\
          localSocketNamespaces: default\n\
-         # Most that answers of servers and workload clusters take at once is about 150 MiB.\n\
+         # Responses of servers and workload clusters take up to about 150 MiB at once.\n\
          resources:\n  \
            requests: {{cpu: 10m, memory: 64Mi}}\n  \
            limits: {{memory: 256Mi}}\n\
@@ -110,11 +110,11 @@ fn values(release: &Release) -> String {
          tolerations:\n\
          - key: node-role.kubernetes.io/control-plane\n  \
            effect: NoSchedule\n\
-         # The manager reaches DNS and the ports 443, 6443, 8443 and 16443. Policies add up: one of your\n\
-         # own lets it reach others.\n\
+         # The manager may use DNS and ports 443, 6443, 8443 and 16443. Policies are additive: add your\n\
+         # own to allow more.\n\
          networkPolicy:\n  \
            enabled: true\n\
-         # Needs the definitions of the Prometheus Operator and cert-manager, which makes the certificate.\n\
+         # Requires the CRDs of the Prometheus Operator, and cert-manager for the certificate.\n\
          serviceMonitor:\n  \
            enabled: false\n"
     )
@@ -122,8 +122,8 @@ fn values(release: &Release) -> String {
 
 const NOTES: &str = "capn {{ .Chart.AppVersion }} runs in namespace {{ .Release.Namespace }}.\n\
     It needs the Cluster API core, bootstrap and control plane providers (contract v1beta2).\n\
-    Helm does not upgrade the definitions: kubectl apply --server-side -f crds/ does.\n\
-    A Secret for your server: capn identity create NAME\n";
+    Helm does not upgrade CRDs; upgrade them with: kubectl apply --server-side -f crds/\n\
+    Create the Secret for your server with: capn identity create NAME\n";
 
 #[cfg(test)]
 mod tests;

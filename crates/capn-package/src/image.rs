@@ -1,4 +1,4 @@
-//! The image of the manager as an archive that `docker load`, `podman load` and containerd read.
+//! Container image of the manager, as an archive for `docker load`, `podman load` and containerd.
 
 use std::io::{Seek, Write};
 
@@ -7,32 +7,32 @@ use capn_oci::{ContainerImage, Content, LayerFile, Readers};
 
 use crate::{PackageError, Release};
 
-/// Who runs the manager: the user of images that have no other.
+/// User ID of the manager; the common "nobody" of images without users.
 pub const USER: u32 = 65532;
 
 const PASSWD: &str = "root:x:0:0:root:/root:/sbin/nologin\n\
     nonroot:x:65532:65532:nonroot:/nonexistent:/sbin/nologin\n";
 const GROUP: &str = "root:x:0:\nnonroot:x:65532:\n";
-/// Names are looked for in files and DNS, also without a C library's default for it.
+/// Name resolution order, also without the C library's default.
 const NSSWITCH: &str = "hosts: files dns\n";
 
-/// What goes into the image.
+/// Input of the image.
 #[derive(Clone, Debug)]
 pub struct ImageRequest<'a> {
-    /// The release; its image names the archive's image.
+    /// The release; it provides the name of the image.
     pub release: &'a Release,
-    /// The `capn` binary, statically linked: nothing else that runs is in the image.
+    /// The statically linked `capn` binary, the only program in the image.
     pub binary: &'a Utf8Path,
-    /// Certificates of authorities (PEM), for image servers on the internet.
+    /// CA certificates (PEM) for image servers on the internet.
     pub certificates: Option<&'a Utf8Path>,
-    /// The OCI word: `amd64`, `arm64`.
+    /// OCI architecture: `amd64`, `arm64`.
     pub architecture: &'a str,
 }
 
-/// Writes the archive; the digest of the image (`sha256:…`).
+/// Writes the archive. Returns the digest of the image (`sha256:…`).
 ///
 /// # Errors
-/// [`PackageError::Archive`] if a file cannot be read or written.
+/// Returns [`PackageError::Archive`] if a file cannot be read or written.
 pub fn write(
     request: &ImageRequest<'_>,
     output: impl Write + Seek,
@@ -52,7 +52,7 @@ fn image(request: &ImageRequest<'_>) -> ContainerImage {
     let on_disk = |path: &Utf8Path| Content::Path(Utf8PathBuf::from(path));
     let mut files = vec![
         file("capn", 0o755, on_disk(request.binary)),
-        // The name that manifests of other providers call.
+        // Manifests of other providers call the binary by this name.
         file("manager", 0o755, Content::Link("/capn".to_owned())),
         file("etc/passwd", 0o644, Content::Text(PASSWD)),
         file("etc/group", 0o644, Content::Text(GROUP)),
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_image_runs_the_manager_as_nobody_special() {
+    fn the_image_runs_the_manager_as_an_unprivileged_user() {
         let dir = tempfile::tempdir().unwrap();
         let dir = Utf8Path::from_path(dir.path()).unwrap();
         let binary = dir.join("capn");

@@ -1,16 +1,16 @@
-//! What a release of capn holds, made from Rust types.
+//! Release artifacts of capn, generated from Rust types.
 //!
-//! | module | makes |
+//! | module | content |
 //! |---|---|
 //! | [`release`] | the version, the image and the series a release belongs to |
 //! | [`components`] | the objects of the provider in a management cluster |
-//! | [`clusterctl`] | the folder that `clusterctl` takes the provider from |
+//! | [`clusterctl`] | the repository from which `clusterctl` installs the provider |
 //! | [`helm`] | a Helm chart of the same objects |
 //! | [`image`] | the image of the manager as an archive, without Docker |
 //! | [`deb`] | a Debian package of the command |
 //!
-//! All but [`image`] and [`deb`], which read the binary they pack, are functions of their arguments.
-//! Nothing has a time of its own, so the same input makes the same bytes.
+//! Everything except [`image`] and [`deb`], which read the binary, is a pure function of its
+//! arguments. No timestamps are embedded, so the output is reproducible.
 
 pub mod clusterctl;
 pub mod components;
@@ -24,7 +24,7 @@ mod yaml;
 pub use error::PackageError;
 pub use release::Release;
 
-/// A text file of a package: its path, relative, and its content.
+/// A text file of a package: relative path and content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
     /// Relative path, with `/`.
@@ -34,7 +34,7 @@ pub struct File {
 }
 
 impl File {
-    /// A file.
+    /// Creates a file.
     pub fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
         Self { path: path.into(), text: text.into() }
     }

@@ -1,7 +1,7 @@
-//! `cargo xtask package`: writes a release into a folder.
+//! `cargo xtask package`: writes a release to a directory.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool prints")]
 
-use std::{fs, io::BufWriter, process::ExitCode};
+use std::{collections::BTreeMap, fs, io::BufWriter, process::ExitCode};
 
 use anyhow::Context as _;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -13,38 +13,42 @@ use capn_package::{
 };
 use clap::Parser;
 
-/// Writes what a release of capn holds.
+/// Writes the artifacts of a capn release.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask package")]
 struct Arguments {
-    /// The folder; made if it is absent
+    /// Output directory; it is created if it does not exist
     #[arg(long, value_name = "DIR")]
     out: Utf8PathBuf,
-    /// The version, as v1.2.3
+    /// Version, for example v1.2.3
     #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
     version: String,
-    /// The manager's image, without a tag: that of the version is added
+    /// Image of the manager without a tag; the version's tag is added
     #[arg(long, default_value = "ghcr.io/capn-rs/capn")]
     image: String,
-    /// The capn binary, statically linked: makes the image and the Debian package
+    /// Statically linked capn binary; builds the image and the Debian package
     #[arg(long, value_name = "PATH")]
     binary: Option<Utf8PathBuf>,
-    /// Certificates of authorities that go into the image (PEM)
+    /// capn binary that runs on this machine, for completions and manual pages [default: that of
+    /// --binary]
+    #[arg(long, value_name = "PATH", requires = "binary")]
+    runs: Option<Utf8PathBuf>,
+    /// CA certificates for the image (PEM)
     #[arg(long, value_name = "FILE")]
     certificates: Option<Utf8PathBuf>,
-    /// A folder with cluster-template*.yaml and clusterclass-*.yaml
+    /// Directory with cluster-template*.yaml and clusterclass-*.yaml
     #[arg(long, value_name = "DIR")]
     templates: Option<Utf8PathBuf>,
-    /// The binary's architecture, in the words of OCI and Debian
+    /// Architecture of the binary, as named by OCI and Debian
     #[arg(long, default_value = "amd64")]
     architecture: String,
-    /// What the binary needs, in Debian's words; nothing for a static one
+    /// Dependencies of the binary in Debian's syntax; empty for a static one
     #[arg(long, default_value = "")]
     depends: String,
-    /// The changes that go into the Debian package
+    /// Changelog for the Debian package
     #[arg(long, default_value = "CHANGELOG.md", value_name = "FILE")]
     changelog: Utf8PathBuf,
-    /// Time of all files, seconds since 1970
+    /// Timestamp of all files in seconds since 1970
     #[arg(long, env = "SOURCE_DATE_EPOCH", default_value_t = 0)]
     epoch: u64,
 }
@@ -78,20 +82,20 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn write(path: &Utf8Path, bytes: &[u8]) -> anyhow::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {folder}"))?;
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).with_context(|| format!("cannot create {dir}"))?;
     }
     fs::write(path, bytes).with_context(|| format!("cannot write {path}"))?;
     println!("{path}");
     Ok(())
 }
 
-/// The templates in a folder, sorted by name.
-fn templates(folder: &Utf8Path) -> anyhow::Result<Vec<File>> {
+/// Templates in a directory, sorted by name.
+fn templates(dir: &Utf8Path) -> anyhow::Result<Vec<File>> {
     let mut files = Vec::new();
-    let entries = folder.read_dir_utf8().with_context(|| format!("cannot read {folder}"))?;
+    let entries = dir.read_dir_utf8().with_context(|| format!("cannot read {dir}"))?;
     for entry in entries {
-        let entry = entry.with_context(|| format!("cannot read {folder}"))?;
+        let entry = entry.with_context(|| format!("cannot read {dir}"))?;
         let name = entry.file_name();
         let wanted = name.starts_with("cluster-template") || name.starts_with("clusterclass-");
         if wanted && name.ends_with(".yaml") {
@@ -120,17 +124,20 @@ fn write_image(arguments: &Arguments, release: &Release, binary: &Utf8Path) -> a
 }
 
 fn write_deb(arguments: &Arguments, release: &Release, binary: &Utf8Path) -> anyhow::Result<()> {
+    let runs = arguments.runs.as_deref().unwrap_or(binary);
     let completions = Completions {
-        bash: completion(binary, "bash")?,
-        fish: completion(binary, "fish")?,
-        zsh: completion(binary, "zsh")?,
+        bash: completion(runs, "bash")?,
+        fish: completion(runs, "fish")?,
+        zsh: completion(runs, "zsh")?,
     };
+    let manuals = manuals(runs)?;
     let changelog = fs::read_to_string(&arguments.changelog)
         .with_context(|| format!("cannot read {}", arguments.changelog))?;
     let request = DebRequest {
         release,
         binary,
         completions: &completions,
+        manuals: &manuals,
         changelog: &changelog,
         architecture: &arguments.architecture,
         epoch: arguments.epoch,
@@ -143,13 +150,34 @@ fn write_deb(arguments: &Arguments, release: &Release, binary: &Utf8Path) -> any
     Ok(())
 }
 
-/// The binary is asked for its completions, so it has to run here.
+/// The binary prints its completions, so it must run on this machine.
 fn completion(binary: &Utf8Path, shell: &str) -> anyhow::Result<String> {
+    let script = ask(binary, &["completion", shell])?;
+    String::from_utf8(script).context("a completion script is not UTF-8")
+}
+
+/// Manual pages written by the binary, by file name.
+fn manuals(binary: &Utf8Path) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+    let dir = tempfile::tempdir().context("cannot create a directory for manual pages")?;
+    let dir = Utf8Path::from_path(dir.path())
+        .context("the path of the temporary directory is not UTF-8")?;
+    ask(binary, &["generate", "man", dir.as_str()])?;
+    let mut pages = BTreeMap::new();
+    for page in dir.read_dir_utf8().context("cannot read the manual pages")? {
+        let page = page.context("cannot read the manual pages")?;
+        let bytes =
+            fs::read(page.path()).with_context(|| format!("cannot read {}", page.path()))?;
+        pages.insert(page.file_name().to_owned(), bytes);
+    }
+    Ok(pages)
+}
+
+fn ask(binary: &Utf8Path, arguments: &[&str]) -> anyhow::Result<Vec<u8>> {
     let program = binary.canonicalize_utf8().with_context(|| format!("cannot find {binary}"))?;
-    let output = std::process::Command::new(program)
-        .args(["completion", shell])
-        .output()
-        .with_context(|| format!("cannot run {binary}: it has to run on this machine"))?;
-    anyhow::ensure!(output.status.success(), "{binary} completion {shell} failed");
-    String::from_utf8(output.stdout).context("a completion script is not UTF-8")
+    let output =
+        std::process::Command::new(program).args(arguments).output().with_context(|| {
+            format!("cannot run {binary}, which must be able to run on this machine")
+        })?;
+    anyhow::ensure!(output.status.success(), "{binary} {} failed", arguments.join(" "));
+    Ok(output.stdout)
 }

@@ -1,13 +1,13 @@
-//! A release: its version and the image of its manager.
+//! A release: its version and its manager image.
 
 use serde_json::{Value, json};
 
 use crate::{PackageError, yaml};
 
-/// Series of releases (major, minor), oldest first. All follow contract v1beta2.
+/// Release series (major, minor), oldest first. All follow contract v1beta2.
 const SERIES: &[(u64, u64)] = &[(0, 1)];
 
-/// The contract of Cluster API that every series follows.
+/// Cluster API contract of all series.
 const CONTRACT: &str = "v1beta2";
 
 /// A release.
@@ -18,11 +18,11 @@ pub struct Release {
 }
 
 impl Release {
-    /// A release of a version (`v1.2.3`, the `v` may be left out) whose manager is in an image.
+    /// Creates a release with this version (`v1.2.3`; the `v` is optional) and manager image.
     ///
     /// # Errors
-    /// [`PackageError::Version`] if it is no version, [`PackageError::Series`] if its major and
-    /// minor number are in no series.
+    /// Returns [`PackageError::Version`] for an invalid version, [`PackageError::Series`] if it
+    /// does not belong to a series.
     pub fn new(version: &str, image: &str) -> Result<Self, PackageError> {
         let plain = version.strip_prefix('v').unwrap_or(version);
         let parsed = semver::Version::parse(plain)
@@ -34,28 +34,28 @@ impl Release {
         Ok(Self { version: parsed, image: image.to_owned() })
     }
 
-    /// The version without `v`: `1.2.3`.
+    /// Returns the version without `v`: `1.2.3`.
     #[must_use]
     pub fn version(&self) -> String {
         self.version.to_string()
     }
 
-    /// The version as a tag: `v1.2.3`.
+    /// Returns the version as a tag: `v1.2.3`.
     #[must_use]
     pub fn tag(&self) -> String {
         format!("v{}", self.version)
     }
 
-    /// The image of the manager, with its tag.
+    /// Returns the image of the manager, with its tag.
     #[must_use]
     pub fn image(&self) -> &str {
         &self.image
     }
 
-    /// `metadata.yaml`: which contract each series follows.
+    /// `metadata.yaml`: the contract of each series.
     ///
     /// # Errors
-    /// [`PackageError::Write`], which does not happen.
+    /// Returns [`PackageError::Write`], which does not happen in practice.
     pub fn metadata(&self) -> Result<String, PackageError> {
         let series: Vec<Value> = SERIES
             .iter()

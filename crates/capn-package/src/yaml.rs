@@ -1,13 +1,13 @@
-//! YAML with slots: values that are only known when a package is installed.
+//! YAML with slots: values that are set when a package is installed.
 
 use serde_json::Value;
 
 use crate::PackageError;
 
-/// The texts that take the place of slots.
+/// Values of slots.
 pub(crate) type Texts = [(Slot, String)];
 
-/// A value that the one who installs decides.
+/// A value that the installing user chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Slot {
     Image,
@@ -28,7 +28,7 @@ pub(crate) enum Slot {
 }
 
 impl Slot {
-    /// What stands for the slot until it is filled. No YAML writer quotes it.
+    /// Returns the placeholder of the slot. YAML writers do not quote it.
     pub(crate) fn mark(self) -> String {
         format!("XX{self:?}XX")
     }
@@ -43,7 +43,7 @@ pub(crate) fn document(value: &Value) -> Result<String, PackageError> {
     Ok(text)
 }
 
-/// A stream of documents.
+/// Returns a stream of documents.
 pub(crate) fn stream<'a>(
     values: impl IntoIterator<Item = &'a Value>,
 ) -> Result<String, PackageError> {
@@ -51,7 +51,7 @@ pub(crate) fn stream<'a>(
     Ok(documents?.join("---\n"))
 }
 
-/// Fills slots. A text stands where the mark stood, without quotes.
+/// Fills slots: replaces each placeholder without adding quotes.
 pub(crate) fn fill(mut text: String, texts: &Texts) -> String {
     for (slot, with) in texts {
         text = text.replace(&slot.mark(), with);

@@ -1,19 +1,19 @@
-//! Which addresses of an instance count as the machine's.
+//! Selection of the addresses of an instance that count as the machine's.
 
 use std::net::IpAddr;
 
 use capn_api::{MachineAddress, MachineAddressType};
 use incus_api::{InstanceFull, InstanceStateAddress, InstanceStateNetwork};
 
-/// The addresses of an instance's network cards, IPv4 before IPv6, in order of the interface's
-/// name and then of the address: the first one is the same on every look.
+/// Returns the addresses of an instance's NICs: IPv4 before IPv6, sorted by interface name and then
+/// by address, so that the first one is the same on every call.
 ///
-/// An interface counts if it is one of the instance's `nic` devices, by name or, as in virtual
-/// machines and under a bridge over the card, by hardware address. That it has an end on the host
-/// says nothing: servers say so of the interfaces of pods as well. Only where no interface is a
-/// device's does it decide. Loopback and link-local addresses do not count, nor does `except` (a
-/// virtual IP). An address that is a whole subnet of its own (/32, /128) counts only where the
-/// interface has no other of that family, as with a routed card.
+/// An interface counts if it is one of the instance's `nic` devices. It is matched by name or, in
+/// virtual machines and under a bridge over the NIC, by MAC address. Whether an interface has a
+/// peer on the host is only used when no interface matches a device, because servers also report a
+/// peer for the interfaces of pods. Loopback and link-local addresses and `except` (a virtual IP)
+/// do not count. An address with a full-length prefix (/32 or /128) counts only if the interface
+/// has no other address of that family, as on a routed NIC.
 pub fn of_instance(instance: &InstanceFull, except: Option<IpAddr>) -> Vec<IpAddr> {
     let Some(state) = &instance.state else { return Vec::new() };
     let cards: Vec<_> = instance
@@ -49,8 +49,8 @@ pub fn of_instance(instance: &InstanceFull, except: Option<IpAddr>) -> Vec<IpAdd
     found.into_iter().map(|(_, _, ip)| ip).collect()
 }
 
-/// As Cluster API wants addresses: the host name, then each address as reachable from inside and
-/// from outside the cluster.
+/// Returns the addresses in the form that Cluster API expects: the host name, then each address as
+/// an internal and as an external IP.
 pub fn of_machine(instance: &str, addresses: &[IpAddr]) -> Vec<MachineAddress> {
     let host = MachineAddress { kind: MachineAddressType::Hostname, address: instance.to_owned() };
     let both = addresses.iter().flat_map(|ip| {
@@ -70,7 +70,7 @@ fn of_interface(nic: &InstanceStateNetwork) -> impl Iterator<Item = IpAddr> {
         .map(|(ip, _)| ip)
 }
 
-/// The address, and whether it is a whole subnet of its own.
+/// Returns the address, and whether its prefix covers only the address itself.
 fn parse(address: &InstanceStateAddress) -> Option<(IpAddr, bool)> {
     if address.scope != incus_api::AddressScope::Global {
         return None;
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn network_cards_count_and_what_pods_make_does_not() {
+    fn nics_count_and_pod_interfaces_do_not() {
         let network = json!({
             "lo": { "type": "loopback", "addresses": [address("127.0.0.1", 8, "local")] },
             "cni0": { "addresses": [address("10.244.0.1", 24, "global")] },
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_virtual_ip_beside_the_card_does_not_count() {
+    fn a_virtual_ip_on_the_nic_is_ignored() {
         let network = json!({ "eth0": { "addresses": [
             address("10.0.0.7", 24, "global"), address("10.0.0.100", 32, "global"),
         ] } });
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_only_address_of_a_routed_card_counts() {
+    fn the_only_address_of_a_routed_nic_counts() {
         let network = json!({ "eth0": { "addresses": [
             address("192.0.2.7", 32, "global"), address("2001:db8::7", 128, "global"),
         ] } });

@@ -8,100 +8,102 @@ use incus_api::{AddressFamily, Config, InstanceFull};
 use crate::{
     InstanceName, Owner, Ownership, address,
     families::{self, Family},
-    files::Piece,
+    files::InjectedFile,
     haproxy::{self, Check, Haproxy, Template},
     isolation,
     launch::Launch,
-    life::{self, Life},
-    machine::{Clash, DHCP_DROPPED, Observed},
-    recheck::{self, Rechecks},
+    machine::{DHCP_DROPPED, Observed, OwnershipConflict},
+    phase::{self, InstancePhase},
+    poll::{self, PollIntervals},
 };
 
 pub mod ovn;
 
-/// Where haproxy of an `oci` load balancer has its configuration.
+/// Path of the haproxy configuration in an `oci` load balancer.
 pub const OCI_CONFIG: &str = "/usr/local/etc/haproxy/haproxy.cfg";
-/// What runs as the first process of an `oci` load balancer: a master that starts a worker anew
-/// when it is told that the configuration changed.
+/// First process of an `oci` load balancer: a haproxy master that starts a new worker when it is
+/// told that the configuration changed.
 pub const OCI_ENTRYPOINT: &str = "/usr/sbin/haproxy -W -db -f /usr/local/etc/haproxy/haproxy.cfg";
 
-/// What a load balancer's instance is.
+/// Kind of instance that a load balancer runs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A system container, where haproxy is a service.
     Lxc,
-    /// An application container, where haproxy is the first process and all there is.
+    /// An application container, in which haproxy is the first and only process.
     Oci,
 }
 
-/// The load balancer of one cluster as an instance, checked.
+/// Validated load balancer instance of one cluster.
 #[derive(Clone, Debug)]
 pub struct Balancer {
-    /// Name of its instance.
+    /// Name of the instance.
     pub name: InstanceName,
-    /// What its instance is.
+    /// Kind of the instance.
     pub kind: Kind,
-    /// The keys that mark the instance.
+    /// The owner keys of the instance.
     pub owner: Owner,
-    /// What its cluster promises; an instance that breaks it is not started.
+    /// Isolation of the cluster. An instance that violates it is not started.
     pub isolation: Isolation,
     /// Whether the LXCCluster is being deleted.
     pub deleting: bool,
-    /// The endpoint's host, if it is set.
+    /// Host of the endpoint, if it is set.
     pub endpoint_host: Option<String>,
-    /// Family of the address that becomes the endpoint: the Services' first. `None`: any.
+    /// Family of the address that becomes the endpoint: the family of the first Service CIDR.
+    /// `None` means any.
     pub family: Option<Family>,
-    /// The endpoint's port, on which the load balancer listens.
+    /// Port of the endpoint, on which the load balancer listens.
     pub port: u16,
     /// Port of the API server on each control plane.
     pub backend_port: u16,
-    /// Address of each control plane by its name.
+    /// Address of each control plane, by name.
     pub backends: BTreeMap<String, IpAddr>,
-    /// Control planes whose clients are to go elsewhere, since they leave.
-    pub leaving: Vec<String>,
-    /// The user's own configuration.
+    /// Control planes that are being deleted and whose connections must be drained.
+    pub draining: Vec<String>,
+    /// A custom haproxy configuration.
     pub template: Option<Template>,
-    /// When a control plane takes part, without a template.
+    /// Health check that decides whether a control plane receives connections. Templates do not use
+    /// it.
     pub check: Check,
-    /// What to ask for; present when the instance is absent.
+    /// Launch request. Present when the instance does not exist.
     pub launch: Option<Box<Launch>>,
 }
 
-/// One effect on the server. Each can be interrupted anywhere and done again.
+/// One effect on the server. It may be interrupted at any point and repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Make the instance.
+    /// Create the instance.
     Create(Box<Launch>),
-    /// Write the missing owner keys into it.
+    /// Add the missing owner keys.
     Adopt(Config),
-    /// Delete it: its making was interrupted, and nothing ever ran in it.
+    /// Delete the instance: its creation was interrupted, and nothing ever ran in it.
     Discard,
-    /// Start it, after these were put in.
-    Start(Vec<Piece>),
-    /// Write the configuration, let haproxy take it over, and then mark the instance with the
-    /// hash.
+    /// Inject these files, then start the instance.
+    Start(Vec<InjectedFile>),
+    /// Write the configuration, reload haproxy, and then store the hash in the instance config.
     Configure {
-        /// The configuration file.
+        /// Text of the configuration file.
         text: String,
-        /// Its mark.
+        /// Hash of the configuration.
         hash: String,
-        /// Servers whose connections are ended first, a little after they get no new ones.
-        leaving: Vec<String>,
+        /// Servers whose remaining connections are closed first, shortly after they stop getting
+        /// new ones.
+        draining: Vec<String>,
     },
-    /// Stop and delete it.
+    /// Stop and delete the instance.
     Delete,
 }
 
-/// Why there is nothing to do now.
+/// The reason a plan waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WaitingOn {
-    /// The server works on the instance.
+    /// The server is running an operation on the instance.
     Operation(String),
-    /// The instance runs and has no address yet; since when, if known.
+    /// The instance runs but has no address yet. Holds how long it has run, if known.
     Address(Option<Duration>),
-    /// The instance is on its way from one state to another.
+    /// The instance is changing from one state to another.
     Change,
-    /// The instance is frozen, or the server cannot say how it is.
+    /// The instance is frozen, or the server cannot report its state.
     Repair(String),
 }
 
@@ -109,32 +111,32 @@ pub enum WaitingOn {
 #[must_use = "a plan does nothing until it is applied"]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// One effect, after which the world is observed again.
+    /// One effect, after which the state is observed again.
     Do(Step),
     /// Nothing to do now.
     Wait(WaitingOn),
-    /// Somebody else's instance has the name.
-    Refuse(Clash),
-    /// The user's own configuration cannot be rendered, or the instance breaks what its cluster
-    /// promises; the text says how.
+    /// The name is taken by an instance with another owner.
+    Refuse(OwnershipConflict),
+    /// The custom configuration cannot be rendered, or the instance violates the isolation of its
+    /// cluster. Holds the message.
     Invalid(String),
-    /// It serves the wanted backends, at these addresses.
+    /// The load balancer serves the desired backends at these addresses.
     Serving(Vec<IpAddr>),
-    /// There is no instance left of a cluster that is being deleted.
+    /// The cluster is being deleted and no instance is left.
     Gone,
 }
 
-/// Decides the next step for a load balancer. Unlike a machine it holds nothing, so one that
-/// vanished is made again.
-pub fn plan(balancer: &Balancer, seen: &Observed) -> Plan {
-    if let Some(operation) = &seen.operation {
+/// Decides the next step for a load balancer. Unlike a machine, a load balancer holds no state, so
+/// one that disappeared is created again.
+pub fn plan(balancer: &Balancer, observed: &Observed) -> Plan {
+    if let Some(operation) = &observed.operation {
         return Plan::Wait(WaitingOn::Operation(operation.clone()));
     }
-    let Some(instance) = seen.instance.as_deref() else {
+    let Some(instance) = observed.instance.as_deref() else {
         return match &balancer.launch {
             _ if balancer.deleting => Plan::Gone,
             Some(launch) => Plan::Do(Step::Create(launch.clone())),
-            // The caller observes again and finds what to ask for.
+            // The caller observes again and then builds the launch request.
             None => Plan::Wait(WaitingOn::Change),
         };
     };
@@ -143,22 +145,22 @@ pub fn plan(balancer: &Balancer, seen: &Observed) -> Plan {
         Ownership::Ours if balancer.deleting => Plan::Do(Step::Delete),
         Ownership::Adoptable(_) if balancer.deleting => Plan::Do(Step::Delete),
         Ownership::Foreign(_) if balancer.deleting => Plan::Gone,
-        Ownership::Foreign(whose) => Plan::Refuse(Clash {
+        Ownership::Foreign(whose) => Plan::Refuse(OwnershipConflict {
             name: balancer.name.clone(),
             whose,
-            wanted_by: balancer.owner.full_name(),
+            requested_by: balancer.owner.full_name(),
         }),
         Ownership::Adoptable(missing) => Plan::Do(Step::Adopt(missing)),
-        Ownership::Ours => match of_our_instance(balancer, seen, instance, addresses) {
-            Plan::Do(Step::Start(pieces)) => {
-                // Whatever ids it was made with, it holds nothing of the nodes.
+        Ownership::Ours => match of_our_instance(balancer, observed, instance, addresses) {
+            Plan::Do(Step::Start(injected_files)) => {
+                // The load balancer holds no state of the nodes, whatever IDs it was created with.
                 let promised = match balancer.isolation {
                     Isolation::Privileged => Isolation::Privileged,
                     Isolation::Shared | Isolation::Isolated => Isolation::Shared,
                 };
-                match isolation::breaches_of_instance(promised, instance) {
-                    breaches if breaches.is_empty() => Plan::Do(Step::Start(pieces)),
-                    breaches => Plan::Invalid(isolation::message(promised, &breaches)),
+                match isolation::violations_of_instance(promised, instance) {
+                    violations if violations.is_empty() => Plan::Do(Step::Start(injected_files)),
+                    violations => Plan::Invalid(isolation::message(promised, &violations)),
                 }
             }
             plan => plan,
@@ -168,23 +170,25 @@ pub fn plan(balancer: &Balancer, seen: &Observed) -> Plan {
 
 fn of_our_instance(
     balancer: &Balancer,
-    seen: &Observed,
+    observed: &Observed,
     instance: &InstanceFull,
     addresses: Vec<IpAddr>,
 ) -> Plan {
-    match life::of(instance) {
-        Life::Unfinished => Plan::Do(Step::Discard),
-        Life::Fresh => match balancer.pieces() {
-            Ok(pieces) => Plan::Do(Step::Start(pieces)),
+    match phase::of(instance) {
+        InstancePhase::Unfinished => Plan::Do(Step::Discard),
+        InstancePhase::Fresh => match balancer.injected_files() {
+            Ok(injected_files) => Plan::Do(Step::Start(injected_files)),
             Err(message) => Plan::Invalid(message),
         },
-        Life::Stopped => Plan::Do(Step::Start(Vec::new())),
-        Life::Changing => Plan::Wait(WaitingOn::Change),
-        Life::Frozen | Life::Broken => Plan::Wait(WaitingOn::Repair(instance.status.clone())),
-        Life::Running if addresses.is_empty() || balancer.lacks(instance, &addresses) => {
-            Plan::Wait(WaitingOn::Address(seen.running_for))
+        InstancePhase::Stopped => Plan::Do(Step::Start(Vec::new())),
+        InstancePhase::Changing => Plan::Wait(WaitingOn::Change),
+        InstancePhase::Frozen | InstancePhase::Broken => {
+            Plan::Wait(WaitingOn::Repair(instance.status.clone()))
         }
-        Life::Running => {
+        InstancePhase::Running if addresses.is_empty() || balancer.lacks(instance, &addresses) => {
+            Plan::Wait(WaitingOn::Address(observed.running_for))
+        }
+        InstancePhase::Running => {
             let text = match balancer.configuration(has_ipv6(instance)) {
                 Ok(text) => text,
                 Err(message) => return Plan::Invalid(message),
@@ -193,16 +197,16 @@ fn of_our_instance(
             match instance.config.get(keys::INSTANCE_CONFIG_HASH) {
                 Some(current) if *current == hash => Plan::Serving(addresses),
                 _ => {
-                    let leaving = balancer.leaving.clone();
-                    Plan::Do(Step::Configure { text, hash, leaving })
+                    let draining = balancer.draining.clone();
+                    Plan::Do(Step::Configure { text, hash, draining })
                 }
             }
         }
     }
 }
 
-/// Whether there is IPv6 in the instance. Asked for an address of any scope, since one of the
-/// network may come later than the others, and haproxy can listen before.
+/// Returns whether the instance has IPv6. Any scope counts: a global address may arrive later than
+/// the others, and haproxy can listen before it does.
 fn has_ipv6(instance: &InstanceFull) -> bool {
     let networks = instance.state.iter().flat_map(|state| state.network.values());
     networks
@@ -211,14 +215,15 @@ fn has_ipv6(instance: &InstanceFull) -> bool {
 }
 
 impl Balancer {
-    /// Whether the endpoint that the LXCCluster names is one of these addresses.
+    /// Returns whether the endpoint that the LXCCluster names is one of these addresses.
     fn is_at(&self, addresses: &[IpAddr]) -> bool {
         let host = self.endpoint_host.as_deref().and_then(|host| host.parse().ok());
         host.is_some_and(|host| addresses.contains(&host))
     }
 
-    /// Whether an address that its card was made with, or one of the endpoint's family, is still to
-    /// come, before the endpoint is known: it may be the one that becomes the endpoint, and stays it.
+    /// Returns whether an address is still missing before the endpoint is known: one that the NIC
+    /// was created with, or one of the endpoint's family. That address may become the endpoint,
+    /// which never changes.
     fn lacks(&self, instance: &InstanceFull, addresses: &[IpAddr]) -> bool {
         if self.endpoint_host.is_some() {
             return false;
@@ -233,7 +238,7 @@ impl Balancer {
                 .any(|fixed| !addresses.contains(&fixed))
     }
 
-    /// The configuration file.
+    /// Renders the configuration file.
     fn configuration(&self, ipv6: bool) -> Result<String, String> {
         let haproxy = Haproxy {
             frontend_port: self.port,
@@ -252,13 +257,15 @@ impl Balancer {
         })
     }
 
-    /// What is in the instance before its first start.
-    fn pieces(&self) -> Result<Vec<Piece>, String> {
-        let file = |path: &str, text: String, mode| Piece::File { path: path.into(), text, mode };
+    /// Returns the files to inject before the first start.
+    fn injected_files(&self) -> Result<Vec<InjectedFile>, String> {
+        let file =
+            |path: &str, text: String, mode| InjectedFile::File { path: path.into(), text, mode };
         Ok(match self.kind {
             Kind::Lxc => Vec::new(),
             Kind::Oci => vec![
-                // Servers read it when they run a command, and refuse to without.
+                // The server reads this file when it runs a command, and refuses to run one without
+                // it.
                 file("/etc/environment", String::new(), 0o644),
                 file(OCI_CONFIG, self.configuration(false)?, 0o644),
             ],
@@ -266,13 +273,13 @@ impl Balancer {
     }
 }
 
-/// Turns the launch of a system container with haproxy into that of the wanted kind.
+/// Turns the launch request for a system container with haproxy into one for the given kind.
 pub fn as_kind(kind: Kind, mut launch: Launch) -> Launch {
     match kind {
         Kind::Lxc => {}
         Kind::Oci => {
             launch.request.config.insert("oci.entrypoint".into(), OCI_ENTRYPOINT.into());
-            // What it runs on is put in before it starts.
+            // The configuration is injected before the instance starts.
             launch.request.start = false;
         }
     }
@@ -280,7 +287,7 @@ pub fn as_kind(kind: Kind, mut launch: Launch) -> Launch {
 }
 
 impl Kind {
-    /// The field name under `spec.loadBalancer`.
+    /// Returns the field name under `spec.loadBalancer`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Lxc => "lxc",
@@ -290,36 +297,38 @@ impl Kind {
 }
 
 impl WaitingOn {
-    /// The condition's reason.
+    /// Returns the reason of the condition.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Operation(_) | Self::Change => reasons::CREATING_LOAD_BALANCER,
-            Self::Address(since) if recheck::is_hopeless(*since) => reasons::ADDRESS_MISSING,
+            Self::Address(since) if poll::is_hopeless(*since) => reasons::ADDRESS_MISSING,
             Self::Address(_) => reasons::WAITING_FOR_LOAD_BALANCER_ADDRESS,
             Self::Repair(_) => reasons::LOAD_BALANCER_PROVISIONING_FAILED,
         }
     }
 
-    /// The condition's message, for the instance `name`.
+    /// Returns the message of the condition for the instance `name`.
     pub fn message(&self, name: &InstanceName) -> String {
         match self {
             Self::Operation(operation) => {
-                format!("the server works on load balancer {name}: {operation}")
+                format!("the server is running an operation on load balancer {name}: {operation}")
             }
-            Self::Change => format!("load balancer {name} is being made or started"),
-            Self::Address(Some(since)) if recheck::is_late(Some(*since)) => format!(
-                "load balancer {name} has run for {} s without getting an address of the family that the cluster's Services have; check its network card (`incus config show {name} --expanded`) and the network's DHCP; {DHCP_DROPPED}",
+            Self::Change => format!("load balancer {name} is being created or started"),
+            Self::Address(Some(since)) if poll::is_late(Some(*since)) => format!(
+                "load balancer {name} has run for {} s without getting an address of the family that the cluster's Services use; check its NIC (`incus config show {name} --expanded`) and DHCP on the network; {DHCP_DROPPED}",
                 since.as_secs()
             ),
-            Self::Address(_) => format!("load balancer {name} runs and waits for an address"),
+            Self::Address(_) => {
+                format!("load balancer {name} is running and waiting for an address")
+            }
             Self::Repair(status) => format!(
-                "the server gives the state of load balancer {name} as {status:?}; `incus restart --force {name}`, or delete the instance and it is made again"
+                "the server reports the state {status:?} for load balancer {name}; run `incus restart --force {name}`, or delete the instance and it is created again"
             ),
         }
     }
 
-    /// When to look again without an event, in case none comes.
-    pub fn recheck(&self, pauses: &Rechecks) -> Option<Duration> {
+    /// Returns when to check again in case no event arrives.
+    pub fn poll(&self, pauses: &PollIntervals) -> Option<Duration> {
         match self {
             Self::Address(running_for) => Some(pauses.of_address(*running_for)),
             Self::Operation(_) | Self::Change => Some(pauses.change),

@@ -1,4 +1,4 @@
-//! How large the machines of a template are, as an autoscaler has to know before there is one.
+//! Size of the machines of a template. An autoscaler needs it before any machine exists.
 
 use std::num::NonZeroU64;
 
@@ -10,14 +10,14 @@ use crate::devices;
 mod cloud;
 mod units;
 
-/// A size: what is not known is left out.
+/// A size. Unknown values are `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capacity {
-    /// Cores.
+    /// Number of CPUs.
     pub cpus: Option<NonZeroU64>,
-    /// Memory in bytes.
+    /// Memory, in bytes.
     pub memory_bytes: Option<NonZeroU64>,
-    /// Size of the root disk in bytes.
+    /// Size of the root disk, in bytes.
     pub disk_bytes: Option<NonZeroU64>,
 }
 
@@ -30,11 +30,11 @@ pub struct Profile {
     pub devices: Devices,
 }
 
-/// The size of a machine with this spec, in the order in which the server applies limits: the
-/// profiles one after the other, the flavor, the machine's own config.
+/// Returns the size of a machine with this spec. Limits are applied in the server's order: the
+/// profiles one after the other, the flavor, then the config of the machine.
 ///
-/// What is not limited is what the host has (`host`) for a container, and one core and 1 GiB for a
-/// virtual machine. Limits that say a share (`50%`) are shares of the host.
+/// Without a limit, a container gets what the host has (`host`), and a virtual machine gets one CPU
+/// and 1 GiB. Relative limits (`50%`) refer to the host.
 pub fn of(spec: &LXCMachineSpec, profiles: &[Profile], host: Capacity, server: Flavor) -> Capacity {
     let mut config = Config::new();
     let mut all_devices = Devices::new();
@@ -44,10 +44,13 @@ pub fn of(spec: &LXCMachineSpec, profiles: &[Profile], host: Capacity, server: F
     }
     config.extend(limits_of_flavor(&spec.flavor, server));
     config.extend(spec.config.clone());
-    // What cannot be understood is said where a machine is made of it.
+    // Invalid values are reported when a machine is created.
     all_devices.extend(devices::parse(&spec.devices).unwrap_or_default());
 
+    // An unknown flavor leaves the size unknown; the size of the host would be a wrong guess.
+    let is_unknown = !spec.flavor.is_empty() && cloud::size(&spec.flavor).is_none();
     let unlimited = match spec.instance_type {
+        _ if is_unknown => Capacity::default(),
         InstanceType::VirtualMachine => Capacity {
             cpus: NonZeroU64::new(1),
             memory_bytes: NonZeroU64::new(1 << 30),
@@ -74,13 +77,25 @@ pub fn of(spec: &LXCMachineSpec, profiles: &[Profile], host: Capacity, server: F
     }
 }
 
+/// Returns whether a server may support a flavor: one of CPUs and memory, or a cloud instance type
+/// (`t3.micro`, `gce:n1-standard-1`, `Standard_A1_v2`), of which servers download lists.
+pub fn may_be_flavor(name: &str) -> bool {
+    let is_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '_' | '-');
+    let is_of_google = || {
+        let mut parts = name.split('-');
+        parts.clone().count() > 1 && parts.any(|part| part.len() > 3)
+    };
+    let is_of_cloud = || name.contains(['.', ':', '_']) || is_of_google();
+    cloud::size(name).is_some() || (name.chars().all(is_char) && is_of_cloud())
+}
+
 fn is_root(device: &Config) -> bool {
     let has = |key: &str, value: &str| device.get(key).is_some_and(|found| found == value);
     has("type", "disk") && has("path", "/")
 }
 
-/// The limits that a flavor stands for, as the server writes them into the instance. Nothing for
-/// one that is not known here: what a server knows of clouds' names it has downloaded.
+/// Returns the limits of a flavor as the server writes them into the instance. Empty for an unknown
+/// flavor: servers download the lists of cloud instance types.
 fn limits_of_flavor(flavor: &str, server: Flavor) -> Config {
     let Some(cloud::Size { cpus, memory_gib }) = cloud::size(flavor) else {
         return Config::new();
@@ -90,15 +105,15 @@ fn limits_of_flavor(flavor: &str, server: Flavor) -> Config {
         limits.insert("limits.cpu".into(), format!("{:.0}", cpus.ceil()));
     }
     if let Some(memory) = memory_gib {
-        // LXD 5.0 means megabytes where Incus has mebibytes.
+        // LXD 5.0 uses megabytes where Incus uses mebibytes.
         let unit = if server == Flavor::Lxd { "MB" } else { "MiB" };
         limits.insert("limits.memory".into(), format!("{:.0}{unit}", (memory * 1024.0).floor()));
     }
     limits
 }
 
-/// Name of an architecture in Kubernetes for the server's name of it; `None` for one that no
-/// autoscaler knows.
+/// Maps the server's name of an architecture to that of Kubernetes. `None` for one that autoscalers
+/// do not know.
 pub fn architecture(name: &str) -> Option<&'static str> {
     match name {
         "x86_64" => Some("amd64"),
@@ -110,7 +125,7 @@ pub fn architecture(name: &str) -> Option<&'static str> {
 }
 
 impl Capacity {
-    /// As Kubernetes writes quantities, by name of the resource.
+    /// Returns the quantities in Kubernetes notation, by resource name.
     pub fn quantities(&self) -> Vec<(&'static str, String)> {
         let count = |n: NonZeroU64| n.to_string();
         [
@@ -166,19 +181,41 @@ mod tests {
             (incus("m5.2xlarge", &[], &[]), "cpu=8 memory=32Gi"),
             (incus("c5.large", &[], &[]), "cpu=2 memory=4Gi"),
             (incus("r5.xlarge", &[], &[]), "cpu=4 memory=32Gi"),
-            (incus("no-such-flavor", &[], &[]), "cpu=16 memory=64Gi"),
-            // The machine's own limits win over the flavor, the flavor over profiles.
+            (incus("no-such-flavor", &[], &[]), ""),
+            (incus("no-such-flavor", &[("limits.cpu", "3")], &[]), "cpu=3"),
+            // Limits in the machine's config override the flavor, which overrides the profiles.
             (incus("c2-m4", &[("limits.cpu", "3")], &[("limits.cpu", "8")]), "cpu=3 memory=4Gi"),
             (incus("c2-m4", &[], &[("limits.memory", "9GiB")]), "cpu=2 memory=4Gi"),
             (incus("", &[], &[("limits.cpu", "4"), ("limits.memory", "8GiB")]), "cpu=4 memory=8Gi"),
             (incus("", &[("limits.cpu", "0-3,8")], &[]), "cpu=5 memory=64Gi"),
             (incus("", &[("limits.memory", "25%")], &[]), "cpu=16 memory=16Gi"),
             (incus("", &[("limits.memory", "500MB")], &[]), "cpu=16 memory=500000000"),
-            // What cannot be understood is left out: a wrong size is worse than none.
+            // Invalid values are left out: a wrong size is worse than none.
             (incus("", &[("limits.memory", "much"), ("limits.cpu", "x")], &[]), ""),
             (sized("c2-m4", &[], &[], Flavor::Lxd), "cpu=2 memory=4000000Ki"),
         ] {
             assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn invalid_flavors_are_not_flavors() {
+        for (name, may_be) in [
+            ("c2-m4", true),
+            ("m4", true),
+            ("t3.micro", true),
+            ("t1.nowhere", true),
+            ("gce:n1-standard-1", true),
+            ("n1-standard-1", true),
+            ("Standard_A1_v2", true),
+            ("huge", false),
+            ("c2m4", false),
+            ("2c", false),
+            ("a-b", false),
+            ("", false),
+            ("c2 .m4", false),
+        ] {
+            assert_eq!(may_be_flavor(name), may_be, "{name}");
         }
     }
 
@@ -197,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_guessed_about_a_host_that_does_not_tell() {
+    fn unknown_host_resources_stay_unknown() {
         let found =
             of(&LXCMachineSpec::default(), &[], Capacity::default(), Flavor::Incus).quantities();
         assert_eq!(found, []);

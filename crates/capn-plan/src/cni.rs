@@ -1,5 +1,6 @@
-//! The pod network of a node: the standard bridge plugins, and routes to the pods of the other
-//! nodes or, with flannel, none. Pure text; see the provider for how it gets into the instance.
+//! The pod network of a node: the standard bridge plugins, and either routes to the pods of the
+//! other nodes or flannel. This module only renders text; the provider writes the files into the
+//! instance.
 
 use std::{
     collections::BTreeMap,
@@ -9,57 +10,59 @@ use std::{
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// Where the container runtime finds the network.
+/// Path where the container runtime reads the network configuration.
 pub const CONFLIST_PATH: &str = "/etc/cni/net.d/10-capn.conflist";
-/// Where the node's [`POD_NETWORK_UNIT`] finds routes and masquerading.
+/// Path where [`POD_NETWORK_UNIT`] reads routes and masquerading rules.
 pub const POD_NETWORK_PATH: &str = "/etc/capn/pod-network.env";
-/// Applies [`POD_NETWORK_PATH`] when the node boots, and when capn restarts it.
+/// Systemd unit that applies [`POD_NETWORK_PATH`] when the node boots and when capn restarts the
+/// unit.
 pub const POD_NETWORK_UNIT: &str = "capn-pod-network.service";
 
-/// One node, as far as its pod network goes.
+/// Pod network settings of one node.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Node {
-    /// Name of the node, which is its instance's.
+    /// Name of the node and its instance.
     pub name: String,
-    /// The subnets of its pods: one, or one of each family.
+    /// Pod subnets of the node: one, or one per family.
     pub subnets: Vec<Subnet>,
 }
 
-/// The pods of one node, of one family.
+/// Pod subnet of one node, of one family.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Subnet {
-    /// Their addresses (`10.244.1.0/24`).
+    /// The CIDR of the pods (`10.244.1.0/24`).
     pub pod_cidr: String,
-    /// The node's address of the same family for the other nodes.
+    /// Address of the node in the same family, which the other nodes use as the gateway.
     pub via: IpAddr,
 }
 
-/// Who carries packets between the pods of different nodes.
+/// How packets travel between pods of different nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Carrier {
-    /// Routes to each peer, which capn keeps.
+pub enum PodRouting {
+    /// Routes to each peer, managed by capn.
     Routes,
-    /// An overlay of a daemon in each node.
+    /// An overlay network, managed by a daemon on each node.
     Overlay {
-        /// The largest packet of a pod, in bytes.
+        /// Maximum MTU of a pod, in bytes.
         mtu: u32,
     },
 }
 
-/// The address ranges of a cluster, of one family or both.
+/// The CIDRs of a cluster, of one family or both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ranges {
-    /// Of pods (`10.244.0.0/16`).
+    /// Pod CIDRs (`10.244.0.0/16`).
     pub pods: Vec<String>,
-    /// Of Services; empty where the Cluster names none.
+    /// Service CIDRs. Empty if the Cluster sets none.
     pub services: Vec<String>,
-    /// The endpoint of the API server, where that is an address.
+    /// The API server endpoint, if it is an IP address.
     pub endpoint: Option<SocketAddr>,
 }
 
 impl Ranges {
-    /// Where the Service `kubernetes` leads, as `10.96.0.1=192.0.2.1:6443`: its address is the first one
-    /// of the first range. `None` where the endpoint is unknown or of another family.
+    /// Returns the target of the Service `kubernetes`, for example `10.96.0.1=192.0.2.1:6443`. The
+    /// Service has the first address of the first range. `None` if the endpoint is unknown or of
+    /// another family.
     fn api_server(&self) -> Option<String> {
         let endpoint = self.endpoint?;
         let service = first_address(self.services.first()?)?;
@@ -67,7 +70,7 @@ impl Ranges {
     }
 }
 
-/// The first address of a range after that of the network.
+/// Returns the first address of a range after the network address.
 fn first_address(cidr: &str) -> Option<IpAddr> {
     let (ip, length) = cidr.split_once('/')?;
     let length: u32 = length.parse().ok()?;
@@ -85,24 +88,26 @@ fn first_address(cidr: &str) -> Option<IpAddr> {
     }
 }
 
-/// The two files of one node, and a mark that changes with them.
+/// The two configuration files of one node, and a hash that changes with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
-    /// For [`CONFLIST_PATH`].
+    /// Content of [`CONFLIST_PATH`].
     pub conflist: String,
-    /// For [`POD_NETWORK_PATH`]: `KEY="value value"` lines. Traffic from `CLUSTER_CIDRS` to
-    /// elsewhere is masqueraded; what is for `SERVICE_CIDRS` and for no Service is refused; until
-    /// kube-proxy has rules, the Service `kubernetes` leads where `API_SERVER` says; each of
-    /// `PEERS` is another node's pod subnet and the address to route it to.
+    /// Content of [`POD_NETWORK_PATH`]: lines of the form `KEY="value value"`. Traffic from
+    /// `CLUSTER_CIDRS` to other destinations is masqueraded. Traffic to `SERVICE_CIDRS` that
+    /// matches no Service is rejected. Until kube-proxy has installed its rules, the Service
+    /// `kubernetes` is forwarded as `API_SERVER` says. Each entry of `PEERS` is the pod subnet of
+    /// another node and its gateway.
     pub pod_network: String,
-    /// 16 hex digits of the SHA-256 of all of them.
+    /// The first 16 hex digits of the SHA-256 of all files.
     pub hash: String,
 }
 
-/// The files of `node` in a cluster of `nodes` (which may include it) with these ranges.
+/// Renders the files of `node` in a cluster of `nodes` (which may include it) with these ranges.
 ///
-/// Subnets of a family that `node` has none of are left out: no route can lead to them.
-pub fn files(node: &Node, nodes: &[Node], cluster: &Ranges, carrier: Carrier) -> Files {
+/// Peer subnets of a family that `node` does not use are left out, because no route could reach
+/// them.
+pub fn files(node: &Node, nodes: &[Node], cluster: &Ranges, carrier: PodRouting) -> Files {
     let v6 = |cidr: &str| cidr.contains(':');
     let any = |cidr: &str| if v6(cidr) { "::/0" } else { "0.0.0.0/0" };
     let own = || node.subnets.iter().map(|subnet| subnet.pod_cidr.as_str());
@@ -112,13 +117,13 @@ pub fn files(node: &Node, nodes: &[Node], cluster: &Ranges, carrier: Carrier) ->
         "type": "bridge",
         "bridge": "cni0",
         "isGateway": true,
-        // Masquerading is for traffic that leaves the cluster, which the plugin cannot tell; the
-        // node's own service does it, or the daemon of the overlay.
+        // Only traffic that leaves the cluster must be masqueraded, and the plugin cannot recognize
+        // it. The unit on the node does it, or the daemon of the overlay.
         "ipMasq": false,
         "hairpinMode": true,
         "ipam": { "type": "host-local", "ranges": ranges, "routes": routes },
     });
-    if let Carrier::Overlay { mtu } = carrier {
+    if let PodRouting::Overlay { mtu } = carrier {
         bridge["mtu"] = json!(mtu);
     }
     let conflist = pretty(&json!({
@@ -128,15 +133,15 @@ pub fn files(node: &Node, nodes: &[Node], cluster: &Ranges, carrier: Carrier) ->
     }));
     let peers: BTreeMap<_, _> = nodes
         .iter()
-        .filter(|peer| peer.name != node.name && carrier == Carrier::Routes)
+        .filter(|peer| peer.name != node.name && carrier == PodRouting::Routes)
         .flat_map(|peer| &peer.subnets)
         .filter(|subnet| node.subnets.iter().any(|own| own.via.is_ipv4() == subnet.via.is_ipv4()))
         .map(|subnet| (subnet.pod_cidr.clone(), subnet.via))
         .collect();
     let routes: Vec<_> = peers.iter().map(|(cidr, via)| format!("{cidr}={via}")).collect();
     let masqueraded = match carrier {
-        Carrier::Routes => cluster.pods.join(" "),
-        Carrier::Overlay { .. } => String::new(),
+        PodRouting::Routes => cluster.pods.join(" "),
+        PodRouting::Overlay { .. } => String::new(),
     };
     let pod_network = format!(
         "CLUSTER_CIDRS=\"{masqueraded}\"\nSERVICE_CIDRS=\"{}\"\nAPI_SERVER=\"{}\"\n\
@@ -189,7 +194,7 @@ mod tests {
         };
         let nodes = [both("a", 1), both("b", 2), node("c", "10.0.0.3", "10.244.3.0/24")];
         let cidrs = ranges(&["10.244.0.0/16", "fd00::/56"], &["10.96.0.0/12", "fd01::/112"]);
-        let files = files(&nodes[0], &nodes, &cidrs, Carrier::Routes);
+        let files = files(&nodes[0], &nodes, &cidrs, PodRouting::Routes);
         insta::assert_snapshot!(files.pod_network, @r#"
         CLUSTER_CIDRS="10.244.0.0/16 fd00::/56"
         SERVICE_CIDRS="10.96.0.0/12 fd01::/112"
@@ -232,7 +237,7 @@ mod tests {
         let nodes =
             [node("a", "10.0.0.7", "10.244.0.0/24"), node("b", "10.0.0.8", "10.244.1.0/24")];
         let cidrs = ranges(&["10.244.0.0/16"], &[]);
-        let files = files(&nodes[0], &nodes, &cidrs, Carrier::Overlay { mtu: 1450 });
+        let files = files(&nodes[0], &nodes, &cidrs, PodRouting::Overlay { mtu: 1450 });
         assert!(files.conflist.contains("\"mtu\": 1450"), "{}", files.conflist);
         assert_eq!(
             files.pod_network,
@@ -251,7 +256,7 @@ mod tests {
             &nodes[0],
             &nodes,
             &ranges(&["10.244.0.0/16"], &["10.96.0.0/12"]),
-            Carrier::Routes,
+            PodRouting::Routes,
         );
         insta::assert_snapshot!(files.pod_network, @r#"
         CLUSTER_CIDRS="10.244.0.0/16"
@@ -299,14 +304,14 @@ mod tests {
     }
 
     #[test]
-    fn the_mark_changes_with_a_peer_and_not_with_the_order() {
+    fn the_hash_changes_with_a_peer_but_not_with_the_order() {
         let a = node("a", "10.0.0.7", "10.244.0.0/24");
         let b = node("b", "10.0.0.8", "10.244.1.0/24");
         let c = node("c", "10.0.0.9", "10.244.2.0/24");
         let cidrs = ranges(&["10.244.0.0/16"], &[]);
-        let two = files(&a, &[a.clone(), b.clone()], &cidrs, Carrier::Routes);
-        let three = files(&a, &[c.clone(), b.clone(), a.clone()], &cidrs, Carrier::Routes);
+        let two = files(&a, &[a.clone(), b.clone()], &cidrs, PodRouting::Routes);
+        let three = files(&a, &[c.clone(), b.clone(), a.clone()], &cidrs, PodRouting::Routes);
         assert_ne!(two.hash, three.hash);
-        assert_eq!(three, files(&a, &[a.clone(), b, c], &cidrs, Carrier::Routes));
+        assert_eq!(three, files(&a, &[a.clone(), b, c], &cidrs, PodRouting::Routes));
     }
 }

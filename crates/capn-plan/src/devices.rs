@@ -3,43 +3,43 @@
 use incus_api::{Config, Devices};
 use thiserror::Error;
 
-/// A device string that cannot be understood. Final: the manifest has to change.
+/// Invalid device string. Final: the manifest must change.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum DeviceError {
-    /// No name before the first comma.
+    /// There is no name before the first comma.
     #[error("device {entry:?} does not begin with a name")]
     NoName {
         /// The whole string.
         entry: String,
     },
-    /// Nothing after the name.
-    #[error("device {entry:?} has a name and no settings")]
+    /// There is nothing after the name.
+    #[error("device {entry:?} has a name but no settings")]
     NoSettings {
         /// The whole string.
         entry: String,
     },
-    /// A part that is no `key=value`.
-    #[error("device {entry:?} has {part:?} where key=value is expected")]
+    /// A part is not `key=value`.
+    #[error("device {entry:?} contains {part:?}, expected key=value")]
     NotKeyValue {
         /// The whole string.
         entry: String,
-        /// The part.
+        /// The invalid part.
         part: String,
     },
 }
 
 impl DeviceError {
-    /// What the user can do.
+    /// Returns what the user can do.
     pub fn hint(&self) -> &'static str {
         "write devices as \"eth0,type=nic,network=my-network\""
     }
 }
 
-/// Parses device strings. Several strings for one device add up, the last value of a key wins.
+/// Parses device strings. Several strings for one device are merged; the last value of a key wins.
 ///
 /// # Errors
 ///
-/// On the first string that is not `name,key=value,…`.
+/// [`DeviceError`] for the first string that is not `name,key=value,…`.
 pub fn parse(entries: &[String]) -> Result<Devices, DeviceError> {
     let mut devices = Devices::new();
     for entry in entries {
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn several_strings_for_one_device_add_up() {
+    fn several_strings_for_one_device_are_merged() {
         let devices = parsed(&[
             "eth0,type=nic,network=a",
             "root,type=disk,path=/",
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_device_is_refused_with_its_text() {
+    fn an_invalid_device_is_rejected_with_its_text() {
         for bad in ["", ",type=nic", "type=nic,a=b", "eth0", "eth0,", "eth0,nic", "eth0,=x"] {
             let error = parsed(&[bad]).unwrap_err().to_string();
             assert!(error.contains(&format!("{bad:?}")), "{error}");

@@ -1,66 +1,63 @@
-//! What a server's refusal means: whether trying again can help, and what the user can do.
+//! Interpretation of server errors: whether retrying can help, and what the user can do.
 //!
-//! Servers answer in words. The texts here are those of Incus 6.0 and LXD 5.0; a text that is not
-//! known is taken for a passing failure.
+//! Servers report errors as text. The texts here are those of Incus 6.0 and LXD 5.0. An unknown
+//! text counts as a temporary failure.
 
-/// Whether, and when, trying again can help.
+/// Whether and when retrying can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Only a change of the object can help.
     Final,
-    /// Something on the server has to change: an image, a profile, room. Tried again slowly.
+    /// Something on the server must change, for example an image, a profile or free space. Retried
+    /// slowly.
     Blocked,
-    /// May pass by itself. Tried again with growing pauses.
+    /// May resolve on its own. Retried with exponential backoff.
     Passing,
 }
 
-/// What a refusal means.
+/// Interpretation of a server error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Diagnosis {
-    /// Whether trying again can help.
+    /// Whether retrying can help.
     pub class: Class,
-    /// What the user can do, where that is known.
+    /// The remedy for the user, if known.
     pub hint: Option<&'static str>,
 }
 
-/// What to do about a restriction of a project.
-const FENCED: &str = "the identity's project is restricted: ask for less, have whoever looks after the server lift the restriction, or use an identity for another project";
+/// Hint for an error caused by a project restriction.
+const FENCED: &str = "the identity's project is restricted: remove the setting, ask the server administrator to lift the restriction, or use an identity for another project";
 
-/// What to do about a value that no server takes.
+/// Hint for a value that no server accepts.
 const REFUSED_SPEC: &str = "correct spec.config or spec.devices";
 
-/// Parts of a refusal, all in lower case, and what it means when all of them occur.
+/// Lower-case parts of an error message, and the interpretation if all of them occur.
 const KNOWN: &[(&[&str], Class, &str)] = &[
     (
         &["not enough uid/gid available"],
         Class::Final,
-        "the host has no range of user ids left for another isolated instance: give root a larger range in /etc/subuid and /etc/subgid and restart the server, delete isolated instances, or use isolation shared",
+        "the host has no free range of user IDs for another isolated instance: give root a larger range in /etc/subuid and /etc/subgid and restart the server, delete isolated instances, or use isolation shared",
     ),
     (
         &["newuidmap"],
         Class::Blocked,
-        "the host's id map is wrong: /etc/subuid and /etc/subgid must have exactly one line for root (installing both Incus and LXD adds a second one); correct them and restart the server",
+        "the host's ID map is invalid: /etc/subuid and /etc/subgid must have exactly one line for root (installing both Incus and LXD adds a second one); correct both files and restart the server",
     ),
     (
         &["no space left on device"],
         Class::Blocked,
-        "free space in the server's storage pool, or use a larger one",
+        "free up space in the server's storage pool, or use a larger pool",
     ),
     (
         &["run out of disk space"],
         Class::Blocked,
-        "free space in the server's storage pool, or use a larger one",
+        "free up space in the server's storage pool, or use a larger pool",
     ),
     (
         &["disk quota exceeded"],
         Class::Blocked,
         "raise the limit of the project or the storage pool",
     ),
-    (
-        &["reached maximum"],
-        Class::Blocked,
-        "raise the limits of the project, or give machines back",
-    ),
+    (&["reached maximum"], Class::Blocked, "raise the limits of the project, or delete machines"),
     (
         &["requested profile", "doesn't exist"],
         Class::Blocked,
@@ -69,17 +66,20 @@ const KNOWN: &[(&[&str], Class, &str)] = &[
     (
         &["image not provided"],
         Class::Blocked,
-        "check the image name with `incus image list`; `capn image build` makes the default images",
+        "check the image name with `incus image list`; `capn image build` builds the default \
+         images",
     ),
     (
         &["couldn't find image"],
         Class::Blocked,
-        "check the image name with `incus image list`; `capn image build` makes the default images",
+        "check the image name with `incus image list`; `capn image build` builds the default \
+         images",
     ),
     (
         &["image", "not found"],
         Class::Blocked,
-        "check the image name with `incus image list`; `capn image build` makes the default images",
+        "check the image name with `incus image list`; `capn image build` builds the default \
+         images",
     ),
     (
         &["failed getting remote image"],
@@ -89,7 +89,7 @@ const KNOWN: &[(&[&str], Class, &str)] = &[
     (
         &["dns name", "already used on network"],
         Class::Blocked,
-        "an instance of that name in another project uses the same network: delete or rename it, or choose another name",
+        "an instance with that name in another project uses the same network: delete or rename it, or choose another name",
     ),
     (
         &["no root device could be found"],
@@ -99,7 +99,7 @@ const KNOWN: &[(&[&str], Class, &str)] = &[
     (
         &["does not support load balancers"],
         Class::Final,
-        "name an OVN network in spec.loadBalancer.ovn.networkName, or use another type of load balancer",
+        "set spec.loadBalancer.ovn.networkName to an OVN network, or use another type of load balancer",
     ),
     (
         &["network not found"],
@@ -114,17 +114,17 @@ const KNOWN: &[(&[&str], Class, &str)] = &[
     (
         &["storage pool is unavailable"],
         Class::Blocked,
-        "the server could not mount the storage pool when it started: see `incus storage list` and the server's log, bring its source back and restart the server, or use another pool",
+        "the server could not mount the storage pool when it started: check `incus storage list` and the server's log, restore the pool's source and restart the server, or use another pool",
     ),
     (
         &["privileged containers are forbidden"],
         Class::Final,
-        "the identity's project allows no privileged machines: set spec.unprivileged: true in the LXCCluster (or spec.isolation to shared or isolated), or use an identity for another project",
+        "the identity's project does not allow privileged containers: set spec.unprivileged: true in the LXCCluster (or spec.isolation to shared or isolated), or use an identity for another project",
     ),
     (
         &["either directly or via a profile"],
         Class::Blocked,
-        "the project limits that resource, so that each machine has to say how much it takes: give it a flavor such as c2-m4 (cores and memory), and set limits.processes or the size of the root disk, where those are limited, in a profile of the project",
+        "the project limits that resource, so each machine must set its own limit: use a flavor such as c2-m4 (CPUs and memory), and set limits.processes or the size of the root disk, where the project limits them, in a profile of the project",
     ),
     (&["not allowed in project"], Class::Final, FENCED),
     (&["is forbidden"], Class::Final, FENCED),
@@ -152,22 +152,22 @@ const KNOWN: &[(&[&str], Class, &str)] = &[
     (
         &["unsupported protocol"],
         Class::Final,
-        "the server cannot get images this way: use another image, or a newer server",
+        "the server does not support this image protocol: use another image or a newer server",
     ),
     (
         &["requested image's type", "doesn't match"],
         Class::Final,
-        "use an image for the machine's spec.instanceType",
+        "use an image that matches the machine's spec.instanceType",
     ),
-    // What a server says of a value differs from key to key; that it says so before it makes
-    // anything does not.
+    // The message about an invalid value differs from key to key, but servers always report it
+    // before they create anything.
     (&["failed creating instance record", "invalid"], Class::Final, REFUSED_SPEC),
     (&["failed creating instance record", "isn't a valid"], Class::Final, REFUSED_SPEC),
     (&["failed creating instance record", "must be"], Class::Final, REFUSED_SPEC),
     (&["failed creating instance record", "not a valid"], Class::Final, REFUSED_SPEC),
 ];
 
-/// Reads a server's refusal.
+/// Interprets a server error.
 pub fn diagnose(refusal: &str) -> Diagnosis {
     let text = refusal.to_lowercase();
     KNOWN.iter().find(|(parts, _, _)| parts.iter().all(|part| text.contains(part))).map_or(
@@ -176,16 +176,17 @@ pub fn diagnose(refusal: &str) -> Diagnosis {
     )
 }
 
-/// Whether a refused creation means that the name is taken: by an instance that appeared since
-/// the last look, most likely our own.
+/// Returns whether a creation failed because the name is taken, most likely by our own instance
+/// that appeared since the last observation.
 pub fn is_name_taken(refusal: &str) -> bool {
     let text = refusal.to_lowercase();
     text.contains("already exists") || text.contains("unique constraint failed: instances")
 }
 
-/// The lines of an instance's log (`lxc.log`) that say why it did not start, shortest form first.
+/// Returns the lines of an instance log (`lxc.log`) that explain why it did not start.
 ///
-/// At most `max_lines`, without the time and source position that each line begins with.
+/// Returns at most `max_lines`, without the timestamp and source position at the start of each
+/// line.
 pub fn start_failure(log: &str, max_lines: usize) -> Vec<String> {
     log.lines()
         .filter(|line| line.contains(" ERROR "))
@@ -200,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_of_real_servers_are_told_apart() {
+    fn errors_of_real_servers_are_recognized() {
         for (refusal, class) in [
             (
                 "Failed creating instance record: Failed initializing instance: Not enough uid/gid available for the container",
@@ -272,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_name_is_known_in_both_spellings() {
+    fn a_name_conflict_is_recognized_in_both_spellings() {
         for refusal in [
             "Instance \"a\" already exists",
             "Add instance info to the database: Failed to create \"instances\" entry: UNIQUE constraint failed: instances.project_id, instances.name",

@@ -1,23 +1,23 @@
-//! Failure domains: the members and groups of a cluster of servers, as Cluster API sees them.
+//! Failure domains of Cluster API, derived from the members and groups of a cluster of servers.
 
 use std::collections::BTreeMap;
 
 use capn_api::FailureDomain;
 use incus_api::ClusterMember;
 
-/// The group that a server puts every member into by itself.
+/// The group to which a server adds every member by itself.
 const DEFAULT_GROUP: &str = "default";
-/// Member config: who may place instances there.
+/// Member config key that controls who may place instances on a member.
 const SCHEDULER: &str = "scheduler.instance";
-/// Longest name that Cluster API takes.
+/// Maximum length of a name in Cluster API.
 const LONGEST: usize = 100;
 
-/// The failure domains of a cluster of servers, in order of their names.
+/// Returns the failure domains of a cluster of servers, sorted by name.
 ///
-/// Each member is one; control planes can be placed on those that are online and that take
-/// instances by themselves. Each group but the one that has everybody is one for workers, named
-/// `@group`: a control plane that is spread over members and groups at once would be spread over
-/// the same members twice.
+/// Each member is a failure domain. Control planes can be placed on members that are online and
+/// accept instances automatically. Each group except the default group is a failure domain for
+/// workers, named `@group`. Groups are not offered for control planes: spreading over members and
+/// groups at once would use the same members twice.
 pub fn of_members(members: &[ClusterMember]) -> Vec<FailureDomain> {
     let mut groups = BTreeMap::<&str, Vec<&str>>::new();
     for member in members {
@@ -63,8 +63,8 @@ pub fn of_members(members: &[ClusterMember]) -> Vec<FailureDomain> {
     domains
 }
 
-/// Where an instance is placed: the Machine's failure domain, which is a member's name or
-/// `@group`, else the `target` of its LXCMachine. Empty: wherever the server likes.
+/// Returns where to place an instance: the failure domain of the Machine, which is a member name or
+/// `@group`, or else the `target` of its LXCMachine. Empty means that the server chooses.
 pub fn place<'a>(failure_domain: Option<&'a str>, target: &'a str) -> &'a str {
     failure_domain.filter(|domain| !domain.is_empty()).unwrap_or(target)
 }
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_alone_has_none() {
+    fn a_standalone_server_has_no_failure_domains() {
         assert_eq!(of_members(&[]), []);
     }
 

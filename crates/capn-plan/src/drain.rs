@@ -1,49 +1,49 @@
-//! When the instance of a control plane that leaves may be stopped: not before the load balancer
-//! has stopped sending clients to it, and not much later.
+//! Decides when the instance of a control plane that is being deleted may be stopped: once the load
+//! balancer no longer sends clients to it, or after a short deadline.
 
 use std::time::Duration;
 
 use capn_api::{LXCClusterSpec, LoadBalancerKind};
 
-/// How long the end of a control plane may be held up by its load balancer.
+/// Maximum time that a load balancer may delay the deletion of a control plane.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A machine that is being deleted, as far as draining depends on it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Leaving<'a> {
-    /// The infrastructure of its cluster, if it is still there.
+pub struct DeletingMachine<'a> {
+    /// The infrastructure of its cluster, if it still exists.
     pub cluster: Option<&'a LXCClusterSpec>,
-    /// Whether the Cluster or the LXCCluster is being deleted too: nobody is left to be served.
+    /// Whether the Cluster or the LXCCluster is being deleted too, so that no clients are left.
     pub with_cluster: bool,
     /// Whether it is a control plane.
     pub control_plane: bool,
-    /// `status.loadBalancerConfigured`: the load balancer forwarded to it.
+    /// `status.loadBalancerConfigured`: the load balancer forwarded to the machine.
     pub configured: bool,
-    /// Whether it has the annotation [`capn_api::keys::DRAINED_ANNOTATION`].
+    /// Whether the machine has the annotation [`capn_api::keys::DRAINED_ANNOTATION`].
     pub drained: bool,
-    /// How long ago its deletion was asked for.
+    /// Time since the deletion was requested.
     pub since: Duration,
 }
 
-/// Whether its instance may be stopped.
+/// Whether the instance may be stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drain {
-    /// Yes.
+pub enum DrainState {
+    /// The instance may be stopped.
     Done,
-    /// Not before the load balancer let go of it, or before this long.
+    /// The instance must run until the load balancer releases it, or for this long.
     Wait(Duration),
 }
 
-/// Whether the instance of a machine that is being deleted may be stopped.
-pub fn of(leaving: &Leaving<'_>) -> Drain {
+/// Decides whether the instance of a machine that is being deleted may be stopped.
+pub fn of(machine: &DeletingMachine<'_>) -> DrainState {
     let kept = matches!(
-        leaving.cluster.and_then(|cluster| cluster.load_balancer.kind()),
+        machine.cluster.and_then(|cluster| cluster.load_balancer.kind()),
         Some(LoadBalancerKind::Lxc(_) | LoadBalancerKind::Oci(_))
     );
-    let served = kept && leaving.control_plane && leaving.configured && !leaving.with_cluster;
-    match DEADLINE.checked_sub(leaving.since) {
-        Some(left) if served && !leaving.drained && !left.is_zero() => Drain::Wait(left),
-        _ => Drain::Done,
+    let served = kept && machine.control_plane && machine.configured && !machine.with_cluster;
+    match DEADLINE.checked_sub(machine.since) {
+        Some(left) if served && !machine.drained && !left.is_zero() => DrainState::Wait(left),
+        _ => DrainState::Done,
     }
 }
 
@@ -57,9 +57,9 @@ mod tests {
     }
 
     #[test]
-    fn only_a_control_plane_that_clients_are_sent_to_is_waited_for() {
+    fn only_a_control_plane_behind_a_load_balancer_is_drained() {
         let (lxc, oci, ovn) = (cluster("lxc"), cluster("oci"), cluster("ovn"));
-        let leaving = Leaving {
+        let machine = DeletingMachine {
             cluster: Some(&lxc),
             with_cluster: false,
             control_plane: true,
@@ -67,20 +67,32 @@ mod tests {
             drained: false,
             since: Duration::from_secs(3),
         };
-        let wait = Drain::Wait(Duration::from_secs(7));
-        for (what, leaving, expected) in [
-            ("served", leaving, wait),
-            ("served by oci", Leaving { cluster: Some(&oci), ..leaving }, wait),
-            ("drained", Leaving { drained: true, ..leaving }, Drain::Done),
-            ("a worker", Leaving { control_plane: false, ..leaving }, Drain::Done),
-            ("never served", Leaving { configured: false, ..leaving }, Drain::Done),
-            ("with its cluster", Leaving { with_cluster: true, ..leaving }, Drain::Done),
-            ("another balancer", Leaving { cluster: Some(&ovn), ..leaving }, Drain::Done),
-            ("no cluster", Leaving { cluster: None, ..leaving }, Drain::Done),
-            ("too late", Leaving { since: DEADLINE, ..leaving }, Drain::Done),
-            ("long ago", Leaving { since: Duration::from_secs(99), ..leaving }, Drain::Done),
+        let wait = DrainState::Wait(Duration::from_secs(7));
+        for (what, machine, expected) in [
+            ("served", machine, wait),
+            ("served by oci", DeletingMachine { cluster: Some(&oci), ..machine }, wait),
+            ("drained", DeletingMachine { drained: true, ..machine }, DrainState::Done),
+            ("a worker", DeletingMachine { control_plane: false, ..machine }, DrainState::Done),
+            ("never served", DeletingMachine { configured: false, ..machine }, DrainState::Done),
+            (
+                "with its cluster",
+                DeletingMachine { with_cluster: true, ..machine },
+                DrainState::Done,
+            ),
+            (
+                "another balancer",
+                DeletingMachine { cluster: Some(&ovn), ..machine },
+                DrainState::Done,
+            ),
+            ("no cluster", DeletingMachine { cluster: None, ..machine }, DrainState::Done),
+            ("too late", DeletingMachine { since: DEADLINE, ..machine }, DrainState::Done),
+            (
+                "long ago",
+                DeletingMachine { since: Duration::from_secs(99), ..machine },
+                DrainState::Done,
+            ),
         ] {
-            assert_eq!(of(&leaving), expected, "{what}");
+            assert_eq!(of(&machine), expected, "{what}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Which families of IP addresses a cluster uses, from its ranges of addresses.
+//! IP families that a cluster uses, derived from its CIDRs.
 
 use std::{fmt, net::IpAddr};
 
-/// A family of IP addresses.
+/// An IP family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
     /// IPv4.
@@ -12,12 +12,12 @@ pub enum Family {
 }
 
 impl Family {
-    /// Of an address.
+    /// Returns the family of an address.
     pub fn of(ip: IpAddr) -> Self {
         if ip.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
-    /// Of a range such as `10.244.0.0/16`, whatever it says after the address.
+    /// Returns the family of a CIDR such as `10.244.0.0/16`. The prefix length is not checked.
     pub fn of_cidr(cidr: &str) -> Self {
         if cidr.contains(':') { Self::V6 } else { Self::V4 }
     }
@@ -32,7 +32,7 @@ impl fmt::Display for Family {
     }
 }
 
-/// The families of some ranges, each once, in their order.
+/// Returns the distinct families of some CIDRs, in order.
 pub fn of<'a>(cidrs: impl IntoIterator<Item = &'a String>) -> Vec<Family> {
     let mut found = Vec::new();
     for family in cidrs.into_iter().map(|cidr| Family::of_cidr(cidr)) {
@@ -43,70 +43,71 @@ pub fn of<'a>(cidrs: impl IntoIterator<Item = &'a String>) -> Vec<Family> {
     found
 }
 
-/// The first of the families that has none of the addresses.
+/// Returns the first needed family of which there is no address.
 pub fn missing(needed: &[Family], addresses: &[IpAddr]) -> Option<Family> {
     needed.iter().copied().find(|family| !addresses.iter().any(|ip| Family::of(*ip) == *family))
 }
 
-/// The most addresses that Kubernetes keeps of one range of Services: 2 to the power of this.
+/// Binary logarithm of the maximum number of addresses that Kubernetes allocates from a Service
+/// CIDR.
 const SERVICE_BITS: u8 = 20;
 
-/// Reads ranges as users give them: one, or one of each family with a comma between. The first is
-/// of the family that is used where one has to be chosen.
+/// Parses CIDRs from user input: one, or one of each family separated by a comma. The first one
+/// determines the family where only one can be used.
 ///
 /// # Errors
 ///
-/// What is wrong with which of them, in words.
+/// A message that names the invalid CIDR.
 pub fn parse(text: &str) -> Result<Vec<String>, String> {
     let cidrs: Vec<String> = text.split(',').map(|cidr| cidr.trim().to_owned()).collect();
     for cidr in &cidrs {
         if prefix(cidr).is_none() {
-            return Err(format!("`{cidr}` is not a range of addresses"));
+            return Err(format!("`{cidr}` is not a valid CIDR (example: 10.0.0.0/8)"));
         }
     }
     match cidrs.len() {
         1 => Ok(cidrs),
         2 if of(&cidrs).len() == 2 => Ok(cidrs),
-        2 => Err(format!("`{text}` has two ranges of {}", Family::of_cidr(text))),
-        n => Err(format!("`{text}` has {n} ranges")),
+        2 => Err(format!("`{text}` has two {} CIDRs", Family::of_cidr(text))),
+        n => Err(format!("`{text}` has {n} CIDRs")),
     }
 }
 
-/// Checks the ranges of a cluster's pods and Services against each other.
+/// Checks that the pod and Service CIDRs of a cluster fit together.
 ///
 /// # Errors
 ///
-/// What does not fit, in words.
+/// A message about the conflict.
 pub fn fit(pods: &[String], services: &[String]) -> Result<(), String> {
     for cidr in services {
         let (bits, all) = prefix(cidr).unwrap_or_default();
         if Family::of_cidr(cidr) == Family::V6 && all - bits > SERVICE_BITS {
             return Err(format!(
-                "the range of Services {cidr} is too large: of IPv6 it is a /{} or smaller",
+                "the Service CIDR {cidr} is too large: an IPv6 Service CIDR must be a /{} or smaller",
                 all - SERVICE_BITS
             ));
         }
     }
     for (pods, services) in pods.iter().flat_map(|p| services.iter().map(move |s| (p, s))) {
         if overlap(pods, services) {
-            return Err(format!("the ranges of pods {pods} and of Services {services} overlap"));
+            return Err(format!("the pod CIDR {pods} and the Service CIDR {services} overlap"));
         }
     }
     let pods = of(pods);
     match of(services).into_iter().find(|family| !pods.contains(family)) {
-        Some(family) => Err(format!(
-            "Services have {family} addresses and pods have none: give pods a range of that family"
-        )),
+        Some(family) => {
+            Err(format!("Services use {family} but pods do not: add a pod CIDR of that family"))
+        }
         None => Ok(()),
     }
 }
 
-/// Checks that each of some nodes can have a part of the ranges of pods: kube-controller-manager gives it a
-/// /24 of IPv4 and a /64 of IPv6 (`--node-cidr-mask-size-ipv4` and `-ipv6`).
+/// Checks that the pod CIDRs are large enough for the nodes. kube-controller-manager allocates a
+/// /24 of IPv4 and a /64 of IPv6 per node (`--node-cidr-mask-size-ipv4` and `-ipv6`).
 ///
 /// # Errors
 ///
-/// How many it is enough for.
+/// A message with the number of nodes that the CIDR is large enough for.
 pub fn room(pods: &[String], nodes: u32) -> Result<(), String> {
     for cidr in pods {
         let (bits, _) = prefix(cidr).unwrap_or_default();
@@ -119,14 +120,14 @@ pub fn room(pods: &[String], nodes: u32) -> Result<(), String> {
             .map_or(0, |free| 1_u32.checked_shl(free.into()).unwrap_or(u32::MAX));
         if has < nodes {
             return Err(format!(
-                "the range of pods {cidr} is enough for {has} of {nodes} nodes: each takes a /{part}"
+                "the pod CIDR {cidr} has room for {has} of {nodes} nodes: each node takes a /{part}"
             ));
         }
     }
     Ok(())
 }
 
-/// Whether two ranges have an address in common. What is no range has none.
+/// Returns whether two CIDRs overlap. An invalid CIDR overlaps nothing.
 pub fn overlap(one: &str, other: &str) -> bool {
     let (Some((first, bits)), Some((second, others))) = (network(one), network(other)) else {
         return false;
@@ -147,7 +148,7 @@ fn network(cidr: &str) -> Option<(IpAddr, u8)> {
     Some((cidr.split_once('/')?.0.parse().ok()?, bits))
 }
 
-/// The bits of a range's prefix, and of its addresses.
+/// Returns the prefix length of a CIDR and the number of bits of its addresses.
 fn prefix(cidr: &str) -> Option<(u8, u8)> {
     let (address, bits) = cidr.split_once('/')?;
     let all = match address.parse().ok()? {
@@ -177,12 +178,12 @@ mod tests {
             assert_eq!(parse(text).unwrap(), cidrs, "{text}");
         }
         let wrong = [
-            ("10.244.0.0", "`10.244.0.0` is not a range"),
-            ("10.244.0.0/33", "is not a range"),
-            ("10.244.0.0/16,", "`` is not a range"),
-            ("10.0.0.0/16,10.1.0.0/16", "two ranges of IPv4"),
-            ("fd00::/56,fd01::/56", "two ranges of IPv6"),
-            ("10.0.0.0/16,fd00::/56,fd01::/56", "3 ranges"),
+            ("10.244.0.0", "`10.244.0.0` is not a valid CIDR"),
+            ("10.244.0.0/33", "is not a valid CIDR"),
+            ("10.244.0.0/16,", "`` is not a valid CIDR"),
+            ("10.0.0.0/16,10.1.0.0/16", "two IPv4 CIDRs"),
+            ("fd00::/56,fd01::/56", "two IPv6 CIDRs"),
+            ("10.0.0.0/16,fd00::/56,fd01::/56", "3 CIDRs"),
         ];
         for (text, problem) in wrong {
             let refused = parse(text).unwrap_err();
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_with_an_address_in_common_overlap() {
+    fn cidrs_with_a_common_address_overlap() {
         for (one, other, expected) in [
             ("10.244.0.0/16", "10.244.0.0/16", true),
             ("10.0.0.0/8", "10.155.0.1/24", true),

@@ -1,42 +1,42 @@
-//! What is put into an instance between its making and its first start.
+//! Files that are injected into an instance between its creation and its first start.
 
 use std::fmt::Write as _;
 
-/// Where manifests expect the script that makes a node of a stock system.
+/// Path where manifests expect the script that turns a stock system into a node.
 pub const INSTALL_SCRIPT: &str = "/opt/cluster-api/install-kubeadm.sh";
 
-/// One thing that is put into an instance. Putting it in again changes nothing.
+/// A file that is injected into an instance. Injecting it again changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
-    /// A file of root's.
+pub enum InjectedFile {
+    /// A file owned by root.
     File {
-        /// Where; missing folders on the way are made.
+        /// Path. Missing parent directories are created.
         path: String,
-        /// The text.
+        /// Content.
         text: String,
-        /// Permission bits. Virtual machines of servers without `image_template_permissions`
-        /// give their files 0644 whatever is asked for.
+        /// Permission bits. On servers without `image_template_permissions`, the files of virtual
+        /// machines always have mode 0644.
         mode: u32,
     },
     /// A symbolic link.
     Link {
-        /// Where.
+        /// Path.
         path: String,
-        /// What it points to.
+        /// Target of the link.
         target: String,
     },
-    /// Changes of a text file that the image has. A file that is missing stays so.
+    /// Replacements in a text file of the image. A missing file stays missing.
     Edit {
-        /// Where.
+        /// Path.
         path: String,
-        /// Each text, and what stands in its place afterwards. The second must not hold the
-        /// first, or a second change would change it again.
+        /// Pairs of the text to replace and its replacement. The replacement must not contain the
+        /// original text, or a second pass would replace it again.
         changes: Vec<(String, String)>,
     },
 }
 
-impl Piece {
-    /// Where it is put.
+impl InjectedFile {
+    /// Returns the path of the file.
     pub fn path(&self) -> &str {
         match self {
             Self::File { path, .. } | Self::Link { path, .. } | Self::Edit { path, .. } => path,
@@ -44,10 +44,10 @@ impl Piece {
     }
 }
 
-/// Whether bootstrap data runs the script at [`INSTALL_SCRIPT`] without bringing it along.
+/// Returns whether bootstrap data runs the script at [`INSTALL_SCRIPT`] but does not contain it.
 ///
-/// Only then it is put into the instance: an instance with nothing to put in is made and started
-/// by one request.
+/// The script is injected only in that case: an instance without injected files is created and
+/// started by one request.
 pub fn calls_install_script(user_data: &str) -> bool {
     let mentions = || user_data.lines().filter(|line| line.contains(INSTALL_SCRIPT));
     let brings = mentions().any(|line| {
@@ -59,8 +59,8 @@ pub fn calls_install_script(user_data: &str) -> bool {
 
 const QUOTES: [char; 3] = [' ', '"', '\''];
 
-/// The text as a template that the server renders to the text: servers render the templates of an
-/// instance with pongo2, whose marks have to be spelled.
+/// Escapes the text as a template that the server renders back to the same text. Servers render the
+/// templates of an instance with pongo2, whose delimiters must be escaped.
 pub fn as_template(text: &str) -> String {
     const MARKS: [(&str, &str); 6] = [
         ("{{", "openvariable"),
@@ -74,7 +74,7 @@ pub fn as_template(text: &str) -> String {
     let mut rest = text;
     while let Some(next) = rest.chars().next() {
         if let Some((mark, name)) = MARKS.iter().find(|(mark, _)| rest.starts_with(mark)) {
-            // Writing to a text cannot fail.
+            // Writing to a String cannot fail.
             write!(template, "{{% templatetag {name} %}}").ok();
             rest = rest.get(mark.len()..).unwrap_or_default();
         } else {
@@ -85,12 +85,12 @@ pub fn as_template(text: &str) -> String {
     template
 }
 
-/// Name of the template of a file: its whole path, so that no two files share one.
+/// Returns the template name of a file: its whole path, so that two files never share one.
 pub fn template_name(path: &str) -> String {
     format!("capn-{}.tpl", path.trim_start_matches('/').replace('/', "-"))
 }
 
-/// A text file after the changes of an [`Piece::Edit`]; `None` when nothing changes.
+/// Returns the text after the changes of an [`InjectedFile::Edit`], or `None` if nothing changes.
 pub fn edited(text: &str, changes: &[(String, String)]) -> Option<String> {
     let after = changes
         .iter()
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_script_is_put_in_where_it_is_called_and_not_brought_along() {
+    fn the_install_script_is_injected_if_it_is_called_but_not_included() {
         for (user_data, called) in [
             ("runcmd:\n  - sh -xeu /opt/cluster-api/install-kubeadm.sh v1.36.2\n", true),
             ("runcmd:\n- \"/opt/cluster-api/install-kubeadm.sh 'v1.36.2'\"\n", true),
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_of_templates_are_spelled() {
+    fn template_delimiters_are_escaped() {
         for (text, template) in [
             ("plain { } % #", "plain { } % #"),
             ("${A}", "${A}"),

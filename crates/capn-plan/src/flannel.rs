@@ -1,6 +1,6 @@
 //! flannel with vxlan, as objects of the workload cluster: kube-flannel's own manifest without the
-//! parts that copy files into nodes. The configuration of the runtime comes from
-//! [`crate::cni::files`], and the standard `bridge` plugin takes the place of flannel's own.
+//! parts that copy files to nodes. [`crate::cni::files`] renders the runtime configuration, and the
+//! standard `bridge` plugin replaces flannel's own plugin.
 
 use serde_json::{Value, json};
 
@@ -8,24 +8,24 @@ use crate::families::{self, Family};
 
 /// Namespace of the daemon, as upstream has it.
 pub const NAMESPACE: &str = "kube-flannel";
-/// Image of the daemon. A node image that is built from a folder with `flanneld` carries one of
-/// this name; other nodes pull it.
+/// Image of the daemon. Node images that are built with `flanneld` contain an image with this name;
+/// other nodes pull it.
 pub const IMAGE: &str = "ghcr.io/flannel-io/flannel:v0.28.4";
-/// Where the program is in [`IMAGE`].
+/// Path of the program in [`IMAGE`].
 pub const PROGRAM: &str = "/opt/bin/flanneld";
-/// What vxlan adds to a packet, in bytes: headers of Ethernet, IP, UDP and vxlan. IPv6 has the
-/// longer header.
+/// Overhead of vxlan per packet, in bytes: Ethernet, IP, UDP and vxlan headers. The IPv6 header is
+/// longer.
 const OVERHEAD_V4: u32 = 50;
 const OVERHEAD_V6: u32 = 70;
 
-/// The largest packet of a pod, in bytes, where that of the node's card is `card_mtu` and pods
-/// have addresses of `families`.
+/// Returns the MTU of a pod, in bytes, if the NIC of the node has the MTU `card_mtu` and pods have
+/// addresses of `families`.
 pub fn mtu(card_mtu: u32, families: &[Family]) -> u32 {
     let overhead = if families.contains(&Family::V6) { OVERHEAD_V6 } else { OVERHEAD_V4 };
     card_mtu.saturating_sub(overhead)
 }
 
-/// The objects, in the order in which they are applied, for these ranges of pods.
+/// Returns the objects for these pod CIDRs, in the order in which they are applied.
 pub fn objects(pod_cidrs: &[String]) -> Vec<Value> {
     let labels = json!({ "k8s-app": "flannel" });
     let meta = |name: &str| json!({ "name": name, "labels": labels });
@@ -112,7 +112,7 @@ fn daemon(labels: &Value, metadata: Value) -> Value {
     })
 }
 
-/// flannel's own configuration: the first range of each family.
+/// Renders flannel's own configuration: the first CIDR of each family.
 fn net_conf(pod_cidrs: &[String]) -> Value {
     let first = |family| pod_cidrs.iter().find(|cidr| Family::of_cidr(cidr) == family);
     let mut conf = json!({ "Backend": { "Type": "vxlan" } });
@@ -127,7 +127,7 @@ fn net_conf(pod_cidrs: &[String]) -> Value {
     conf
 }
 
-/// The families of the pods.
+/// Returns the IP families of the pods.
 pub fn families(pod_cidrs: &[String]) -> Vec<Family> {
     families::of(pod_cidrs)
 }
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_of_pods_fit_into_those_of_the_card() {
+    fn the_pod_mtu_fits_into_that_of_the_nic() {
         for (card, families, mtu) in [
             (1500, &[Family::V4][..], 1450),
             (1500, &[Family::V4, Family::V6], 1430),

@@ -1,4 +1,4 @@
-//! The configuration of a load balancer made of haproxy.
+//! The haproxy configuration of a load balancer.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -8,7 +8,7 @@ mod template;
 
 pub use template::{Template, TemplateError};
 
-/// What the load balancer forwards, and to whom.
+/// Input of the haproxy configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Haproxy {
     /// Port that clients connect to.
@@ -17,21 +17,21 @@ pub struct Haproxy {
     pub backend_port: u16,
     /// Whether to listen on IPv6 as well.
     pub ipv6: bool,
-    /// Address of each control plane by its name. None: nothing is forwarded yet.
+    /// Address of each control plane, by name. Empty: nothing is forwarded yet.
     pub backends: BTreeMap<String, std::net::IpAddr>,
-    /// When a control plane takes part.
+    /// Health check of the control planes.
     pub check: Check,
-    /// A configuration of the user's own, instead of ours.
+    /// A custom configuration that replaces the built-in one.
     pub template: Option<Template>,
 }
 
-/// When a control plane takes part.
+/// Health check that decides whether a control plane receives connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Check {
-    /// While `GET /healthz` over TLS answers 200.
+    /// `GET /healthz` over TLS must return 200.
     #[default]
     Healthz,
-    /// While its port is open: for API servers that answer nobody who is not known
+    /// The port must be open. For API servers that reject anonymous requests
     /// (`--anonymous-auth=false`).
     Port,
 }
@@ -52,15 +52,15 @@ impl Check {
 }
 
 impl Haproxy {
-    /// The configuration file. The same input gives the same bytes.
+    /// Renders the configuration file. The same input yields the same bytes.
     ///
-    /// Connections are forwarded as they are, so that clients check the API server's certificate
-    /// themselves. The certificate is not checked by [`Check::Healthz`], since the load balancer
-    /// has no use for the answer but the code. There is no statistics page.
+    /// Connections are forwarded unchanged, so clients verify the certificate of the API server
+    /// themselves. [`Check::Healthz`] does not verify the certificate, because the load balancer
+    /// only uses the status code. There is no statistics page.
     ///
     /// # Errors
     ///
-    /// When a template of the user's own cannot be rendered.
+    /// [`TemplateError`] if a custom template cannot be rendered.
     pub fn render(&self) -> Result<String, TemplateError> {
         match &self.template {
             Some(template) => template.render(self),
@@ -71,7 +71,7 @@ impl Haproxy {
     fn ours(&self) -> String {
         let Self { frontend_port, backend_port, ipv6, backends, check, template: _ } = self;
         let check = check.lines();
-        // A kernel without IPv6 refuses the second form.
+        // A kernel without IPv6 rejects the second form.
         let bind =
             if *ipv6 { format!(":::{frontend_port} v4v6") } else { format!("*:{frontend_port}") };
         let mut text = format!(
@@ -124,7 +124,7 @@ backend kube-apiservers
     }
 }
 
-/// The mark that a configuration is in place: 16 hex digits of its SHA-256.
+/// Returns the hash that records an applied configuration: the first 16 hex digits of its SHA-256.
 pub fn hash(text: &str) -> String {
     let mut digits = hex::encode(Sha256::digest(text.as_bytes()));
     digits.truncate(16);
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mark_changes_with_the_text() {
+    fn the_hash_changes_with_the_text() {
         assert_eq!(hash("a"), hash("a"));
         assert_ne!(hash("a"), hash("b"));
         assert_eq!(hash("a").len(), 16);

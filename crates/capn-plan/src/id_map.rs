@@ -1,30 +1,31 @@
-//! How many ids an isolated node needs. Pure.
+//! Size of the ID map of an isolated node.
 //!
-//! Pods with `hostUsers: false` have a user namespace of their own, inside the node's. kubelet gives
-//! each of them 65536 ids and starts with id 65536 of the node (kubernetes:
-//! pkg/kubelet/userns/userns_manager.go and pkg/kubelet/kubelet_pods.go of 1.37.2), so that a node
-//! needs 65536 ids for itself and as many for each pod. A node with the shared map has all ids of the
-//! host's range; an isolated one has 65536 unless `security.idmap.size` says otherwise.
+//! Pods with `hostUsers: false` have their own user namespace inside that of the node. kubelet
+//! gives each of them 65536 IDs, starting at ID 65536 of the node (kubernetes:
+//! pkg/kubelet/userns/userns_manager.go and pkg/kubelet/kubelet_pods.go of 1.37.2). A node
+//! therefore needs 65536 IDs for itself and another 65536 for each such pod. A node with the shared
+//! map has all IDs of the host's range; an isolated one has 65536 unless `security.idmap.size` sets
+//! another size.
 
-/// Key of an instance: how many ids an isolated one has.
+/// Instance config key for the number of IDs of an isolated instance.
 pub const SIZE_KEY: &str = "security.idmap.size";
-/// Ids of a pod, of an isolated instance by itself, and those that a server keeps free at the
-/// beginning of its range.
+/// Number of IDs of a pod and of an isolated instance by default. A server also keeps this many IDs
+/// free at the start of its range.
 pub const IDS_OF_ONE: u64 = 65_536;
-/// kubelet's limit of pods where nothing else is said.
+/// Default maximum number of pods per node in kubelet.
 pub const USUAL_PODS: u32 = 110;
 
-/// Ids of a node that has so many pods with user namespaces of their own.
+/// Returns the number of IDs that a node needs for this many pods with their own user namespaces.
 pub fn size_for(pods: u32) -> u64 {
     IDS_OF_ONE * (u64::from(pods) + 1)
 }
 
-/// How many pods with user namespaces of their own a node with so many ids can have.
+/// Returns how many pods with their own user namespaces fit into this many IDs of a node.
 pub fn pods_of(ids: u64) -> u64 {
     (ids / IDS_OF_ONE).saturating_sub(1)
 }
 
-/// The ids that an isolated instance has with this value of [`SIZE_KEY`].
+/// Returns the number of IDs of an isolated instance with this value of [`SIZE_KEY`].
 pub fn size(value: Option<&str>) -> u64 {
     value.and_then(|value| value.parse().ok()).filter(|size| *size > 0).unwrap_or(IDS_OF_ONE)
 }
@@ -44,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_size_is_the_usual_one() {
+    fn an_invalid_size_becomes_the_default() {
         for (value, expected) in
             [(None, 65_536), (Some("x"), 65_536), (Some("0"), 65_536), (Some("131072"), 131_072)]
         {

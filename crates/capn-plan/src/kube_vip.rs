@@ -4,30 +4,30 @@ use capn_api::{KubeVipLoadBalancer, LXCClusterSpec, LoadBalancerKind};
 
 use crate::versions::{self, Version};
 
-/// Image of kube-vip where the cluster names none.
+/// Default image of kube-vip.
 pub const IMAGE: &str = "ghcr.io/kube-vip/kube-vip:v0.6.4";
-/// Where kubelet looks for the manifest where the cluster names no place.
+/// Default path of the manifest.
 pub const MANIFEST_PATH: &str = "/etc/kubernetes/manifests/kube-vip.yaml";
-/// Kubeconfig of a control plane that joined, or that made the cluster with an old kubeadm.
+/// Kubeconfig of a control plane that joins, or that creates the cluster with an old kubeadm.
 const ADMIN: &str = "/etc/kubernetes/admin.conf";
-/// What the static pod depends on.
+/// Input of the static pod manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Manifest<'a> {
-    /// The user's wishes.
+    /// The spec of the load balancer.
     pub spec: &'a KubeVipLoadBalancer,
-    /// The address to hold: the endpoint's host.
+    /// The virtual IP: the host of the endpoint.
     pub address: &'a str,
     /// Port of the API server.
     pub port: u16,
-    /// Whether the cluster has a control plane already, so that this one joins it.
+    /// Whether the cluster already has a control plane, so that this one joins it.
     pub initialized: bool,
-    /// Kubernetes version of the machine, `v1.36.0`, if it is known.
+    /// Kubernetes version of the machine, for example `v1.36.0`, if known.
     pub version: Option<&'a str>,
 }
 
 impl<'a> Manifest<'a> {
-    /// The manifest for a control plane of a cluster; `None` when kube-vip is not its load
-    /// balancer, or the endpoint is not known.
+    /// Returns the manifest for a control plane of a cluster. `None` if kube-vip is not its load
+    /// balancer or the endpoint is unknown.
     pub fn of(
         cluster: &'a LXCClusterSpec,
         initialized: bool,
@@ -40,7 +40,7 @@ impl<'a> Manifest<'a> {
         Some(Self { spec, address, port: cluster.endpoint_port(), initialized, version })
     }
 
-    /// Where the file belongs in the instance.
+    /// Returns the path of the file in the instance.
     pub fn path(&self) -> &'a str {
         match self.spec.manifest_path.as_str() {
             "" => MANIFEST_PATH,
@@ -48,13 +48,13 @@ impl<'a> Manifest<'a> {
         }
     }
 
-    /// The file on the node that kube-vip uses as its kubeconfig.
+    /// Returns the path of the kubeconfig on the node that kube-vip uses.
     ///
-    /// While kubeadm makes the first control plane nobody has given `admin.conf` its rights yet,
-    /// and kube-vip has to hold the address before somebody can: with kubeadm 1.29 and later it
-    /// takes `super-admin.conf`.
+    /// While kubeadm creates the first control plane, `admin.conf` has no permissions yet, and
+    /// granting them requires the virtual IP. With kubeadm 1.29 and later, kube-vip therefore uses
+    /// `super-admin.conf`.
     pub fn kubeconfig(&self) -> &'a str {
-        // Without a version the node is as new as what is released now.
+        // Without a version, the newest release is assumed.
         let newest = Version::new(u32::MAX, 0, 0);
         let version = self.version.and_then(|version| version.parse().ok()).unwrap_or(newest);
         match self.spec.kubeconfig_path.as_str() {
@@ -64,10 +64,10 @@ impl<'a> Manifest<'a> {
         }
     }
 
-    /// The manifest. The same input gives the same bytes.
+    /// Renders the manifest. The same input yields the same bytes.
     ///
-    /// The address is announced by ARP (NDP for IPv6) from the control plane that holds the lease
-    /// `plndr-cp-lock`. Services of type LoadBalancer are kept as well, as with the Go provider.
+    /// The control plane that holds the lease `plndr-cp-lock` announces the address by ARP (NDP for
+    /// IPv6). Services of type LoadBalancer are managed as well, as with the Go provider.
     pub fn render(&self) -> String {
         let image = match self.spec.image.as_str() {
             "" => IMAGE,
@@ -77,8 +77,8 @@ impl<'a> Manifest<'a> {
         let mut env = vec![
             ("vip_arp", "true".to_owned()),
             ("port", self.port.to_string()),
-            // kube-vip 1.2.2 asks the server of its kubeconfig otherwise, which is the address
-            // that it has not taken yet. Older ones do this by themselves.
+            // kube-vip 1.2.2 otherwise connects to the server in its kubeconfig, which is the
+            // address that it has not taken yet. Older releases handle this themselves.
             ("kubernetes_addr", format!("kubernetes:{}", self.port)),
             ("vip_cidr", prefix.to_owned()),
             ("cp_enable", "true".to_owned()),
@@ -119,7 +119,7 @@ impl<'a> Manifest<'a> {
                         "mountPath": ADMIN, "name": "kubeconfig",
                     }],
                 }],
-                // kube-vip asks `kubernetes`, the name in the certificate, on its own node.
+                // kube-vip connects to `kubernetes`, the name in the certificate, on its own node.
                 "hostAliases": [{ "hostnames": ["kubernetes"], "ip": "127.0.0.1" }],
                 "hostNetwork": true,
                 "volumes": [{
@@ -127,7 +127,7 @@ impl<'a> Manifest<'a> {
                 }],
             },
         });
-        // JSON is YAML; kubelet reads both.
+        // JSON is valid YAML, so kubelet reads both.
         let mut text = format!("{pod:#}");
         text.push('\n');
         text
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_users_wishes_are_obeyed_and_ipv6_has_its_own_prefix() {
+    fn the_spec_is_respected_and_ipv6_has_its_own_prefix() {
         let spec = cluster(
             json!({
                 "image": "registry/kube-vip:v1", "interface": "eth1",
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn other_load_balancers_have_no_such_pod() {
+    fn other_load_balancers_have_no_kube_vip_pod() {
         let other: LXCClusterSpec = serde_json::from_value(json!({
             "controlPlaneEndpoint": { "host": "10.0.0.100" }, "loadBalancer": { "external": {} },
         }))

@@ -1,4 +1,4 @@
-//! The exact instance that is asked for.
+//! The launch request of an instance.
 
 use capn_api::{InstanceType as MachineType, Isolation, LXCMachineSpec, LoadBalancerInstanceSpec};
 use incus_api::{
@@ -8,28 +8,28 @@ use incus_api::{
 use crate::{
     InstanceName, Owner,
     devices::{self, DeviceError},
-    fence::Fence,
-    files::Piece,
+    files::InjectedFile,
     isolation, kind,
-    modules::{self, Unloadable},
-    network::card::Wire,
+    modules::{self, UnloadableModules},
+    network::nic::ClusterNic,
     profile,
+    restrictions::ProjectRestrictions,
 };
 
-/// Where cloud-init in the instance finds the bootstrap data.
+/// Config key from which cloud-init in the instance reads the bootstrap data.
 pub const USER_DATA: &str = "cloud-init.user-data";
 
-/// What the server is and can do, as far as a launch depends on it.
+/// Properties of the server that a launch depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerFacts {
     /// Incus or LXD.
     pub flavor: Flavor,
-    /// Whether it is clustered; `target` means nothing to one that is not.
+    /// Whether the server is clustered. `target` has no meaning on a server that is not.
     pub clustered: bool,
     /// Whether one request can create and start an instance (`instance_create_start`).
     pub create_and_start: bool,
-    /// Kernel modules it is known not to load.
-    pub unloadable: Unloadable,
+    /// Kernel modules that the server is known to be unable to load.
+    pub unloadable_modules: UnloadableModules,
 }
 
 /// A launch request.
@@ -39,21 +39,28 @@ pub struct Launch {
     pub request: InstancesPost,
     /// Cluster member or `@group`.
     pub target: Option<String>,
-    /// What is put in before the first start. With any, the request does not start the instance.
-    pub pieces: Vec<Piece>,
+    /// Files to inject before the first start. If there are any, the request does not start the
+    /// instance.
+    pub injected_files: Vec<InjectedFile>,
 }
 
 impl Launch {
-    /// How it breaks what its cluster promises, if it does, with these profiles of the server.
-    pub fn excluded(&self, isolation: Isolation, profiles: &[Profile]) -> Option<String> {
+    /// Returns how the instance would violate the isolation of its cluster with these profiles of
+    /// the server, if it would.
+    pub fn violation_message(&self, isolation: Isolation, profiles: &[Profile]) -> Option<String> {
         let InstancesPost { instance_type, config, devices, .. } = &self.request;
         let is_virtual_machine = *instance_type == InstanceType::VirtualMachine;
-        let breaches =
-            isolation::breaches_of_launch(isolation, is_virtual_machine, profiles, config, devices);
-        (!breaches.is_empty()).then(|| isolation::message(isolation, &breaches))
+        let violations = isolation::violations_of_launch(
+            isolation,
+            is_virtual_machine,
+            profiles,
+            config,
+            devices,
+        );
+        (!violations.is_empty()).then(|| isolation::message(isolation, &violations))
     }
 
-    /// The bootstrap data, where an instance with this config was made before there was any.
+    /// Returns the missing bootstrap data of an instance that was created before the data existed.
     pub fn missing_data(&self, config: &Config) -> Config {
         let wanted = self.request.config.get_key_value(USER_DATA);
         wanted
@@ -64,45 +71,45 @@ impl Launch {
     }
 }
 
-/// What a machine's instance is made of.
+/// Input of a machine's launch request.
 #[derive(Clone, Debug)]
 pub struct MachineLaunch<'a> {
-    /// Name.
+    /// Name of the instance.
     pub name: &'a InstanceName,
-    /// The keys that mark it.
+    /// The owner keys of the instance.
     pub owner: &'a Owner,
-    /// The user's wishes.
+    /// Spec of the LXCMachine.
     pub spec: &'a LXCMachineSpec,
-    /// How it is kept apart from the host.
+    /// Isolation of the cluster.
     pub isolation: Isolation,
-    /// Leave out the config and devices that Kubernetes needs.
+    /// Omit the config and devices that Kubernetes needs.
     pub skip_defaults: bool,
     /// The image, resolved.
     pub source: InstanceSource,
-    /// Bootstrap data, handed to cloud-init as it is. `None`: there is none yet, and the instance is
-    /// not started.
+    /// Bootstrap data, passed to cloud-init unchanged. `None`: it does not exist yet, and the
+    /// instance is not started.
     pub user_data: Option<&'a str>,
-    /// The server.
+    /// Properties of the server.
     pub server: &'a ServerFacts,
-    /// What the project allows.
-    pub fence: &'a Fence,
-    /// What is put in before the first start.
-    pub pieces: Vec<Piece>,
-    /// Cluster member or `@group`; empty: wherever the server likes.
+    /// Restrictions of the project.
+    pub restrictions: &'a ProjectRestrictions,
+    /// Files to inject before the first start.
+    pub injected_files: Vec<InjectedFile>,
+    /// Cluster member or `@group`. Empty: the server chooses.
     pub placement: &'a str,
-    /// The first network card, where the cluster says which network it is on.
-    pub wire: Option<&'a Wire>,
+    /// The first NIC, if the cluster sets its network.
+    pub cluster_nic: Option<&'a ClusterNic>,
 }
 
-/// The launch of a machine.
+/// Builds the launch request of a machine.
 ///
-/// Later wins: defaults, bootstrap data, the user's config, and last the owner's keys, which the
-/// user cannot change. A device of the user's replaces a whole default device. A virtual machine
-/// has a kernel of its own and gets no defaults.
+/// Later sources win: the defaults, the bootstrap data, the config of the user, and the owner keys,
+/// which users cannot change. A device of the user replaces a default device completely. A virtual
+/// machine has its own kernel and gets no defaults.
 ///
 /// # Errors
 ///
-/// When a device string of the spec cannot be understood.
+/// [`DeviceError`] if a device string of the spec is invalid.
 pub fn machine(input: &MachineLaunch<'_>) -> Result<Launch, DeviceError> {
     let MachineLaunch {
         name,
@@ -113,10 +120,10 @@ pub fn machine(input: &MachineLaunch<'_>) -> Result<Launch, DeviceError> {
         source,
         user_data,
         server,
-        fence,
-        pieces,
+        restrictions,
+        injected_files,
         placement,
-        wire,
+        cluster_nic,
     } = input;
     let mut config = Config::new();
     let mut all_devices = Devices::new();
@@ -125,28 +132,38 @@ pub fn machine(input: &MachineLaunch<'_>) -> Result<Launch, DeviceError> {
         config.insert(key.into(), value.into());
     }
     if spec.instance_type == MachineType::VirtualMachine {
-        // Nothing of the host has to be opened to it.
+        // It does not need access to the host.
     } else if *skip_defaults {
         config.extend(profile::id_map(*isolation));
     } else {
         let defaults = match spec.instance_type {
-            MachineType::Kind => profile::kind(*isolation, &server.unloadable, fence),
-            _ => profile::kubeadm(*isolation, server.flavor, &server.unloadable, fence),
+            MachineType::Kind => {
+                profile::kind(*isolation, &server.unloadable_modules, restrictions)
+            }
+            _ => profile::kubeadm(
+                *isolation,
+                server.flavor,
+                &server.unloadable_modules,
+                restrictions,
+            ),
         };
         config.extend(defaults.config);
         all_devices.extend(defaults.devices);
-        if !fence.allows_low_level() {
+        if !restrictions.allows_low_level() {
             config.insert(capn_api::keys::INSTANCE_MODULES.into(), modules::FENCED.to_owned());
-        } else if !server.unloadable.is_empty() {
-            config.insert(capn_api::keys::INSTANCE_MODULES.into(), server.unloadable.describe());
+        } else if !server.unloadable_modules.is_empty() {
+            config.insert(
+                capn_api::keys::INSTANCE_MODULES.into(),
+                server.unloadable_modules.describe(),
+            );
         }
     }
     config.extend(user_data.map(|data| (USER_DATA.to_owned(), data.to_owned())));
     config.extend(spec.config.clone());
     config.extend(owner.config());
     all_devices.extend(devices::parse(&spec.devices)?);
-    if let Some(wire) = wire {
-        wire.put_into(&mut all_devices);
+    if let Some(cluster_nic) = cluster_nic {
+        cluster_nic.put_into(&mut all_devices);
     }
     let request = InstancesPost {
         name: name.as_str().to_owned(),
@@ -161,24 +178,30 @@ pub fn machine(input: &MachineLaunch<'_>) -> Result<Launch, DeviceError> {
         config,
         devices: all_devices,
         profiles: profiles(&spec.profiles, *isolation),
-        start: server.create_and_start && pieces.is_empty() && user_data.is_some(),
+        start: server.create_and_start && injected_files.is_empty() && user_data.is_some(),
         ..InstancesPost::default()
     };
-    Ok(Launch { request, target: target(placement, server), pieces: pieces.clone() })
+    Ok(Launch {
+        request,
+        target: target(placement, server),
+        injected_files: injected_files.clone(),
+    })
 }
 
-/// Name of the device that [`root_disk`] is for, as in the profile that servers come with.
+/// Name of the device that [`root_disk`] is for, as in the default profile of servers.
 pub const ROOT_DEVICE: &str = "root";
 
-/// The root disk of an instance in a storage pool, for [`ROOT_DEVICE`].
+/// Returns the root disk of an instance in a storage pool, for [`ROOT_DEVICE`].
 pub fn root_disk(pool: &str) -> Config {
     [("type", "disk"), ("path", "/"), ("pool", pool)]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .into()
 }
 
-/// The launch of a load balancer of type `lxc`: an unprivileged container with nothing but its
-/// marks. It has ids of its own where the nodes have, since the shared ones contain theirs. `nic` replaces a network card of the profile, to keep an address over a re-creation.
+/// Builds the launch request of a load balancer of type `lxc`: an unprivileged container with only
+/// its owner keys. If the nodes have their own IDs, it has its own IDs too, because the shared
+/// range contains those of the nodes. `nic` replaces a NIC of the profile, to keep an address when
+/// the instance is created again.
 pub fn load_balancer(
     name: &InstanceName,
     owner: &Owner,
@@ -189,7 +212,7 @@ pub fn load_balancer(
     server: &ServerFacts,
 ) -> Launch {
     let mut config = owner.config();
-    // systemd of the image sandboxes its services with mounts of its own.
+    // systemd in the image sandboxes its services with mounts.
     config.insert("security.nesting".into(), "true".into());
     config.extend(profile::id_map(isolation));
     let root = (!spec.storage_pool.is_empty())
@@ -205,22 +228,24 @@ pub fn load_balancer(
         start: server.create_and_start,
         ..InstancesPost::default()
     };
-    Launch { request, target: target(&spec.target, server), pieces: Vec::new() }
+    Launch { request, target: target(&spec.target, server), injected_files: Vec::new() }
 }
 
-/// The config to give an instance whose kernel modules the server could not load, or `None` when
-/// the list is the user's own.
-pub fn without_modules(config: &Config, unloadable: &Unloadable) -> Option<Config> {
-    let replacement = modules::replacement(config, unloadable)?;
-    let mut changes =
-        Config::from([(capn_api::keys::INSTANCE_MODULES.to_owned(), unloadable.describe())]);
-    // An empty value takes a key away, in a PATCH.
+/// Returns the new config of an instance whose kernel modules the server could not load, or `None`
+/// if the user set the list.
+pub fn without_modules(config: &Config, unloadable_modules: &UnloadableModules) -> Option<Config> {
+    let replacement = modules::replacement(config, unloadable_modules)?;
+    let mut changes = Config::from([(
+        capn_api::keys::INSTANCE_MODULES.to_owned(),
+        unloadable_modules.describe(),
+    )]);
+    // In a PATCH, an empty value removes a key.
     changes.insert(modules::KEY.into(), replacement.unwrap_or_default());
     Some(changes)
 }
 
-/// The profile of instances that name none. Left out of a request, a server takes those that the image
-/// names, which are not known before.
+/// The profile of instances that set none. If a request has no profiles, the server uses those of
+/// the image, which are not known in advance.
 const DEFAULT_PROFILE: &str = "default";
 
 fn profiles(wanted: &[String], isolation: Isolation) -> Option<Vec<String>> {

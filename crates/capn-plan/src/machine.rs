@@ -7,183 +7,188 @@ use incus_api::{Config, InstanceFull};
 
 use crate::{
     InstanceName, Owner, Ownership, address,
-    drain::Drain,
+    drain::DrainState,
     families::{self, Family},
-    files::Piece,
+    files::InjectedFile,
     isolation,
     launch::Launch,
-    life::{self, Life},
-    recheck::{self, Rechecks},
+    phase::{self, InstancePhase},
+    poll::{self, PollIntervals},
 };
 
-/// What happens to a provisioned instance that stopped.
+/// The action for a provisioned instance that stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenStopped {
-    /// It is started again.
+    /// It is restarted.
     #[default]
     Restart,
     /// It stays stopped, and the machine is not ready.
     Report,
 }
 
-/// Why an instance cannot be made yet. None of these holds up a deletion.
+/// A prerequisite of an instance that is not met yet. None of them delays a deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gate {
+pub enum Prerequisite {
     /// The cluster has no load balancer or endpoint yet.
     ClusterInfrastructure,
-    /// A worker has no bootstrap data, since there is no control plane to join.
+    /// The machine is a worker without bootstrap data, because there is no control plane to join.
     ControlPlane,
-    /// There is no bootstrap data.
+    /// There is no bootstrap data yet.
     BootstrapData,
 }
 
-/// How a machine goes that is being deleted.
+/// State of a machine's deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Leaving {
-    /// Whether the load balancer let go of it.
-    pub drain: Drain,
-    /// How long it may still take to stop by itself; `None`: it is stopped by force.
+pub struct Deletion {
+    /// Whether the load balancer has released the machine.
+    pub drain: DrainState,
+    /// Remaining time for a clean shutdown. `None`: the instance is stopped by force.
     pub grace: Option<Duration>,
 }
 
-/// One machine, checked.
+/// A validated machine.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    /// Name of its instance.
+    /// Name of the instance.
     pub name: InstanceName,
-    /// The keys that mark the instance.
+    /// The owner keys of the instance.
     pub owner: Owner,
-    /// What its cluster promises; an instance that breaks it is not started.
+    /// Isolation of the cluster. An instance that violates it is not started.
     pub isolation: Isolation,
-    /// How it goes, when it is being deleted.
-    pub leaving: Option<Leaving>,
-    /// Whether it was provisioned before: its provider ID names the instance.
+    /// Set if the machine is being deleted.
+    pub deletion: Option<Deletion>,
+    /// Whether the machine has been provisioned: its provider ID names the instance.
     pub provisioned: bool,
-    /// What its making waits for.
-    pub gate: Option<Gate>,
-    /// What to ask for; present when the instance is absent or never ran, and may be made. With a gate
-    /// it is made and not started.
+    /// The prerequisite that the instance waits for.
+    pub prerequisite: Option<Prerequisite>,
+    /// Launch request. Present if the instance may be created, or exists and has never run. With an
+    /// unmet prerequisite the instance is created but not started.
     pub launch: Option<Box<Launch>>,
-    /// What happens when it stops.
+    /// The action if the instance stops.
     pub when_stopped: WhenStopped,
-    /// Families of which it needs an address: those of the cluster's pods and Services.
+    /// Families of which the machine needs an address: those of the cluster's pods and Services.
     pub families: Vec<Family>,
-    /// An address that is not the machine's although its card has it: the endpoint.
-    pub not_an_address: Option<IpAddr>,
+    /// VIP on the NIC to ignore: the endpoint.
+    pub ignored_vip: Option<IpAddr>,
 }
 
-/// What the server says about the instance.
+/// Observed state of the instance on the server.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// The instance, if there is one of that name.
+    /// The instance, if one with that name exists.
     pub instance: Option<Box<InstanceFull>>,
-    /// What an operation that works on it does, in the server's words.
+    /// Description of the operation that is running on the instance, in the words of the server.
     pub operation: Option<String>,
-    /// How long it has been running, where the server says.
+    /// How long the instance has been running, if the server reports it.
     pub running_for: Option<Duration>,
 }
 
-/// One effect on the server. Each can be interrupted anywhere and done again.
+/// One effect on the server. It may be interrupted at any point and repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Make the instance.
+    /// Create the instance.
     Create(Box<Launch>),
-    /// Write the missing owner keys into it.
+    /// Add the missing owner keys.
     Adopt(Config),
-    /// Delete it: its making was interrupted, and nothing ever ran in it.
+    /// Delete the instance: its creation was interrupted, and nothing ever ran in it.
     Discard,
-    /// Start it, after these were put in and these config keys set.
-    Start(Vec<Piece>, Config),
-    /// Let it stop by itself within this time, then stop it by force.
+    /// Inject these files and set these config keys, then start the instance.
+    Start(Vec<InjectedFile>, Config),
+    /// Shut the instance down. Stop it by force after this time.
     Stop(Duration),
-    /// Stop it by force if it runs, and delete it.
+    /// Stop the instance by force if it runs, and delete it.
     Delete,
 }
 
-/// The likely cause of no IPv4 address on a bridge of the server.
-pub const DHCP_DROPPED: &str = "a firewall of the host that drops DHCP (UDP port 67) from the bridge is the usual cause: `capn doctor` looks for it, and with ufw `ufw allow in on BRIDGE` lets it in";
+/// The most likely reason that an instance on a bridge of the server gets no IPv4 address.
+pub const DHCP_DROPPED: &str = "the usual cause is a firewall on the host that drops DHCP (UDP port 67) from the bridge: run `capn doctor` to check; with ufw, `ufw allow in on BRIDGE` allows it";
 
-/// Why there is nothing to do now.
+/// The reason a plan waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WaitingOn {
-    /// See [`Gate`].
-    Gate(Gate),
-    /// The same, and meanwhile its instance could be made, but others are made at the moment.
-    Turn(Gate),
-    /// The server works on the instance.
+    /// A prerequisite is not met.
+    Prerequisite(Prerequisite),
+    /// A prerequisite is not met. The instance could already be created, but the limit of
+    /// concurrent creations is reached.
+    Throttled(Prerequisite),
+    /// The server is running an operation on the instance.
     Operation(String),
-    /// The instance runs and has no address yet; since when, if known.
+    /// The instance runs but has no address yet. Holds how long it has run, if known.
     Address(Option<Duration>),
-    /// The instance runs and has an address, but none of this family; since when, if known.
+    /// The instance runs and has an address, but none of this family. Holds how long it has run, if
+    /// known.
     Family(Family, Option<Duration>),
-    /// The load balancer still sends clients to the instance; for how long it is waited for.
+    /// The load balancer still sends clients to the instance. Holds the maximum remaining time.
     Drain(Duration),
     /// The instance is frozen.
     Thaw,
-    /// The instance is on its way from one state to another.
+    /// The instance is changing from one state to another.
     Change,
-    /// The instance stopped and is left so.
+    /// The instance is stopped and will not be restarted.
     Start,
-    /// The server cannot say how the instance is.
+    /// The server cannot report the state of the instance.
     Repair(String),
-    /// The provisioned instance is gone.
+    /// The provisioned instance no longer exists.
     Replacement,
 }
 
-/// What cannot go on without the user.
+/// A name conflict that the user must resolve.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Clash {
+pub struct OwnershipConflict {
     /// Name of the instance.
     pub name: InstanceName,
-    /// Whose it is.
+    /// Description of the actual owner.
     pub whose: String,
-    /// Who wanted it, as `namespace/name`.
-    pub wanted_by: String,
+    /// The object that needs the instance, as `namespace/name`.
+    pub requested_by: String,
 }
 
 /// The next step for one machine.
 #[must_use = "a plan does nothing until it is applied"]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// One effect, after which the world is observed again.
+    /// One effect, after which the state is observed again.
     Do(Step),
     /// Nothing to do now.
     Wait(WaitingOn),
-    /// Somebody else's instance has the name.
-    Refuse(Clash),
-    /// The instance is not started, since it breaks what its cluster promises; the text says how.
-    Exclude(String),
+    /// The name is taken by an instance with another owner.
+    Refuse(OwnershipConflict),
+    /// The instance is not started because it violates the isolation of its cluster. Holds the
+    /// message.
+    Violates(String),
     /// The instance runs and has these addresses.
     Ready(Vec<IpAddr>),
-    /// There is no instance left of a machine that is being deleted.
+    /// The machine is being deleted and no instance is left.
     Gone,
 }
 
 /// Decides the next step for one machine.
-pub fn plan(machine: &Machine, seen: &Observed) -> Plan {
-    let Some(instance) = seen.instance.as_deref() else {
-        return without_instance(machine, seen);
+pub fn plan(machine: &Machine, observed: &Observed) -> Plan {
+    let Some(instance) = observed.instance.as_deref() else {
+        return without_instance(machine, observed);
     };
     let missing = match machine.owner.of(&instance.config, machine.provisioned) {
         Ownership::Ours => None,
         Ownership::Adoptable(missing) => Some(missing),
-        Ownership::Foreign(_) if machine.leaving.is_some() => return Plan::Gone,
+        Ownership::Foreign(_) if machine.deletion.is_some() => return Plan::Gone,
         Ownership::Foreign(whose) => {
-            return Plan::Refuse(Clash {
+            return Plan::Refuse(OwnershipConflict {
                 name: machine.name.clone(),
                 whose,
-                wanted_by: machine.owner.full_name(),
+                requested_by: machine.owner.full_name(),
             });
         }
     };
-    if let Some(leaving) = machine.leaving {
-        return of_leaving(leaving, seen, instance);
+    if let Some(deletion) = machine.deletion {
+        return plan_deletion(deletion, observed, instance);
     }
     match missing {
         Some(missing) => Plan::Do(Step::Adopt(missing)),
-        None => match of_our_instance(machine, seen, instance) {
-            Plan::Do(Step::Start(..)) if let Some(message) = machine.excludes(instance) => {
-                Plan::Exclude(message)
+        None => match plan_running(machine, observed, instance) {
+            Plan::Do(Step::Start(..))
+                if let Some(message) = machine.violation_message(instance) =>
+            {
+                Plan::Violates(message)
             }
             plan => plan,
         },
@@ -191,100 +196,112 @@ pub fn plan(machine: &Machine, seen: &Observed) -> Plan {
 }
 
 impl Machine {
-    /// How the instance breaks what its cluster promises, if it does.
-    pub fn excludes(&self, instance: &InstanceFull) -> Option<String> {
-        let breaches = isolation::breaches_of_instance(self.isolation, instance);
-        (!breaches.is_empty()).then(|| isolation::message(self.isolation, &breaches))
+    /// Returns how the instance violates the isolation of its cluster, if it does.
+    pub fn violation_message(&self, instance: &InstanceFull) -> Option<String> {
+        let violations = isolation::violations_of_instance(self.isolation, instance);
+        (!violations.is_empty()).then(|| isolation::message(self.isolation, &violations))
     }
 }
 
-fn without_instance(machine: &Machine, seen: &Observed) -> Plan {
-    match (machine, &seen.operation) {
+fn without_instance(machine: &Machine, observed: &Observed) -> Plan {
+    match (machine, &observed.operation) {
         (_, Some(operation)) => Plan::Wait(WaitingOn::Operation(operation.clone())),
-        (Machine { leaving: Some(_), .. }, None) => Plan::Gone,
+        (Machine { deletion: Some(_), .. }, None) => Plan::Gone,
         (Machine { provisioned: true, .. }, None) => Plan::Wait(WaitingOn::Replacement),
         (Machine { launch: Some(launch), .. }, None) => Plan::Do(Step::Create(launch.clone())),
-        (Machine { launch: None, gate, .. }, None) => {
-            Plan::Wait(WaitingOn::Gate(gate.unwrap_or(Gate::BootstrapData)))
+        (Machine { launch: None, prerequisite, .. }, None) => {
+            Plan::Wait(WaitingOn::Prerequisite(prerequisite.unwrap_or(Prerequisite::BootstrapData)))
         }
     }
 }
 
-fn of_leaving(leaving: Leaving, seen: &Observed, instance: &InstanceFull) -> Plan {
-    if let Some(operation) = &seen.operation {
+fn plan_deletion(deletion: Deletion, observed: &Observed, instance: &InstanceFull) -> Plan {
+    if let Some(operation) = &observed.operation {
         return Plan::Wait(WaitingOn::Operation(operation.clone()));
     }
-    match (life::of(instance), leaving) {
-        (Life::Running, Leaving { drain: Drain::Wait(left), .. }) => {
+    match (phase::of(instance), deletion) {
+        (InstancePhase::Running, Deletion { drain: DrainState::Wait(left), .. }) => {
             Plan::Wait(WaitingOn::Drain(left))
         }
-        (Life::Running, Leaving { grace: Some(grace), .. }) => Plan::Do(Step::Stop(grace)),
+        (InstancePhase::Running, Deletion { grace: Some(grace), .. }) => {
+            Plan::Do(Step::Stop(grace))
+        }
         _ => Plan::Do(Step::Delete),
     }
 }
 
-fn of_our_instance(machine: &Machine, seen: &Observed, instance: &InstanceFull) -> Plan {
+fn plan_running(machine: &Machine, observed: &Observed, instance: &InstanceFull) -> Plan {
     let busy =
-        || seen.operation.clone().map(|operation| Plan::Wait(WaitingOn::Operation(operation)));
-    match life::of(instance) {
-        // A provisioned instance ran once, whatever its marks say now.
-        Life::Unfinished if !machine.provisioned => busy().unwrap_or(Plan::Do(Step::Discard)),
-        Life::Unfinished | Life::Stopped if machine.provisioned => match machine.when_stopped {
-            WhenStopped::Restart => busy().unwrap_or_else(again),
-            WhenStopped::Report => Plan::Wait(WaitingOn::Start),
-        },
-        Life::Fresh if !machine.provisioned => {
+        || observed.operation.clone().map(|operation| Plan::Wait(WaitingOn::Operation(operation)));
+    match phase::of(instance) {
+        // A provisioned instance has run before, whatever its volatile keys say.
+        InstancePhase::Unfinished if !machine.provisioned => {
+            busy().unwrap_or(Plan::Do(Step::Discard))
+        }
+        InstancePhase::Unfinished | InstancePhase::Stopped if machine.provisioned => {
+            match machine.when_stopped {
+                WhenStopped::Restart => busy().unwrap_or_else(restart),
+                WhenStopped::Report => Plan::Wait(WaitingOn::Start),
+            }
+        }
+        InstancePhase::Fresh if !machine.provisioned => {
             busy().unwrap_or_else(|| first_start(machine, instance))
         }
-        Life::Unfinished | Life::Fresh | Life::Stopped => busy().unwrap_or_else(again),
-        Life::Running => {
-            let addresses = address::of_instance(instance, machine.not_an_address);
+        InstancePhase::Unfinished | InstancePhase::Fresh | InstancePhase::Stopped => {
+            busy().unwrap_or_else(restart)
+        }
+        InstancePhase::Running => {
+            let addresses = address::of_instance(instance, machine.ignored_vip);
             let missing = families::missing(&machine.families, &addresses);
             match (addresses.is_empty(), missing) {
-                (true, _) => Plan::Wait(WaitingOn::Address(seen.running_for)),
-                // What runs already is not taken away.
+                (true, _) => Plan::Wait(WaitingOn::Address(observed.running_for)),
+                // A running machine stays ready.
                 (false, Some(family)) if !machine.provisioned => {
-                    Plan::Wait(WaitingOn::Family(family, seen.running_for))
+                    Plan::Wait(WaitingOn::Family(family, observed.running_for))
                 }
                 (false, _) => Plan::Ready(addresses),
             }
         }
-        Life::Frozen => Plan::Wait(WaitingOn::Thaw),
-        Life::Changing => busy().unwrap_or(Plan::Wait(WaitingOn::Change)),
-        Life::Broken => Plan::Wait(WaitingOn::Repair(instance.status.clone())),
+        InstancePhase::Frozen => Plan::Wait(WaitingOn::Thaw),
+        InstancePhase::Changing => busy().unwrap_or(Plan::Wait(WaitingOn::Change)),
+        InstancePhase::Broken => Plan::Wait(WaitingOn::Repair(instance.status.clone())),
     }
 }
 
-/// Starts an instance that ran before with what is in it.
-const fn again() -> Plan {
+/// Restarts an instance that ran before, without changes.
+const fn restart() -> Plan {
     Plan::Do(Step::Start(Vec::new(), Config::new()))
 }
 
-/// Starts an instance that never ran, once it is known what has to be in it.
+/// Starts an instance that has never run, once everything to inject is known.
 fn first_start(machine: &Machine, instance: &InstanceFull) -> Plan {
-    match (&machine.launch, machine.gate) {
-        (Some(launch), None) => {
-            Plan::Do(Step::Start(launch.pieces.clone(), launch.missing_data(&instance.config)))
+    match (&machine.launch, machine.prerequisite) {
+        (Some(launch), None) => Plan::Do(Step::Start(
+            launch.injected_files.clone(),
+            launch.missing_data(&instance.config),
+        )),
+        (_, prerequisite) => {
+            Plan::Wait(WaitingOn::Prerequisite(prerequisite.unwrap_or(Prerequisite::BootstrapData)))
         }
-        (_, gate) => Plan::Wait(WaitingOn::Gate(gate.unwrap_or(Gate::BootstrapData))),
     }
 }
 
 impl WaitingOn {
-    /// The condition's reason.
+    /// Returns the reason of the condition.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Gate(Gate::ClusterInfrastructure) | Self::Turn(Gate::ClusterInfrastructure) => {
+            Self::Prerequisite(Prerequisite::ClusterInfrastructure)
+            | Self::Throttled(Prerequisite::ClusterInfrastructure) => {
                 reasons::WAITING_FOR_CLUSTER_INFRASTRUCTURE
             }
-            Self::Gate(Gate::ControlPlane) | Self::Turn(Gate::ControlPlane) => {
+            Self::Prerequisite(Prerequisite::ControlPlane)
+            | Self::Throttled(Prerequisite::ControlPlane) => {
                 reasons::WAITING_FOR_CONTROL_PLANE_AVAILABLE
             }
-            Self::Gate(Gate::BootstrapData) | Self::Turn(Gate::BootstrapData) => {
-                reasons::WAITING_FOR_BOOTSTRAP_DATA
-            }
+            Self::Prerequisite(Prerequisite::BootstrapData)
+            | Self::Throttled(Prerequisite::BootstrapData) => reasons::WAITING_FOR_BOOTSTRAP_DATA,
             Self::Operation(_) => reasons::CREATING_INSTANCE,
-            Self::Address(since) | Self::Family(_, since) if recheck::is_hopeless(*since) => {
+            Self::Address(since) | Self::Family(_, since) if poll::is_hopeless(*since) => {
                 reasons::ADDRESS_MISSING
             }
             Self::Address(_) | Self::Family(..) => reasons::WAITING_FOR_ADDRESS,
@@ -295,26 +312,29 @@ impl WaitingOn {
         }
     }
 
-    /// The condition's message, for the instance `name`.
+    /// Returns the message of the condition for the instance `name`.
     pub fn message(&self, name: &InstanceName) -> String {
         match self {
-            Self::Gate(Gate::ClusterInfrastructure) | Self::Turn(Gate::ClusterInfrastructure) => {
+            Self::Prerequisite(Prerequisite::ClusterInfrastructure)
+            | Self::Throttled(Prerequisite::ClusterInfrastructure) => {
                 "waiting for the cluster's load balancer and endpoint".into()
             }
-            Self::Gate(Gate::ControlPlane) | Self::Turn(Gate::ControlPlane) => {
+            Self::Prerequisite(Prerequisite::ControlPlane)
+            | Self::Throttled(Prerequisite::ControlPlane) => {
                 "waiting for the first control plane, which workers join".into()
             }
-            Self::Gate(Gate::BootstrapData) | Self::Turn(Gate::BootstrapData) => {
-                "waiting for the bootstrap provider to make the bootstrap data".into()
+            Self::Prerequisite(Prerequisite::BootstrapData)
+            | Self::Throttled(Prerequisite::BootstrapData) => {
+                "waiting for the bootstrap provider to create the bootstrap data".into()
             }
             Self::Operation(operation) => {
-                format!("the server works on instance {name}: {operation}")
+                format!("the server is running an operation on instance {name}: {operation}")
             }
-            Self::Address(Some(since)) if recheck::is_late(Some(*since)) => format!(
-                "instance {name} has run for {} s without getting an address; check its network card (`incus config show {name} --expanded`) and the network's DHCP; {DHCP_DROPPED}",
+            Self::Address(Some(since)) if poll::is_late(Some(*since)) => format!(
+                "instance {name} has run for {} s without getting an address; check its NIC (`incus config show {name} --expanded`) and DHCP on the network; {DHCP_DROPPED}",
                 since.as_secs()
             ),
-            Self::Family(family, Some(since)) if recheck::is_late(Some(*since)) => {
+            Self::Family(family, Some(since)) if poll::is_late(Some(*since)) => {
                 let likely = match family {
                     Family::V4 => DHCP_DROPPED,
                     Family::V6 => "its network needs `ipv6.address` (`incus network show NETWORK`)",
@@ -325,48 +345,56 @@ impl WaitingOn {
                 )
             }
             Self::Family(family, _) => {
-                format!("instance {name} runs and waits for an {family} address")
+                format!("instance {name} is running and waiting for an {family} address")
             }
-            Self::Address(_) => format!("instance {name} runs and waits for an address"),
-            Self::Drain(left) => format!(
-                "waiting until the load balancer sends no client to instance {name} any more, at most {} s",
-                left.as_secs().max(1)
-            ),
+            Self::Address(_) => format!("instance {name} is running and waiting for an address"),
+            Self::Drain(left) => {
+                let seconds = left.as_secs().max(1);
+                format!(
+                    "waiting at most {seconds} s until the load balancer stops sending clients to instance {name}"
+                )
+            }
             Self::Change => format!("instance {name} is starting or stopping"),
             Self::Thaw => format!("instance {name} is frozen; `incus start {name}` resumes it"),
             Self::Start => {
-                format!("instance {name} stopped and is left so; `incus start {name}` starts it")
+                format!(
+                    "instance {name} is stopped and will not be restarted; start it with `incus start {name}`"
+                )
             }
             Self::Repair(status) => format!(
-                "the server gives the state of instance {name} as {status:?}; look with `incus info {name} --show-log`"
+                "the server reports the state {status:?} for instance {name}; check it with `incus info {name} --show-log`"
             ),
             Self::Replacement => format!(
-                "instance {name} is gone from the server and is not made again; delete the Machine to have it replaced"
+                "instance {name} no longer exists on the server and will not be created again; delete the Machine to replace it"
             ),
         }
     }
 
-    /// When to look again without an event, in case none comes. `None`: an event of the
-    /// Kubernetes API is certain.
-    pub fn recheck(&self, pauses: &Rechecks) -> Option<Duration> {
+    /// Returns when to check again in case no event arrives. `None` if a Kubernetes event is
+    /// certain.
+    pub fn poll(&self, pauses: &PollIntervals) -> Option<Duration> {
         match self {
-            // Getting an address makes no event.
+            // No event announces an address.
             Self::Address(running_for) | Self::Family(_, running_for) => {
                 Some(pauses.of_address(*running_for))
             }
-            Self::Operation(_) | Self::Change | Self::Turn(_) => Some(pauses.change),
+            Self::Operation(_) | Self::Change | Self::Throttled(_) => Some(pauses.change),
             Self::Drain(left) => Some(*left),
-            Self::Gate(_) | Self::Thaw | Self::Start | Self::Repair(_) | Self::Replacement => None,
+            Self::Prerequisite(_)
+            | Self::Thaw
+            | Self::Start
+            | Self::Repair(_)
+            | Self::Replacement => None,
         }
     }
 }
 
-impl Clash {
-    /// The condition's message.
+impl OwnershipConflict {
+    /// Returns the message of the condition.
     pub fn message(&self) -> String {
-        let Self { name, whose, wanted_by } = self;
+        let Self { name, whose, requested_by } = self;
         format!(
-            "{wanted_by} needs an instance named {name}, and the server has one already: {whose}; delete or rename that instance, or choose another name or project"
+            "{requested_by} needs an instance named {name}, but the server already has one: {whose}; delete or rename that instance, or choose another name or project"
         )
     }
 }

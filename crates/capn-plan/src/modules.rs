@@ -1,5 +1,5 @@
-//! Kernel modules. The server loads those named in `linux.kernel_modules` before it starts a
-//! container, with `modprobe`, and refuses to start it when one cannot be loaded. A host whose
+//! Kernel modules. The server loads the modules in `linux.kernel_modules` with `modprobe` before it
+//! starts a container, and refuses to start the container if one cannot be loaded. A host whose
 //! kernel has everything built in has neither module files nor `modprobe`.
 
 use std::collections::BTreeSet;
@@ -9,10 +9,11 @@ use incus_api::Config;
 /// The instance config key.
 pub const KEY: &str = "linux.kernel_modules";
 
-/// Why an instance of a restricted project names no modules, for its own record.
-pub const FENCED: &str = "the project is restricted; modules are left to the host";
+/// The reason an instance of a restricted project lists no modules. It is stored in the instance
+/// config.
+pub const FENCED: &str = "the project is restricted; the host must load kernel modules";
 
-/// Modules a node uses: service proxying, packet filtering, the overlay filesystem, overlays of
+/// Modules that a node uses: service proxying, packet filtering, the overlay filesystem, overlay
 /// pod networks.
 const DEFAULT: [&str; 13] = [
     "ip_vs",
@@ -30,8 +31,8 @@ const DEFAULT: [&str; 13] = [
     "vxlan",
 ];
 
-/// Modules that pod networks, packet filters and volumes of Kubernetes use besides, and beginnings
-/// of their names (`*`).
+/// Other modules that pod networks, packet filters and volumes of Kubernetes use. `*` marks a
+/// prefix.
 const OF_NODES: [&str; 24] = [
     "act_*",
     "ceph",
@@ -59,7 +60,7 @@ const OF_NODES: [&str; 24] = [
     "xt_*",
 ];
 
-/// Whether each name in a list is that of a module that nodes use.
+/// Returns whether every module in a list is one that nodes use.
 pub fn are_of_nodes(list: &str) -> bool {
     let fits = |pattern: &str, module: &str| match pattern.strip_suffix('*') {
         Some(beginning) => module.starts_with(beginning),
@@ -74,27 +75,27 @@ pub fn are_of_nodes(list: &str) -> bool {
     })
 }
 
-/// What a server is known not to load.
+/// Kernel modules that a server is known to be unable to load.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unloadable {
+pub struct UnloadableModules {
     all: bool,
     modules: BTreeSet<String>,
 }
 
-impl Unloadable {
-    /// Whether nothing is known to be missing.
+impl UnloadableModules {
+    /// Returns whether no module is known to be missing.
     pub fn is_empty(&self) -> bool {
         !self.all && self.modules.is_empty()
     }
 
-    /// Learns from a server's refusal. False when the text is about something else, or tells
-    /// nothing new.
+    /// Records the module that a server error names. Returns false if the error is about something
+    /// else or the module is already known.
     pub fn learn(&mut self, refusal: &str) -> bool {
         let Some(module) = refused_module(refusal) else { return false };
         if self.all {
             return false;
         }
-        // Without the program no module can be loaded; else just this one is missing.
+        // Without `modprobe` no module can be loaded; otherwise only this one is missing.
         if refusal.contains("executable file not found") || refusal.contains("no such file") {
             self.all = true;
             return true;
@@ -102,18 +103,21 @@ impl Unloadable {
         self.modules.insert(module.to_owned())
     }
 
-    /// In words, for the user and for the instance's own record.
+    /// Describes the missing modules for the user and for the instance config.
     pub fn describe(&self) -> String {
         if self.all {
-            return "the server has no modprobe; modules are left to the host".to_owned();
+            return "the server has no modprobe; the host must load kernel modules".to_owned();
         }
         let names: Vec<_> = self.modules.iter().map(String::as_str).collect();
-        format!("left to the host, as the server cannot load them: {}", names.join(", "))
+        format!(
+            "the server cannot load these kernel modules, so the host must load them: {}",
+            names.join(", ")
+        )
     }
 }
 
-/// The default modules for `linux.kernel_modules`, or `None` when none can be loaded.
-pub fn list(without: &Unloadable) -> Option<String> {
+/// Returns the default value of `linux.kernel_modules`, or `None` if no module can be loaded.
+pub fn list(without: &UnloadableModules) -> Option<String> {
     let wanted: Vec<_> = DEFAULT
         .iter()
         .filter(|module| !without.all && !without.modules.contains(**module))
@@ -122,21 +126,21 @@ pub fn list(without: &Unloadable) -> Option<String> {
     (!wanted.is_empty()).then(|| wanted.join(","))
 }
 
-/// The value the key should get, when the instance has the list that we gave it. A list of the
-/// user's own stays, and the refusal is theirs to solve: `None`.
-pub fn replacement(config: &Config, without: &Unloadable) -> Option<Option<String>> {
+/// Returns the new value of the key if the instance has the default list. `None` if the user set
+/// the list: they must resolve the error.
+pub fn replacement(config: &Config, without: &UnloadableModules) -> Option<Option<String>> {
     let current = config.get(KEY)?;
     let ours = current.split(',').all(|module| DEFAULT.contains(&module));
     let next = list(without);
     (ours && next.as_ref() != Some(current)).then_some(next)
 }
 
-/// Whether a server refuses because it cannot load a kernel module.
+/// Returns whether a server error says that a kernel module cannot be loaded.
 pub fn is_about_modules(refusal: &str) -> bool {
     refused_module(refusal).is_some()
 }
 
-/// The module that a server says it could not load.
+/// Returns the module that a server could not load.
 fn refused_module(refusal: &str) -> Option<&str> {
     let rest = refusal.split_once("load kernel module ")?.1;
     let quote = rest.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
@@ -147,21 +151,21 @@ fn refused_module(refusal: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    // As Incus 6.0 says it on a host without modprobe and on one without the module.
+    // Messages of Incus 6.0 on a host without modprobe and on a host without the module.
     const NO_PROGRAM: &str = "Failed to load kernel module 'ip_vs': Failed to run: modprobe -b ip_vs: exec: \"modprobe\": executable file not found in $PATH";
     const NO_MODULE: &str = "Failed to load kernel module 'iptable_raw': Failed to run: modprobe -b iptable_raw: exit status 1 (modprobe: FATAL: Module iptable_raw not found in directory /lib/modules/6.18.0)";
 
     #[test]
     fn a_host_without_modprobe_is_asked_for_no_module() {
-        let mut known = Unloadable::default();
+        let mut known = UnloadableModules::default();
         assert!(known.learn(NO_PROGRAM));
         assert!(!known.learn(NO_PROGRAM), "learned twice");
         assert_eq!(list(&known), None);
     }
 
     #[test]
-    fn a_missing_module_is_left_out_and_the_others_stay() {
-        let mut known = Unloadable::default();
+    fn a_missing_module_is_omitted_and_the_others_stay() {
+        let mut known = UnloadableModules::default();
         assert!(known.learn(NO_MODULE));
         let list = list(&known).unwrap();
         assert!(!list.contains("iptable_raw") && list.contains("overlay"), "{list}");
@@ -169,18 +173,18 @@ mod tests {
     }
 
     #[test]
-    fn other_refusals_teach_nothing() {
-        let mut known = Unloadable::default();
+    fn other_errors_are_ignored() {
+        let mut known = UnloadableModules::default();
         assert!(!known.learn("Failed to run: incusd forkstart: exit status 1"));
         assert!(known.is_empty());
     }
 
     #[test]
     fn only_the_default_list_is_replaced() {
-        let mut known = Unloadable::default();
+        let mut known = UnloadableModules::default();
         known.learn(NO_PROGRAM);
         let with = |list: &str| Config::from([(KEY.to_owned(), list.to_owned())]);
-        let default = list(&Unloadable::default()).unwrap();
+        let default = list(&UnloadableModules::default()).unwrap();
         assert_eq!(replacement(&with(&default), &known), Some(None));
         assert_eq!(replacement(&with("zfs,overlay"), &known), None);
         assert_eq!(replacement(&Config::new(), &known), None);

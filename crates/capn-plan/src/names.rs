@@ -3,34 +3,34 @@
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-/// Longest name an instance can have, in characters.
+/// Maximum length of an instance name, in characters.
 const MAX_LEN: usize = 63;
 
-/// A name that Incus and LXD accept and that is a host name inside the instance.
+/// A name that Incus and LXD accept and that is a valid host name inside the instance.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstanceName(String);
 
-/// A name that no instance can have. Final: the object has to be named anew.
+/// Invalid instance name. Final: the object must be created with another name.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NameError {
     /// More than 63 characters.
-    #[error("the instance name {name:?} has {len} characters, and a host name has at most 63")]
+    #[error("the instance name {name:?} has {len} characters; a host name has at most 63")]
     TooLong {
         /// The name.
         name: String,
         /// Its length in characters.
         len: usize,
     },
-    /// Not a label in the sense of RFC 1123.
+    /// It is not an RFC 1123 label.
     #[error(
-        "the instance name {name:?} is no host name: only a-z, 0-9 and '-', with a letter or digit at both ends"
+        "the instance name {name:?} is not a valid host name: use only a-z, 0-9 and '-', and start and end with a letter or digit"
     )]
     NotALabel {
         /// The name.
         name: String,
     },
-    /// Digits only, which the servers refuse.
-    #[error("the instance name {name:?} is a number, which the server refuses")]
+    /// It has only digits, which servers reject.
+    #[error("the instance name {name:?} is a number, which servers reject")]
     Number {
         /// The name.
         name: String,
@@ -38,11 +38,11 @@ pub enum NameError {
 }
 
 impl NameError {
-    /// What the user can do.
+    /// Returns what the user can do.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::TooLong { .. } => {
-                "choose a shorter name for the cluster, or for the object that the machines come from"
+                "choose a shorter name for the cluster or for the object that creates the machines"
             }
             Self::NotALabel { .. } | Self::Number { .. } => {
                 "choose a name such as \"demo\" or \"worker-1\""
@@ -52,11 +52,12 @@ impl NameError {
 }
 
 impl InstanceName {
-    /// Checks a name.
+    /// Validates a name.
     ///
     /// # Errors
     ///
-    /// When it is longer than 63 characters, not a lower-case RFC 1123 label, or a number.
+    /// [`NameError`] if the name is longer than 63 characters, not a lower-case RFC 1123 label, or
+    /// a number.
     pub fn new(name: &str) -> Result<Self, NameError> {
         let len = name.chars().count();
         if len > MAX_LEN {
@@ -73,18 +74,18 @@ impl InstanceName {
         Ok(Self(name.to_owned()))
     }
 
-    /// The name of the instance of a cluster's load balancer: the LXCCluster's name, five hex
+    /// Returns the instance name of a cluster's load balancer: the name of the LXCCluster, five hex
     /// digits of the SHA-256 of its namespace, and `lb`.
     ///
     /// # Errors
     ///
-    /// As [`InstanceName::new`].
+    /// See [`InstanceName::new`].
     pub fn load_balancer(cluster: &str, namespace: &str) -> Result<Self, NameError> {
         let hash = hex::encode(Sha256::digest(namespace.as_bytes()));
         Self::new(&capn_api::load_balancer_instance_name(cluster, &hash))
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

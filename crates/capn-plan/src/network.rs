@@ -1,7 +1,7 @@
-//! The network of one cluster's own: the next step for it. It is a bridge of the server, marked as
-//! instances are, and nothing that others made is changed or deleted.
+//! The next step for the dedicated network of one cluster. The network is a bridge of the server
+//! with the same owner keys as instances. Networks with another owner are never changed or deleted.
 
-pub mod card;
+pub mod nic;
 mod subnet;
 #[cfg(test)]
 mod tests;
@@ -11,68 +11,70 @@ use incus_api::{Config, Network, NetworkAcl, NetworkAclRule, NetworkPut, Network
 
 use crate::{Owner, Ownership, families};
 
-/// Least number of addresses of its subnet, as a prefix: a /24 has 253 for instances.
+/// Longest prefix of its subnet: a /24 has 253 addresses for instances.
 const SMALLEST_PREFIX: u8 = 24;
-/// How often the server is let choose a subnet before one is chosen here.
+/// How often the server may choose a subnet before capn chooses one.
 const SERVERS_CHOICES: u8 = 3;
 
-/// How many instances fit into the subnet that a server chooses, with the load balancer's.
+/// Number of instances, including the load balancer, that fit into a subnet chosen by the server.
 pub const ROOM: u32 = 250;
 
-/// The name of the network of a new cluster: that of a network interface, so at most 15 characters.
-/// `uid` is the LXCCluster's.
+/// Returns the name of the network of a new cluster. It is also the name of a network interface, so
+/// it has at most 15 characters. `uid` is that of the LXCCluster.
 pub fn name(uid: &str) -> String {
     let digits: String = uid.chars().filter(char::is_ascii_hexdigit).take(8).collect();
     format!("{}{}", keys::NETWORK_PREFIX, digits.to_ascii_lowercase())
 }
 
-/// The network of one cluster as it is wanted.
+/// Desired state of a cluster's network.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// Its name.
+pub struct DesiredNetwork {
+    /// Name of the network.
     pub name: String,
-    /// The keys that mark it.
+    /// The owner keys of the network.
     pub owner: Owner,
-    /// Ranges of pods and Services, which it has to leave alone.
+    /// Pod and Service CIDRs, which the subnet must not overlap.
     pub ranges: Vec<String>,
     /// Whether instances need IPv6 addresses.
     pub ipv6: bool,
-    /// Whether instances may use it already, so that its subnet stays.
+    /// Whether instances may already use the network, so that its subnet must not change.
     pub is_used: bool,
     /// Whether the cluster is being deleted.
     pub deleting: bool,
 }
 
-/// What was learnt while it is made.
+/// Facts learned while the network is created.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Learnt {
+pub struct SubnetHistory {
     /// How often the server chose a subnet.
     pub choices: u8,
     /// The server found no free subnet by itself.
     pub finds_none: bool,
-    /// Subnets of the server's networks and interfaces, as far as they are known.
+    /// Subnets of the server's networks and interfaces, as far as known.
     pub taken: Vec<String>,
-    /// It was begun, and is not finished: whoever asked for it is gone, and the server has given it up.
+    /// The creation was started but not finished: the request that started it is gone, and the
+    /// server has given up.
     pub abandoned: bool,
 }
 
-impl Learnt {
-    /// Whether a subnet is chosen here and not by the server, so that what is taken has to be known.
+impl SubnetHistory {
+    /// Returns whether capn chooses the subnet instead of the server, so that the used subnets must
+    /// be known.
     pub fn chooses(&self) -> bool {
         self.finds_none || self.choices >= SERVERS_CHOICES
     }
 }
 
-/// One effect on the server. Each can be interrupted anywhere and done again.
+/// One effect on the server. It may be interrupted at any point and repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Make it.
+    /// Create the network.
     Create(NetworksPost),
-    /// Give it another subnet, since the one that it has does not do. Nothing uses it yet.
+    /// Change its subnet, because the current one is unsuitable. Nothing uses the network yet.
     Move(Config),
-    /// Write the missing owner keys into it.
+    /// Add the missing owner keys.
     Adopt(Config),
-    /// Delete it.
+    /// Delete the network.
     Delete,
 }
 
@@ -80,57 +82,63 @@ pub enum Step {
 #[must_use = "a plan does nothing until it is applied"]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// One effect, after which it is looked at again.
+    /// One effect, after which the state is observed again.
     Do(Step),
-    /// It is there.
+    /// The network is ready.
     Ready,
-    /// It is to be deleted, and these use it, as paths of the server's API.
+    /// The network must be deleted, but these objects use it. Holds their paths in the server's
+    /// API.
     InUse(Vec<String>),
-    /// The server makes it: for a request of ours that nobody waits for any more, as a rule.
+    /// The server is creating the network, usually for an earlier request of capn that was
+    /// interrupted.
     Pending,
-    /// The server has it and could not set it up; its own word for that.
+    /// The server could not set up the network. Holds the status that the server reports.
     Broken(String),
-    /// Somebody else's network has the name; the text says whose.
+    /// The name is taken by a network with another owner. Holds the message.
     Refuse(String),
-    /// No subnet is free.
+    /// No free subnet was found.
     NoSubnet,
-    /// There is none left.
+    /// No network is left.
     Gone,
 }
 
 /// Decides the next step.
-pub fn plan(wanted: &Wanted, learnt: &Learnt, seen: Option<&Network>) -> Plan {
-    let Some(seen) = seen else {
+pub fn plan(wanted: &DesiredNetwork, history: &SubnetHistory, observed: Option<&Network>) -> Plan {
+    let Some(observed) = observed else {
         return match wanted.deleting {
             true => Plan::Gone,
-            false => create(wanted, learnt),
+            false => create(wanted, history),
         };
     };
-    // The LXCCluster names it, in a field that only the provider writes.
-    let missing = match wanted.owner.of(&seen.config, true) {
+    // The LXCCluster names it in a field that only the provider writes.
+    let missing = match wanted.owner.of(&observed.config, true) {
         Ownership::Ours => None,
-        Ownership::Adoptable(missing) if seen.managed => Some(missing),
+        Ownership::Adoptable(missing) if observed.managed => Some(missing),
         Ownership::Adoptable(_) | Ownership::Foreign(_) if wanted.deleting => return Plan::Gone,
-        Ownership::Adoptable(_) => return refuse(wanted, "it is not the server's own"),
+        Ownership::Adoptable(_) => {
+            return refuse(wanted, "it is not a network that the server manages");
+        }
         Ownership::Foreign(whose) => return refuse(wanted, &whose),
     };
     if wanted.deleting {
-        return match seen.used_by.is_empty() {
+        return match observed.used_by.is_empty() {
             true => Plan::Do(Step::Delete),
-            false => Plan::InUse(seen.used_by.clone()),
+            false => Plan::InUse(observed.used_by.clone()),
         };
     }
     if let Some(missing) = missing {
         return Plan::Do(Step::Adopt(missing));
     }
-    match seen.status.as_str() {
+    match observed.status.as_str() {
         "" | "Created" => {}
-        "Pending" if learnt.abandoned && seen.used_by.is_empty() => return Plan::Do(Step::Delete),
+        "Pending" if history.abandoned && observed.used_by.is_empty() => {
+            return Plan::Do(Step::Delete);
+        }
         "Pending" => return Plan::Pending,
         other => return Plan::Broken(other.to_owned()),
     }
-    match !wanted.is_used && seen.used_by.is_empty() && !does(wanted, &seen.config) {
-        true => match addresses(wanted, learnt) {
+    match !wanted.is_used && observed.used_by.is_empty() && !does(wanted, &observed.config) {
+        true => match addresses(wanted, history) {
             Some(config) => Plan::Do(Step::Move(config)),
             None => Plan::NoSubnet,
         },
@@ -138,19 +146,19 @@ pub fn plan(wanted: &Wanted, learnt: &Learnt, seen: Option<&Network>) -> Plan {
     }
 }
 
-fn refuse(wanted: &Wanted, whose: &str) -> Plan {
+fn refuse(wanted: &DesiredNetwork, whose: &str) -> Plan {
     Plan::Refuse(format!(
-        "network {} of cluster {}/{} cannot be made: there is one of that name, and {whose}; rename or delete that one",
+        "network {} of cluster {}/{} cannot be created: a network with that name exists and {whose}; rename or delete that network",
         wanted.name, wanted.owner.namespace, wanted.owner.cluster
     ))
 }
 
-fn create(wanted: &Wanted, learnt: &Learnt) -> Plan {
-    let Some(mut config) = addresses(wanted, learnt) else { return Plan::NoSubnet };
+fn create(wanted: &DesiredNetwork, history: &SubnetHistory) -> Plan {
+    let Some(mut config) = addresses(wanted, history) else { return Plan::NoSubnet };
     config.insert("ipv4.nat".into(), "true".into());
     if wanted.ipv6 {
         config.insert("ipv6.nat".into(), "true".into());
-        // By which a load balancer that is made again has its address again.
+        // The load balancer gets the same address again if it is created again.
         config.insert("ipv6.dhcp.stateful".into(), "true".into());
         config.insert("security.acls".into(), wanted.name.clone());
         for direction in ["ingress", "egress"] {
@@ -168,16 +176,17 @@ fn create(wanted: &Wanted, learnt: &Learnt) -> Plan {
     }))
 }
 
-/// The rules of a network with IPv6, by which no router advertisement of an instance reaches the host:
-/// servers have the host take them on their bridges, and it would send what it has for the internet to
-/// that instance. Its name is the network's.
-pub fn guard(wanted: &Wanted) -> Option<NetworkAcl> {
+/// Returns the ACL of a network with IPv6, which blocks router advertisements from instances.
+/// Servers make the host accept router advertisements on their bridges, so without the ACL an
+/// instance could redirect the host's internet traffic to itself. The ACL has the name of the
+/// network.
+pub fn guard(wanted: &DesiredNetwork) -> Option<NetworkAcl> {
     let rule = NetworkAclRule {
         action: "drop".into(),
         state: "enabled".into(),
         protocol: "icmp6".into(),
         icmp_type: "134".into(),
-        description: "no instance is a router".into(),
+        description: "blocks router advertisements from instances".into(),
     };
     wanted.ipv6.then(|| NetworkAcl {
         name: wanted.name.clone(),
@@ -188,15 +197,15 @@ pub fn guard(wanted: &Wanted) -> Option<NetworkAcl> {
     })
 }
 
-/// The keys that say which addresses it has; `None`: no subnet is free.
-fn addresses(wanted: &Wanted, learnt: &Learnt) -> Option<Config> {
+/// Returns the config keys for the addresses. `None`: no subnet is free.
+fn addresses(wanted: &DesiredNetwork, history: &SubnetHistory) -> Option<Config> {
     let mut config = Config::new();
-    let (v4, v6) = match learnt.chooses() {
+    let (v4, v6) = match history.chooses() {
         false => ("auto".to_owned(), "auto".to_owned()),
         true => {
             let taken: Vec<&str> =
-                learnt.taken.iter().chain(&wanted.ranges).map(String::as_str).collect();
-            let seed = format!("{}/{}", wanted.owner.uid, learnt.choices);
+                history.taken.iter().chain(&wanted.ranges).map(String::as_str).collect();
+            let seed = format!("{}/{}", wanted.owner.uid, history.choices);
             (subnet::v4(&seed, &taken)?, subnet::v6(&seed, &taken)?)
         }
     };
@@ -206,8 +215,9 @@ fn addresses(wanted: &Wanted, learnt: &Learnt) -> Option<Config> {
     Some(config)
 }
 
-/// Whether the subnets that it has do: large enough, and apart from pods and Services.
-fn does(wanted: &Wanted, config: &Config) -> bool {
+/// Returns whether the current subnets are suitable: large enough and separate from pods and
+/// Services.
+fn does(wanted: &DesiredNetwork, config: &Config) -> bool {
     let own = |key: &str| config.get(key).map(String::as_str).filter(|it| *it != "none");
     let is_large = own("ipv4.address")
         .and_then(|it| it.split_once('/')?.1.parse::<u8>().ok())

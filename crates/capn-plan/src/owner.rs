@@ -1,10 +1,10 @@
-//! Whose instance it is: every instance says so in `user.*` keys, and nothing is touched that
-//! belongs to someone else.
+//! Ownership of instances: every instance records its owner in `user.*` keys, and capn changes
+//! nothing that has another owner.
 
 use capn_api::keys;
 use incus_api::Config;
 
-/// What an instance is to its cluster.
+/// Role of an instance in its cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// A control plane node.
@@ -13,12 +13,12 @@ pub enum Role {
     Worker,
     /// The load balancer in front of the control plane.
     LoadBalancer,
-    /// No instance: the network that the cluster's instances are on.
+    /// Not an instance: the network that the cluster's instances use.
     Network,
 }
 
 impl Role {
-    /// The value of `user.cluster-role`.
+    /// Returns the value of `user.cluster-role`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ControlPlane => keys::ROLE_CONTROL_PLANE,
@@ -29,7 +29,7 @@ impl Role {
     }
 }
 
-/// The object that an instance belongs to.
+/// The object that owns an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// Namespace of the LXCMachine or LXCCluster, and of the Cluster.
@@ -42,24 +42,25 @@ pub struct Owner {
     pub cluster: String,
     /// Name of the Machine; `None` for a load balancer.
     pub machine: Option<String>,
-    /// What the instance is to the cluster.
+    /// Role of the instance in the cluster.
     pub role: Role,
 }
 
-/// Whose instance it is, seen from one owner.
+/// Ownership of an instance, as seen from one owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ownership {
-    /// The owner's.
+    /// The owner owns it.
     Ours,
-    /// The owner's by all its other marks: made by the Go provider, or by us for the same object
-    /// before it moved to another management cluster. The keys in it are missing.
+    /// The owner owns it according to all other keys: it was created by the Go provider, or by capn
+    /// for the same object before the object moved to another management cluster. Holds the missing
+    /// keys.
     Adoptable(Config),
-    /// Someone else's; the text says whose.
+    /// Another object owns it. Holds a description.
     Foreign(String),
 }
 
 impl Owner {
-    /// The config keys that mark an instance as this owner's.
+    /// Returns the config keys that mark an instance as owned by this owner.
     pub fn config(&self) -> Config {
         let mut config = self.upstream();
         config.insert(keys::INSTANCE_OWNER_UID.into(), self.uid.clone());
@@ -67,17 +68,17 @@ impl Owner {
         config
     }
 
-    /// `namespace/name`.
+    /// Returns `namespace/name`.
     pub fn full_name(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
     }
 
-    /// Whose the instance with this config is.
+    /// Returns the ownership of the instance with this config.
     ///
-    /// `vouched` says that the owner itself names this instance as its own in a field that only
-    /// the provider writes (the provider ID, the endpoint). It decides when all names agree and
-    /// only the UID differs: the object was moved and got a new UID, or it is another object of
-    /// the same names in another management cluster.
+    /// `vouched` is true if a field of the owner that only the provider writes (the provider ID,
+    /// the endpoint) names this instance. It decides if all names agree and only the UID differs:
+    /// then the object either was moved and got a new UID, or is another object with the same names
+    /// in another management cluster.
     pub fn of(&self, config: &Config, vouched: bool) -> Ownership {
         let missing = || {
             let wanted = self.config();
@@ -104,8 +105,8 @@ impl Owner {
         config
     }
 
-    /// The keys of the Go provider that tell instances apart. The role does so only for load
-    /// balancers, which have no machine.
+    /// Returns the keys of the Go provider that identify an instance. The role is only needed for
+    /// load balancers, which have no machine.
     fn identifying(&self) -> Config {
         let mut config = Config::from([
             (keys::INSTANCE_CLUSTER_NAME.to_owned(), self.cluster.clone()),
@@ -123,7 +124,7 @@ impl Owner {
     }
 }
 
-/// Says in words whose an instance is, for a message to the user.
+/// Describes the owner of an instance for a message.
 fn describe(config: &Config) -> String {
     let get = |key| config.get(key).map(String::as_str);
     match (
@@ -141,7 +142,7 @@ fn describe(config: &Config) -> String {
             }
             None => format!("it belongs to cluster {namespace}/{cluster}"),
         },
-        _ => "it was not made by a Cluster API provider".to_owned(),
+        _ => "it was not created by a Cluster API provider".to_owned(),
     }
 }
 
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_load_balancer_is_told_from_a_machine_by_its_role() {
+    fn a_load_balancer_is_distinguished_from_a_machine_by_its_role() {
         let balancer = Owner { machine: None, role: Role::LoadBalancer, ..machine() };
         let upstream =
             with(balancer.config(), &[("user.capn.owner-uid", None), ("user.capn.owner", None)]);
@@ -223,7 +224,7 @@ mod tests {
     fn an_instance_without_marks_is_nobodys() {
         assert_eq!(
             machine().of(&Config::new(), true),
-            Ownership::Foreign("it was not made by a Cluster API provider".into())
+            Ownership::Foreign("it was not created by a Cluster API provider".into())
         );
     }
 }

@@ -1,10 +1,10 @@
 //! Config and devices that Kubernetes needs in a container. They are merged into each instance;
-//! nothing is made on the server.
+//! nothing is created on the server.
 
 use capn_api::Isolation;
 use incus_api::{Config, Devices, server::Flavor};
 
-use crate::{fence::Fence, kind, modules};
+use crate::{kind, modules, restrictions::ProjectRestrictions};
 
 /// Config and devices to merge into an instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct Defaults {
     pub devices: Devices,
 }
 
-/// Raw settings of a privileged node: everything writable, every device, every capability.
+/// Raw settings of a privileged node: everything is writable, with all devices and capabilities.
 const PRIVILEGED_RAW_LXC: &str = "lxc.apparmor.profile=unconfined
 lxc.mount.auto=proc:rw sys:rw cgroup:rw
 lxc.cgroup.devices.allow=a
@@ -23,29 +23,29 @@ lxc.cgroup2.devices.allow=a
 lxc.cap.drop=
 ";
 
-/// What a node in a container gets.
+/// Returns the defaults of a node in a container.
 ///
-/// * Kernel modules are loaded by the server, since a container cannot. `without` names modules
-///   this server is known not to load.
-/// * `/boot` is shown read-only where kubeadm looks for the kernel's configuration. A host
-///   without `/boot` is fine.
-/// * Nesting lets runc mount procfs; without it current runc cannot start a pod in an
-///   unprivileged container under AppArmor.
-/// * LXD confines snapd and AppArmor in the guest such that their units hang; they are masked.
-/// * What a restricted project forbids is left out: the host then has to have its modules loaded,
-///   and kubeadm finds the kernel's configuration in `/proc/config.gz` or not at all.
+/// * The server loads kernel modules, because a container cannot. `without` lists modules that this
+///   server is known to be unable to load.
+/// * `/boot` is mounted read-only where kubeadm looks for the kernel configuration. A host without
+///   `/boot` is fine.
+/// * Nesting lets runc mount procfs. Without it, current runc cannot start a pod in an unprivileged
+///   container under AppArmor.
+/// * LXD confines snapd and AppArmor in the guest so that their units hang; they are masked.
+/// * Settings that a restricted project forbids are omitted. Then the host must have the modules
+///   loaded, and kubeadm finds the kernel configuration only in `/proc/config.gz`.
 pub fn kubeadm(
     isolation: Isolation,
     server: Flavor,
-    without: &modules::Unloadable,
-    fence: &Fence,
+    without: &modules::UnloadableModules,
+    restrictions: &ProjectRestrictions,
 ) -> Defaults {
     let mut config = Config::from([("security.nesting".to_owned(), "true".to_owned())]);
-    if let Some(list) = modules::list(without).filter(|_| fence.allows_low_level()) {
+    if let Some(list) = modules::list(without).filter(|_| restrictions.allows_low_level()) {
         config.insert(modules::KEY.into(), list);
     }
     let mut devices = Devices::new();
-    if fence.allows_host_path("/boot") {
+    if restrictions.allows_host_path("/boot") {
         devices.insert(
             "kubeadm-host-boot".into(),
             device(&[
@@ -67,7 +67,7 @@ pub fn kubeadm(
             );
         }
         Isolation::Shared | Isolation::Isolated => {
-            if server == Flavor::Lxd && fence.allows_host_path("/dev/null") {
+            if server == Flavor::Lxd && restrictions.allows_host_path("/dev/null") {
                 devices.insert("00-disable-snapd".into(), masked("snapd"));
                 devices.insert("00-disable-apparmor".into(), masked("apparmor"));
             }
@@ -78,10 +78,14 @@ pub fn kubeadm(
     defaults
 }
 
-/// What a node of kind's image gets: as [`kubeadm`], but its entry point, and no nesting where the
-/// node is privileged anyway.
-pub fn kind(isolation: Isolation, without: &modules::Unloadable, fence: &Fence) -> Defaults {
-    let mut defaults = kubeadm(isolation, Flavor::Incus, without, fence);
+/// Returns the defaults of a kind node: those of [`kubeadm`] with kind's entry point, and without
+/// nesting if the node is privileged.
+pub fn kind(
+    isolation: Isolation,
+    without: &modules::UnloadableModules,
+    restrictions: &ProjectRestrictions,
+) -> Defaults {
+    let mut defaults = kubeadm(isolation, Flavor::Incus, without, restrictions);
     if isolation == Isolation::Privileged {
         defaults.config.remove("security.nesting");
     }
@@ -90,7 +94,7 @@ pub fn kind(isolation: Isolation, without: &modules::Unloadable, fence: &Fence) 
     defaults
 }
 
-/// What an isolation asks for by itself, also where the kubeadm defaults are skipped.
+/// Returns the config that an isolation requires, even if the kubeadm defaults are skipped.
 pub fn id_map(isolation: Isolation) -> Config {
     match isolation {
         Isolation::Isolated => {
@@ -117,11 +121,16 @@ mod tests {
     use super::*;
 
     fn names(isolation: Isolation, server: Flavor) -> (Vec<String>, Vec<String>) {
-        within(isolation, server, &Fence::default())
+        within(isolation, server, &ProjectRestrictions::default())
     }
 
-    fn within(isolation: Isolation, server: Flavor, fence: &Fence) -> (Vec<String>, Vec<String>) {
-        let defaults = kubeadm(isolation, server, &modules::Unloadable::default(), fence);
+    fn within(
+        isolation: Isolation,
+        server: Flavor,
+        restrictions: &ProjectRestrictions,
+    ) -> (Vec<String>, Vec<String>) {
+        let defaults =
+            kubeadm(isolation, server, &modules::UnloadableModules::default(), restrictions);
         (defaults.config.into_keys().collect(), defaults.devices.into_keys().collect())
     }
 
@@ -156,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn within_a_fence_a_node_asks_for_nothing_of_the_host() {
+    fn in_a_restricted_project_a_node_needs_no_access_to_the_host() {
         let project = incus_api::Project {
             config: Config::from([("restricted".to_owned(), "true".to_owned())]),
             ..Default::default()
@@ -166,7 +175,8 @@ mod tests {
             (Isolation::Isolated, &["security.idmap.isolated", "security.nesting"]),
         ] {
             for server in [Flavor::Incus, Flavor::Lxd] {
-                let (found, devices) = within(isolation, server, &Fence::of(&project));
+                let (found, devices) =
+                    within(isolation, server, &ProjectRestrictions::of(&project));
                 assert_eq!(found, config, "{isolation} on {server}");
                 assert!(devices.is_empty(), "{isolation} on {server}: {devices:?}");
             }

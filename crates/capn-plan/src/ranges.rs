@@ -1,36 +1,36 @@
-//! Ranges of addresses that load balancers may take, and which of them is taken.
+//! Address ranges of load balancers, and the choice of a free address.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
 use thiserror::Error;
 
-/// Addresses that are looked at in one range; nobody has more load balancers on one network.
+/// Maximum number of addresses that are checked per range. No network has more load balancers.
 const MOST: u128 = 65536;
 
-/// Addresses from the first to the last, both included, of one family.
+/// A range of addresses of one family, from the first to the last, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
     first: IpAddr,
     last: IpAddr,
 }
 
-/// A text that is no range. Final: the manifest has to change.
+/// Invalid address range. Final: the manifest must change.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum RangeError {
-    /// Neither an address, nor a subnet, nor two addresses.
-    #[error("{text:?} is no range of addresses")]
+    /// It is not an address, a CIDR or a pair of addresses.
+    #[error("{text:?} is not a valid address range")]
     NotARange {
         /// The text.
         text: String,
     },
-    /// An IPv4 and an IPv6 address.
-    #[error("{text:?} begins in one family of addresses and ends in the other")]
+    /// It has an IPv4 and an IPv6 address.
+    #[error("the address range {text:?} mixes IPv4 and IPv6")]
     Mixed {
         /// The text.
         text: String,
     },
-    /// The end is before the beginning.
-    #[error("{text:?} ends before it begins")]
+    /// The last address is before the first.
+    #[error("the address range {text:?} ends before it begins")]
     Backwards {
         /// The text.
         text: String,
@@ -38,29 +38,29 @@ pub enum RangeError {
 }
 
 impl RangeError {
-    /// What the user can do.
+    /// Returns what the user can do.
     pub fn hint(&self) -> &'static str {
         "write ranges as 10.0.0.100-10.0.0.110, 10.0.0.96/28 or 10.0.0.100"
     }
 }
 
-/// All addresses of a family are taken.
+/// No address of a family is free.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("all {count} {family} addresses of the ranges are taken")]
+#[error("all {count} {family} addresses of the ranges are in use")]
 pub struct Exhausted {
-    /// How many there are.
+    /// Number of addresses in the ranges.
     pub count: u128,
     /// `IPv4` or `IPv6`.
     pub family: &'static str,
 }
 
 impl Range {
-    /// Reads `FIRST-LAST`, a subnet or a single address. Of an IPv4 subnet the network's own and
-    /// the broadcast address do not count, of an IPv6 subnet the first one.
+    /// Parses `FIRST-LAST`, a CIDR or a single address. The network and broadcast addresses of an
+    /// IPv4 CIDR and the first address of an IPv6 CIDR are excluded.
     ///
     /// # Errors
     ///
-    /// When it is none of them.
+    /// [`RangeError`] if the text is none of these.
     pub fn parse(text: &str) -> Result<Self, RangeError> {
         let wrong = || RangeError::NotARange { text: text.to_owned() };
         let address = |part: &str| part.trim().parse::<IpAddr>().map_err(|_| wrong());
@@ -82,12 +82,12 @@ impl Range {
         Ok(Self { first: single, last: single })
     }
 
-    /// Whether its addresses are IPv4.
+    /// Returns whether the addresses are IPv4.
     pub fn is_ipv4(&self) -> bool {
         self.first.is_ipv4()
     }
 
-    /// How many addresses are looked at.
+    /// Returns the number of addresses that are checked.
     fn len(&self) -> u128 {
         (number(self.last) - number(self.first)).saturating_add(1).min(MOST)
     }
@@ -98,20 +98,21 @@ impl Range {
     }
 }
 
-/// Reads a list of ranges.
+/// Parses a list of ranges.
 ///
 /// # Errors
 ///
-/// For the first that cannot be understood.
+/// [`RangeError`] for the first invalid range.
 pub fn parse(texts: &[String]) -> Result<Vec<Range>, RangeError> {
     texts.iter().map(|text| Range::parse(text)).collect()
 }
 
-/// One free address of each family that the ranges have, that of the first range first.
+/// Returns one free address of each family in the ranges, starting with the family of the first
+/// range.
 ///
 /// # Errors
 ///
-/// When all of a family are taken.
+/// [`Exhausted`] if no address of a family is free.
 pub fn free(ranges: &[Range], taken: &BTreeSet<IpAddr>) -> Result<Vec<IpAddr>, Exhausted> {
     let mut families: Vec<bool> = Vec::new();
     for range in ranges {
@@ -215,7 +216,7 @@ mod tests {
     fn ranges_without_a_free_address_say_how_many_they_have() {
         let error = free(&ranges(&["10.0.0.5-10.0.0.6"]), &taken(&["10.0.0.5", "10.0.0.6"]));
         let message = error.unwrap_err().to_string();
-        assert_eq!(message, "all 2 IPv4 addresses of the ranges are taken");
+        assert_eq!(message, "all 2 IPv4 addresses of the ranges are in use");
     }
 
     #[test]

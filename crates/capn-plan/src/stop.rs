@@ -1,12 +1,12 @@
-//! How long an instance that is deleted may take to stop by itself.
+//! The shutdown deadline of an instance that is being deleted.
 
 use std::time::Duration;
 
-/// How long where nobody says.
+/// Default deadline.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Reads a deadline: `45s`, `2m`, `1m30s`, or seconds (`45`); `0` is by force at once. `None`: it
-/// cannot be read.
+/// Parses a deadline: `45s`, `2m`, `1m30s`, or seconds (`45`). `0` stops the instance by force at
+/// once. `None` if the text is invalid.
 pub fn parse(text: &str) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<u32>() {
@@ -23,8 +23,8 @@ pub fn parse(text: &str) -> Option<Duration> {
     Some(Duration::from_secs(u64::from(minutes) * 60 + u64::from(seconds)))
 }
 
-/// The time that is left, `since` after its deletion was asked for. Nothing when the whole
-/// cluster goes: nobody is left to whom it would matter.
+/// Returns the remaining time, `since` after the deletion was requested. `None` if the whole
+/// cluster is being deleted, in which case a clean shutdown has no benefit.
 pub fn left(deadline: Duration, since: Duration, with_cluster: bool) -> Option<Duration> {
     if with_cluster {
         return None;

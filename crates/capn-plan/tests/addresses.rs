@@ -6,8 +6,8 @@ use capn_plan::address;
 use incus_api::InstanceFull;
 use serde_json::{Value, json};
 
-/// A control plane on Incus 6.0 with two pods, whose ends in the node the server takes for cards:
-/// it names an interface of the host that has the same index as the other end in the pod.
+/// A control plane on Incus 6.0 with two pods. The server reports the host ends of their veth pairs
+/// as NICs, because it names the host interface that has the index of the other end in the pod.
 const NODE: &str = include_str!("states/incus-node.json");
 
 fn node(changes: Value) -> InstanceFull {
@@ -45,7 +45,7 @@ fn global(address: &str, netmask: &str) -> Value {
 }
 
 #[test]
-fn a_node_has_the_address_of_its_card_and_none_of_its_pods() {
+fn a_node_has_the_address_of_its_nic_but_not_those_of_its_pods() {
     assert_eq!(found(&node(json!({}))), ["10.155.0.55"]);
     // As with the plugin `ptp`, which gives the node's end of each pod the gateway's address.
     let ptp = on("veth35b95c52", json!({ "addresses": [global("10.244.0.1", "32")] }));
@@ -62,7 +62,7 @@ fn a_node_has_the_address_of_its_card_and_none_of_its_pods() {
 }
 
 #[test]
-fn every_global_address_of_a_card_counts_and_the_others_do_not() {
+fn every_global_address_of_a_nic_counts_and_the_others_do_not() {
     let several = on(
         "eth0",
         json!({ "addresses": [
@@ -84,7 +84,7 @@ fn every_global_address_of_a_card_counts_and_the_others_do_not() {
 }
 
 #[test]
-fn a_routed_card_has_addresses_that_are_subnets_of_their_own() {
+fn a_routed_nic_has_addresses_that_are_subnets_of_their_own() {
     let routed = json!({
         "expanded_devices": { "eth0": {
             "type": "nic", "nictype": "routed", "name": "eth0", "network": null,
@@ -98,13 +98,13 @@ fn a_routed_card_has_addresses_that_are_subnets_of_their_own() {
 }
 
 #[test]
-fn a_card_is_known_by_its_hardware_address_where_the_system_names_it_anew() {
+fn a_renamed_nic_is_matched_by_its_mac_address() {
     // A virtual machine, whose agent tells the guest's own names.
     let address =
         json!({ "hwaddr": "10:66:6A:AD:59:CB", "addresses": [global("10.155.0.9", "24")] });
     let renamed = json!({ "state": { "network": { "eth0": null, "enp5s0": address } } });
     assert_eq!(found(&node(renamed)), ["10.155.0.9"]);
-    // A bridge over the card, which has its address and its hardware address.
+    // A bridge over the NIC, with its address and its hardware address.
     let bridged = json!({ "state": { "network": {
         "eth0": { "addresses": [] },
         "br0": { "hwaddr": "10:66:6a:ad:59:cb", "addresses": [global("10.155.0.9", "24")] },
@@ -113,7 +113,7 @@ fn a_card_is_known_by_its_hardware_address_where_the_system_names_it_anew() {
 }
 
 #[test]
-fn a_card_that_no_device_tells_of_counts_if_it_has_an_end_on_the_host() {
+fn a_nic_without_a_device_counts_if_it_has_a_host_interface() {
     let unknown = json!({
         "expanded_devices": { "eth0": null },
         "state": { "network": { "cni0": { "host_name": "" } } },

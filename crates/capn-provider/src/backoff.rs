@@ -1,4 +1,4 @@
-//! How long to wait before the next try, by object.
+//! Retry delays per object.
 
 use std::{
     collections::HashMap,
@@ -7,20 +7,21 @@ use std::{
     time::Duration,
 };
 
-/// How long to wait before something is tried again.
+/// Retry delays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Retries {
-    /// After the first failure in a row that may pass by itself; doubled with each further one.
+    /// Delay after the first temporary failure in a row. It doubles with each further failure.
     pub first: Duration,
-    /// The longest of these pauses.
+    /// Maximum of these delays.
     pub longest: Duration,
-    /// When something on the server has to change first: an image, a profile, room.
+    /// Delay if something on the server must change first, for example an image, a profile or free
+    /// space.
     pub blocked: Duration,
 }
 
 impl Default for Retries {
-    /// 200 ms, up to 30 s; 30 s.
+    /// Returns 200 ms, up to 30 s, and 30 s.
     fn default() -> Self {
         Self {
             first: Duration::from_millis(200),
@@ -30,7 +31,7 @@ impl Default for Retries {
     }
 }
 
-/// Counts failures in a row.
+/// Counter of consecutive failures.
 #[derive(Debug)]
 pub(crate) struct Backoff<K> {
     retries: Retries,
@@ -42,7 +43,7 @@ impl<K: Eq + Hash + Clone> Backoff<K> {
         Self { retries, failures: Mutex::new(HashMap::new()) }
     }
 
-    /// Notes a failure and says how long to wait.
+    /// Records a failure and returns the delay.
     pub(crate) fn next(&self, key: &K) -> Duration {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(key.clone()).or_insert(0);
@@ -51,7 +52,7 @@ impl<K: Eq + Hash + Clone> Backoff<K> {
         pause.min(self.retries.longest)
     }
 
-    /// Notes a success.
+    /// Records a success.
     pub(crate) fn forget(&self, key: &K) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pause_doubles_up_to_a_bound_and_starts_again_after_success() {
+    fn the_delay_doubles_up_to_a_maximum_and_resets_after_success() {
         let backoff = Backoff::new(Retries::default());
         let pauses: Vec<_> = (0..12).map(|_| backoff.next(&"a").as_millis()).collect();
         assert_eq!(pauses[..4], [200, 400, 800, 1600]);

@@ -1,87 +1,45 @@
-//! Which changes of objects matter.
+//! Filters for relevant changes of objects.
 //!
-//! The core controllers write the status of a Cluster whenever one of its machines changes. Were
-//! each such write to wake every machine, the requests to the server would grow with the square of
-//! their number.
+//! The core controllers write the status of a Cluster whenever one of its machines changes. If
+//! every such write woke every machine, the number of requests to the server would grow
+//! quadratically.
 
 use std::{
-    collections::HashMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
 };
 
-use capn_controller::watch;
-use futures::{Stream, StreamExt as _, future};
-use kube::{
-    Api, Resource,
-    runtime::{
-        WatchStreamExt as _,
-        reflector::ObjectRef,
-        watcher::{self, Event},
-    },
-};
+use capn_controller::{informers::Informer, watch};
+use futures::Stream;
+use kube::Resource;
 use serde::Serialize;
 use serde_json::Value;
 
-/// A kind of object that is watched for the sake of others.
+/// A kind of object that is watched because other objects depend on it.
 pub(crate) trait Watched: watch::Kind + Serialize {}
 
 impl<K> Watched for K where K: watch::Kind + Serialize {}
 
-/// Objects that others depend on: each when it is first seen, when something of it changes but
-/// the bookkeeping and those parts of its status that are not named in `status`, and when it is gone.
+/// Returns the relevant changes of objects: the first appearance, a change of anything except
+/// bookkeeping fields and status fields that `status` does not list, and the deletion.
 pub(crate) fn that_matter<K: Watched>(
-    api: Api<K>,
+    objects: &Informer<K>,
     status: &'static [&'static str],
-) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static {
-    marked(api, move |object| mark(object, status))
+) -> impl Stream<Item = Arc<K>> + Send + 'static {
+    objects.marked(move |object| mark(object, status))
 }
 
-/// The same where others depend on a few fields only, which are named by JSON pointers.
+/// Like [`that_matter`], for objects of which only a few fields are relevant. The fields are given
+/// as JSON pointers.
 pub(crate) fn of_fields<K: Watched>(
-    api: Api<K>,
+    objects: &Informer<K>,
     fields: &'static [&'static str],
-) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static {
-    marked(api, move |object| mark_of_fields(object, fields))
+) -> impl Stream<Item = Arc<K>> + Send + 'static {
+    objects.marked(move |object| mark_of_fields(object, fields))
 }
 
-fn marked<K: Watched>(
-    api: Api<K>,
-    mark: impl Fn(&K) -> Option<u64> + Send + 'static,
-) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static {
-    let mut known = HashMap::new();
-    watch::watcher(api, Default::default()).default_backoff().filter_map(move |event| {
-        future::ready(match event {
-            Ok(event) => news(&mut known, event, &mark).map(Ok),
-            Err(error) => Some(Err(error)),
-        })
-    })
-}
-
-/// The object of an event that tells something new.
-fn news<K>(
-    known: &mut HashMap<ObjectRef<K>, Option<u64>>,
-    event: Event<K>,
-    mark: impl Fn(&K) -> Option<u64>,
-) -> Option<K>
-where
-    K: Resource<DynamicType = ()> + Serialize,
-{
-    match event {
-        Event::Apply(object) | Event::InitApply(object) => {
-            let mark = mark(&object);
-            let before = known.insert(ObjectRef::from_obj(&object), mark);
-            (before != Some(mark) || mark.is_none()).then_some(object)
-        }
-        Event::Delete(object) => {
-            known.remove(&ObjectRef::from_obj(&object));
-            Some(object)
-        }
-        Event::Init | Event::InitDone => None,
-    }
-}
-
-/// A mark that changes with everything of an object but its bookkeeping and its status, of which
-/// only the fields named count. `None` for what has no form in JSON.
+/// Returns a hash of an object without its bookkeeping fields and without the status fields that
+/// `status` does not list. `None` if the object cannot be serialized to JSON.
 pub(crate) fn mark<K: Resource + Serialize>(object: &K, status: &[&str]) -> Option<u64> {
     let mut value = serde_json::to_value(object).ok()?;
     let fields = value.as_object_mut()?;
@@ -97,7 +55,7 @@ pub(crate) fn mark<K: Resource + Serialize>(object: &K, status: &[&str]) -> Opti
     Some(hasher.finish())
 }
 
-/// A mark that changes with the fields named.
+/// Returns a hash of the listed fields.
 fn mark_of_fields<K: Serialize>(object: &K, fields: &[&str]) -> Option<u64> {
     let value = serde_json::to_value(object).ok()?;
     let mut hasher = DefaultHasher::new();
@@ -124,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_that_does_not_matter_is_no_news_and_everything_else_is() {
+    fn only_relevant_status_changes_are_reported() {
         let made = json!({ "initialization": { "infrastructureProvisioned": true } });
         let counted = json!({
             "initialization": { "infrastructureProvisioned": true }, "phase": "Provisioned",
@@ -136,18 +94,17 @@ mod tests {
         };
         let mut paused = spec();
         paused["paused"] = json!(true);
-        let mut known = HashMap::new();
-        for (what, event, is_news) in [
-            ("the first", Event::Apply(cluster("1", spec(), json!({}))), true),
-            ("provisioned", Event::Apply(cluster("2", spec(), made)), true),
-            ("another phase", Event::Apply(cluster("3", spec(), counted.clone())), false),
-            ("listed again", Event::InitApply(cluster("4", spec(), counted.clone())), false),
-            ("paused", Event::Apply(cluster("5", paused.clone(), counted.clone())), true),
-            ("gone", Event::Delete(cluster("6", paused.clone(), counted.clone())), true),
-            ("made anew", Event::Apply(cluster("7", paused, counted)), true),
+        let mut before = None;
+        for (what, cluster, is_change) in [
+            ("the first", cluster("1", spec(), json!({})), true),
+            ("provisioned", cluster("2", spec(), made), true),
+            ("another phase", cluster("3", spec(), counted.clone()), false),
+            ("listed again", cluster("4", spec(), counted.clone()), false),
+            ("paused", cluster("5", paused.clone(), counted), true),
         ] {
-            let told = news(&mut known, event, |object| mark(object, &["initialization"]));
-            assert_eq!(told.is_some(), is_news, "{what}");
+            let now = mark(&cluster, &["initialization"]);
+            assert_eq!(now != before, is_change, "{what}");
+            before = now;
         }
     }
 
@@ -160,18 +117,16 @@ mod tests {
         };
         let mut labelled = cluster("2", reference("demo"), json!({}));
         labelled.metadata.labels = Some([("team".to_owned(), "a".to_owned())].into());
-        let mut known = HashMap::new();
-        for (what, event, is_news) in [
-            ("the first", Event::Apply(cluster("1", reference("demo"), json!({}))), true),
-            ("a label", Event::Apply(labelled), false),
-            ("another", Event::Apply(cluster("3", reference("other"), json!({}))), true),
-            ("none", Event::Apply(cluster("4", json!({}), json!({}))), true),
-            ("gone", Event::Delete(cluster("5", json!({}), json!({}))), true),
+        let mut before = None;
+        for (what, cluster, is_change) in [
+            ("the first", cluster("1", reference("demo"), json!({})), true),
+            ("a label", labelled, false),
+            ("another", cluster("3", reference("other"), json!({})), true),
+            ("none", cluster("4", json!({}), json!({})), true),
         ] {
-            let told = news(&mut known, event, |object| {
-                mark_of_fields(object, &["/spec/infrastructureRef"])
-            });
-            assert_eq!(told.is_some(), is_news, "{what}");
+            let now = mark_of_fields(&cluster, &["/spec/infrastructureRef"]);
+            assert_eq!(now != before, is_change, "{what}");
+            before = now;
         }
     }
 }

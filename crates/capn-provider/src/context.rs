@@ -1,17 +1,18 @@
-//! What all reconcilers share.
+//! State shared by all reconcilers.
 
 use std::{sync::Arc, time::Duration};
 
-use capn_controller::workload::Reach;
-use capn_plan::recheck::Rechecks;
+use capn_controller::{
+    informers::{Informer, Informers, InitialList},
+    watch::Kind,
+    workload::Reach,
+};
+use capn_plan::poll::PollIntervals;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Client,
-    runtime::{
-        events::{Recorder, Reporter},
-        watcher,
-    },
+    runtime::events::{Recorder, Reporter},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -22,33 +23,37 @@ use crate::{
     remote::{Connect, LocalSockets, Remote, Remotes},
 };
 
-/// How the reconcilers behave.
+/// Options of the reconcilers.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// Namespace to look after; `None`: all.
+    /// Namespace to watch. `None`: all namespaces.
     pub namespace: Option<String>,
-    /// Only objects whose label `cluster.x-k8s.io/watch-filter` has this value; `None`: all.
+    /// Only reconcile objects whose label `cluster.x-k8s.io/watch-filter` has this value. `None`:
+    /// all objects.
     pub watch_filter: Option<String>,
-    /// How many objects of a kind are reconciled at once in a cluster.
+    /// Maximum number of concurrent reconciles per kind and cluster.
     pub concurrency: u16,
-    /// How long an object may go without a reconcile although nothing happened to it. Only
-    /// repairs lost events.
+    /// Interval after which an object is reconciled even if nothing happened to it. It only
+    /// compensates for lost events.
     pub resync: Duration,
-    /// How long the server may take to make an instance, image download included.
+    /// Deadline for the server to create an instance, including the image download.
     pub create_deadline: Duration,
-    /// How long to wait before something is tried again.
+    /// Retry delays.
     pub retries: Retries,
-    /// When to look again at what no event tells of.
-    pub rechecks: Rechecks,
-    /// How servers are reached.
+    /// Intervals for state changes that cause no event.
+    pub poll_intervals: PollIntervals,
+    /// How to connect to servers.
     pub connect: Connect,
-    /// Namespaces whose identities may name a socket on this machine.
+    /// Namespaces whose identities may use a socket on this host.
     pub local_sockets: LocalSockets,
-    /// Where the API servers of workload clusters may be.
+    /// Addresses at which API servers of workload clusters may be reached.
     pub reach: Reach,
-    /// What is counted and timed; nobody reads it unless it was registered.
+    /// Metrics. They are only exposed if they were registered.
     pub metrics: Metrics,
+    /// Informers shared with other controllers in this process. `None`: the provider creates its
+    /// own.
+    pub informers: Option<Informers>,
 }
 
 impl Default for Options {
@@ -60,11 +65,12 @@ impl Default for Options {
             resync: Duration::from_secs(600),
             create_deadline: Duration::from_secs(900),
             retries: Retries::default(),
-            rechecks: Rechecks::default(),
+            poll_intervals: PollIntervals::default(),
             connect: Connect::default(),
             local_sockets: LocalSockets::default(),
             reach: Reach::default(),
             metrics: Metrics::default(),
+            informers: None,
         }
     }
 }
@@ -72,20 +78,23 @@ impl Default for Options {
 /// Name under which Kubernetes events are published.
 const REPORTER: &str = "capn-provider";
 
-/// What all reconcilers share. Nothing in it is needed for correctness.
+/// State shared by all reconcilers. Nothing in it is needed for correctness.
 pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) options: Options,
+    pub(crate) informers: Informers,
     pub(crate) remotes: Remotes,
     pub(crate) recorder: Recorder,
-    /// Ends waits for the server, and the controllers.
+    /// Cancels waits for the server and the controllers.
     pub(crate) stop: CancellationToken,
 }
 
 impl Context {
     pub(crate) fn new(client: Client, options: Options, stop: CancellationToken) -> Self {
         let reporter = Reporter { controller: REPORTER.to_owned(), instance: None };
+        let own = || Informers::new(client.clone(), InitialList::default());
         Self {
+            informers: options.informers.clone().unwrap_or_else(own),
             recorder: Recorder::new(client.clone(), reporter),
             remotes: Remotes::new(
                 options.connect.clone(),
@@ -99,7 +108,7 @@ impl Context {
         }
     }
 
-    /// The server that an identity leads to.
+    /// Returns the connection for an identity.
     pub(crate) async fn remote(&self, secret: &Secret) -> Result<Arc<Remote>, Failure> {
         self.remotes.get(secret, self.now()).await
     }
@@ -108,7 +117,7 @@ impl Context {
         Timestamp::now()
     }
 
-    /// All objects of a kind that are ours to look after, in the namespaces we watch.
+    /// Returns the API of a kind in the watched namespaces.
     pub(crate) fn api<K>(&self) -> kube::Api<K>
     where
         K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
@@ -119,12 +128,15 @@ impl Context {
         }
     }
 
-    /// The watch of the kinds that are reconciled here.
-    pub(crate) fn watched(&self) -> watcher::Config {
-        match &self.options.watch_filter {
-            Some(value) => watcher::Config::default()
-                .labels(&format!("{}={value}", capi_api::labels::WATCH_FILTER)),
-            None => watcher::Config::default(),
-        }
+    /// Returns the informer of a kind in the watched namespaces.
+    pub(crate) fn all<K: Kind>(&self) -> Informer<K> {
+        self.informers.of(self.options.namespace.as_deref(), None)
+    }
+
+    /// Returns the informer of a kind, limited to the objects that this process reconciles.
+    pub(crate) fn own<K: Kind>(&self) -> Informer<K> {
+        let filter = self.options.watch_filter.as_ref();
+        let labels = filter.map(|value| format!("{}={value}", capi_api::labels::WATCH_FILTER));
+        self.informers.of(self.options.namespace.as_deref(), labels.as_deref())
     }
 }

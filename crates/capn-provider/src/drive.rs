@@ -1,86 +1,56 @@
-//! Runs a controller: what wakes it, retries, logs, and its end.
+//! Runs a controller: triggers, retries, logs and shutdown.
 
-use std::{error::Error as _, fmt::Debug, sync::Arc, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
-use capn_controller::{guard::apart, watch};
+use capn_controller::{guard::catch_panic_in_task, informers::Informer, watch};
 use capn_plan::diagnosis::Class;
 use futures::StreamExt as _;
 use kube::{
-    Api, Resource, ResourceExt as _,
+    Resource, ResourceExt as _,
     runtime::{
-        WatchStreamExt as _,
-        controller::{self, Action, Config, Controller},
-        reflector::{self, ObjectRef, Store},
-        watcher,
+        controller::{Action, Config, Controller},
+        reflector::{ObjectRef, Store},
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    backoff::Backoff,
-    changes::mark,
-    context::Context,
-    echoes::Echoes,
-    failure::{Failure, chain},
-    lanes::ClusterLanes,
-    metrics::Outcome,
+    backoff::Backoff, changes::mark, context::Context, failure::Failure, limiter::ClusterLimiter,
+    metrics::Outcome, wake_filter::WakeFilter,
 };
 
-/// How long to wait after somebody else changed an object.
+/// Retry delay after a conflict.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(20);
 
-/// A controller that is woken by changes of anything but the status, which it writes itself.
-pub(crate) fn controller<K>(api: Api<K>, config: watcher::Config) -> (Controller<K>, Store<K>)
+/// Creates a controller that is triggered by changes of everything except the status, which it
+/// writes itself.
+pub(crate) fn controller<K>(objects: &Informer<K>) -> (Controller<K>, Store<K>)
 where
     K: watch::Kind + Serialize,
 {
-    let (reader, writer) = reflector::store();
-    let changes = watch::watcher(api, config)
-        .default_backoff()
-        .reflect(writer)
-        .applied_objects()
-        .predicate_filter(without_status::<K>, Default::default());
-    (Controller::for_stream(changes, reader.clone()), reader)
+    (objects.controller_of_marked(without_status::<K>), objects.store())
 }
 
-/// A mark that changes with everything of an object but its status and bookkeeping.
+/// Returns a hash of an object without its status and bookkeeping fields.
 fn without_status<K: Resource + Serialize>(object: &K) -> Option<u64> {
     mark(object, &[])
 }
 
-/// What the API server said, or why it said nothing. The library's own text has its source twice.
-fn watch_error(error: &watcher::Error) -> String {
-    let answer = match error {
-        watcher::Error::WatchError(answer) => Some(answer),
-        watcher::Error::InitialListFailed(kube::Error::Api(answer))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(answer)) => Some(answer),
-        _ => None,
-    };
-    match answer {
-        // The text of an API server that does not know a kind is that of any wrong path.
-        Some(answer) if answer.code == 404 => "the API server does not know this kind: install \
-            the definitions of Cluster API (`clusterctl init`) and those of the provider (`capn \
-            generate provider`)"
-            .to_owned(),
-        Some(answer) => answer.message.clone(),
-        None => chain(error.source().unwrap_or(error)),
-    }
-}
-
-/// Runs `reconcile` for every object of a controller until the context says stop.
+/// Runs `reconcile` for every object of a controller until the context is cancelled.
 ///
 /// # Guarantees
 ///
-/// One object is reconciled by one task at a time, and so many of a cluster at once as the options
-/// say, and of a namespace some times as many. A passing failure is tried again after a pause that grows with each in a row, one that needs
-/// a change on the server at a steady pace, a final one not before the object changes or the resync
-/// is due. Events about an object's own instance cut none of these pauses short but the last, after
-/// the steady pause: they may be what the failed attempt itself caused. A reconcile that meets a
-/// defect of capn has failed, and no other. Returns after running reconciles have finished.
+/// An object is reconciled by one task at a time. The number of concurrent reconciles is limited
+/// per cluster, as the options say, and per namespace to a multiple of that. A temporary failure is
+/// retried with exponential backoff, a failure that needs a change on the server at a fixed
+/// interval, and a final failure only when the object changes or the resync is due. Events about an
+/// object's own instance do not shorten these delays, because the failed attempt may have caused
+/// them; only the fixed interval may be cut short once it has passed. A panic in a reconcile fails
+/// that reconcile only. Returns after running reconciles have finished.
 pub(crate) async fn drive<K, Fut>(
     controller: Controller<K>,
-    echoes: Echoes<ObjectRef<K>>,
+    wake_filter: WakeFilter<ObjectRef<K>>,
     ctx: Arc<Context>,
     reconcile: impl Fn(Arc<K>, Arc<Context>) -> Fut + Clone + Send + 'static,
 ) where
@@ -94,35 +64,36 @@ pub(crate) async fn drive<K, Fut>(
     let (stop, stopping) = (ctx.stop.clone(), ctx.stop.clone());
     let reconciles = TaskTracker::new();
     let tracker = reconciles.clone();
-    let lanes = Arc::new(ClusterLanes::new(ctx.options.concurrency));
-    let failing = echoes.clone();
+    let limiter = Arc::new(ClusterLimiter::new(ctx.options.concurrency));
+    let failing = wake_filter.clone();
     let (store, stopped) = (controller.store(), ctx.stop.clone());
     let controller = controller
-        // The lanes limit it: the runtime's own limit would let one cluster hold up all others.
+        // The limiter bounds the concurrency: with the runtime's own limit, one cluster could block
+        // all others.
         .with_config(Config::default().concurrency(0))
         .graceful_shutdown_on(async move { stopping.cancelled().await })
         .run(
             move |object, ctx| {
                 let key = ObjectRef::from_obj(object.as_ref());
                 let (backoff, metrics, store) = (backoff.clone(), metrics.clone(), store.clone());
-                let (lanes, stopped, reconcile) =
-                    (lanes.clone(), stopped.clone(), reconcile.clone());
-                let echoes = echoes.clone();
+                let (limiter, stopped, reconcile) =
+                    (limiter.clone(), stopped.clone(), reconcile.clone());
+                let wake_filter = wake_filter.clone();
                 tracker.track_future(async move {
                     let places = tokio::select! {
-                        places = lanes.enter(object.meta()) => places,
+                        places = limiter.enter(object.meta()) => places,
                         () = stopped.cancelled() => return Ok(Action::await_change()),
                     };
                     // It may have changed while it waited.
                     let object = store.get(&key).unwrap_or(object);
-                    echoes.begins(&key);
+                    wake_filter.begins(&key);
                     let running = metrics.reconciles().begin(&K::kind(&()));
-                    let result = apart(reconcile(object, ctx)).await;
+                    let result = catch_panic_in_task(reconcile(object, ctx)).await;
                     let result = result.unwrap_or_else(|defect| Err(Failure::Defect(defect)));
                     drop(places);
                     running.ended(Outcome::of(&result, resync));
                     let action = result?;
-                    echoes.succeeded(&key);
+                    wake_filter.succeeded(&key);
                     backoff.forget(&key);
                     Ok(action)
                 })
@@ -151,13 +122,7 @@ pub(crate) async fn drive<K, Fut>(
             },
             ctx,
         )
-        .for_each(|outcome| {
-            if let Err(controller::Error::QueueError(error)) = &outcome {
-                let kind = K::kind(&());
-                tracing::warn!(%kind, error = watch_error(error), "cannot watch; trying again");
-            }
-            std::future::ready(())
-        });
+        .for_each(|_| std::future::ready(()));
     let finished = async {
         stop.cancelled().await;
         reconciles.close();
@@ -165,27 +130,7 @@ pub(crate) async fn drive<K, Fut>(
     };
     tokio::select! {
         () = controller => {}
-        // The controller itself does not end when it is told to before its first list is complete.
+        // Without this, the controller would not stop before its first list is complete.
         () = finished => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use kube::core::Status;
-
-    use super::*;
-
-    #[test]
-    fn a_kind_that_is_not_installed_is_told_with_what_installs_it() {
-        let answer =
-            |code| Box::new(Status { code, message: "said".to_owned(), ..Status::default() });
-        for (error, text) in [
-            (watcher::Error::InitialListFailed(kube::Error::Api(answer(404))), "clusterctl init"),
-            (watcher::Error::InitialListFailed(kube::Error::Api(answer(403))), "said"),
-            (watcher::Error::WatchError(answer(410)), "said"),
-        ] {
-            assert!(watch_error(&error).contains(text), "{error}");
-        }
     }
 }

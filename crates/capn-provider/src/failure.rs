@@ -1,28 +1,28 @@
-//! Why a reconcile of one object did not get to its end.
+//! Reconcile errors.
 
 use capn_api::conditions::reasons;
 use capn_controller::guard::Panicked;
 use capn_plan::diagnosis::{self, Class};
-use capn_text::shown;
+use capn_text::display;
 use jiff::Timestamp;
 use kube::Resource;
 
 use crate::remote::{IdentityError, RENEW_CLIENT};
 
-/// Why a reconcile of one object did not get to its end.
+/// Reconcile error of one object.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// The Kubernetes API refused or did not answer.
+    /// A request to the Kubernetes API failed.
     #[error("{act} {object}")]
     Kube {
-        /// What was tried: `get`, `change` …
+        /// The operation: `get`, `change` …
         act: &'static str,
         /// Kind, namespace and name.
         object: String,
         #[source]
         source: Box<kube::Error>,
     },
-    /// The identity cannot be used.
+    /// The identity is invalid.
     #[error("use the identity in Secret {secret}")]
     Identity {
         /// Namespace and name.
@@ -30,7 +30,7 @@ pub(crate) enum Failure {
         #[source]
         source: IdentityError,
     },
-    /// The server could not be reached, or does not trust us.
+    /// The server is unreachable or rejects the connection.
     #[error("reach the server that Secret {secret} names")]
     Reach {
         /// Namespace and name.
@@ -38,7 +38,7 @@ pub(crate) enum Failure {
         #[source]
         source: Box<incus_client::Error>,
     },
-    /// The server does not know our certificate.
+    /// The server does not know the client certificate.
     #[error("the server {endpoint} does not trust the certificate in Secret {secret}")]
     Untrusted {
         /// Namespace and name.
@@ -46,46 +46,46 @@ pub(crate) enum Failure {
         /// Socket path or URL.
         endpoint: String,
     },
-    /// Our certificate has ended, so that the server does not know us.
-    #[error("the client certificate in Secret {secret} ended at {ended}, and no server trusts it")]
+    /// The client certificate has expired, so the server does not accept it.
+    #[error("the client certificate in Secret {secret} expired at {ended}")]
     Expired {
         /// Namespace and name.
         secret: String,
-        /// When it ended.
+        /// When it expired.
         ended: Timestamp,
     },
-    /// The server refused or failed an act on an instance.
+    /// An operation on an instance failed on the server.
     #[error("{act} instance {instance}")]
     Server {
-        /// What was tried: `create`, `start` …
+        /// The operation: `create`, `start` …
         act: &'static str,
         /// Name of the instance.
         instance: String,
-        /// What the instance's log says, where that was asked for.
+        /// Relevant lines of the instance's log, if the log was read.
         log: Vec<String>,
         #[source]
         source: Box<incus_client::Error>,
     },
-    /// The server refused or failed an act on a network or what is in it.
+    /// An operation on a network or one of its objects failed on the server.
     #[error("{act} {what}")]
     Network {
-        /// What was tried: `create`, `look for` …
+        /// The operation: `create`, `check` …
         act: &'static str,
-        /// On what.
+        /// The object of the operation.
         what: String,
         #[source]
         source: Box<incus_client::Error>,
     },
     /// A command in an instance failed.
-    #[error("{act} instance {instance}: the command ended with {exit_code}: {output}")]
+    #[error("{act} instance {instance}: the command exited with code {exit_code}: {output}")]
     Command {
-        /// What was tried: `configure` …
+        /// The operation: `configure` …
         act: &'static str,
         /// Name of the instance.
         instance: String,
         /// Exit code.
         exit_code: i32,
-        /// The last of what it printed.
+        /// The end of its output.
         output: String,
     },
     /// The bootstrap data cannot be read yet.
@@ -93,48 +93,48 @@ pub(crate) enum Failure {
     Bootstrap {
         /// Namespace and name.
         secret: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: &'static str,
     },
-    /// The workload cluster's kubeconfig cannot be used.
+    /// The kubeconfig of the workload cluster is unusable.
     #[error("the kubeconfig in Secret {secret} cannot be used: {problem}")]
     Kubeconfig {
         /// Namespace and name.
         secret: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// The LXCCluster that names the server is missing.
-    #[error("the LXCCluster that says which server the instance is on does not exist")]
+    #[error("the LXCCluster that names the server of the instance does not exist")]
     NoCluster,
-    /// All addresses that the load balancer may take are taken.
+    /// All addresses that the load balancer may use are in use.
     #[error("{message}")]
     NoAddress {
-        /// How many there are.
+        /// A message with the number of addresses.
         message: String,
     },
-    /// The server has not ended what it was asked for.
+    /// The server has not finished an operation.
     #[error("{message}")]
     Unfinished {
-        /// What that is.
+        /// Description of the operation.
         message: String,
     },
-    /// The object asks for what cannot be.
+    /// The spec is invalid.
     #[error("{message}")]
     Invalid {
-        /// What is wrong, and what to do.
+        /// The problem and what to do.
         message: String,
     },
-    /// The reconcile met a defect of capn.
+    /// The reconcile panicked.
     #[error(transparent)]
     Defect(#[from] Panicked),
-    /// The process is about to end.
-    #[error("interrupted by the end of the process")]
+    /// The process is shutting down.
+    #[error("interrupted by the shutdown of the process")]
     Stopping,
 }
 
 impl Failure {
-    /// A command in an instance that ended without success.
+    /// Creates the failure of a command that exited with an error.
     pub(crate) fn command(
         act: &'static str,
         instance: &str,
@@ -159,7 +159,7 @@ impl Failure {
         Self::kube_named(act, &K::kind(&()), namespace, name)
     }
 
-    /// The same for an object that is known by name only.
+    /// Wraps an error of the Kubernetes API about an object that is known only by name.
     pub(crate) fn kube_named(
         act: &'static str,
         kind: &str,
@@ -170,7 +170,7 @@ impl Failure {
         move |source| Self::Kube { act, object, source: Box::new(source) }
     }
 
-    /// Wraps an error of the server.
+    /// Wraps an error of the server about an instance.
     pub(crate) fn server(
         act: &'static str,
         instance: &str,
@@ -188,13 +188,13 @@ impl Failure {
         move |source| Self::Network { act, what, source: Box::new(source) }
     }
 
-    /// Somebody else changed the object since it was read.
+    /// Returns whether the object changed since it was read.
     pub(crate) fn is_conflict(&self) -> bool {
         matches!(self, Self::Kube { source, .. }
             if matches!(source.as_ref(), kube::Error::Api(status) if status.code == 409))
     }
 
-    /// The server did not answer, which says nothing about an instance on it.
+    /// Returns whether the server did not respond, which says nothing about its instances.
     pub(crate) fn is_server_away(&self) -> bool {
         match self {
             Self::Reach { .. } => true,
@@ -203,13 +203,13 @@ impl Failure {
         }
     }
 
-    /// The Kubernetes object is gone.
+    /// Returns whether the Kubernetes object no longer exists.
     pub(crate) fn is_kube_not_found(&self) -> bool {
         matches!(self, Self::Kube { source, .. }
             if matches!(source.as_ref(), kube::Error::Api(status) if status.code == 404))
     }
 
-    /// Whether, and when, trying again can help.
+    /// Returns whether and when retrying can help.
     pub(crate) fn class(&self) -> Class {
         match self {
             Self::Kube { .. }
@@ -231,8 +231,8 @@ impl Failure {
         }
     }
 
-    /// The condition's reason; `passing` and `aborted` are the kind's own reasons for acts on
-    /// instances.
+    /// Returns the reason of the condition. `passing` and `aborted` are the kind's own reasons for
+    /// operations on instances.
     pub(crate) fn reason(&self, passing: &'static str, aborted: &'static str) -> &'static str {
         match self {
             Self::Identity { .. } | Self::Untrusted { .. } | Self::Expired { .. } => {
@@ -244,11 +244,11 @@ impl Failure {
         }
     }
 
-    /// The condition's message: what was tried, the cause, and what to do. The same failure gives
-    /// the same text, so that reporting it again changes nothing. What servers and instances said in it
-    /// is cleaned and cut.
+    /// Returns the message of the condition: the operation, the cause, and what to do. The same
+    /// failure yields the same text, so that reporting it again changes nothing. Quotes of servers
+    /// and instances are sanitized and truncated.
     pub(crate) fn message(&self) -> String {
-        shown::text(&self.whole_message(), shown::SAID).into_owned()
+        display::text(&self.whole_message(), display::SERVER_TEXT).into_owned()
     }
 
     fn whole_message(&self) -> String {
@@ -290,13 +290,13 @@ impl Failure {
         match self {
             Self::Identity { source, .. } => Some(source.hint()),
             Self::Untrusted { .. } => Some(
-                "let the server trust it (`incus config trust add-certificate`), or put another certificate into the Secret",
+                "add it to the server's trust store (`incus config trust add-certificate`), or put another certificate into the Secret",
             ),
             Self::Expired { .. } => Some(RENEW_CLIENT),
             Self::Reach { source, .. } => source.hint(),
-            Self::NoAddress { .. } => Some(
-                "give spec.loadBalancer more ranges, or delete clusters that have their addresses",
-            ),
+            Self::NoAddress { .. } => {
+                Some("add ranges to spec.loadBalancer, or delete clusters that use their addresses")
+            }
             Self::Server { source, .. } | Self::Network { source, .. } => {
                 self.diagnosis().hint.or_else(|| source.hint())
             }
@@ -321,7 +321,7 @@ impl Failure {
         if source.is_forbidden() {
             return diagnosis::Diagnosis { class: Class::Blocked, hint: None };
         }
-        // A server that is only busy answers with texts that also name what it could not do.
+        // A server that is only overloaded also returns texts that name the failed operation.
         if source.is_transient() {
             return diagnosis::diagnose("");
         }
@@ -334,14 +334,14 @@ impl Failure {
     }
 }
 
-/// What a server's error says, without what differs from one try to the next.
+/// Formats the error of a server without the parts that differ between attempts.
 fn stable(error: &incus_client::Error) -> String {
     match error {
         incus_client::Error::OperationLost { description, .. } => {
-            format!("the server no longer knows how {description:?} ended")
+            format!("the server no longer knows the result of {description:?}")
         }
         incus_client::Error::OperationDeadline { description, after, .. } => {
-            format!("{description:?} did not end within {} s", after.as_secs())
+            format!("{description:?} did not finish within {} s", after.as_secs())
         }
         other => match other.server_text() {
             Some(text) => text.trim().to_owned(),
@@ -350,7 +350,7 @@ fn stable(error: &incus_client::Error) -> String {
     }
 }
 
-/// An error and everything behind it, for logs and conditions.
+/// Formats an error with all its sources, for logs and conditions.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = String::new();
     let mut next = Some(error);
@@ -358,7 +358,7 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         if !text.is_empty() {
             text.push_str(": ");
         }
-        // The library prints the answer of an API server once more with all its fields.
+        // The library would print the response of an API server again with all its fields.
         if let Some(kube::Error::Api(answer)) = link.downcast_ref::<kube::Error>() {
             text.push_str(&answer.message);
             break;

@@ -1,4 +1,4 @@
-//! From the image fields of a manifest to what the server is asked for.
+//! Resolves the image fields of a manifest to the source of an instance request.
 
 use capn_api::{ImageSource as Wanted, InstanceType, keys};
 use capn_image::{
@@ -12,23 +12,23 @@ use crate::{failure::Failure, references::annotation, remote::Remote};
 
 /// Registry of the haproxy image of `oci` load balancers.
 const OCI_SERVER: &str = "https://ghcr.io";
-/// That image, as the Go provider publishes it.
+/// The haproxy image that the Go provider publishes.
 const OCI_HAPROXY: &str = "lxc/cluster-api-provider-incus/haproxy:v20230606-42a2262b";
 
-/// An image, resolved.
+/// A resolved image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Image {
-    /// For the request.
+    /// Source for the instance request.
     pub(crate) source: InstanceSource,
-    /// For the user.
+    /// Description for the user.
     pub(crate) text: String,
 }
 
-/// The image servers of a cluster, from the metadata of its LXCCluster.
+/// Returns the image servers of a cluster, from the metadata of its LXCCluster.
 ///
 /// # Errors
 ///
-/// A final one when the annotation cannot be understood.
+/// A final failure if the annotation is invalid.
 pub(crate) fn servers(meta: &ObjectMeta) -> Result<ImageServers, Failure> {
     let key = keys::IMAGE_SERVERS_ANNOTATION;
     annotation(meta, key).unwrap_or_default().parse().map_err(|error: name::ImageServersError| {
@@ -38,13 +38,13 @@ pub(crate) fn servers(meta: &ObjectMeta) -> Result<ImageServers, Failure> {
     })
 }
 
-/// The image of a machine: the one that is asked for, else the kubeadm image of its Kubernetes
-/// version, or kind's image of it for a machine of that type.
+/// Returns the image of a machine: the one in the spec, or else the kubeadm image of its Kubernetes
+/// version, or kind's image of that version for a machine of that type.
 ///
 /// # Errors
 ///
-/// Final ones for a name that cannot be understood, and when neither image nor version are given;
-/// else when the server cannot be asked.
+/// A final failure if the name is invalid, or if neither an image nor a version is set. Any other
+/// failure if the server cannot be queried.
 pub(crate) async fn of_machine(
     remote: &Remote,
     wanted: &Wanted,
@@ -63,7 +63,7 @@ pub(crate) async fn of_machine(
     }
     let Some(version) = version else {
         return Err(Failure::Invalid {
-            message: "neither an image nor a Kubernetes version is given; set spec.image.name of the LXCMachine, or spec.version of the Machine".into(),
+            message: "neither an image nor a Kubernetes version is set; set spec.image.name of the LXCMachine, or spec.version of the Machine".into(),
         });
     };
     let boots_as = match kind {
@@ -76,11 +76,11 @@ pub(crate) async fn of_machine(
     Ok(image(catalog::default_machine_image(version, here, servers)))
 }
 
-/// The image of a load balancer: the one that is asked for, else the haproxy image.
+/// Returns the image of a load balancer: the one in the spec, or else the haproxy image.
 ///
 /// # Errors
 ///
-/// As [`of_machine`].
+/// See [`of_machine`].
 pub(crate) async fn of_load_balancer(
     remote: &Remote,
     wanted: &Wanted,
@@ -94,12 +94,12 @@ pub(crate) async fn of_load_balancer(
     Ok(image(catalog::default_load_balancer_image(here, servers)))
 }
 
-/// The image of a load balancer of type `oci`: the one that is asked for, else the one the Go
-/// provider publishes.
+/// Returns the image of a load balancer of type `oci`: the one in the spec, or else the one that
+/// the Go provider publishes.
 ///
 /// # Errors
 ///
-/// A final one for a name that cannot be understood.
+/// A final failure if the name is invalid.
 pub(crate) fn of_oci_load_balancer(
     remote: &Remote,
     wanted: &Wanted,
@@ -133,7 +133,8 @@ fn named(
         .map_err(|error| Failure::Invalid { message: format!("{error}; correct spec.image") })
 }
 
-/// Whether the server has an image of that name that an instance of this kind can be made from.
+/// Returns whether the server has an image with that name from which an instance of this kind can
+/// be created.
 async fn has_alias(
     remote: &Remote,
     alias: &str,

@@ -1,4 +1,4 @@
-//! Looking at and changing one instance. Every effect can be interrupted anywhere and done again.
+//! Observes and changes one instance. Every operation may be interrupted at any point and repeated.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use capn_plan::{
     InstanceName,
     diagnosis::{self, Class},
     launch::{self, Launch},
-    life::{self, Life},
     machine::Observed,
     modules,
+    phase::{self, InstancePhase},
 };
 use incus_api::{Config, InstanceAction, InstanceFull};
 use incus_client::Operation;
@@ -17,18 +17,18 @@ use serde_json::json;
 
 use crate::{context::Context, failure::Failure, remote::Remote};
 
-/// How long the server may take to start an instance.
+/// Deadline for starting an instance.
 const START_DEADLINE: Duration = Duration::from_secs(120);
-/// How long it may take to stop one by force.
+/// Deadline for stopping an instance by force.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
-/// How much longer than that an answer is waited for.
+/// Additional time to wait for the response.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
-/// How long it may take to delete one.
+/// Deadline for deleting an instance.
 const DELETE_DEADLINE: Duration = Duration::from_secs(120);
-/// Lines of an instance's log that are shown when it does not start.
+/// Number of log lines to show if an instance does not start.
 const LOG_LINES: usize = 2;
 
-/// Reads the instance with its state, and what works on it when its making may not be finished.
+/// Reads the instance with its state, and the running operation if its creation may be unfinished.
 pub(crate) async fn observe(
     ctx: &Context,
     remote: &Remote,
@@ -37,21 +37,21 @@ pub(crate) async fn observe(
     match remote.client.instance_full(name.as_str()).await {
         Ok(None) => Ok(Observed::default()),
         Ok(Some(instance)) => observed(ctx, remote, name, instance).await,
-        // The instance stopped between two looks of the server; the record can still be read.
+        // The instance stopped between two reads of the server; its record can still be read.
         Err(error) if error.server_text().is_some_and(|text| text.contains("Invalid PID")) => {
             observe_record(ctx, remote, name).await
         }
-        Err(error) => Err(Failure::server("look at", name.as_str())(error)),
+        Err(error) => Err(Failure::server("check", name.as_str())(error)),
     }
 }
 
-/// Reads the instance without its state: for a deletion, which has no use for addresses.
+/// Reads the instance without its state, for a deletion, which does not need addresses.
 pub(crate) async fn observe_record(
     ctx: &Context,
     remote: &Remote,
     name: &InstanceName,
 ) -> Result<Observed, Failure> {
-    let failure = Failure::server("look at", name.as_str());
+    let failure = Failure::server("check", name.as_str());
     match remote.client.instance(name.as_str()).await.map_err(failure)? {
         None => Ok(Observed::default()),
         Some(found) => {
@@ -67,10 +67,10 @@ async fn observed(
     name: &InstanceName,
     instance: InstanceFull,
 ) -> Result<Observed, Failure> {
-    let operation = match life::of(&instance) {
-        Life::Unfinished => {
+    let operation = match phase::of(&instance) {
+        InstancePhase::Unfinished => {
             let path = format!("/1.0/instances/{name}");
-            let failure = Failure::server("look for operations on", name.as_str());
+            let failure = Failure::server("list operations on", name.as_str());
             let working = remote.client.operations_for(&path).await.map_err(failure)?;
             working.first().map(|operation| operation.description().to_owned())
         }
@@ -80,24 +80,24 @@ async fn observed(
     Ok(Observed { instance: Some(Box::new(instance)), operation, running_for })
 }
 
-/// How long an instance has been running.
+/// Returns how long an instance has been running.
 fn running_for(instance: &InstanceFull, now: Timestamp) -> Option<Duration> {
     let started = instance.state.as_ref().map(|state| state.started_at.as_str());
     [started, Some(instance.last_used_at.as_str())]
         .into_iter()
         .flatten()
         .filter_map(|text| text.parse::<Timestamp>().ok())
-        // Servers write "never" as the year 1 or as 1970.
+        // Servers encode "never" as the year 1 or as 1970.
         .find(|time| time.as_second() > 0)
         .map(|time| Duration::try_from(now.duration_since(time)).unwrap_or_default())
 }
 
-/// Makes an instance, and starts it where the server does both in one request.
+/// Creates an instance, and starts it if the server supports both in one request.
 ///
-/// # Caveats
+/// # Cancellation
 ///
-/// Dropped while it waits, the server goes on. A name that was taken meanwhile is no failure: the
-/// next look tells whose it is.
+/// The server continues. If the name was taken in the meantime, no error is returned: the next
+/// observation shows the owner.
 pub(crate) async fn create(
     ctx: &Context,
     remote: &Remote,
@@ -118,7 +118,7 @@ pub(crate) async fn create(
         Ok(()) => Ok(()),
         Err(error) if error.is_conflict() => Ok(()),
         Err(error) if error.server_text().is_some_and(diagnosis::is_name_taken) => Ok(()),
-        // It was made and did not start. The next step is to start it, which knows what to do.
+        // It was created but did not start. The next step starts it and handles the failure.
         Err(error) if error.server_text().is_some_and(modules::is_about_modules) => {
             remote.learn(error.server_text().unwrap_or_default());
             Ok(())
@@ -132,8 +132,8 @@ pub(crate) async fn create(
     }
 }
 
-/// Starts an instance. Kernel modules that the server cannot load are taken out of the instance
-/// if they are ours, after which it is tried again. Says what was taken out.
+/// Starts an instance. If the server cannot load default kernel modules, they are removed from the
+/// instance and the start is retried. Returns which modules were removed.
 pub(crate) async fn start(
     ctx: &Context,
     remote: &Remote,
@@ -158,25 +158,25 @@ pub(crate) async fn start(
         if about_modules {
             remote.learn(text);
         }
-        let unloadable = remote.facts().unloadable;
+        let unloadable_modules = remote.facts().unloadable_modules;
         let changes =
-            about_modules.then(|| launch::without_modules(&config, &unloadable)).flatten();
+            about_modules.then(|| launch::without_modules(&config, &unloadable_modules)).flatten();
         let Some(changes) = changes else {
             return Err(with_log(remote, name, error).await);
         };
         set_config(remote, name, &changes).await?;
         config.extend(changes);
-        left_out = Some(unloadable.describe());
+        left_out = Some(unloadable_modules.describe());
     }
 }
 
-/// A failed start, with what the instance's log says about it.
+/// Adds the relevant lines of the instance's log to a failed start.
 async fn with_log(remote: &Remote, name: &InstanceName, error: incus_client::Error) -> Failure {
     let text = error.server_text().unwrap_or_default();
     let known = diagnosis::diagnose(text);
     let mut log = Vec::new();
     if known.class == Class::Passing && known.hint.is_none() && text.contains("forkstart") {
-        // Without the log only the server's own text is shown.
+        // Without the log, only the server's own message is shown.
         if let Ok(Some(bytes)) = remote.client.instance_log(name.as_str(), "lxc.log").await {
             log = diagnosis::start_failure(&String::from_utf8_lossy(&bytes), LOG_LINES);
         }
@@ -189,7 +189,7 @@ async fn with_log(remote: &Remote, name: &InstanceName, error: incus_client::Err
     }
 }
 
-/// Sets config keys; an empty value takes a key away.
+/// Sets config keys. An empty value removes a key.
 pub(crate) async fn set_config(
     remote: &Remote,
     name: &InstanceName,
@@ -205,18 +205,18 @@ pub(crate) async fn set_config(
 /// How an instance was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stopped {
-    /// It ended what it did within its time, or did not run any more.
+    /// It shut down in time, or was not running.
     ByItself,
-    /// It did not.
+    /// It was stopped by force.
     ByForce,
 }
 
-/// Lets an instance stop by itself, and stops it by force when its time is up or it cannot be
-/// asked. One that is gone is no failure.
+/// Shuts an instance down, and stops it by force if the deadline passes or a clean shutdown is
+/// impossible. An instance that no longer exists is not an error.
 ///
 /// # Cancellation
 ///
-/// The server goes on; asking it again joins what it does.
+/// The server continues. A repeated call joins the running operation.
 pub(crate) async fn stop(
     ctx: &Context,
     remote: &Remote,
@@ -229,10 +229,10 @@ pub(crate) async fn stop(
         Err(error) if error.server_text().is_some() => tracing::info!(
             instance = name.as_str(),
             error = error.server_text().unwrap_or_default(),
-            "does not stop by itself"
+            "the instance does not shut down; stopping it by force"
         ),
         Err(incus_client::Error::OperationDeadline { .. }) => {}
-        // A server that does not answer cannot be asked for more.
+        // Without a response from the server, nothing else can be tried.
         Err(error) => return Err(Failure::server("stop", name.as_str())(error)),
     }
     match ask_to_stop(ctx, remote, name, None).await? {
@@ -242,7 +242,7 @@ pub(crate) async fn stop(
     }
 }
 
-/// Asks for a stop and waits for it: a clean one within `grace`, else one by force.
+/// Requests a stop and waits for it: a clean one within `grace`, or else one by force.
 async fn ask_to_stop(
     ctx: &Context,
     remote: &Remote,
@@ -253,13 +253,14 @@ async fn ask_to_stop(
     let asked =
         remote.client.set_state(name.as_str(), InstanceAction::Stop, force, Some(limit)).await;
     match asked {
-        // The server ends it at the limit; if it does not, neither is it waited for.
+        // The server ends the operation at the deadline. If it does not, the wait ends anyway.
         Ok(operation) => wait(ctx, operation, limit + STOP_MARGIN).await,
         Err(error) => Ok(Err(error)),
     }
 }
 
-/// Stops an instance by force if it runs, and deletes it. One that is gone is no failure.
+/// Stops an instance by force if it is running, and deletes it. An instance that no longer exists
+/// is not an error.
 pub(crate) async fn remove(
     ctx: &Context,
     remote: &Remote,
@@ -285,7 +286,7 @@ pub(crate) async fn remove(
     }
 }
 
-/// Waits for an operation, but not longer than this process wants to live.
+/// Waits for an operation, at most until this process shuts down.
 async fn wait(
     ctx: &Context,
     operation: Operation,

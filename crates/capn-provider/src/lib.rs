@@ -1,36 +1,37 @@
-//! The infrastructure provider: reconcilers of LXCCluster, LXCMachine and LXCMachineTemplate, and
-//! of the pod network that capn keeps.
+//! The infrastructure provider: reconcilers of LXCCluster, LXCMachine, LXCMachinePool and
+//! LXCMachineTemplate, and of the pod network that capn manages.
 //!
-//! Each kind has a folder with the same files. `mod.rs` drives: `observe` reads Kubernetes and
-//! the server, `validate` turns what was read into checked types, the plan comes from
-//! [`capn_plan`] and decides without I/O, `apply` is the only writer to the server, and `report`
-//! turns the outcome into status.
+//! Each kind has a directory with the same files. `mod.rs` is the driver: `observe` reads
+//! Kubernetes and the server, `validate` turns the result into checked types, [`capn_plan`] decides
+//! the next step without I/O, `apply` executes it and is the only writer to the server, and
+//! `report` writes the status.
 //!
-//! Everything that is remembered between reconciles ([`Options`] aside) can be lost at any
-//! moment: objects and servers hold all state.
+//! All state that is kept between reconciles (except [`Options`]) can be lost at any time: objects
+//! and servers hold the real state.
 
 mod backoff;
 mod changes;
 mod cluster;
+mod cluster_nic;
 mod cni;
 mod context;
 mod drive;
-mod echoes;
+mod events;
 mod failure;
 mod images;
+mod injected_files;
 mod instance;
-mod lanes;
+mod limiter;
 mod machine;
 pub mod metrics;
-mod notice;
 mod patch;
-mod pieces;
+mod pool;
 mod profiles;
 mod references;
 mod remote;
 mod template;
 mod triggers;
-mod wire;
+mod wake_filter;
 
 use std::sync::Arc;
 
@@ -42,19 +43,19 @@ use tokio_util::sync::CancellationToken;
 
 pub use backoff::Retries;
 pub use capn_controller::workload::Reach;
-pub use capn_plan::recheck::Rechecks;
+pub use capn_plan::poll::PollIntervals;
 pub use context::Options;
 pub use metrics::Metrics;
 pub use remote::{Connect, Identity, IdentityError, LocalSockets, Server};
 
 use context::Context;
 
-/// Why [`run`] ended on its own.
+/// Errors of [`run`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A controller ended although nobody asked for it. With a source it panicked.
-    #[error("a controller of the provider ended unexpectedly")]
+    /// A controller ended although no shutdown was requested. With a source, it panicked.
+    #[error("a provider controller stopped unexpectedly")]
     Controller {
         /// The panic.
         #[source]
@@ -62,37 +63,38 @@ pub enum Error {
     },
 }
 
-/// Runs every controller of this crate until `shutdown` is done, then lets running reconciles
-/// finish.
+/// Runs every controller of this crate until `shutdown` resolves, then waits for running
+/// reconciles.
 ///
-/// # Guarantees
+/// # Cancellation
 ///
-/// Reconciles are level-triggered. Dropping the returned future stops everything at its next
-/// `.await`; running again continues from what objects and servers say. Work that a server does
-/// in the background goes on there and is found again.
+/// Dropping the future stops everything at the next `.await`. A later run continues from the state
+/// of the objects and servers. Operations on a server continue in the background and are found
+/// again.
 ///
 /// # Errors
 ///
-/// [`Error::Controller`] when a controller ended before it was told to, which is a defect of this
-/// crate. Failures of single objects are retried and shown in their conditions, and a defect that one
-/// of them meets is that object's failure.
+/// [`Error::Controller`] if a controller ended before the shutdown, which is a bug in this crate.
+/// Failures of single objects are retried and shown in their conditions. A panic in a reconcile
+/// counts as a failure of that object.
 pub async fn run(
     client: Client,
     options: Options,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let stop = CancellationToken::new();
-    // Also when this future is dropped, so that nothing that was spawned outlives it.
+    // Also if this future is dropped, so that no spawned task outlives it.
     let _stop_on_drop = stop.clone().drop_guard();
     let ctx = Arc::new(Context::new(client, options, stop.clone()));
 
     let mut running = JoinSet::new();
     let mut run = |name, controller: Controller| {
         let ctx = ctx.clone();
-        running.spawn(async move { guard::kept(name, || controller(ctx.clone())).await });
+        running.spawn(async move { guard::supervise(name, || controller(ctx.clone())).await });
     };
     run("LXCCluster", |ctx| Box::pin(cluster::run(ctx)));
     run("LXCMachine", |ctx| Box::pin(machine::run(ctx)));
+    run("LXCMachinePool", |ctx| Box::pin(pool::run(ctx)));
     run("LXCMachineTemplate", |ctx| Box::pin(template::run(ctx)));
     run("pod network", |ctx| Box::pin(cni::run(ctx)));
 
@@ -109,5 +111,5 @@ pub async fn run(
     Ok(())
 }
 
-/// A controller, which runs until the context says stop.
+/// A controller, which runs until the context is cancelled.
 type Controller = fn(Arc<Context>) -> BoxFuture<'static, ()>;

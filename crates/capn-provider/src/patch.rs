@@ -1,4 +1,4 @@
-//! Writing to Kubernetes as little as possible: merge patches of what really changed.
+//! Minimal writes to Kubernetes: merge patches of what actually changed.
 
 use kube::{
     Api, Resource,
@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
 
-/// The merge patch (RFC 7396) that turns `old` into `new`, or `None` if they are equal. Lists are
-/// replaced whole; a field that `new` lacks is set to null.
+/// Returns the merge patch (RFC 7396) that turns `old` into `new`, or `None` if they are equal.
+/// Lists are replaced as a whole; a field that `new` lacks is set to null.
 fn merge_diff(old: &Value, new: &Value) -> Option<Value> {
     if old == new {
         return None;
@@ -35,9 +35,10 @@ fn merge_diff(old: &Value, new: &Value) -> Option<Value> {
     Some(Value::Object(patch))
 }
 
-/// Writes the status of an object if it differs from what the object has, and `None` when there
-/// was nothing to write. Somebody who wrote since the object was read is a conflict, after which it
-/// is read again. One that is gone has no status: `clusterctl move` takes finalizers away itself.
+/// Writes the status of an object if it differs from the stored one. Returns `None` if nothing was
+/// written. If the object has changed since it was read, the write fails with a conflict and the
+/// object is read again. An object that is gone has no status: `clusterctl move` removes finalizers
+/// itself.
 pub(crate) async fn status<K, S>(
     api: &Api<K>,
     object: &K,
@@ -69,7 +70,7 @@ where
     }
 }
 
-/// Adds a finalizer. `None`: it is there already.
+/// Adds a finalizer. `None`: it already exists.
 pub(crate) async fn add_finalizer<K>(
     api: &Api<K>,
     object: &K,
@@ -86,7 +87,7 @@ where
     finalizers_are(api, object, finalizers).await.map(Some)
 }
 
-/// Takes a finalizer away, after which the object may be gone at once.
+/// Removes a finalizer, after which the object may disappear at once.
 pub(crate) async fn remove_finalizer<K>(
     api: &Api<K>,
     object: &K,
@@ -120,7 +121,7 @@ where
         .map_err(Failure::kube("change the finalizers of", object))
 }
 
-/// Applies a merge patch to an object as it was read.
+/// Applies a merge patch to an object that has not changed since it was read.
 pub(crate) async fn merge<K>(api: &Api<K>, object: &K, mut patch: Value) -> Result<K, Failure>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
@@ -142,7 +143,7 @@ mod tests {
 
     use super::*;
 
-    /// An API that answers everything with this status.
+    /// Returns an API that answers every request with this status.
     fn answering(code: u16, reason: &'static str) -> Api<LXCCluster> {
         let answer = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure",
             "reason": reason, "message": reason, "code": code });

@@ -6,9 +6,9 @@ use incus_api::Profile;
 
 use crate::{failure::Failure, remote::Remote};
 
-/// Reads the profiles that an instance will have, in their order: those that the manifest names, or the
-/// default one. One that is missing is left out, and refused by the server. Nothing depends on them where
-/// the instance may be anything.
+/// Reads the profiles of an instance, in order: those in the manifest, or the default profile. A
+/// missing profile is skipped, because the server rejects it later. Returns nothing for an instance
+/// without restrictions, which does not depend on its profiles.
 pub(crate) async fn of(
     remote: &Remote,
     isolation: Isolation,
@@ -22,7 +22,7 @@ pub(crate) async fn of(
     let named = if named.is_empty() { &default } else { named };
     let mut profiles = Vec::with_capacity(named.len());
     for name in named {
-        let failure = Failure::server("look at the profiles of", instance.as_str());
+        let failure = Failure::server("read the profiles of", instance.as_str());
         let found = remote.client.profile(name).await.map_err(failure)?;
         profiles.extend(found.map(|found| found.value));
     }

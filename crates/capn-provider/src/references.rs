@@ -1,4 +1,4 @@
-//! The Kubernetes objects around an LXCMachine or LXCCluster.
+//! The Kubernetes objects related to an LXCMachine or LXCCluster.
 
 use capi_api::{core::Cluster, labels, refs};
 use capn_api::LXCCluster;
@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{failure::Failure, remote::IdentityError};
 
-/// Reads an object; `None`: there is none.
+/// Reads an object. `None`: it does not exist.
 pub(crate) async fn get<K>(
     client: &Client,
     namespace: &str,
@@ -29,8 +29,8 @@ where
     ))
 }
 
-/// Families of the addresses that nodes need: those of the cluster's pods and Services. None where
-/// the Cluster says nothing of them, or has no nodes.
+/// Returns the families of which nodes need addresses: those of the cluster's pods and Services.
+/// Empty if the Cluster does not set them or has no nodes.
 pub(crate) fn families(cluster: &Cluster) -> Vec<Family> {
     if cluster.is_without_bootstrap() {
         return Vec::new();
@@ -41,7 +41,7 @@ pub(crate) fn families(cluster: &Cluster) -> Vec<Family> {
     families::of(cidrs)
 }
 
-/// Family of the Services' first range, which the endpoint of the API server shares.
+/// Returns the family of the first Service CIDR, which is also that of the API server endpoint.
 pub(crate) fn service_family(cluster: &Cluster) -> Option<Family> {
     if cluster.is_without_bootstrap() {
         return None;
@@ -50,7 +50,7 @@ pub(crate) fn service_family(cluster: &Cluster) -> Option<Family> {
     services.cidr_blocks.first().map(|cidr| Family::of_cidr(cidr))
 }
 
-/// The Cluster that an object belongs to, by its label.
+/// Returns the Cluster that the label of an object names.
 pub(crate) async fn cluster_of(
     client: &Client,
     meta: &ObjectMeta,
@@ -61,7 +61,7 @@ pub(crate) async fn cluster_of(
     }
 }
 
-/// The owner of a kind of Cluster API core.
+/// Returns the owner with a kind of Cluster API core.
 pub(crate) async fn owner<K>(client: &Client, meta: &ObjectMeta) -> Result<Option<K>, Failure>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -75,7 +75,7 @@ where
     }
 }
 
-/// The LXCCluster that a Cluster names as its infrastructure.
+/// Returns the LXCCluster that a Cluster refers to as its infrastructure.
 pub(crate) async fn infrastructure_of(
     client: &Client,
     cluster: &Cluster,
@@ -88,7 +88,7 @@ pub(crate) async fn infrastructure_of(
     }
 }
 
-/// The Secret with the identity for an LXCCluster's server.
+/// Returns the Secret with the identity for the server of an LXCCluster.
 pub(crate) async fn identity_of(client: &Client, cluster: &LXCCluster) -> Result<Secret, Failure> {
     let namespace = namespace(&cluster.metadata);
     let name = &cluster.spec.secret_ref.name;
@@ -99,28 +99,28 @@ pub(crate) async fn identity_of(client: &Client, cluster: &LXCCluster) -> Result
     get(client, namespace, name).await?.ok_or_else(|| failure(IdentityError::Absent))
 }
 
-/// Whether nothing may be done to an object: it is paused, or its Cluster is.
+/// Returns whether an object or its Cluster is paused.
 pub(crate) fn is_paused(meta: &ObjectMeta, cluster: Option<&Cluster>) -> bool {
     annotation(meta, labels::PAUSED).is_some()
         || cluster.is_some_and(|cluster| cluster.spec.paused == Some(true))
 }
 
-/// Value of a label.
+/// Returns the value of a label.
 pub(crate) fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.labels.as_ref()?.get(key).map(String::as_str)
 }
 
-/// Value of an annotation.
+/// Returns the value of an annotation.
 pub(crate) fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
-/// Namespace of an object.
+/// Returns the namespace of an object.
 pub(crate) fn namespace(meta: &ObjectMeta) -> &str {
     meta.namespace.as_deref().unwrap_or_default()
 }
 
-/// Name of an object.
+/// Returns the name of an object.
 pub(crate) fn name(meta: &ObjectMeta) -> &str {
     meta.name.as_deref().unwrap_or_default()
 }

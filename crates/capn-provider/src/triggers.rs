@@ -1,9 +1,9 @@
-//! What wakes reconcilers besides their own objects: other objects, and what happens on servers.
+//! Triggers of reconciles besides the object itself: other objects, and events of servers.
 
 use std::sync::Arc;
 
 use capi_api::{
-    core::{Cluster, Machine},
+    core::{Cluster, Machine, MachinePool},
     labels,
 };
 use capn_api::{LXCCluster, LXCMachine};
@@ -17,19 +17,28 @@ use kube::{
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::{
-    echoes::Wake,
     references::{label, name, namespace},
     remote::{RemoteKey, Signal},
+    wake_filter::Wake,
 };
 
-/// The LXCMachine that a Machine names.
+/// Returns the LXCMachine that a Machine refers to.
 pub(crate) fn infrastructure_of_machine(machine: &Machine) -> Option<ObjectRef<LXCMachine>> {
     let infra = &machine.spec.infrastructure_ref;
     (infra.kind == "LXCMachine")
         .then(|| ObjectRef::new(&infra.name).within(namespace(&machine.metadata)))
 }
 
-/// The objects that belong to a Cluster.
+/// Returns the LXCMachines of a MachinePool.
+pub(crate) fn in_pool(store: &Store<LXCMachine>, pool: &MachinePool) -> Vec<ObjectRef<LXCMachine>> {
+    let (within, pool) = (namespace(&pool.metadata), name(&pool.metadata));
+    all(store, |machine| {
+        namespace(&machine.metadata) == within
+            && label(&machine.metadata, labels::POOL_NAME) == Some(pool)
+    })
+}
+
+/// Returns the objects that belong to a Cluster.
 pub(crate) fn in_cluster<K>(store: &Store<K>, cluster: &ObjectMeta) -> Vec<ObjectRef<K>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
@@ -37,7 +46,7 @@ where
     labelled(store, namespace(cluster), name(cluster))
 }
 
-/// The objects that belong to the same Cluster as another object.
+/// Returns the objects that belong to the same Cluster as another object.
 pub(crate) fn in_same_cluster<K>(store: &Store<K>, other: &ObjectMeta) -> Vec<ObjectRef<K>>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
@@ -48,13 +57,14 @@ where
     }
 }
 
-/// The LXCCluster whose load balancer a machine may be behind, or whose deletion waits for it.
-/// Workers are neither but while the cluster is being deleted, and there may be many of them.
+/// Returns the LXCCluster that a machine affects, as a backend of its load balancer or because its
+/// deletion waits for the machine. Workers only matter while the cluster is being deleted, and
+/// there may be many of them.
 pub(crate) fn cluster_of_machine(
     store: &Store<LXCCluster>,
     machine: &ObjectMeta,
 ) -> Vec<ObjectRef<LXCCluster>> {
-    let is_worker = [labels::DEPLOYMENT_NAME, labels::SET_NAME]
+    let is_worker = [labels::DEPLOYMENT_NAME, labels::SET_NAME, labels::POOL_NAME]
         .into_iter()
         .any(|key| label(machine, key).is_some());
     let mut found = in_same_cluster(store, machine);
@@ -80,8 +90,8 @@ where
         .collect()
 }
 
-/// The machines whose instances something happened to. What happens to a control plane also concerns
-/// those that are made early, once it runs.
+/// Returns the machines whose instances changed. A change of a control plane also affects machines
+/// that are created before their bootstrap data.
 pub(crate) fn machines_on_servers(
     signals: Receiver<Signal>,
     store: Store<LXCMachine>,
@@ -103,7 +113,8 @@ pub(crate) fn machines_on_servers(
     })
 }
 
-/// The machines of the same cluster that are made before their bootstrap data and do not run yet.
+/// Returns the machines of the same cluster that are created before their bootstrap data and do not
+/// run yet.
 fn early(store: &Store<LXCMachine>, control_plane: &LXCMachine) -> Vec<ObjectRef<LXCMachine>> {
     let meta = &control_plane.metadata;
     let cluster = label(meta, labels::CLUSTER_NAME);
@@ -115,7 +126,7 @@ fn early(store: &Store<LXCMachine>, control_plane: &LXCMachine) -> Vec<ObjectRef
     })
 }
 
-/// The clusters whose load balancers something happened to.
+/// Returns the clusters whose load balancers changed.
 pub(crate) fn clusters_on_servers(
     signals: Receiver<Signal>,
     store: Store<LXCCluster>,
@@ -148,7 +159,7 @@ where
         .collect()
 }
 
-/// The references that signals lead to; `None` stands for signals that were missed.
+/// Maps signals to references. `None` stands for missed signals.
 fn references<K, F>(
     signals: Receiver<Signal>,
     lead: F,
@@ -173,7 +184,7 @@ where
     })
 }
 
-/// The Cluster that an object belongs to, if it is among those in the store.
+/// Returns the Cluster to which an object belongs, if it is in the store.
 pub(crate) fn cluster_of(
     store: &Store<Cluster>,
     object: &ObjectMeta,

@@ -1,20 +1,20 @@
-//! The templates that come with capn.
+//! The cluster templates of capn.
 
-/// A template that comes with capn.
+/// A cluster template of capn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flavor {
-    /// What `--flavor` names.
+    /// Name for `--flavor`.
     pub name: &'static str,
-    /// What it is for, in a line.
+    /// Summary in one line.
     pub summary: &'static str,
     /// The template: `templates/cluster-template[-NAME].yaml`.
     pub template: &'static str,
-    /// An example of its variables, as a shell script.
+    /// Example of its variables, as a shell script.
     pub example: &'static str,
-    /// Class of its clusters; they need Cluster API's topology controller.
+    /// Class of its clusters, which need Cluster API's topology controller.
     pub class: Option<&'static str>,
-    /// Whose bootstrap and control plane providers it needs, where it is not kubeadm. Their kinds
-    /// are not known here: only that the text is YAML, and our own kinds and Cluster API's.
+    /// Required bootstrap and control plane providers, if not kubeadm. Their kinds are unknown
+    /// here: tests only check that they are YAML, and the kinds of capn and Cluster API.
     pub providers: Option<&'static str>,
 }
 
@@ -33,8 +33,8 @@ macro_rules! flavor {
 
 /// Name of the class that the flavors with a class use.
 pub const CLASS: &str = "capn-default";
-/// The class and its templates: `templates/clusterclass-capn-default.yaml`. It has no variables
-/// to substitute.
+/// The class and its templates: `templates/clusterclass-capn-default.yaml`. It has no variables to
+/// substitute.
 pub const CLASS_MANIFESTS: &str = include_str!("../../../templates/clusterclass-capn-default.yaml");
 
 /// Every flavor, in the order of the documentation.
@@ -51,7 +51,7 @@ pub const FLAVORS: &[Flavor] = &[
         "cluster-template-autoscaler",
         Some(CLASS),
         None,
-        "as default, with workers that the cluster autoscaler counts"
+        "as default, with workers for the cluster autoscaler"
     ),
     flavor!(
         "development",
@@ -65,7 +65,7 @@ pub const FLAVORS: &[Flavor] = &[
         "cluster-template-ubuntu",
         None,
         None,
-        "as development, on stock images that become nodes when they boot"
+        "as development, on stock images that install Kubernetes at boot"
     ),
     flavor!("kube-vip", "cluster-template-kube-vip", None, None, "plain objects, with kube-vip"),
     flavor!(
@@ -86,13 +86,13 @@ pub const FLAVORS: &[Flavor] = &[
     flavor!("rke2", "cluster-template-rke2", None, Some("RKE2"), "RKE2 on stock images"),
 ];
 
-/// The flavor of a name; none is `default`.
+/// Returns the flavor with this name; the empty name is `default`.
 pub fn find(name: &str) -> Option<&'static Flavor> {
     let name = if name.is_empty() { "default" } else { name };
     FLAVORS.iter().find(|flavor| flavor.name == name)
 }
 
-/// The manifests of a class, by its name.
+/// Returns the manifests of the class with this name.
 pub fn class(name: &str) -> Option<&'static str> {
     (name == CLASS).then_some(CLASS_MANIFESTS)
 }

@@ -1,15 +1,15 @@
 //! Cluster templates, without I/O.
 //!
-//! | module | is |
+//! | module | content |
 //! |---|---|
-//! | [`flavor`] | the templates that come with capn, and the class that some of them use |
-//! | [`template`] | a template: which variables it has, and what it becomes with their values |
-//! | [`variable`] | what a variable may be |
+//! | [`flavor`] | the cluster templates of capn, and their ClusterClass |
+//! | [`template`] | a template: its variables, and rendering with values |
+//! | [`variable`] | types of variables |
 //! | [`substitute`] | `${NAME:=default}`, with the rules of clusterctl |
-//! | [`class`] | the patches of a ClusterClass: what a topology's variables make of its templates |
+//! | [`class`] | patches of a ClusterClass, applied to its templates with the variables of a topology |
 //!
-//! The templates are files in the folder `templates` of the workspace, laid out and written as
-//! clusterctl wants them, so that the same files serve both.
+//! The templates are files in the directory `templates` of the workspace, in the layout and format
+//! of clusterctl, so that both can use them.
 
 pub mod class;
 pub mod flavor;

@@ -1,17 +1,17 @@
-//! A template, and what it becomes.
+//! Templates and their rendering.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::substitute::{self, Piece, SyntaxError};
+use crate::substitute::{self, Segment, SyntaxError};
 use crate::variable::{self, Description, Kind, WrongValue};
 
-/// A template that was read without errors.
+/// A parsed template.
 #[derive(Clone, Debug)]
 pub struct Template {
-    pieces: Vec<Piece>,
+    segments: Vec<Segment>,
     variables: BTreeMap<String, Variable>,
 }
 
@@ -19,17 +19,17 @@ pub struct Template {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Variable {
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Whether it has to be set.
+    /// Whether it must be set.
     pub required: bool,
-    /// What it is when it is not set or empty; the text in the template, without spaces around.
+    /// Value if it is empty or not set, as written in the template and trimmed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<String>,
-    /// What its values look like.
+    /// Type of its values.
     #[serde(serialize_with = "as_text")]
     pub kind: Kind,
-    /// What it is for; empty when the template does not say.
+    /// Description; may be empty.
     pub description: String,
 }
 
@@ -37,13 +37,13 @@ fn as_text<S: serde::Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S:
     serializer.collect_str(kind)
 }
 
-/// Values that a template cannot be rendered with.
+/// Error while rendering a template.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TemplateError {
     /// Variables without a default have no value.
     #[error("{}", not_set(.0))]
     Missing(Vec<Variable>),
-    /// Values of the wrong kind.
+    /// Values have the wrong type.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Wrong(Vec<WrongValue>),
 }
@@ -65,15 +65,15 @@ fn not_set(missing: &[Variable]) -> String {
 }
 
 impl Template {
-    /// Reads a template.
+    /// Parses a template.
     ///
     /// # Errors
     ///
-    /// With the line of what is no substitution.
+    /// [`SyntaxError`] with the line of the invalid substitution.
     pub fn new(text: &str) -> Result<Self, SyntaxError> {
-        let pieces = substitute::parse(text)?;
+        let segments = substitute::parse(text)?;
         let mut described = variable::descriptions(text);
-        let variables = substitute::defaults(&pieces)
+        let variables = substitute::defaults(&segments)
             .into_iter()
             .map(|(name, default)| {
                 let Description { kind, text } = described
@@ -90,19 +90,20 @@ impl Template {
                 (name, variable)
             })
             .collect();
-        Ok(Self { pieces, variables })
+        Ok(Self { segments, variables })
     }
 
-    /// The variables in order of name.
+    /// Returns the variables, ordered by name.
     pub fn variables(&self) -> impl Iterator<Item = &Variable> {
         self.variables.values()
     }
 
-    /// The text with all variables replaced. Values of variables that it does not have are left.
+    /// Renders the template. Values of unknown variables are ignored.
     ///
     /// # Errors
     ///
-    /// With every variable that has no value, else with every value that is of the wrong kind.
+    /// [`TemplateError::Missing`] with all variables without a value, else [`TemplateError::Wrong`]
+    /// with all invalid values.
     pub fn render(&self, values: &BTreeMap<String, String>) -> Result<String, TemplateError> {
         let given = |variable: &Variable| values.get(&variable.name).map(String::as_str);
         let missing: Vec<Variable> = self
@@ -123,7 +124,7 @@ impl Template {
         if !wrong.is_empty() {
             return Err(TemplateError::Wrong(wrong));
         }
-        Ok(substitute::evaluate(&self.pieces, &|name| {
+        Ok(substitute::evaluate(&self.segments, &|name| {
             let variable = self.variables.get(name)?;
             Some(variable.kind.plain(given(variable)?))
         }))
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named_with_its_description() {
+    fn missing_variables_are_named_with_their_description() {
         let error = render(&[("KUBERNETES_VERSION", "v1.36.0"), ("NAME", "")]).unwrap_err();
         assert_eq!(error.to_string(), "the variable NAME (Name of it) is not set");
         let error = render(&[]).unwrap_err().to_string();
@@ -167,12 +168,12 @@ mod tests {
     }
 
     #[test]
-    fn wrong_values_are_all_told_at_once() {
+    fn all_invalid_values_are_reported_together() {
         let error = render(&[("KUBERNETES_VERSION", "new"), ("NAME", "a"), ("COUNT", "two")]);
         assert_eq!(
             error.unwrap_err().to_string(),
-            "COUNT is `two`, which is not a whole number, as 3; \
-             KUBERNETES_VERSION is `new`, which is not a version, as v1.36.2"
+            "COUNT is `two`, which is not a whole number such as 3; \
+             KUBERNETES_VERSION is `new`, which is not a version such as v1.36.2"
         );
     }
 

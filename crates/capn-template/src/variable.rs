@@ -1,6 +1,6 @@
-//! What a variable of a template may be, and the comments in a template that say it.
+//! Types of template variables, and the comments that describe them.
 //!
-//! A template describes its variables in comments, one line each, more lines indented:
+//! A template describes its variables in comments, one line each; further lines are indented:
 //!
 //! ```text
 //! ## PRIVILEGED (boolean): Whether nodes are privileged containers.
@@ -15,10 +15,10 @@ use std::fmt;
 use serde_json::Value;
 use thiserror::Error;
 
-/// What values of a variable look like.
+/// Type of a variable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
-    /// One line, put where a YAML text belongs.
+    /// One line, inserted as a YAML scalar.
     #[default]
     Text,
     /// A Kubernetes version: `v1.36.2`.
@@ -27,13 +27,13 @@ pub enum Kind {
     Boolean,
     /// A whole number, 0 or more.
     Count,
-    /// A YAML list in one line: `[a, b]`.
+    /// A one-line YAML list: `[a, b]`.
     List,
-    /// A YAML map in one line: `{a: b}`, or `a: b`.
+    /// A one-line YAML map: `{a: b}`, or `a: b`.
     Map,
-    /// What is in the braces of a YAML map in one line: `a: b, c: d`.
+    /// The body of a one-line YAML map: `a: b, c: d`.
     Entries,
-    /// One of these words.
+    /// One of these values.
     OneOf(Vec<String>),
 }
 
@@ -52,7 +52,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A value that is not of its variable's kind.
+/// A value of the wrong type.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{name} is `{value}`, which is not {expected}")]
 pub struct WrongValue {
@@ -60,12 +60,12 @@ pub struct WrongValue {
     pub name: String,
     /// The value.
     pub value: String,
-    /// What it should be, with an example.
+    /// Description of the expected value, with an example.
     pub expected: String,
 }
 
 impl Kind {
-    /// Reads the words in the parentheses of a description; what is not known is text.
+    /// Parses the type in the parentheses of a description; an unknown type is text.
     fn of(words: &str) -> Self {
         match words.trim() {
             "version" => Self::Version,
@@ -85,21 +85,21 @@ impl Kind {
     ///
     /// # Errors
     ///
-    /// With the value and what it should be.
+    /// [`WrongValue`] with the value and a description of the expected one.
     pub fn check(&self, name: &str, value: &str) -> Result<(), WrongValue> {
         let expected = match self {
             Self::Text if value.contains(['\n', '\r']) => "one line".to_owned(),
-            Self::Version if !is_version(value) => "a version, as v1.36.2".to_owned(),
+            Self::Version if !is_version(value) => "a version such as v1.36.2".to_owned(),
             Self::Boolean if !matches!(value, "true" | "false") => "true or false".to_owned(),
-            Self::Count if value.parse::<u32>().is_err() => "a whole number, as 3".to_owned(),
+            Self::Count if value.parse::<u32>().is_err() => "a whole number such as 3".to_owned(),
             Self::List if !matches!(yaml(value), Some(Value::Array(_))) => {
-                "a list, as [a, b]".to_owned()
+                "a list such as [a, b]".to_owned()
             }
             Self::Map if !matches!(yaml(value), Some(Value::Object(_))) => {
-                "a map, as lxc: {flavor: c1-m1}".to_owned()
+                "a map such as lxc: {flavor: c1-m1}".to_owned()
             }
             Self::Entries if !matches!(yaml(&format!("{{{value}}}")), Some(Value::Object(_))) => {
-                "entries of a map, as limits.cpu: \"2\", boot.autostart: \"true\"".to_owned()
+                "entries of a map such as limits.cpu: \"2\", boot.autostart: \"true\"".to_owned()
             }
             Self::OneOf(words) if !words.iter().any(|word| word == value) => {
                 format!("one of {}", words.join(", "))
@@ -109,11 +109,11 @@ impl Kind {
         Err(WrongValue { name: name.to_owned(), value: value.to_owned(), expected })
     }
 
-    /// The value as it is put into a template.
+    /// Returns the value as inserted into a template.
     ///
-    /// Templates of the Go provider put some texts where YAML needs quotes around `@group`, so
-    /// that its users write them into the variable. Where a template has a place for any text
-    /// those quotes are one pair too many.
+    /// Templates of the Go provider insert some texts where YAML requires quotes around `@group`,
+    /// so that users include the quotes in the variable. Where a template expects any text, those
+    /// quotes must be removed.
     pub fn plain<'v>(&self, value: &'v str) -> &'v str {
         let quoted = |mark: char| value.strip_prefix(mark)?.strip_suffix(mark);
         match self {
@@ -130,21 +130,21 @@ fn yaml(text: &str) -> Option<Value> {
     serde_saphyr::from_str(text).ok()
 }
 
-/// `v1.36.2`, with anything after a `-` or `+`.
+/// Returns whether the text is like `v1.36.2`, with an optional suffix after `-` or `+`.
 fn is_version(text: &str) -> bool {
     let Some(rest) = text.strip_prefix('v') else { return false };
     let numbers = rest.split(['-', '+']).next().unwrap_or_default();
     numbers.split('.').count() == 3 && numbers.split('.').all(|n| n.parse::<u32>().is_ok())
 }
 
-/// What a template says about a variable.
+/// Description of a variable in a template.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Description {
     pub(crate) kind: Kind,
     pub(crate) text: String,
 }
 
-/// Reads the descriptions in the comments of a template.
+/// Parses the descriptions in the comments of a template.
 pub(crate) fn descriptions(template: &str) -> BTreeMap<String, Description> {
     let mut found: BTreeMap<String, Description> = BTreeMap::new();
     let mut last: Option<String> = None;
@@ -172,7 +172,7 @@ fn description(comment: &str) -> Option<(&str, Description)> {
     is_name.then(|| (name, Description { kind: Kind::of(kind), text: text.trim().to_owned() }))
 }
 
-/// What clusterctl itself knows about variables, for templates that do not describe them.
+/// Descriptions of clusterctl's own variables, for templates without any.
 pub(crate) fn well_known(name: &str) -> Option<Description> {
     let (kind, text) = match name {
         "CLUSTER_NAME" => (Kind::Text, "Name of the cluster"),
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_around_a_text_are_taken_off() {
+    fn quotes_around_values_are_removed() {
         assert_eq!(Kind::Text.plain("\"@gpu\""), "@gpu");
         assert_eq!(Kind::Text.plain("@gpu"), "@gpu");
         assert_eq!(Kind::List.plain("\"a\""), "\"a\"");

@@ -1,9 +1,9 @@
-//! Text that somebody else wrote: what of it may be read, and what of it may be shown.
+//! Untrusted text: bounded parsing and safe display.
 //!
-//! Parsers and interpreters recurse, and a terminal obeys what it is sent. So the depth, length and
-//! cost of a text are checked before a parser sees it ([`yaml`], [`template`]), and whatever a
-//! tenant, a server or a node said is cleaned before it is put anywhere ([`shown`]). No I/O.
+//! Parsers and interpreters recurse, and terminals obey control characters. The depth, length and
+//! cost of a text are therefore checked before it is parsed ([`yaml`], [`template`]), and text of
+//! tenants, servers and nodes is cleaned before it is shown ([`display`]). No I/O.
 
-pub mod shown;
+pub mod display;
 pub mod template;
 pub mod yaml;

@@ -1,69 +1,98 @@
-//! Go templates within bounds.
+//! Bounded Go templates.
 //!
-//! The engine bounds bodies that nest, loops and output by itself. It reads parentheses and chains of
-//! `else if` by recursion without a bound, so those are counted here before it sees the text.
+//! The engine itself limits nested bodies, loops and output. It parses parentheses and chains of
+//! `else if` recursively without a limit, so they are counted here before the engine sees the text.
 
 use std::time::Duration;
 
 use gtmpl_ng::{Limits, Template};
 use thiserror::Error;
 
-/// Longest template, in bytes.
-pub const LONGEST: usize = 32 << 10;
-/// Parentheses within each other. The engine ends at some hundreds, with the process.
-const PARENTHESES: usize = 32;
-/// `else` in one template: a chain of `else if` is as deep as it is long.
-const ALTERNATIVES: usize = 64;
-/// Longest text that a template may become, in bytes.
-const OUTPUT: usize = 256 << 10;
-/// Largest value that a function of a template may give, in bytes.
-const VALUE: usize = 16 << 10;
-/// Turns of all loops together.
-const TURNS: usize = 10_000;
-/// How long it may take. What is allowed by all other bounds takes milliseconds.
-const TIME: Duration = Duration::from_millis(250);
+/// Maximum size of a template, in bytes.
+pub const MAX_BYTES: usize = 32 << 10;
+/// Maximum nesting of parentheses. The engine overflows the stack at several hundred.
+const MAX_PARENTHESES: usize = 32;
+/// Maximum number of `else` in a template: a chain of `else if` is as deep as it is long.
+const MAX_ELSE: usize = 64;
+/// Maximum size of the rendered text, in bytes.
+const MAX_OUTPUT: usize = 256 << 10;
+/// Maximum size of a value that a template function may return, in bytes.
+const MAX_VALUE: usize = 16 << 10;
+/// Maximum number of iterations of all loops together.
+const MAX_ITERATIONS: usize = 10_000;
+/// Time limit for rendering. Anything within the other limits takes milliseconds.
+const DEADLINE: Duration = Duration::from_millis(250);
 
-/// A template that is too much. Final: the text has to change.
+/// Limits of a template that may differ from one use to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Maximum size of the template, in bytes.
+    pub template_bytes: usize,
+    /// Maximum size of the rendered text, in bytes.
+    pub output_bytes: usize,
+    /// Time limit for rendering.
+    pub time: Duration,
+}
+
+impl Bounds {
+    /// Limits of [`engine`].
+    pub const DEFAULT: Self =
+        Self { template_bytes: MAX_BYTES, output_bytes: MAX_OUTPUT, time: DEADLINE };
+}
+
+/// A template exceeds a limit. Permanent until the text changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum TooMuch {
-    /// It is too long.
-    #[error("the template is longer than {LONGEST} bytes")]
-    Long,
-    /// Too many parentheses within each other.
-    #[error("line {line}: more than {PARENTHESES} parentheses within each other")]
+pub enum LimitExceeded {
+    /// The template is too long.
+    #[error("the template is longer than {limit} bytes")]
+    Long {
+        /// Maximum size of a template, in bytes.
+        limit: usize,
+    },
+    /// Parentheses are nested too deeply.
+    #[error("line {line}: parentheses are nested deeper than {MAX_PARENTHESES} levels")]
     Parentheses {
-        /// Line from 1.
+        /// Line, counted from 1.
         line: usize,
     },
-    /// Too many alternatives.
-    #[error("line {line}: the template has more than {ALTERNATIVES} times `else`")]
+    /// There are too many `else`.
+    #[error("line {line}: the template has more than {MAX_ELSE} `else` branches")]
     Alternatives {
-        /// Line from 1.
+        /// Line, counted from 1.
         line: usize,
     },
 }
 
-/// An engine for a template that is within the bounds, and that keeps to them when it renders. It has
-/// not read it yet: functions come first.
+/// Creates an engine for a template that is within the limits. It enforces the limits when it
+/// renders. The template is not parsed yet, since functions must be added first.
 ///
 /// # Errors
 ///
-/// When the template is too much.
-pub fn engine(template: &str) -> Result<Template, TooMuch> {
-    check(template)?;
+/// [`LimitExceeded`] when the template is too long or nested too deeply.
+pub fn engine(template: &str) -> Result<Template, LimitExceeded> {
+    engine_within(template, Bounds::DEFAULT)
+}
+
+/// Same as [`engine`], with other limits.
+///
+/// # Errors
+///
+/// [`LimitExceeded`] when the template is too long or nested too deeply.
+pub fn engine_within(template: &str, bounds: Bounds) -> Result<Template, LimitExceeded> {
+    check(template, bounds.template_bytes)?;
     let limits = Limits::default()
-        .with_output_bytes(OUTPUT)
-        .with_function_output(VALUE)
-        .with_iterations(TURNS)
-        .with_total_iterations(TURNS)
-        .with_deadline(TIME);
+        .with_output_bytes(bounds.output_bytes)
+        .with_function_output(MAX_VALUE)
+        .with_iterations(MAX_ITERATIONS)
+        .with_total_iterations(MAX_ITERATIONS)
+        .with_deadline(bounds.time);
     Ok(Template::with_limits(limits))
 }
 
-/// Reads a template as far as is needed to know where its actions, texts and parentheses are.
-fn check(template: &str) -> Result<(), TooMuch> {
-    if template.len() > LONGEST {
-        return Err(TooMuch::Long);
+/// Scans a template for its actions, quoted texts and parentheses.
+fn check(template: &str, limit: usize) -> Result<(), LimitExceeded> {
+    if template.len() > limit {
+        return Err(LimitExceeded::Long { limit });
     }
     let mut alternatives = 0;
     let mut rest = template;
@@ -74,7 +103,7 @@ fn check(template: &str) -> Result<(), TooMuch> {
             .filter(|inside| inside.starts_with([' ', '\t', '\r', '\n']))
             .map_or(rest, |inside| &inside[1..]);
         if let Some(comment) = inside.strip_prefix("/*") {
-            // One without an end is told of by the engine.
+            // The engine reports an action without an end.
             let Some(end) = comment.find("*/") else { return Ok(()) };
             rest = &comment[end + 2..];
             continue;
@@ -105,8 +134,8 @@ fn check(template: &str) -> Result<(), TooMuch> {
                 },
                 '(' => {
                     depth += 1;
-                    if depth > PARENTHESES {
-                        return Err(TooMuch::Parentheses { line: line(rest) });
+                    if depth > MAX_PARENTHESES {
+                        return Err(LimitExceeded::Parentheses { line: line(rest) });
                     }
                 }
                 ')' => depth = depth.saturating_sub(1),
@@ -116,8 +145,8 @@ fn check(template: &str) -> Result<(), TooMuch> {
                         && !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_')
                     {
                         alternatives += 1;
-                        if alternatives > ALTERNATIVES {
-                            return Err(TooMuch::Alternatives { line: line(rest) });
+                        if alternatives > MAX_ELSE {
+                            return Err(LimitExceeded::Alternatives { line: line(rest) });
                         }
                     }
                 }
@@ -128,8 +157,8 @@ fn check(template: &str) -> Result<(), TooMuch> {
     Ok(())
 }
 
-/// What comes after a quoted text, read as the engine reads it: whatever follows a backslash but
-/// another one is part of it. `None`: it has no end, and so the template is none.
+/// Skips a quoted text as the engine reads it, in which a backslash escapes the next character.
+/// `None` when the text has no end and the template is invalid.
 fn after_quoted(text: &str, quote: char) -> Option<&str> {
     let mut escaped = false;
     for (index, c) in text.char_indices() {
@@ -157,7 +186,7 @@ mod tests {
         format!("{}{inner}{}", "(".repeat(count), ")".repeat(count))
     }
 
-    /// Everything at once: an engine is made, it reads and renders.
+    /// Creates an engine, and parses and renders a template.
     fn outcome(template: &str) -> Result<String, String> {
         let mut engine = engine(template).map_err(|error| error.to_string())?;
         engine.parse(template).map_err(|error| error.to_string())?;
@@ -165,11 +194,11 @@ mod tests {
     }
 
     #[test]
-    fn what_people_write_is_within_the_bounds() {
+    fn ordinary_templates_are_within_the_limits() {
         let ladder: String = (0..50).map(|n| format!("{{{{ else if eq 1 {n} }}}}{n}")).collect();
         for (template, text) in [
             ("plain ((( \" ` ' text".to_owned(), "plain ((( \" ` ' text".to_owned()),
-            (format!("{{{{ print {} }}}}", nested(PARENTHESES, "print 1")), "1".to_owned()),
+            (format!("{{{{ print {} }}}}", nested(MAX_PARENTHESES, "print 1")), "1".to_owned()),
             (format!("{{{{ print \"{}\" }}}}", "(".repeat(100)), "(".repeat(100)),
             (format!("{{{{ print `{}` }}}}", "(".repeat(100)), "(".repeat(100)),
             (format!("{{{{/* {} */}}}}x", "(".repeat(100)), "x".to_owned()),
@@ -181,11 +210,17 @@ mod tests {
     }
 
     #[test]
-    fn what_would_end_the_process_is_refused() {
+    fn deeply_nested_templates_are_refused() {
         let chain = "{{ else if . }}".repeat(2000);
         for (template, part) in [
-            (format!("{{{{ {} }}}}", nested(1000, ".")), "line 1: more than 32 parentheses"),
-            (format!("a\n{{{{ {}", "(".repeat(1000)), "line 2: more than 32 parentheses"),
+            (
+                format!("{{{{ {} }}}}", nested(1000, ".")),
+                "line 1: parentheses are nested deeper than 32",
+            ),
+            (
+                format!("a\n{{{{ {}", "(".repeat(1000)),
+                "line 2: parentheses are nested deeper than 32",
+            ),
             (format!("{{{{- {} }}}}", nested(33, ".")), "parentheses"),
             // Texts between the parentheses that look like the end of an action, or of a text.
             (format!("{{{{ {} }}}}", "(print \"}}\" ".repeat(500)), "parentheses"),
@@ -194,9 +229,12 @@ mod tests {
             (format!("{{{{ {} }}}}", "(print \"\\\")\" ".repeat(500)), "parentheses"),
             (format!("{{{{ {} }}}}", "(print '\"' ".repeat(500)), "parentheses"),
             (format!("{{{{/* }}}} {{{{ */}}}}{{{{ {} }}}}", nested(1000, ".")), "parentheses"),
-            (format!("{{{{ if . }}}}{chain}{{{{ end }}}}"), "64 times `else`"),
-            (format!("{{{{with .}}}}{}{{{{ end }}}}", "{{else}}".repeat(100)), "64 times `else`"),
-            ("x".repeat(LONGEST + 1), "longer than 32768 bytes"),
+            (format!("{{{{ if . }}}}{chain}{{{{ end }}}}"), "64 `else` branches"),
+            (
+                format!("{{{{with .}}}}{}{{{{ end }}}}", "{{else}}".repeat(100)),
+                "64 `else` branches",
+            ),
+            ("x".repeat(MAX_BYTES + 1), "longer than 32768 bytes"),
         ] {
             let error = outcome(&template).unwrap_err();
             assert!(error.contains(part), "{}: {error}", &template[..60.min(template.len())]);
@@ -204,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn work_without_end_is_ended() {
+    fn endless_loops_are_stopped() {
         for template in [
             "{{ range 1000000000 }}{{ end }}",
             "{{ range 5000 }}{{ range 5000 }}{{ end }}{{ end }}",

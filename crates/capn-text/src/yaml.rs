@@ -1,51 +1,50 @@
-//! YAML within bounds.
+//! Bounded YAML parsing.
 
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-/// What a text may be at most. Aliases are in none: they make much out of little.
+/// Limits of a document. Aliases are never allowed, because they expand to large documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Length in bytes.
+    /// Maximum length, in bytes.
     pub bytes: usize,
-    /// Mappings and sequences within each other.
+    /// Maximum nesting of mappings and sequences.
     pub depth: usize,
-    /// Scalars, mappings and sequences.
+    /// Maximum number of scalars, mappings and sequences.
     pub nodes: usize,
 }
 
 impl Bounds {
-    /// For a configuration file such as a kubeconfig or one of kubeadm.
+    /// For configuration files such as a kubeconfig or a kubeadm configuration.
     pub const FILE: Self = Self { bytes: 256 << 10, depth: 32, nodes: 10_000 };
-    /// For what a Secret or a ConfigMap may hold at all.
+    /// For the largest value in a Secret or a ConfigMap.
     pub const OBJECT: Self = Self { bytes: 1 << 20, depth: 32, nodes: 50_000 };
 }
 
-/// Documents of a stream, at most.
+/// Maximum number of documents in a stream.
 const DOCUMENTS: usize = 1_000;
 
-/// A text that is not what was looked for. It says where, and nothing of what is there: the text may be
-/// a secret.
+/// Error of a document. It names the position but never quotes the text, which may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum YamlError {
-    /// It is too long to be read at all.
+    /// The text is too long.
     #[error("it is longer than {longest} bytes")]
     TooLong {
-        /// The bound.
+        /// Maximum length, in bytes.
         longest: usize,
     },
-    /// It nests too deeply, has too many parts, or has aliases.
-    #[error("{}it nests deeper than {}, has more than {} parts, or an alias", at(*line), bounds.depth, bounds.nodes)]
-    TooMuch {
-        /// Line from 1; 0 where it is not known.
+    /// The text is nested too deeply, has too many nodes, or contains an alias.
+    #[error("{}it is nested deeper than {} levels, has more than {} nodes, or contains an alias", at(*line), bounds.depth, bounds.nodes)]
+    LimitExceeded {
+        /// Line, counted from 1; 0 if unknown.
         line: u64,
-        /// The bounds.
+        /// The limits.
         bounds: Bounds,
     },
-    /// It is no YAML, or other YAML than was looked for.
-    #[error("{}it is no YAML of the expected form", at(*line))]
+    /// The text is not YAML, or does not have the expected form.
+    #[error("{}it is not YAML of the expected form", at(*line))]
     Wrong {
-        /// Line from 1; 0 where it is not known.
+        /// Line, counted from 1; 0 if unknown.
         line: u64,
     },
 }
@@ -54,11 +53,11 @@ fn at(line: u64) -> String {
     if line == 0 { String::new() } else { format!("line {line}: ") }
 }
 
-/// Reads one document.
+/// Parses one document.
 ///
 /// # Errors
 ///
-/// Without a word of the text.
+/// [`YamlError`], which never quotes the text.
 pub fn from_str<T: DeserializeOwned>(text: &str, bounds: Bounds) -> Result<T, YamlError> {
     if text.len() > bounds.bytes {
         return Err(YamlError::TooLong { longest: bounds.bytes });
@@ -67,12 +66,13 @@ pub fn from_str<T: DeserializeOwned>(text: &str, bounds: Bounds) -> Result<T, Ya
         .map_err(|error| wrong(&error, bounds))
 }
 
-/// Reads a stream of documents as Kubernetes' own tools read manifests: empty ones are left out, and
-/// numbers are those of YAML 1.1, in which `0644` is octal. The bounds are for all of them together.
+/// Parses a stream of documents as Kubernetes' own tools parse manifests: empty documents are
+/// skipped, and numbers follow YAML 1.1, in which `0644` is octal. The limits apply to the whole
+/// stream.
 ///
 /// # Errors
 ///
-/// Without a word of the text.
+/// [`YamlError`], which never quotes the text.
 pub fn documents<T: DeserializeOwned>(text: &str, bounds: Bounds) -> Result<Vec<T>, YamlError> {
     if text.len() > bounds.bytes {
         return Err(YamlError::TooLong { longest: bounds.bytes });
@@ -100,7 +100,7 @@ fn options(bounds: Bounds, is_octal: bool) -> serde_saphyr::Options {
 fn wrong(error: &serde_saphyr::Error, bounds: Bounds) -> YamlError {
     let line = error.location().map_or(0, |location| location.line());
     match error.without_snippet() {
-        serde_saphyr::Error::Budget { .. } => YamlError::TooMuch { line, bounds },
+        serde_saphyr::Error::Budget { .. } => YamlError::LimitExceeded { line, bounds },
         _ => YamlError::Wrong { line },
     }
 }
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_is_refused_before_it_is_made() {
+    fn documents_over_the_limits_are_refused_while_parsing() {
         let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
         assert!(matches!(read(&deep), Err(YamlError::TooLong { .. })));
         for text in [
@@ -140,7 +140,7 @@ mod tests {
             let parts = vec![format!("*{before}"); 10].join(", ");
             bomb.push_str(&format!("{name}: &{name} [{parts}]\n"));
         }
-        assert!(matches!(read(&bomb), Err(YamlError::TooMuch { .. })), "{:?}", read(&bomb));
+        assert!(matches!(read(&bomb), Err(YamlError::LimitExceeded { .. })), "{:?}", read(&bomb));
     }
 
     #[test]
@@ -155,13 +155,17 @@ mod tests {
         assert_eq!(read("a: 1\n---\nb: {"), Err(YamlError::Wrong { line: 3 }));
         // The bounds are for all documents together.
         for text in ["a: 1\n---\n".repeat(2_000), "a: [1,2,3,4,5,6,7,8,9,10]\n---\n".repeat(900)] {
-            assert!(matches!(read(&text), Err(YamlError::TooMuch { .. })), "{:?}", read(&text));
+            assert!(
+                matches!(read(&text), Err(YamlError::LimitExceeded { .. })),
+                "{:?}",
+                read(&text)
+            );
         }
         assert!(matches!(read(&" ".repeat(300_000)), Err(YamlError::TooLong { .. })));
     }
 
     #[test]
-    fn an_error_says_nothing_of_the_text() {
+    fn errors_do_not_quote_the_document() {
         for text in [
             "a: hunter2: x",
             "- \"hunter2",

@@ -13,110 +13,134 @@ use crate::commands;
     max_term_width = 100,
     subcommand_required = true,
     arg_required_else_help = true,
-    after_help = "Exit codes: 0 what was asked holds, 1 it does not, 2 wrong usage, 130 interrupted; of `exec` that of the command."
+    after_help = "Exit codes: 0 success, 1 failure, 2 usage error, 130 interrupted; `exec` exits with the code of its command."
 )]
 pub struct Cli {
-    /// Options of every command.
+    /// Global options.
     #[command(flatten)]
     pub global: Global,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// Options of every command.
+/// Global options.
 #[derive(Clone, Debug, Args)]
 pub struct Global {
-    /// Folder of the embedded management plane [default: $XDG_STATE_HOME/capn or ~/.local/state/capn]
+    /// Directory of the embedded management plane [default: $XDG_STATE_HOME/capn or
+    /// ~/.local/state/capn]
     #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
     pub state_dir: Option<Utf8PathBuf>,
-    /// Tell more; twice for debugging, three times for everything
+    /// Print more; repeat for debug output (-vv) and for everything (-vvv)
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     pub verbose: u8,
-    /// Print without colours, as with NO_COLOR set
+    /// Disable colors, like NO_COLOR
     #[arg(long, global = true, help_heading = "Global options")]
     pub no_color: bool,
 }
 
-/// The commands, in the order a user meets them.
+/// Commands, in the order in which users need them.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Create a cluster with defaults, wait until it is ready and write its kubeconfig
-    Up(commands::up::UpArgs),
-    /// Create a cluster
+    #[command(after_help = "Examples: `capn up`; `capn up lab --workers 3 --control-planes 3`")]
+    Up(Box<commands::up::UpArgs>),
+    /// Create a cluster or a worker pool
     #[command(subcommand)]
     Create(CreateWhat),
-    /// List clusters, machines or images
+    /// List clusters, machines, nodes, pools or images
     Get(commands::get::GetArgs),
-    /// Show a cluster as a tree with conditions and the cause
+    /// Show a cluster as a tree with conditions and the root cause
     #[command(subcommand)]
     Describe(DescribeWhat),
-    /// Print the kubeconfig of a cluster, or merge it into yours
+    /// Print the kubeconfig of a cluster, or merge it into your own
     Kubeconfig(commands::kubeconfig::KubeconfigArgs),
     /// Change the number of machines of a cluster
+    #[command(after_help = "Example: `capn scale demo --workers 5`")]
     Scale(commands::scale::ScaleArgs),
-    /// Bring a cluster to another version of Kubernetes, machine by machine
+    /// Upgrade a cluster to another Kubernetes version, machine by machine
     Upgrade(commands::upgrade::UpgradeArgs),
-    /// Take snapshots of the etcd of a cluster, and go back to one
+    /// Take and restore etcd snapshots of a cluster
     #[command(subcommand)]
     Etcd(EtcdWhat),
-    /// Stop the instances of a cluster, with everything in them kept
+    /// Stop the instances of a cluster and keep their data
     Stop(commands::stop::StopArgs),
-    /// Start the instances of a cluster, and wait until it is as it was
+    /// Start the instances of a stopped cluster and wait until it is available
     Start(commands::start::StartArgs),
-    /// Show the journals of machines, or write what helps to find out what is wrong into a file
+    /// Show logs of machines, or write a support bundle
     Logs(commands::logs::LogsArgs),
     /// Run a command in a machine
     Exec(commands::exec::ExecArgs),
-    /// Replace lost and failed machines, start stopped ones, and bring etcd back from its last member
+    /// Replace lost and failed machines, start stopped ones, and recover etcd from its last member
     Repair(commands::repair::RepairArgs),
     /// Pause a cluster: its nodes keep running, and nothing else changes
+    #[command(after_help = "Example: `capn pause demo`, later `capn resume demo`")]
     Pause(commands::pause::PauseArgs),
     /// Resume a paused cluster
+    #[command(after_help = "Example: `capn resume demo`")]
     Resume(commands::pause::PauseArgs),
-    /// Delete a cluster with everything it has on the server
+    /// Delete a cluster with all its server resources, a worker pool or a machine
     #[command(subcommand)]
     Delete(DeleteWhat),
-    /// Print the manifests that `create` would apply
+    /// Print the manifests that `create` would apply, or a configuration file
     #[command(subcommand)]
     Generate(GenerateWhat),
-    /// Apply manifests through the embedded plane, and wait until they hold
+    /// Apply manifests to the embedded plane and wait until they are in effect
+    #[command(
+        after_help = "Example: `capn generate cluster demo > demo.yaml`, edit the file, then `capn apply -f demo.yaml`"
+    )]
     Apply(commands::apply::ApplyArgs),
-    /// Keep the embedded plane running and serve its Kubernetes API
+    /// Run the embedded plane and serve its Kubernetes API
+    #[command(
+        after_help = "Example: `capn serve`, then `kubectl --kubeconfig ~/.local/state/capn/plane.kubeconfig get clusters` in another terminal"
+    )]
     Serve(commands::serve::ServeArgs),
-    /// Let others use the plane that `serve` serves, each in a namespace
+    /// Manage users of the served plane, each limited to a namespace
     #[command(subcommand)]
     User(UserWhat),
-    /// Run the infrastructure provider in a management cluster, beside the Cluster API controllers
+    /// Run the infrastructure provider in a management cluster, next to the Cluster API controllers
+    #[command(
+        after_help = "Example: `capn generate provider | kubectl apply -f -` deploys it to a management cluster"
+    )]
     Manager(Box<commands::manager::ManagerArgs>),
     /// Build, import, list and publish images of nodes and load balancers
     #[command(subcommand)]
     Image(ImageWhat),
-    /// Look into image servers, and make a folder one
+    /// Inspect image servers, and manage image server directories
     #[command(subcommand)]
     Simplestreams(SimplestreamsWhat),
-    /// Make and delete identities by which management clusters reach a server
+    /// Create and delete identities that give management clusters access to a server
     #[command(subcommand)]
     Identity(IdentityWhat),
-    /// Check host and server before a cluster is made, or try the doors out of a node
+    /// Check host and server before creating a cluster, or test the isolation of a node
+    #[command(
+        after_help = "Examples: `capn doctor`; `capn doctor --fix` applies safe fixes; `capn doctor --orphans` lists resources of unknown clusters"
+    )]
     Doctor(commands::doctor::DoctorArgs),
     /// Print the version
+    #[command(after_help = "Example: `capn version -o json`")]
     Version(commands::version::VersionArgs),
-    /// Print the completion script of a shell
+    /// Print the completion script for a shell
     Completion(commands::completion::CompletionArgs),
 }
 
-/// What `create` makes.
+/// What `create` creates.
 #[derive(Debug, Subcommand)]
 pub enum CreateWhat {
     /// Create a cluster and wait until it is ready
-    Cluster(commands::create::CreateArgs),
+    #[command(
+        after_help = "Example: `capn create cluster lab --kubernetes-version v1.37.2 --workers 2`"
+    )]
+    Cluster(Box<commands::create::CreateArgs>),
+    /// Add a worker pool to a cluster and wait until its nodes are Ready
+    Pool(Box<commands::pool::create::CreatePoolArgs>),
 }
 
 /// What `describe` shows.
 #[derive(Debug, Subcommand)]
 pub enum DescribeWhat {
-    /// Show a cluster as a tree with conditions and the cause
+    /// Show a cluster as a tree with conditions and the root cause
+    #[command(after_help = "Example: `capn describe cluster demo --all-conditions`")]
     Cluster(commands::describe::DescribeArgs),
     /// A name without a kind.
     #[command(external_subcommand)]
@@ -126,29 +150,33 @@ pub enum DescribeWhat {
 /// What `delete` deletes.
 #[derive(Debug, Subcommand)]
 pub enum DeleteWhat {
-    /// Delete a cluster with everything it has on the server
+    /// Delete a cluster with all its server resources
     Cluster(commands::delete::DeleteArgs),
+    /// Delete a worker pool with its machines
+    Pool(commands::pool::delete::DeletePoolArgs),
+    /// Delete a machine; a new machine replaces it
+    Machine(commands::pool::machine::DeleteMachineArgs),
     /// A name without a kind.
     #[command(external_subcommand)]
     Other(Vec<String>),
 }
 
-/// What can be done with the etcd of a cluster.
+/// Etcd commands.
 #[derive(Debug, Subcommand)]
 pub enum EtcdWhat {
-    /// Take snapshots, list them, and go back to one
+    /// Take, list and restore snapshots
     #[command(subcommand)]
     Snapshot(SnapshotWhat),
 }
 
-/// What can be done with snapshots of etcd.
+/// Etcd snapshot commands.
 #[derive(Debug, Subcommand)]
 pub enum SnapshotWhat {
-    /// Take a snapshot of the etcd of a cluster
+    /// Take an etcd snapshot of a cluster
     Save(commands::etcd::save::SaveArgs),
     /// List the snapshots of a cluster
     List(commands::etcd::list::ListArgs),
-    /// Bring a cluster back to a snapshot: also when its etcd has lost its quorum for good
+    /// Restore a cluster from a snapshot, even after etcd lost its quorum permanently
     Restore(commands::etcd::restore::RestoreArgs),
 }
 
@@ -156,52 +184,65 @@ pub enum SnapshotWhat {
 #[derive(Debug, Subcommand)]
 pub enum GenerateWhat {
     /// Print the manifests that `create cluster` would apply
+    #[command(after_help = "Example: `capn generate cluster demo --workers 2 > demo.yaml`")]
     Cluster(Box<commands::generate::GenerateArgs>),
-    /// Print the manifests of the provider in a management cluster, or write them for clusterctl
+    /// Print a configuration file for `up -f`, or its JSON schema
+    Config(Box<commands::generate::config::ConfigArgs>),
+    /// Print the provider manifests for a management cluster, or write a clusterctl repository
+    #[command(after_help = "Example: `capn generate provider > provider.yaml`")]
     Provider(commands::generate::provider::ProviderArgs),
+    /// Write the manual pages of all commands
+    Man(commands::generate::man::ManArgs),
 }
 
-/// What can be done with images.
+/// Image commands.
 #[derive(Debug, Subcommand)]
 pub enum ImageWhat {
     /// Build an image on this machine and import it into the server
     Build(commands::image::build::BuildArgs),
-    /// Bring an image to the server, from an image server or from files
+    /// Import an image into the server, from an image server or from files
     Import(commands::image::import::ImportArgs),
-    /// List the images that nodes and load balancers can be made from
+    /// List images for nodes and load balancers
     List(commands::image::list::ListArgs),
-    /// Put images into a folder that becomes an image server
+    /// Publish images to a directory that serves as an image server
     Publish(commands::image::publish::PublishArgs),
 }
 
-/// What can be done with image servers.
+/// Image server commands.
 #[derive(Debug, Subcommand)]
 pub enum SimplestreamsWhat {
-    /// List the images of an image server or folder
+    /// List the images of an image server or directory
+    #[command(
+        after_help = "Example: `capn simplestreams show https://images.linuxcontainers.org/capn --filter kubeadm`"
+    )]
     Show(commands::simplestreams::show::ShowArgs),
-    /// Add the files of an image to a folder
+    /// Add the files of an image to a directory
     Import(commands::simplestreams::import::ImportArgs),
-    /// Compare every file with what the server or folder says about it
+    /// Verify every file of a server or directory against its metadata
     Verify(commands::simplestreams::verify::VerifyArgs),
 }
 
-/// What can be done with users.
+/// User commands.
 #[derive(Debug, Subcommand)]
 pub enum UserWhat {
-    /// Give a user a role in a namespace, and print the kubeconfig to hand over
+    /// Grant a user a role in a namespace and print their kubeconfig
     Create(Box<commands::user::create::UserCreateArgs>),
     /// List users with their roles
+    #[command(after_help = "Example: `capn user list --namespace team`")]
     List(commands::user::list::UserListArgs),
-    /// Take a user's roles
+    /// Revoke a user's roles
+    #[command(after_help = "Example: `capn user delete alice --namespace team`")]
     Delete(commands::user::delete::UserDeleteArgs),
 }
 
-/// What can be done with identities.
+/// Identity commands.
 #[derive(Debug, Subcommand)]
 pub enum IdentityWhat {
-    /// Print or apply the Secret by which a management cluster reaches a server
+    /// Print or apply the Secret that gives a management cluster access to a server
+    #[command(after_help = "Example: `capn identity create lab --project lab --restricted`")]
     Create(Box<commands::identity::create::IdentityCreateArgs>),
-    /// Delete an identity: its Secret, and the trust in a certificate that was made for it
+    /// Delete an identity: its Secret, and the trust in its certificate
+    #[command(after_help = "Example: `capn identity delete lab --namespace team`")]
     Delete(commands::identity::delete::IdentityDeleteArgs),
 }
 

@@ -1,4 +1,4 @@
-//! The error a user meets: what was tried, why it failed, what to do next.
+//! Command errors: what was tried, why it failed, and what to do next.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -10,21 +10,21 @@ type Source = Box<dyn StdError + Send + Sync>;
 
 /// A failed command.
 ///
-/// Built up from the inside: a cause, the acts that failed because of it (outermost last), and
-/// hints. Printed once, by [`CommandError::render`].
+/// Built from the inside out: a cause, the actions that failed because of it (outermost last), and
+/// hints. Printed once by [`CommandError::render`].
 #[derive(Debug)]
 pub struct CommandError {
     exit: Exit,
-    /// Acts that failed, innermost first.
+    /// Failed actions, innermost first.
     acts: Vec<String>,
     source: Option<Source>,
-    /// Other ways that were tried.
+    /// Alternatives that were tried and failed too.
     others: Vec<String>,
     hints: Vec<String>,
 }
 
 impl CommandError {
-    /// A failure that has no cause below it.
+    /// Creates an error without an underlying cause.
     pub fn new(act: impl Into<String>) -> Self {
         Self {
             exit: Exit::Failed,
@@ -35,7 +35,7 @@ impl CommandError {
         }
     }
 
-    /// A failure with a cause.
+    /// Creates an error with a cause.
     pub fn caused(
         act: impl Into<String>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
@@ -43,61 +43,61 @@ impl CommandError {
         Self { source: Some(source.into()), ..Self::new(act) }
     }
 
-    /// Wrong use of the command line.
+    /// Invalid use of the command line.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { exit: Exit::Usage, ..Self::new(message) }
     }
 
-    /// The user stopped the command.
+    /// The user interrupted the command.
     pub fn interrupted(act: impl Into<String>) -> Self {
         Self { exit: Exit::Interrupted, ..Self::new(act) }
     }
 
-    /// Adds what to do next.
+    /// Adds a hint: what to do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
     }
 
-    /// Adds what to do next, when there is something to do.
+    /// Adds hints.
     #[must_use]
     pub fn hints(mut self, hints: impl IntoIterator<Item = String>) -> Self {
         self.hints.extend(hints);
         self
     }
 
-    /// Names the larger act that failed because of this one.
+    /// Adds the outer action that failed because of this error.
     #[must_use]
     pub fn while_doing(mut self, act: impl Into<String>) -> Self {
         self.acts.push(act.into());
         self
     }
 
-    /// Adds another way that was tried and failed too. Its causes become one line.
+    /// Adds an alternative that also failed. Its causes become one line.
     #[must_use]
     pub fn and_also(mut self, other: &Self) -> Self {
         self.others.push(other.to_string());
         self
     }
 
-    /// What to do next, as far as it is known.
+    /// Returns the hints.
     pub fn hint_texts(&self) -> &[String] {
         &self.hints
     }
 
-    /// The same failure once more, its causes as text.
+    /// Creates a copy of this error with its causes flattened to text.
     #[must_use]
     pub fn repeated(&self) -> Self {
         Self { exit: self.exit, hints: self.hints.clone(), ..Self::new(self.to_string()) }
     }
 
-    /// The number the process ends with.
+    /// Returns the exit code of the process.
     pub fn exit(&self) -> Exit {
         self.exit
     }
 
-    /// All links of the chain, outermost first, without repetition.
+    /// Returns all messages of the chain, outermost first, without repetition.
     pub fn chain(&self) -> Vec<String> {
         let mut links: Vec<String> = self.acts.iter().rev().cloned().collect();
         let mut next: Option<&dyn StdError> = match &self.source {
@@ -105,13 +105,13 @@ impl CommandError {
             None => None,
         };
         while let Some(error) = next {
-            // The library prints the answer of an API server once more with all its fields.
+            // kube prints the API server's response again with all its fields.
             if let Some(kube::Error::Api(answer)) = error.downcast_ref::<kube::Error>() {
                 links.push(answer.message.clone());
                 break;
             }
             let text = error.to_string();
-            // Some errors of libraries print their source too: what is already said is left out.
+            // Some library errors print their source too; skip text that is already there.
             if !links.last().is_some_and(|last| last.contains(&text)) {
                 links.push(text);
             }
@@ -121,7 +121,8 @@ impl CommandError {
         links
     }
 
-    /// The text on stderr, without what a terminal would act on. `paint` colours the three labels.
+    /// Returns the text for stderr, with terminal control characters removed. `paint` colors the
+    /// three labels.
     pub fn render(&self, paint: impl Fn(Label, &str) -> String) -> String {
         let links: Vec<String> =
             self.chain().iter().map(|link| readable(link).into_owned()).collect();
@@ -165,9 +166,9 @@ impl fmt::Display for CommandError {
     }
 }
 
-/// Names the failed act when a library call fails.
+/// Adds the failed action to library errors.
 pub trait Doing<T> {
-    /// Turns the error into a [`CommandError`] that says what was tried.
+    /// Converts the error into a [`CommandError`] that states what was tried.
     fn doing(self, act: impl Into<String>) -> Result<T, CommandError>;
 }
 
@@ -207,14 +208,14 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_repeats_the_one_above_is_left_out() {
+    fn a_repeated_cause_is_omitted() {
         let error =
             CommandError::caused("read a: no such file", std::io::Error::other("no such file"));
         assert_eq!(error.chain(), ["read a: no such file"]);
     }
 
     #[test]
-    fn wrong_usage_ends_with_two() {
+    fn a_usage_error_exits_with_2() {
         assert_eq!(CommandError::usage("no").exit(), Exit::Usage);
     }
 }

@@ -2,28 +2,28 @@
 
 use std::process::ExitCode;
 
-/// Why the process ended, as the number a script sees.
+/// Why the process ended: the exit code that scripts see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// What was asked holds.
+    /// Success.
     Done,
-    /// What was asked does not hold; the error on stderr says why and what to do.
+    /// Failure. The error on stderr explains it and says what to do.
     Failed,
-    /// The command line is wrong; nothing was done.
+    /// Invalid command line. Nothing was done.
     Usage,
-    /// Stopped by the user (Ctrl-C); the same command continues from here.
+    /// Interrupted by the user (Ctrl-C). The same command continues from here.
     Interrupted,
-    /// A command that was run in a machine ended so, and not with 0.
+    /// Non-zero exit code of a command that was run in a machine.
     Other(u8),
 }
 
 impl Exit {
-    /// As a command ended that was run in a machine.
+    /// Returns the exit code of a command that was run in a machine.
     pub fn of(code: i32) -> Self {
         match u8::try_from(code) {
             Ok(0) => Self::Done,
             Ok(code) => Self::Other(code),
-            // A process has no other.
+            // Exit codes of processes are in this range.
             Err(_) => Self::Other(u8::MAX),
         }
     }

@@ -1,8 +1,8 @@
-//! How many files this process may have open. Each connection is one.
+//! Limit of open files. Each connection needs one.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the limit as far as the system allows, and gives the number of files.
+/// Raises the soft limit to the hard limit and returns the new limit.
 pub fn raise() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let now = current.unwrap_or(u64::MAX);
@@ -10,7 +10,7 @@ pub fn raise() -> u64 {
     match setrlimit(Resource::Nofile, wanted) {
         Ok(()) => maximum.unwrap_or(u64::MAX).max(now),
         Err(error) => {
-            tracing::debug!(%error, now, "the number of open files stays as it is");
+            tracing::debug!(%error, now, "cannot raise the limit of open files");
             now
         }
     }
@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_soft_limit_becomes_the_hard_one() {
+    fn the_soft_limit_is_raised_to_the_hard_limit() {
         let files = raise();
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         assert_eq!(current, maximum);

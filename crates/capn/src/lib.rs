@@ -1,32 +1,37 @@
-//! The `capn` command as a library: [`run`] is the whole of it.
+//! The `capn` command as a library. [`run`] is the entry point.
 //!
-//! | module | is |
+//! | module | content |
 //! |---|---|
 //! | [`cli`] | the command line, nothing else |
-//! | [`commands`] | one file a command: what it does, and how its outcome is printed |
-//! | [`cluster`] | making, finding and removing a cluster |
-//! | [`upgrade`] | replacing the machines of a cluster by those of another version of Kubernetes |
-//! | [`power`] | stopping and starting the instances of a cluster |
-//! | [`bundle`] | a file for whoever helps to find out what is wrong |
-//! | [`inside`] | commands in machines, through the server's API |
-//! | [`manifest`] | what a cluster is asked to be, and the manifests of that |
+//! | [`commands`] | one file per command: what it does, and how its result is printed |
+//! | [`cluster`] | creates, finds and deletes clusters |
+//! | [`upgrade`] | replaces the machines of a cluster with those of another Kubernetes version |
+//! | [`power`] | stops and starts the instances of a cluster |
+//! | [`bundle`] | the archive of logs and objects for a bug report |
+//! | [`machine_exec`] | commands in machines, through the server's API |
+//! | `completion` | shell completion |
+//! | `orphans` | resources on a server whose cluster is unknown |
+//! | `kubeconfig` | entries of clusters in the user's kubeconfig |
+//! | [`manifest`] | the request for a cluster, and its manifests |
 //! | [`template`] | manifests from templates and their variables |
-//! | [`preflight`] | what can be known to be wrong before anything is made |
-//! | [`images`] | makes sure that the server has the images |
+//! | [`preflight`] | checks before anything is created |
+//! | [`images`] | ensures that the server has the images |
 //! | [`session`] | the plane and its controllers in this process, or a `capn serve` that has them |
-//! | [`watch`] | from objects to steps a person can follow |
-//! | [`identity`] | how a server is reached |
-//! | [`management`] | how a management cluster is reached |
+//! | [`watch`] | converts objects to progress steps |
+//! | [`identity`] | how capn connects to a server |
+//! | [`management`] | how capn connects to a management cluster |
 //! | [`logging`] | log lines of the libraries |
-//! | [`files`] | how many files may be open |
+//! | [`files`] | the limit of open files |
 //! | [`ui`] | everything that is printed |
 //!
-//! Nothing else in the workspace reads the environment or prints.
+//! No other crate in the workspace reads the environment or prints.
 
 pub mod bundle;
 pub mod cli;
 pub mod cluster;
 pub mod commands;
+mod completion;
+pub mod config;
 pub mod environment;
 pub mod error;
 pub mod etcd;
@@ -34,10 +39,12 @@ pub mod exit;
 pub mod files;
 pub mod identity;
 pub mod images;
-pub mod inside;
+mod kubeconfig;
 pub mod logging;
+pub mod machine_exec;
 pub mod management;
 pub mod manifest;
+mod orphans;
 pub mod output;
 pub mod power;
 pub mod preflight;
@@ -58,27 +65,28 @@ use clap::Parser as _;
 
 pub use environment::Environment;
 pub use exit::Exit;
-pub use ui::{Look, Ui};
+pub use ui::{Ui, UiOptions};
 
 use cli::Cli;
 use error::CommandError;
 
-/// What a command works with.
+/// Everything a command needs to run.
 pub struct Context {
-    /// What the process was started with.
+    /// Environment of the process.
     pub environment: Environment,
-    /// Everything that is printed.
+    /// Output streams.
     pub ui: Ui,
-    /// Options of every command.
+    /// Global options.
     pub global: cli::Global,
-    /// How this program was called.
+    /// Name under which the program was called.
     pub program: String,
-    /// Sets how much is logged.
+    /// Handle that changes the log level.
     pub logs: logging::Logs,
 }
 
 impl Context {
-    /// How this program is called again from anywhere, with the same state folder.
+    /// Returns the command prefix that calls this program from any directory with the same state
+    /// directory.
     pub fn again(&self) -> String {
         let absolute = |path: &Utf8Path| {
             camino::absolute_utf8(path).map_or_else(|_| path.to_string(), |path| path.to_string())
@@ -89,23 +97,37 @@ impl Context {
         };
         match &self.global.state_dir {
             None => program,
-            Some(folder) => format!("{program} --state-dir {}", absolute(folder)),
+            Some(dir) => format!("{program} --state-dir {}", absolute(dir)),
         }
     }
 }
 
-/// Has a defect of this program told on stderr without what a terminal would act on: its text may
-/// quote what somebody else wrote. With `RUST_BACKTRACE=1` also where it was met.
+#[cfg(test)]
+impl Context {
+    /// Context for tests, without a home directory.
+    pub(crate) fn testing(ui: Ui) -> Self {
+        Self {
+            environment: Environment::default(),
+            global: cli::Global { state_dir: None, verbose: 0, no_color: true },
+            program: "capn".to_owned(),
+            logs: logging::start(&ui, logging::LogOptions::default()),
+            ui,
+        }
+    }
+}
+
+/// Installs a panic hook that prints a cleaned message: the text may quote untrusted data that a
+/// terminal would interpret. `RUST_BACKTRACE=1` adds the location.
 pub fn tell_of_defects() {
     std::panic::set_hook(Box::new(|defect| {
-        let text = format!("capn has a defect: {defect}");
+        let text = format!("internal error in capn: {defect}");
         let trace = std::backtrace::Backtrace::capture();
         let trace = match trace.status() {
             std::backtrace::BacktraceStatus::Captured => format!("\n{trace}"),
             _ => String::new(),
         };
         let text = ui::readable(&text);
-        // Nobody is left to tell when stderr is closed.
+        // If stderr is closed, there is nowhere to report this.
         drop(std::io::Write::write_all(
             &mut std::io::stderr(),
             format!("{text}{trace}\n").as_bytes(),
@@ -113,28 +135,42 @@ pub fn tell_of_defects() {
     }));
 }
 
-/// Parses the command line, runs the command, prints what failed.
+/// Parses the command line, runs the command, and prints errors.
 ///
-/// `ui` makes the streams once the look of the output is known.
+/// `ui` creates the output streams once the output options are known.
 pub fn run(
     arguments: impl IntoIterator<Item = OsString>,
     environment: Environment,
-    ui: impl FnOnce(&Environment, Look) -> Ui,
+    ui: impl FnOnce(&Environment, UiOptions) -> Ui,
 ) -> Exit {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let program = arguments
         .first()
         .map_or_else(|| "capn".to_owned(), |program| program.to_string_lossy().into_owned());
+    if let Some(shell) = environment.completes_for() {
+        let ui = ui(&environment, UiOptions::default());
+        let answer = completion::answer(shell, arguments, &environment);
+        return match answer.and_then(|answer| ui.data(&answer)) {
+            Ok(()) => Exit::Done,
+            Err(error) => {
+                ui.error(&error);
+                error.exit()
+            }
+        };
+    }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => return parse_failed(&error, &environment, ui),
     };
-    let look = Look { no_color: cli.global.no_color, verbosity: cli.global.verbose };
+    let look = UiOptions { no_color: cli.global.no_color, verbosity: cli.global.verbose };
     let ui = ui(&environment, look);
-    let logs = logging::start(&ui, logging::Look::of(&cli));
+    let logs = logging::start(&ui, logging::LogOptions::of(&cli));
     let context = Context { environment, ui: ui.clone(), global: cli.global, program, logs };
     match block_on(commands::run(&context, cli.command)) {
-        Ok(exit) => exit,
+        Ok(exit) => {
+            ui.total();
+            exit
+        }
         Err(error) => {
             ui.error(&error);
             error.exit()
@@ -142,13 +178,14 @@ pub fn run(
     }
 }
 
-/// `--help` and `--version` come as errors of the parser, to stdout and with exit code 0.
+/// Prints parser errors. `--help` and `--version` also arrive here and go to stdout with exit code
+/// 0.
 fn parse_failed(
     error: &clap::Error,
     environment: &Environment,
-    ui: impl FnOnce(&Environment, Look) -> Ui,
+    ui: impl FnOnce(&Environment, UiOptions) -> Ui,
 ) -> Exit {
-    let ui = ui(environment, Look::default());
+    let ui = ui(environment, UiOptions::default());
     if error.use_stderr() {
         ui.say(error.render().to_string().trim_end());
         return Exit::Usage;
@@ -159,22 +196,26 @@ fn parse_failed(
     }
 }
 
-fn block_on(
-    command: impl Future<Output = Result<Exit, CommandError>>,
-) -> Result<Exit, CommandError> {
-    // Two providers are compiled in by nobody, but rustls still wants to be told which.
+/// Selects the TLS provider explicitly. Exactly one is compiled in, but rustls requires the choice.
+fn use_crypto() {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a TLS provider is installed already");
     }
+}
+
+fn block_on(
+    command: impl Future<Output = Result<Exit, CommandError>>,
+) -> Result<Exit, CommandError> {
+    use_crypto();
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        // More than there are processors: the system shares them among threads, but a thread serves a
-        // probe only after the large object that it is at.
+        // More threads than processors: a probe must not wait for a thread that is busy with a
+        // large object.
         .worker_threads(8)
         .enable_all()
         .build()
         .map_err(|error| CommandError::caused("cannot start the runtime", error))?;
     let result = runtime.block_on(command);
-    // Nothing that was awaited is lost; a blocking read of a hung server must not hold the exit.
+    // All awaited work is done; a blocking read from a hung server must not delay the exit.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     result
 }

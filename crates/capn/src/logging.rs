@@ -1,4 +1,4 @@
-//! Log lines of the libraries, on stderr.
+//! Log output on stderr.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -11,26 +11,26 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::cli::{Cli, Command};
 use crate::ui::Ui;
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LoggingFormat {
-    /// One line of text each.
+    /// Plain text
     #[default]
     Text,
-    /// One JSON object each.
+    /// JSON, one object per line
     Json,
 }
 
-/// What is logged, and how.
+/// Log level and format.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Look {
+pub(crate) struct LogOptions {
     level: u8,
     format: LoggingFormat,
 }
 
-impl Look {
-    /// Without `-v` a command logs nothing: its steps and its error say what matters. A server's log
-    /// is its output, so it begins at `info`.
+impl LogOptions {
+    /// Without `-v`, a command logs nothing, since its steps and its error tell the user what
+    /// matters. The log of a server is its output, so it starts at `info`.
     pub(crate) fn of(cli: &Cli) -> Self {
         let verbose = cli.global.verbose;
         match &cli.command {
@@ -43,7 +43,7 @@ impl Look {
     }
 }
 
-/// The levels of klog, which Go's managers use, as ours.
+/// Maps klog levels, which Go controllers use, to capn's levels.
 fn of_klog(level: u8) -> u8 {
     match level {
         0..=2 => 1,
@@ -52,9 +52,9 @@ fn of_klog(level: u8) -> u8 {
     }
 }
 
-/// What is logged of which part.
+/// Returns the log filter for a level.
 fn filter(level: u8) -> EnvFilter {
-    // kube's client logs each request that fails, without saying which; its callers do that better.
+    // kube's client logs each failed request without naming it; its callers log them with context.
     const QUIET: &str = "kube_client=off,kube_runtime::watcher=off";
     let level = match level {
         0 => "off",
@@ -71,24 +71,24 @@ fn filter(level: u8) -> EnvFilter {
     EnvFilter::new(format!("{level},{QUIET}"))
 }
 
-type Set = Arc<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+type SetFilter = Arc<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
 
-/// Sets how much is logged while the process runs.
+/// Handle that changes the log level at run time.
 #[derive(Clone, Default)]
-pub struct Logs(Option<Set>);
+pub struct Logs(Option<SetFilter>);
 
 impl Logs {
-    /// Sets the level, as klog counts it (see `capn manager --help`).
+    /// Sets the level on klog's scale (see `capn manager --help`).
     ///
     /// # Errors
     ///
-    /// What is wrong with the text.
+    /// Returns a message if the text is not a valid level.
     pub fn set(&self, level: &str) -> Result<(), String> {
         let number: u8 =
-            level.parse().map_err(|_| format!("`{level}` is no log level: write 0 to 9"))?;
+            level.parse().map_err(|_| format!("`{level}` is not a log level (expected 0 to 9)"))?;
         match &self.0 {
             Some(set) => set(filter(of_klog(number))),
-            None => Err("nothing is logged by this process".to_owned()),
+            None => Err("logging is disabled in this process".to_owned()),
         }
     }
 }
@@ -100,16 +100,16 @@ impl fmt::Debug for Logs {
 }
 
 /// Starts logging.
-pub(crate) fn start(ui: &Ui, look: Look) -> Logs {
+pub(crate) fn start(ui: &Ui, look: LogOptions) -> Logs {
     if look.level == 0 {
         return Logs::default();
     }
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(look.level))
-        .with_writer(Lines(ui.clone()))
+        .with_writer(UiWriter(ui.clone()))
         .with_ansi(false)
         .with_target(look.level > 1);
-    let (started, set): (_, Set) = match look.format {
+    let (started, set): (_, SetFilter) = match look.format {
         LoggingFormat::Text => {
             let builder = builder.with_filter_reloading();
             let handle = builder.reload_handle();
@@ -124,20 +124,20 @@ pub(crate) fn start(ui: &Ui, look: Look) -> Logs {
         }
     };
     if started.is_err() {
-        ui.note("logging was started already");
+        ui.note("logging is already started");
     }
     Logs(Some(set))
 }
 
-/// Writes through the [`Ui`], so that log lines and progress do not tear each other.
-struct Lines(Ui);
+/// Writes log lines through the [`Ui`], so that they do not interfere with progress lines.
+struct UiWriter(Ui);
 
 struct Line {
     ui: Ui,
     text: Vec<u8>,
 }
 
-impl<'a> MakeWriter<'a> for Lines {
+impl<'a> MakeWriter<'a> for UiWriter {
     type Writer = Line;
 
     fn make_writer(&'a self) -> Line {

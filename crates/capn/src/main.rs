@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use tikv_jemallocator::Jemalloc;
 
-/// The C library's allocator keeps what the start of a plane took; this one gives it back. Its
+/// The C library's allocator keeps the memory used while starting a plane; this one returns it. Its
 /// settings are in `.cargo/config.toml`.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;

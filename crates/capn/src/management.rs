@@ -1,4 +1,4 @@
-//! How a management cluster is reached.
+//! Access to a management cluster.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use http::{HeaderName, HeaderValue};
@@ -8,14 +8,14 @@ use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use crate::environment::Environment;
 use crate::error::{CommandError, Doing as _};
 
-/// Configuration of a client of the management cluster, from (in this order) the file given, the
-/// service account of the pod this process runs in, `KUBECONFIG`, `~/.kube/config`.
+/// Returns a client configuration for the management cluster. Sources, in this order: the given
+/// file, the service account of this process's pod, `KUBECONFIG`, `~/.kube/config`.
 ///
-/// A kubeconfig that names a user to act as (`as`, `as-groups`) is followed, as kubectl does.
+/// Impersonation settings in the kubeconfig (`as`, `as-groups`) are honoured, as in kubectl.
 ///
 /// # Errors
 ///
-/// When there is none of these, or what there is cannot be read.
+/// Returns an error if no source exists or the source cannot be read.
 pub async fn config(
     environment: &Environment,
     file: Option<&Utf8Path>,
@@ -30,11 +30,11 @@ pub async fn config(
     }
 }
 
-/// As [`config`], from one file.
+/// Like [`config`], from one file.
 ///
 /// # Errors
 ///
-/// When it cannot be read, or has no such context.
+/// Returns an error if it cannot be read or does not have the context.
 pub async fn from_file(file: &Utf8Path, context: Option<&str>) -> Result<Config, CommandError> {
     from_files(&[file.to_owned()], context).await
 }
@@ -51,14 +51,14 @@ async fn from_files(files: &[Utf8PathBuf], context: Option<&str>) -> Result<Conf
     Ok(config)
 }
 
-/// What is said first in several files counts, as with kubectl.
+/// As with kubectl, the first file that sets a value wins.
 fn read(files: &[Utf8PathBuf]) -> Result<Kubeconfig, CommandError> {
     let mut merged: Option<Kubeconfig> = None;
     for file in files.iter().filter(|file| file.exists() || files.len() == 1) {
         let next = Kubeconfig::read_from(file)
             .map_err(|error| CommandError::caused(format!("cannot read {file}"), error))
             .map_err(|error| {
-                error.hint("name the kubeconfig of a management cluster: --kubeconfig FILE")
+                error.hint("set the kubeconfig of a management cluster: `--kubeconfig FILE`")
             })?;
         merged = Some(match merged {
             None => next,
@@ -66,13 +66,13 @@ fn read(files: &[Utf8PathBuf]) -> Result<Kubeconfig, CommandError> {
         });
     }
     merged.ok_or_else(|| {
-        CommandError::new("there is no management cluster to work in")
-            .hint("name its kubeconfig: --kubeconfig FILE, or KUBECONFIG")
+        CommandError::new("no management cluster is configured")
+            .hint("set its kubeconfig: `--kubeconfig FILE` or KUBECONFIG")
             .hint("without a management cluster, use `capn up` or `capn serve`")
     })
 }
 
-/// The client library reads these fields and leaves them to the caller.
+/// Returns the impersonation fields, which the client library parses but does not apply.
 fn acting_as(auth: &AuthInfo) -> Result<Vec<(HeaderName, HeaderValue)>, CommandError> {
     let users = auth.impersonate.iter().map(|user| ("impersonate-user", user));
     let groups = auth.impersonate_groups.iter().flatten().map(|group| ("impersonate-group", group));
@@ -80,7 +80,7 @@ fn acting_as(auth: &AuthInfo) -> Result<Vec<(HeaderName, HeaderValue)>, CommandE
         .chain(groups)
         .map(|(name, value)| {
             let value = HeaderValue::from_str(value)
-                .doing(format!("the kubeconfig cannot act as `{value}`"))?;
+                .doing(format!("the kubeconfig requests invalid impersonation `{value}`"))?;
             Ok((HeaderName::from_static(name), value))
         })
         .collect()
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kubeconfig_may_name_whom_to_act_as() {
+    fn a_kubeconfig_may_request_impersonation() {
         let auth = AuthInfo {
             impersonate: Some("system:serviceaccount:capn-system:capn-manager".to_owned()),
             impersonate_groups: Some(vec!["a".to_owned(), "b".to_owned()]),
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_kubeconfig_it_says_what_to_do() {
+    async fn a_missing_kubeconfig_has_a_hint() {
         let environment = Environment::with([("HOME", "/nonexistent")]);
         let refused = config(&environment, None, None).await.unwrap_err();
         assert!(refused.hint_texts().iter().any(|hint| hint.contains("--kubeconfig")), "{refused}");

@@ -1,10 +1,10 @@
-//! Ctrl-C and the requests to end.
+//! Handling of Ctrl-C and termination signals.
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::error::{CommandError, Doing as _};
 
-/// Ready when the user or the system asks this process to end.
+/// Receives requests of the user or the system to end this process.
 pub(crate) struct Interrupt {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
@@ -12,7 +12,7 @@ pub(crate) struct Interrupt {
 }
 
 impl Interrupt {
-    /// Starts listening. From now on these signals no longer end the process by themselves.
+    /// Starts listening. From now on, these signals no longer end the process.
     pub(crate) fn listen() -> Result<Self, CommandError> {
         let listen = |kind| signal(kind).doing("cannot listen for signals");
         Ok(Self {
@@ -26,16 +26,16 @@ impl Interrupt {
     ///
     /// # Cancellation
     ///
-    /// Safe: a request that comes later is still seen by the next call.
+    /// Cancel safe: a later request is delivered to the next call.
     pub(crate) async fn wait(&mut self) {
         self.wait_kind().await;
     }
 
-    /// As [`Interrupt::wait`], with how it was asked.
+    /// Like [`Interrupt::wait`], and returns which signal arrived.
     ///
     /// # Cancellation
     ///
-    /// As [`Interrupt::wait`].
+    /// Like [`Interrupt::wait`].
     pub(crate) async fn wait_kind(&mut self) -> SignalKind {
         tokio::select! {
             _ = self.interrupt.recv() => SignalKind::interrupt(),

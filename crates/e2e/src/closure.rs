@@ -1,4 +1,4 @@
-//! Programs of this machine with the shared libraries that they need.
+//! Local programs with the shared libraries they need.
 
 use std::process::Command;
 
@@ -6,16 +6,16 @@ use anyhow::{Context as _, bail};
 use camino::{Utf8Path, Utf8PathBuf};
 use capn_oci::{Content, LayerFile};
 
-/// A file of a layer that is a program of this machine.
+/// A layer file for a local program.
 pub(crate) fn program(path: &str, source: impl Into<Utf8PathBuf>) -> LayerFile {
     LayerFile { path: path.to_owned(), mode: 0o755, content: Content::Path(source.into()) }
 }
 
-/// A program that is found by name, at `/usr/bin/NAME` in the image, with its libraries.
+/// A program from `PATH`, at `/usr/bin/NAME` in the image, with its libraries.
 ///
 /// # Errors
 ///
-/// When this machine does not have it.
+/// Returns an error if it is not installed on this machine.
 pub(crate) fn installed(name: &str) -> anyhow::Result<Vec<LayerFile>> {
     let source = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"]
         .iter()
@@ -28,14 +28,14 @@ pub(crate) fn installed(name: &str) -> anyhow::Result<Vec<LayerFile>> {
     Ok(files)
 }
 
-/// The shared libraries of a program, at the paths where its loader looks for them. None for a
+/// The shared libraries of a program, at the paths where its loader looks for them. Empty for a
 /// static program.
 pub(crate) fn libraries(source: &Utf8Path) -> anyhow::Result<Vec<LayerFile>> {
     let output = Command::new("ldd").arg(source).env("LC_ALL", "C").output();
     let output = output.context("cannot run ldd")?;
     let said = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
-        // ldd fails for what has no libraries.
+        // ldd fails for static programs.
         return Ok(Vec::new());
     }
     let mut files = Vec::new();
@@ -46,12 +46,12 @@ pub(crate) fn libraries(source: &Utf8Path) -> anyhow::Result<Vec<LayerFile>> {
     Ok(files)
 }
 
-/// The paths in what `ldd` printed.
+/// The paths in the output of `ldd`.
 fn needed(said: &str, source: &Utf8Path) -> anyhow::Result<Vec<String>> {
     let mut paths = Vec::new();
     for line in said.lines().map(str::trim) {
         if line.contains("not found") {
-            bail!("{source} needs a library that is not here: {line}");
+            bail!("{source} needs a library that is missing: {line}");
         }
         let (named, _) = line.split_once(" (0x").unwrap_or((line, ""));
         let path = named.split_once("=> ").map_or(named, |(_, path)| path);
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_ldd_prints_is_read() {
+    fn ldd_output_is_parsed() {
         let said = "\tlinux-vdso.so.1 (0x00007fff)\n\
                     \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\
                     \t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n\tstatically linked\n";
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_comes_with_its_libraries() {
+    fn a_shell_includes_its_libraries() {
         let files = installed("sh").unwrap();
         assert!(files.iter().any(|file| file.path.contains("libc.so")), "{files:?}");
         assert!(installed("no-such-program").is_err());

@@ -1,9 +1,9 @@
-//! The container images of Kubernetes' end-to-end tests, made from programs of this machine.
+//! Container images of the Kubernetes end-to-end tests, built from local programs.
 //!
-//! What each has to hold is what its Dockerfile under `test/images` of Kubernetes puts there, as far
-//! as tests look at it. Stand-ins: a web server is busybox's, and the shell of `busybox` is bash where
-//! the environment has variables whose names are not those of shell variables, which Debian's busybox
-//! drops and tests of ConfigMaps use.
+//! Each image contains what its Dockerfile in Kubernetes' `test/images` installs, as far as tests
+//! depend on it. Substitutes: the web server is busybox's, and the shell of `busybox` is bash if
+//! the environment has variables whose names are not valid shell names, which Debian's busybox
+//! drops and ConfigMap tests use.
 
 use std::{collections::BTreeMap, fs::File, io::BufWriter, process::Command};
 
@@ -18,16 +18,16 @@ use crate::{
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Directory with coredns and the other programs of a release.
+    /// Directory with coredns and the other binaries of a release
     #[arg(long)]
     kubernetes: Utf8PathBuf,
-    /// Directory with agnhost, sample-apiserver and e2e.test of the same release.
+    /// Directory with agnhost, sample-apiserver and e2e.test of the same release
     #[arg(long)]
     tests: Utf8PathBuf,
-    /// The module's own files of the release: `test/images` has the data of two images.
+    /// Source tree of the release: `test/images` has the data of two images
     #[arg(long)]
     source: Utf8PathBuf,
-    /// Archive to write.
+    /// Output archive
     #[arg(long)]
     out: Utf8PathBuf,
 }
@@ -40,11 +40,11 @@ const GROUP_AGNHOST: &str = "root:x:0:\nnobody:x:65534:\nuser-defined-in-image:x
                              group-defined-in-image:x:50000:user-defined-in-image\n";
 const PAGE: &str = "<html><body><h1>It works!</h1></body></html>\n";
 
-/// What tests call in agnhost, besides agnhost.
+/// agnhost subcommands that tests call as programs.
 const AGNHOST_PROGRAMS: [&str; 10] =
     ["bash", "curl", "dig", "getent", "host", "nslookup", "nc", "ss", "ip", "ipcs"];
 
-/// Makes every image that the tests name and that can be made here.
+/// Writes every image that the tests use and that can be built here.
 pub(crate) fn write(arguments: &Arguments) -> anyhow::Result<()> {
     let names = references(&arguments.tests.join("e2e.test"))?;
     let mut images = Vec::new();
@@ -54,7 +54,7 @@ pub(crate) fn write(arguments: &Arguments) -> anyhow::Result<()> {
         }
     }
     if images.is_empty() {
-        bail!("e2e.test names no image that can be made here");
+        bail!("e2e.test uses no image that can be built here");
     }
     let partial = arguments.out.with_extension("partial");
     let file = File::create(&partial).with_context(|| format!("cannot create {partial}"))?;
@@ -73,7 +73,7 @@ pub(crate) fn write(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The references that e2e.test may ask for, by the last part of their names.
+/// Image references that e2e.test may use, by the last part of their names.
 fn references(e2e_test: &Utf8Path) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
     let output = Command::new(e2e_test).arg("--list-images").output();
     let output = output.with_context(|| format!("cannot run {e2e_test}"))?;
@@ -88,7 +88,7 @@ fn by_name(list: &str) -> BTreeMap<String, Vec<String>> {
     for reference in list.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let Some((repository, _)) = reference.rsplit_once(':') else { continue };
         let Some(name) = repository.rsplit('/').next() else { continue };
-        // Tests of images that cannot be had need them absent.
+        // Tests of missing images need them to be absent.
         if repository.contains("invalid") || repository.contains("authenticated") {
             continue;
         }
@@ -100,7 +100,7 @@ fn by_name(list: &str) -> BTreeMap<String, Vec<String>> {
     names
 }
 
-/// The image of a name, or `None` for one that is not made here.
+/// The image with this name; `None` if it cannot be built here.
 fn image(name: &str, arguments: &Arguments) -> anyhow::Result<Option<ContainerImage>> {
     let image = match name {
         "agnhost" => agnhost(arguments)?,
@@ -122,7 +122,9 @@ fn image(name: &str, arguments: &Arguments) -> anyhow::Result<Option<ContainerIm
             let command = ["busybox", "httpd", "-f", "-p", "80", "-h", "/usr/share/nginx/html"];
             let mut image = shell(&command, "")?;
             image.files.push(text("usr/share/nginx/html/index.html", PAGE));
-            image
+            // Which the real image has, and the book uses.
+            image.files.extend(installed("getent")?);
+            unique(image)
         }
         "nautilus" | "kitten" => {
             let mut image = shell(&["test-webserver"], "")?;
@@ -167,7 +169,7 @@ fn agnhost(arguments: &Arguments) -> anyhow::Result<ContainerImage> {
     let mut image = shell(&["pause"], "")?;
     image.entrypoint = vec!["/agnhost".to_owned()];
     image.files.retain(|file| !file.path.starts_with("etc/"));
-    // Debian's busybox as the shell would take its own nc, which lacks options that tests use.
+    // As the shell, Debian's busybox would use its own nc, which lacks options that tests need.
     image.files.extend(["bin/sh", "bin/ash"].map(|path| LayerFile {
         path: path.to_owned(),
         mode: 0o777,
@@ -200,7 +202,7 @@ fn agnhost(arguments: &Arguments) -> anyhow::Result<ContainerImage> {
     Ok(unique(image))
 }
 
-/// The shell: busybox's own, whose messages tests compare, as long as it keeps all variables.
+/// The shell: busybox's, whose messages tests compare, unless it would drop variables.
 const SHELL: &str = r#"#!/usr/bin/bash
 while IFS= read -r -d '' entry; do
   case ${entry%%=*} in
@@ -245,7 +247,7 @@ fn text(path: &str, text: &'static str) -> LayerFile {
     LayerFile { path: path.to_owned(), mode: 0o644, content: Content::Text(text) }
 }
 
-/// With each path once, the last one's file.
+/// Removes duplicate paths; the last file wins.
 fn unique(mut image: ContainerImage) -> ContainerImage {
     let by_path: BTreeMap<_, _> =
         image.files.drain(..).map(|file| (file.path.clone(), file)).collect();
@@ -258,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references_are_gathered_by_name_and_those_that_must_be_absent_are_left_out() {
+    fn references_are_grouped_by_name_without_intentionally_missing_ones() {
         let names = by_name(
             "registry.k8s.io/e2e-test-images/agnhost:2.63.0\n\
              registry.k8s.io/e2e-test-images/agnhost:2.55\n\

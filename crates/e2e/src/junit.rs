@@ -1,41 +1,41 @@
-//! JUnit files of Kubernetes' end-to-end tests.
+//! JUnit files of the Kubernetes end-to-end tests.
 
 use anyhow::Context as _;
 use camino::Utf8Path;
 
-/// Of a failure's text, what is kept: what was expected and what there was.
+/// Number of lines kept from a failure message.
 const LINES: usize = 6;
 
-/// What became of one test.
+/// Result of a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Outcome {
     Passed,
     Failed,
 }
 
-/// One test that ran.
+/// A test that ran.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Case {
-    /// As Kubernetes names it, without the kind of node: `[sig-apps] Job should …`.
+    /// Name in Kubernetes, without the node type: `[sig-apps] Job should …`.
     pub(crate) name: String,
     pub(crate) outcome: Outcome,
-    /// The first lines of what it said, if it failed; at most [`LINES`].
+    /// The first [`LINES`] lines of its failure message, if it failed.
     pub(crate) message: String,
 }
 
 impl Case {
-    /// The special interest group that owns the test: `sig-apps`.
+    /// Special interest group that owns the test: `sig-apps`.
     pub(crate) fn area(&self) -> &str {
         let area = self.name.strip_prefix('[').and_then(|rest| rest.split_once(']'));
         area.map_or("other", |(area, _)| area)
     }
 }
 
-/// The tests of a file that ran; those that a focus left out are not listed.
+/// The tests of a file that ran. Skipped tests are not listed.
 ///
 /// # Errors
 ///
-/// When the file cannot be read, or is not JUnit's XML.
+/// Returns an error if the file cannot be read or is not JUnit XML.
 pub(crate) fn read(path: &Utf8Path) -> anyhow::Result<Vec<Case>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
     parse(&text).with_context(|| format!("{path} is not a JUnit file"))
@@ -46,7 +46,7 @@ fn parse(text: &str) -> anyhow::Result<Vec<Case>> {
     let mut cases = Vec::new();
     for node in document.descendants().filter(|node| node.has_tag_name("testcase")) {
         let name = node.attribute("name").unwrap_or_default();
-        // Setting up and taking down are cases too; a failure there is one of the whole run.
+        // Setup and teardown are cases too; their failure fails the whole run.
         let (kind, name) = match name.strip_prefix("[It] ") {
             Some(name) => ("It", name),
             None => ("", name),
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tests_that_ran_are_read_and_others_are_left_out() {
+    fn executed_tests_are_parsed_and_skipped_ones_ignored() {
         let cases = parse(
             r#"<?xml version="1.0"?><testsuites><testsuite name="Kubernetes e2e suite">
             <testcase name="[It] [sig-apps] Job runs [Conformance]" status="passed"></testcase>

@@ -1,5 +1,5 @@
-//! What whole clusters are tested with. `./test` runs it; see `tests/kubernetes`,
-//! `tests/conformance` and `tests/attacks.sh`.
+//! Tools for end-to-end tests, run by `./test`; see `tests/kubernetes`, `tests/conformance` and
+//! `tests/attacks.sh`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool prints")]
 
 mod attack;
@@ -22,22 +22,22 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Writes the container images that Kubernetes' end-to-end tests use into one archive.
+    /// Write the container images of the Kubernetes end-to-end tests to one archive
     ///
-    /// They are made from programs of this machine and of the two directories; none is pulled.
+    /// They are built from local programs and from the two directories; nothing is pulled
     Images(images::Arguments),
-    /// Attacks a `capn serve` and a `capn manager`, and tells what did not hold.
+    /// Attack a `capn serve` and a `capn manager`, and report attacks that succeed
     Attack(attack::Arguments),
-    /// Counts the results of JUnit files; fails for a failure that no list excuses.
+    /// Count the results of JUnit files; fails on failures that are not listed as known
     Verdict(report::VerdictArguments),
-    /// Writes docs/conformance.md from JUnit files.
+    /// Write docs/tested/conformance.md from JUnit files
     Report(report::ReportArguments),
 }
 
-/// A list of tests with reasons, as `tests/conformance/excluded.txt`.
+/// Lists of tests with reasons, such as `tests/conformance/excluded.txt`.
 #[derive(clap::Args, Clone, Debug)]
 struct Lists {
-    /// Tests that are not run, a line each: the reason, two colons, the name or a part of it.
+    /// Tests that are not run; each line has the reason, two colons, and the name or a part of it
     #[arg(long)]
     excluded: Utf8PathBuf,
 }

@@ -1,5 +1,5 @@
-//! The data of the registry that agnhost plays (`agnhost fake-registry-server`): one image, `pause`
-//! with the tag `testing`, in the layout of Docker's registry below `/var/registry`.
+//! Data of the registry in agnhost (`agnhost fake-registry-server`): one image, `pause` with tag
+//! `testing`, in the layout of a Docker registry under `/var/registry`.
 
 use std::io::{Cursor, Read as _};
 
@@ -11,7 +11,7 @@ use crate::closure::program;
 
 const AT: &str = "var/registry/pause";
 
-/// The files of the registry.
+/// Files of the registry.
 pub(crate) fn files() -> anyhow::Result<Vec<LayerFile>> {
     let image = ContainerImage {
         references: vec!["pause:testing".to_owned()],
@@ -21,7 +21,7 @@ pub(crate) fn files() -> anyhow::Result<Vec<LayerFile>> {
     };
     let mut archive = Cursor::new(Vec::new());
     capn_oci::write_archive(&[image], "amd64", Readers::Oci, &mut archive)
-        .context("cannot make the image of the registry")?;
+        .context("cannot build the image of the registry")?;
     archive.set_position(0);
     from_archive(archive)
 }
@@ -42,7 +42,7 @@ fn from_archive(archive: Cursor<Vec<u8>>) -> anyhow::Result<Vec<LayerFile>> {
     }
     let manifest = index["manifests"][0].clone();
     let digest = manifest["digest"].as_str().unwrap_or_default().replace("sha256:", "");
-    // Clients ask for the list of platforms first.
+    // Clients request the image index first.
     let list = serde_json::to_vec(&json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.index.v1+json",
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tag_leads_to_a_list_which_leads_to_a_manifest_and_its_blobs() {
+    fn a_tag_resolves_to_an_index_a_manifest_and_blobs() {
         let image = ContainerImage { references: vec!["a:b".into()], ..ContainerImage::default() };
         let mut archive = Cursor::new(Vec::new());
         capn_oci::write_archive(&[image], "amd64", Readers::Oci, &mut archive).unwrap();

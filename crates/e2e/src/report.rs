@@ -1,4 +1,4 @@
-//! What JUnit files of Kubernetes' tests come to: a verdict for CI, and a page for readers.
+//! Evaluates JUnit files of the Kubernetes tests: a result for CI, and a page for readers.
 
 use std::collections::BTreeMap;
 
@@ -9,31 +9,31 @@ use crate::junit::{self, Case, Outcome};
 
 #[derive(clap::Args)]
 pub(crate) struct VerdictArguments {
-    /// JUnit files of one run.
+    /// JUnit files of one run
     #[arg(required = true)]
     junit: Vec<Utf8PathBuf>,
-    /// Tests that are known to fail, a line each: the reason, two colons, a part of the name.
+    /// Known failures; each line has the reason, two colons, and a part of the name
     #[arg(long)]
     known: Option<Utf8PathBuf>,
-    /// Fail if fewer tests ran.
+    /// Fail if fewer tests ran
     #[arg(long, default_value_t = 1)]
     at_least: usize,
 }
 
 #[derive(clap::Args)]
 pub(crate) struct ReportArguments {
-    /// A column: `NAME=DIRECTORY` with the JUnit files of a run, as `shared=out/shared`.
+    /// A column: `NAME=DIRECTORY` with the JUnit files of a run, for example `shared=out/shared`
     #[arg(required = true, value_parser = column)]
     columns: Vec<(String, Utf8PathBuf)>,
     #[command(flatten)]
     lists: crate::Lists,
-    /// Tests that are known to fail.
+    /// Known failures
     #[arg(long)]
     known: Utf8PathBuf,
-    /// A sentence about the runs: date, versions, host.
+    /// A sentence about the runs: date, versions, host
     #[arg(long)]
     about: String,
-    /// The page to write.
+    /// Output page
     #[arg(long)]
     out: Utf8PathBuf,
 }
@@ -43,7 +43,7 @@ fn column(text: &str) -> Result<(String, Utf8PathBuf), String> {
     Ok((name.to_owned(), path.into()))
 }
 
-/// A line of a list: why, and a part of the test's name.
+/// A line of a list: reason and part of a test name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Listed {
     reason: String,
@@ -64,7 +64,7 @@ fn list(path: &Utf8Path) -> anyhow::Result<Vec<Listed>> {
         .collect()
 }
 
-/// Prints the counts and each failure; an error if a test failed that is not known to.
+/// Prints the counts and all failures. Returns an error for failures that are not known.
 pub(crate) fn verdict(arguments: &VerdictArguments) -> anyhow::Result<()> {
     let known = arguments.known.as_deref().map(list).transpose()?.unwrap_or_default();
     let mut cases = Vec::new();
@@ -107,7 +107,7 @@ pub(crate) fn write(arguments: &ReportArguments) -> anyhow::Result<()> {
     std::fs::write(&arguments.out, page).with_context(|| format!("cannot write {}", arguments.out))
 }
 
-/// The tests of a directory's JUnit files; of one that ran twice, the later result.
+/// The tests in a directory's JUnit files. Of repeated tests, the later result counts.
 fn read_directory(directory: &Utf8Path) -> anyhow::Result<Vec<Case>> {
     let entries = directory.read_dir_utf8().with_context(|| format!("cannot read {directory}"))?;
     let mut paths = Vec::new();
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_counts_by_area_and_gives_each_failure_its_reason() {
+    fn the_page_counts_by_area_and_explains_each_failure() {
         let columns = [
             (
                 "shared".to_owned(),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_failure_that_is_known_is_excused_and_too_few_tests_are_an_error() {
+    fn only_known_failures_are_excused_and_too_few_tests_are_an_error() {
         let held = tempfile::tempdir().unwrap();
         let at = Utf8Path::from_path(held.path()).unwrap();
         let (junit, known) = (at.join("junit.xml"), at.join("known.txt"));

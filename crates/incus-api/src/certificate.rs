@@ -1,4 +1,4 @@
-//! `/1.0/certificates`: who the server trusts.
+//! `/1.0/certificates`: the trust store of the server.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,9 +13,9 @@ pub struct Certificate {
     /// `client`, `metrics` or `server`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// True when it may only use `projects`.
+    /// Whether it may only use `projects`.
     pub restricted: bool,
-    /// Projects a restricted one may use.
+    /// Projects that a restricted certificate may use.
     #[serde(deserialize_with = "crate::null::default")]
     pub projects: Vec<String>,
     /// The certificate, PEM.
@@ -31,23 +31,23 @@ pub struct CertificatesPost {
     /// `client` or `metrics`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The certificate: base64 of its DER form. Empty trusts the one this connection uses.
+    /// The certificate: base64 of its DER form. Empty adds the certificate of this connection.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub certificate: String,
-    /// Allow `projects` only.
+    /// Restrict to `projects`.
     pub restricted: bool,
-    /// Projects a restricted one may use.
+    /// Projects that a restricted certificate may use.
     #[serde(deserialize_with = "crate::null::default")]
     pub projects: Vec<String>,
-    /// A one-time token, as Incus spells it.
+    /// A one-time token, in the field of Incus.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub trust_token: String,
-    /// A one-time token or trust password, as LXD spells it.
+    /// A one-time token or trust password, in the field of LXD.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub password: String,
 }
 
-/// `PUT /1.0/certificates/FINGERPRINT`: what a certificate may do.
+/// `PUT /1.0/certificates/FINGERPRINT`: restrictions of a certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CertificatePut {
@@ -56,12 +56,12 @@ pub struct CertificatePut {
     /// `client` or `metrics`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Allow `projects` only.
+    /// Restrict to `projects`.
     pub restricted: bool,
-    /// Projects a restricted one may use.
+    /// Projects that a restricted certificate may use.
     #[serde(deserialize_with = "crate::null::default")]
     pub projects: Vec<String>,
-    /// The certificate, PEM; empty leaves it as it is.
+    /// The certificate, PEM; empty leaves it unchanged.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub certificate: String,
 }

@@ -1,4 +1,4 @@
-//! `/1.0/cluster`: members of a cluster of servers.
+//! `/1.0/cluster`: members of a server cluster.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,11 +10,11 @@ use crate::Config;
 pub struct Cluster {
     /// Name of the member that answered; empty without a cluster.
     pub server_name: String,
-    /// True when the server is a member of a cluster.
+    /// Whether the server is a member of a cluster.
     pub enabled: bool,
 }
 
-/// A member.
+/// A cluster member.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClusterMember {
@@ -22,24 +22,24 @@ pub struct ClusterMember {
     pub server_name: String,
     /// Address of its API.
     pub url: String,
-    /// True when it holds a copy of the database.
+    /// Whether it holds a copy of the database.
     pub database: bool,
     /// `Online`, `Offline`, `Evacuated`, `Blocked`.
     pub status: String,
-    /// Why.
+    /// Details of the status.
     pub message: String,
     /// Roles.
     #[serde(deserialize_with = "crate::null::default")]
     pub roles: Vec<String>,
     /// Failure domain.
     pub failure_domain: String,
-    /// Free text.
+    /// Description.
     #[serde(deserialize_with = "crate::null::default")]
     pub description: String,
     /// Configuration.
     #[serde(deserialize_with = "crate::null::default")]
     pub config: Config,
-    /// Groups it is in.
+    /// Cluster groups of the member.
     #[serde(deserialize_with = "crate::null::default")]
     pub groups: Vec<String>,
     /// Architecture.
@@ -47,7 +47,7 @@ pub struct ClusterMember {
 }
 
 impl ClusterMember {
-    /// True when the member takes new instances.
+    /// Returns whether the member accepts new instances.
     #[must_use]
     pub fn is_online(&self) -> bool {
         self.status == "Online"

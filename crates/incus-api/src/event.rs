@@ -1,4 +1,4 @@
-//! `GET /1.0/events`: what happens on the server, as it happens.
+//! `GET /1.0/events`: events of the server.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -9,31 +9,31 @@ use crate::Operation;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Event {
-    /// Kind, which decides the shape of `metadata`.
+    /// Kind, which determines the form of `metadata`.
     #[serde(rename = "type")]
     pub kind: EventKind,
-    /// When.
+    /// Time.
     pub timestamp: String,
-    /// What, see [`Event::operation`] and [`Event::lifecycle`].
+    /// Content; see [`Event::operation`] and [`Event::lifecycle`].
     pub metadata: Value,
-    /// Cluster member it happened on; `none` or empty without a cluster.
+    /// Cluster member where it happened; `none` or empty without a cluster.
     pub location: String,
-    /// Project it happened in; empty for the whole server.
+    /// Project where it happened; empty for the whole server.
     pub project: String,
 }
 
-/// Kinds of events.
+/// Kind of an event.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventKind {
     /// An operation was created or changed.
     #[default]
     Operation,
-    /// Something was created, changed, started, stopped, deleted.
+    /// A resource was created, changed, started, stopped or deleted.
     Lifecycle,
     /// A line of the server's log.
     Logging,
-    /// Network access-list log (OVN).
+    /// A log entry of a network ACL (OVN).
     NetworkAcl,
     /// A kind newer than this crate.
     #[serde(untagged)]
@@ -41,7 +41,7 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    /// The word the server uses.
+    /// Returns the name on the wire.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
@@ -54,25 +54,26 @@ impl EventKind {
     }
 }
 
-/// Something happened to a resource.
+/// A change of a resource.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EventLifecycle {
-    /// What, such as `instance-started`.
+    /// Action, such as `instance-started`.
     pub action: String,
     /// Resource path, with a project query outside the default project.
     pub source: String,
     /// Details.
     #[serde(deserialize_with = "crate::null::default")]
     pub context: Map<String, Value>,
-    /// Name of the resource, where the server says it.
+    /// Name of the resource, if the server sends it.
     pub name: String,
-    /// Project of the resource, where the server says it.
+    /// Project of the resource, if the server sends it.
     pub project: String,
 }
 
 impl EventLifecycle {
-    /// Name of the instance this is about, if it is about an instance (or a part of one).
+    /// Returns the name of the affected instance, if the event is about an instance or a part of
+    /// one.
     #[must_use]
     pub fn instance(&self) -> Option<&str> {
         let path = self.source.split('?').next()?;
@@ -87,7 +88,7 @@ impl EventLifecycle {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EventLogging {
-    /// Text.
+    /// Message.
     pub message: String,
     /// `debug`, `info`, `warning`, `error`.
     pub level: String,
@@ -97,7 +98,7 @@ pub struct EventLogging {
 }
 
 impl Event {
-    /// The operation this event carries.
+    /// Returns the operation in this event.
     #[must_use]
     pub fn operation(&self) -> Option<Operation> {
         (self.kind == EventKind::Operation)
@@ -105,7 +106,7 @@ impl Event {
             .flatten()
     }
 
-    /// The lifecycle event this is.
+    /// Returns the lifecycle event in this event.
     #[must_use]
     pub fn lifecycle(&self) -> Option<EventLifecycle> {
         (self.kind == EventKind::Lifecycle)
@@ -113,7 +114,7 @@ impl Event {
             .flatten()
     }
 
-    /// The log line this is.
+    /// Returns the log line in this event.
     #[must_use]
     pub fn logging(&self) -> Option<EventLogging> {
         (self.kind == EventKind::Logging)

@@ -6,26 +6,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::Config;
 
-/// What to run and how to talk to it.
+/// A command and its I/O.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct ExecPost {
     /// Program and arguments; no shell is involved.
     pub command: Vec<String>,
-    /// Start only when the WebSockets are connected.
+    /// Start only after the WebSockets are connected.
     pub wait_for_websocket: bool,
-    /// One terminal for everything instead of three streams.
+    /// Use one terminal instead of three streams.
     pub interactive: bool,
     /// Environment variables.
     #[serde(deserialize_with = "crate::null::default")]
     pub environment: Config,
     /// Keep the output in files on the server.
     pub record_output: bool,
-    /// User id.
+    /// User ID.
     pub user: u32,
-    /// Group id.
+    /// Group ID.
     pub group: u32,
-    /// Working directory; empty is the user's home or `/`.
+    /// Working directory; empty for the home directory of the user or `/`.
     pub cwd: String,
     /// Terminal columns.
     #[serde(skip_serializing_if = "is_zero")]
@@ -48,7 +48,7 @@ pub enum ExecControl {
         /// Number of the signal.
         signal: i32,
     },
-    /// The terminal has a new size.
+    /// Set the size of the terminal.
     WindowResize {
         /// `width` and `height`, as text.
         args: BTreeMap<String, String>,

@@ -1,8 +1,8 @@
 //! Headers of `/1.0/instances/NAME/files`.
 //!
-//! Incus reads and writes `X-Incus-…`, LXD `X-LXD-…`; both are sent, and either is understood.
+//! Incus uses `X-Incus-…`, LXD `X-LXD-…`. Both are sent, and either is accepted.
 
-/// What a path in an instance is.
+/// Kind of a path in an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FileKind {
     /// A regular file.
@@ -14,7 +14,7 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    /// The word in the `type` header.
+    /// Returns the value of the `type` header.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ pub struct FileHeaders {
 const PREFIXES: [&str; 2] = ["X-Incus-", "X-LXD-"];
 
 impl FileHeaders {
-    /// The headers to send, for both servers.
+    /// Returns the headers to send, for both servers.
     #[must_use]
     pub fn to_headers(self) -> Vec<(String, String)> {
         let mut fields = vec![("type", self.kind.as_str().to_owned())];
@@ -57,9 +57,9 @@ impl FileHeaders {
             .collect()
     }
 
-    /// Reads the headers of an answer; `get` looks one up, whatever its case.
+    /// Reads the headers of a response; `get` looks one up case-insensitively.
     ///
-    /// Without a `type` the path is a file; an owner or mode that is not a number is left out.
+    /// Without a `type` the path is a file. An owner or mode that is not a number is ignored.
     #[must_use]
     pub fn from_headers<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Self {
         let field = |name: &str| PREFIXES.iter().find_map(|prefix| get(&format!("{prefix}{name}")));

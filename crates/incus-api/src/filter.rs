@@ -2,10 +2,10 @@
 
 use crate::Instance;
 
-/// Which instances to list. All conditions have to hold; none means every instance.
+/// Filter for instances. All conditions must match; without conditions every instance matches.
 ///
 /// A server with the extension `api_filtering` filters itself ([`InstanceFilter::expression`]);
-/// [`InstanceFilter::matches`] gives the same answer on this side.
+/// [`InstanceFilter::matches`] gives the same result on the client.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InstanceFilter {
     config: Vec<(String, String)>,
@@ -13,29 +13,29 @@ pub struct InstanceFilter {
 }
 
 impl InstanceFilter {
-    /// Every instance.
+    /// Matches every instance.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Only instances whose own configuration has `key` with exactly `value`.
+    /// Matches only instances whose own configuration has `key` set to exactly `value`.
     #[must_use]
     pub fn config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.config.push((key.into(), value.into()));
         self
     }
 
-    /// Only the instance of this name.
+    /// Matches only the instance with this name.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// The filter in the server's language; `None` when it has no condition, or one that cannot
-    /// be said there safely (a value with spaces or quotes), in which case only
-    /// [`InstanceFilter::matches`] decides.
+    /// Returns the filter in the server's language. `None` without conditions, or when one cannot
+    /// be expressed safely (a value with spaces or quotes); only [`InstanceFilter::matches`] then
+    /// filters.
     #[must_use]
     pub fn expression(&self) -> Option<String> {
         let plain = |text: &str| {
@@ -47,8 +47,8 @@ impl InstanceFilter {
             .iter()
             .map(|(key, value)| (format!("config.{key}"), value))
             .chain(self.name.iter().map(|name| ("name".to_owned(), name)));
-        // The server takes a value for a regular expression and anchors it, so a dot also
-        // matches any character: more than asked, never less, and `matches` sorts it out.
+        // The server treats a value as an anchored regular expression, so a dot also matches any
+        // character. It returns too many instances, never too few; `matches` filters the rest.
         let words: Vec<String> = conditions
             .filter(|(key, value)| plain(key) && plain(value))
             .map(|(key, value)| format!("{key} eq {value}"))
@@ -56,7 +56,7 @@ impl InstanceFilter {
         (!words.is_empty()).then(|| words.join(" and "))
     }
 
-    /// True when the instance fits.
+    /// Returns whether the instance matches.
     #[must_use]
     pub fn matches(&self, instance: &Instance) -> bool {
         self.name.as_ref().is_none_or(|name| *name == instance.name)

@@ -8,73 +8,73 @@ use crate::{Config, InstanceType};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Image {
-    /// SHA-256 of its files, hexadecimal; its identity.
+    /// SHA-256 of its files, hexadecimal; the identity of the image.
     pub fingerprint: String,
-    /// Name of the file it came from.
+    /// Name of the file that was imported.
     pub filename: String,
     /// Size in bytes.
     pub size: u64,
-    /// What it says about itself (`os`, `release`, …).
+    /// Properties (`os`, `release`, …).
     #[serde(deserialize_with = "crate::null::default")]
     pub properties: Config,
-    /// Readable by anybody who reaches the server.
+    /// Whether it is readable by every client of the server.
     pub public: bool,
-    /// Kept fresh from its source.
+    /// Whether it is updated automatically from its source.
     pub auto_update: bool,
-    /// Names that point to it.
+    /// Aliases that point to it.
     #[serde(deserialize_with = "crate::null::default")]
     pub aliases: Vec<ImageAlias>,
     /// Architecture.
     pub architecture: String,
-    /// For containers or for virtual machines.
+    /// Container or virtual machine.
     #[serde(rename = "type")]
     pub image_type: InstanceType,
-    /// When it was made.
+    /// Creation time.
     pub created_at: String,
-    /// When it may be deleted.
+    /// Expiry time.
     pub expires_at: String,
-    /// When an instance was last created from it.
+    /// Time of the last instance creation from it.
     pub last_used_at: String,
-    /// When it came to this server.
+    /// Time of the upload.
     pub uploaded_at: String,
-    /// True when it was downloaded for an instance, not by request.
+    /// Whether it was downloaded for an instance, not by request.
     pub cached: bool,
-    /// Profiles an instance gets when it asks for none.
+    /// Default profiles of its instances.
     #[serde(deserialize_with = "crate::null::default")]
     pub profiles: Vec<String>,
-    /// Project it is in.
+    /// Project.
     pub project: String,
 }
 
-/// A name of an image, as the image lists it.
+/// An alias of an image, as listed in the image.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ImageAlias {
     /// Name; may contain slashes.
     pub name: String,
-    /// Free text.
+    /// Description.
     pub description: String,
 }
 
 impl ImageAlias {
-    /// An alias without a description.
+    /// Creates an alias without a description.
     #[must_use]
     pub fn named(name: impl Into<String>) -> Self {
         Self { name: name.into(), description: String::new() }
     }
 }
 
-/// A name of an image, as `/1.0/images/aliases` lists it.
+/// An alias of an image, as listed in `/1.0/images/aliases`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ImageAliasesEntry {
     /// Name.
     pub name: String,
-    /// Free text.
+    /// Description.
     pub description: String,
     /// Fingerprint of the image.
     pub target: String,
-    /// For containers or for virtual machines.
+    /// Container or virtual machine.
     #[serde(rename = "type")]
     pub image_type: InstanceType,
 }
@@ -85,11 +85,11 @@ pub struct ImageAliasesEntry {
 pub struct ImageAliasesPost {
     /// Name.
     pub name: String,
-    /// Free text.
+    /// Description.
     pub description: String,
     /// Fingerprint of the image.
     pub target: String,
-    /// For containers or for virtual machines; the server checks it against the image.
+    /// Container or virtual machine; the server checks it against the image.
     #[serde(rename = "type")]
     pub image_type: InstanceType,
 }
@@ -98,14 +98,14 @@ pub struct ImageAliasesPost {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ImagePut {
-    /// Keep it fresh from its source.
+    /// Update it automatically from its source.
     pub auto_update: bool,
     /// Properties.
     #[serde(deserialize_with = "crate::null::default")]
     pub properties: Config,
-    /// Readable by anybody.
+    /// Make it readable by every client.
     pub public: bool,
-    /// When it may be deleted; empty never.
+    /// Expiry time; empty for never.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub expires_at: String,
     /// Profiles.
@@ -113,17 +113,17 @@ pub struct ImagePut {
     pub profiles: Vec<String>,
 }
 
-/// `POST /1.0/images` without a body of its own: copy from elsewhere.
+/// `POST /1.0/images` without an upload: copy an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ImagesPost {
-    /// Where it comes from.
+    /// Source.
     pub source: ImagesPostSource,
-    /// Readable by anybody.
+    /// Make it readable by every client.
     pub public: bool,
-    /// Keep it fresh from its source.
+    /// Update it automatically from its source.
     pub auto_update: bool,
-    /// Names to give it.
+    /// Aliases to create.
     #[serde(deserialize_with = "crate::null::default")]
     pub aliases: Vec<ImageAlias>,
     /// Properties.
@@ -131,7 +131,7 @@ pub struct ImagesPost {
     pub properties: Config,
 }
 
-/// Where an image is copied from.
+/// Source of an image copy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ImagesPostSource {
@@ -141,16 +141,16 @@ pub struct ImagesPostSource {
     /// `pull` or `push`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub mode: String,
-    /// Image server.
+    /// URL of the image server.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub server: String,
     /// `incus`, `lxd`, `simplestreams` or `oci`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub protocol: String,
-    /// Alias there.
+    /// Alias on the source.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub alias: String,
-    /// Fingerprint there.
+    /// Fingerprint on the source.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub fingerprint: String,
     /// Certificate (PEM) of that server.
@@ -159,7 +159,7 @@ pub struct ImagesPostSource {
     /// `container` or `virtual-machine`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub image_type: String,
-    /// For `instance`: its name.
+    /// For `instance`: name of the instance.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
 }

@@ -43,49 +43,49 @@ impl std::fmt::Display for InstanceType {
 pub struct Instance {
     /// Name, unique in its project.
     pub name: String,
-    /// Free text.
+    /// Description.
     #[serde(deserialize_with = "crate::null::default")]
     pub description: String,
-    /// The code in words.
+    /// Status as text.
     pub status: String,
-    /// Running, stopped, frozen, error.
+    /// Status: running, stopped, frozen, error.
     pub status_code: StatusCode,
-    /// When it was created.
+    /// Creation time.
     pub created_at: String,
-    /// When it was last started.
+    /// Time of the last start.
     pub last_used_at: String,
-    /// Cluster member it is on; `none` without a cluster.
+    /// Cluster member; `none` without a cluster.
     pub location: String,
     /// Container or virtual machine.
     #[serde(rename = "type")]
     pub instance_type: InstanceType,
-    /// Project it belongs to.
+    /// Project.
     pub project: String,
     /// Architecture.
     pub architecture: String,
-    /// True when it is deleted as soon as it stops.
+    /// Whether it is deleted when it stops.
     pub ephemeral: bool,
-    /// True when it has a saved state.
+    /// Whether it has a saved state.
     pub stateful: bool,
-    /// Profiles, the last one wins.
+    /// Profiles; later ones override earlier ones.
     #[serde(deserialize_with = "crate::null::default")]
     pub profiles: Vec<String>,
-    /// Its own configuration.
+    /// Its own configuration, without profiles.
     #[serde(deserialize_with = "crate::null::default")]
     pub config: Config,
-    /// Its own devices.
+    /// Its own devices, without profiles.
     #[serde(deserialize_with = "crate::null::default")]
     pub devices: Devices,
-    /// Configuration with the profiles' merged in.
+    /// Configuration including the profiles.
     #[serde(deserialize_with = "crate::null::default")]
     pub expanded_config: Config,
-    /// Devices with the profiles' merged in.
+    /// Devices including the profiles.
     #[serde(deserialize_with = "crate::null::default")]
     pub expanded_devices: Devices,
 }
 
 impl Instance {
-    /// The parts a client may change, for a `PUT` that changes some of them.
+    /// Returns the fields that a client may change, as the base of a `PUT`.
     #[must_use]
     pub fn to_put(&self) -> InstancePut {
         InstancePut {
@@ -99,32 +99,32 @@ impl Instance {
         }
     }
 
-    /// True when the instance runs.
+    /// Returns whether the instance is running.
     #[must_use]
     pub fn is_running(&self) -> bool {
         matches!(self.status_code, StatusCode::Running | StatusCode::Ready)
     }
 
-    /// True when the instance is stopped.
+    /// Returns whether the instance is stopped.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.status_code == StatusCode::Stopped
     }
 }
 
-/// An instance with its state, as `recursion=2` gives it.
+/// An instance with its state, as returned with `recursion=2`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InstanceFull {
     /// The instance.
     #[serde(flatten)]
     pub instance: Instance,
-    /// Its state; absent where the server could not ask (member offline).
+    /// State; absent if the cluster member is offline.
     pub state: Option<InstanceState>,
-    /// Its snapshots, as they come.
+    /// Snapshots, unparsed.
     #[serde(deserialize_with = "crate::null::default")]
     pub snapshots: Vec<Value>,
-    /// Its backups, as they come.
+    /// Backups, unparsed.
     #[serde(deserialize_with = "crate::null::default")]
     pub backups: Vec<Value>,
 }
@@ -142,11 +142,11 @@ impl DerefMut for InstanceFull {
     }
 }
 
-/// `PUT /1.0/instances/NAME`: everything a client may change. What is left out is taken away.
+/// `PUT /1.0/instances/NAME`: all fields that a client may change. Omitted fields are removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InstancePut {
-    /// Architecture; empty keeps the server's.
+    /// Architecture; empty keeps the current one.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub architecture: String,
     /// Configuration, `volatile.*` keys included.
@@ -155,18 +155,18 @@ pub struct InstancePut {
     /// Devices.
     #[serde(deserialize_with = "crate::null::default")]
     pub devices: Devices,
-    /// Delete when it stops.
+    /// Delete it when it stops.
     pub ephemeral: bool,
     /// Profiles.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profiles: Option<Vec<String>>,
-    /// Free text.
+    /// Description.
     pub description: String,
     /// Keep the saved state.
     pub stateful: bool,
 }
 
-/// `POST /1.0/instances`: a new instance.
+/// `POST /1.0/instances`: create an instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InstancesPost {
@@ -176,12 +176,13 @@ pub struct InstancesPost {
     /// Container or virtual machine.
     #[serde(rename = "type")]
     pub instance_type: InstanceType,
-    /// Where its root filesystem comes from.
+    /// Source of the root filesystem.
     pub source: InstanceSource,
-    /// Size by a cloud's name (`t2.micro`, `c2-m4`); a flavor in Cluster API terms.
+    /// Instance size by the name of a cloud provider (`t2.micro`, `c2-m4`); the flavor in Cluster
+    /// API.
     #[serde(rename = "instance_type", skip_serializing_if = "String::is_empty")]
     pub flavor: String,
-    /// Architecture; empty takes the image's.
+    /// Architecture; empty for that of the image.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub architecture: String,
     /// Configuration.
@@ -190,20 +191,20 @@ pub struct InstancesPost {
     /// Devices.
     #[serde(deserialize_with = "crate::null::default")]
     pub devices: Devices,
-    /// Delete when it stops.
+    /// Delete it when it stops.
     pub ephemeral: bool,
-    /// Profiles: `None` is the project's default profile, an empty list is no profile at all.
+    /// Profiles: `None` for the project's default profile, an empty list for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profiles: Option<Vec<String>>,
-    /// Free text.
+    /// Description.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// Start it at once. Needs the extension `instance_create_start`; others ignore it.
+    /// Start it at once. Needs the extension `instance_create_start`; other servers ignore it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub start: bool,
 }
 
-/// Where an instance's root filesystem comes from.
+/// Source of an instance's root filesystem.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InstanceSource {
@@ -213,10 +214,10 @@ pub struct InstanceSource {
     /// Alias of an image.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub alias: String,
-    /// Fingerprint of an image; a prefix will do.
+    /// Fingerprint of an image, or a prefix of it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub fingerprint: String,
-    /// Image server the image comes from; empty is this server.
+    /// URL of the image server; empty for this server.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub server: String,
     /// `incus`, `lxd`, `simplestreams` or `oci`.
@@ -225,37 +226,38 @@ pub struct InstanceSource {
     /// `pull` for images from a server.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub mode: String,
-    /// Certificate (PEM) of that server, if it is not a public authority's.
+    /// Certificate (PEM) of that server, unless a public authority issued it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub certificate: String,
-    /// Secret to read an image that is not public.
+    /// Secret to read a private image.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub secret: String,
-    /// Find the image by these properties.
+    /// Properties of the image.
     #[serde(skip_serializing_if = "Config::is_empty", deserialize_with = "crate::null::default")]
     pub properties: Config,
-    /// For `copy`: name of the instance.
+    /// For `copy`: name of the source instance.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub source: String,
-    /// For `copy`: project of that instance.
+    /// For `copy`: project of the source instance.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub project: String,
 }
 
 impl InstanceSource {
-    /// An image of this server, by alias.
+    /// Creates an image on this server, by alias.
     #[must_use]
     pub fn alias(alias: impl Into<String>) -> Self {
         Self { kind: "image".into(), alias: alias.into(), ..Self::default() }
     }
 
-    /// An image of this server, by fingerprint.
+    /// Creates an image on this server, by fingerprint.
     #[must_use]
     pub fn fingerprint(fingerprint: impl Into<String>) -> Self {
         Self { kind: "image".into(), fingerprint: fingerprint.into(), ..Self::default() }
     }
 
-    /// An image of a public image server, by alias. The server downloads it when it has not yet.
+    /// Creates an image on a public image server, by alias. The server downloads it if it does not
+    /// have it.
     #[must_use]
     pub fn remote(
         server: impl Into<String>,
@@ -272,14 +274,14 @@ impl InstanceSource {
         }
     }
 
-    /// An empty instance.
+    /// Creates an empty instance.
     #[must_use]
     pub fn none() -> Self {
         Self { kind: "none".into(), ..Self::default() }
     }
 }
 
-/// `POST /1.0/instances/NAME`: rename.
+/// `POST /1.0/instances/NAME`: rename an instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InstancePost {

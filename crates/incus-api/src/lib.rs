@@ -1,17 +1,18 @@
 //! Wire types of the REST API that [Incus] and LXD share, and request building.
 //!
-//! Nothing here does I/O: a [`Request`] says what to send, a [`Reply`] what came back, and the
-//! rest are the objects in between. One file per resource, named as the server names it.
+//! Nothing here does I/O: a [`Request`] describes what to send, a [`Reply`] what was received, and
+//! the other types are the objects in between. Each resource has a file with the server's name for
+//! it.
 //!
-//! Three habits of the servers shape the types:
+//! Three properties of the servers shape the types:
 //!
 //! * Go writes an empty map or list as `null`, so every map and list accepts `null`.
-//! * Servers gain fields and status codes all the time, so unknown fields are ignored and unknown
-//!   codes and kinds are kept as they came ([`StatusCode::Other`], [`InstanceType::Other`]).
-//! * Points in time are RFC 3339 strings and stay strings; `0001-01-01T00:00:00Z` means "never".
+//! * Servers gain fields and status codes over time, so unknown fields are ignored, and unknown
+//!   codes and kinds are kept ([`StatusCode::Other`], [`InstanceType::Other`]).
+//! * Times are RFC 3339 strings and stay strings; `0001-01-01T00:00:00Z` means "never".
 //!
-//! Facts come from the servers' own descriptions (`doc/rest-api.yaml`, `doc/api-extensions.md`)
-//! and from what Incus 6.0 and LXD 5.0 answer.
+//! The types follow the documentation of the servers (`doc/rest-api.yaml`, `doc/api-extensions.md`)
+//! and the responses of Incus 6.0 and LXD 5.0.
 //!
 //! [Incus]: https://linuxcontainers.org/incus/docs/main/rest-api/
 //!

@@ -4,15 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::Config;
 
-/// A load balancer. It is known by the address it listens on.
+/// A load balancer, identified by its listen address.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NetworkLoadBalancer {
-    /// Address it listens on.
+    /// Listen address.
     pub listen_address: String,
-    /// Cluster member; empty for one that is everywhere, as on OVN.
+    /// Cluster member; empty for one on all members, as on OVN.
     pub location: String,
-    /// Everything else.
+    /// The other fields.
     #[serde(flatten)]
     pub put: NetworkLoadBalancerPut,
 }
@@ -21,15 +21,15 @@ pub struct NetworkLoadBalancer {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NetworkLoadBalancerPut {
-    /// Free text.
+    /// Description.
     pub description: String,
     /// Configuration: `healthcheck`, `healthcheck.interval`, …, `user.*`.
     #[serde(deserialize_with = "crate::null::default")]
     pub config: Config,
-    /// Where traffic can go.
+    /// Backends.
     #[serde(deserialize_with = "crate::null::default")]
     pub backends: Vec<NetworkLoadBalancerBackend>,
-    /// What is listened on, and where it goes.
+    /// Ports.
     #[serde(deserialize_with = "crate::null::default")]
     pub ports: Vec<NetworkLoadBalancerPort>,
 }
@@ -38,38 +38,38 @@ pub struct NetworkLoadBalancerPut {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NetworkLoadBalancersPost {
-    /// Address to listen on.
+    /// Listen address.
     pub listen_address: String,
-    /// Everything else.
+    /// The other fields.
     #[serde(flatten)]
     pub put: NetworkLoadBalancerPut,
 }
 
-/// One place traffic can go.
+/// A backend of a load balancer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NetworkLoadBalancerBackend {
-    /// Name, without white space.
+    /// Name, without whitespace.
     pub name: String,
-    /// Free text.
+    /// Description.
     pub description: String,
-    /// Ports, with commas and ranges; empty: those that are listened on.
+    /// Ports, as a comma-separated list with ranges; empty for the listen ports.
     pub target_port: String,
-    /// Address in the network, of the same family as the one that is listened on.
+    /// Address in the network, of the same family as the listen address.
     pub target_address: String,
 }
 
-/// Ports that are listened on.
+/// A port of a load balancer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NetworkLoadBalancerPort {
-    /// Free text.
+    /// Description.
     pub description: String,
     /// `tcp` or `udp`.
     pub protocol: String,
-    /// Ports, with commas and ranges.
+    /// Ports, as a comma-separated list with ranges.
     pub listen_port: String,
-    /// Names of backends.
+    /// Names of the backends.
     #[serde(deserialize_with = "crate::null::default")]
     pub target_backend: Vec<String>,
 }

@@ -1,25 +1,25 @@
-//! `/1.0/networks`: networks, their state and their leases.
+//! `/1.0/networks`: networks, their state and DHCP leases.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Config;
 
-/// A network: managed by the server, or an interface of the host it merely sees.
+/// A network that the server manages, or an interface of the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Network {
     /// Name.
     pub name: String,
-    /// Free text.
+    /// Description.
     #[serde(deserialize_with = "crate::null::default")]
     pub description: String,
     /// `bridge`, `ovn`, `physical`, `macvlan`, `loopback`, …
     #[serde(rename = "type")]
     pub kind: String,
-    /// True when the server manages it.
+    /// Whether the server manages it.
     pub managed: bool,
-    /// `Created`, `Pending`, `Errored`, `Unavailable`; empty for a network that is not managed.
+    /// `Created`, `Pending`, `Errored`, `Unavailable`; empty for an unmanaged network.
     pub status: String,
     /// Configuration (`ipv4.address`, …).
     #[serde(deserialize_with = "crate::null::default")]
@@ -27,10 +27,10 @@ pub struct Network {
     /// Resource paths that use it.
     #[serde(deserialize_with = "crate::null::default")]
     pub used_by: Vec<String>,
-    /// Cluster members it is on.
+    /// Cluster members that have it.
     #[serde(deserialize_with = "crate::null::default")]
     pub locations: Vec<String>,
-    /// Project it is in.
+    /// Project.
     pub project: String,
 }
 
@@ -41,7 +41,7 @@ pub struct NetworkPut {
     /// Configuration.
     #[serde(deserialize_with = "crate::null::default")]
     pub config: Config,
-    /// Free text.
+    /// Description.
     pub description: String,
 }
 
@@ -54,32 +54,32 @@ pub struct NetworksPost {
     /// Kind; empty is `bridge`.
     #[serde(rename = "type", skip_serializing_if = "String::is_empty")]
     pub kind: String,
-    /// Everything else.
+    /// The other fields.
     #[serde(flatten)]
     pub put: NetworkPut,
 }
 
-/// Rules for packets, which networks take up by their name (`security.acls`).
+/// A network ACL, which networks refer to by name (`security.acls`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NetworkAcl {
     /// Name.
     pub name: String,
-    /// Free text.
+    /// Description.
     #[serde(deserialize_with = "crate::null::default")]
     pub description: String,
     /// Configuration: `user.*` keys.
     #[serde(deserialize_with = "crate::null::default")]
     pub config: Config,
-    /// Rules for packets to instances.
+    /// Rules for traffic to instances.
     #[serde(deserialize_with = "crate::null::default")]
     pub ingress: Vec<NetworkAclRule>,
-    /// Rules for packets from instances.
+    /// Rules for traffic from instances.
     #[serde(deserialize_with = "crate::null::default")]
     pub egress: Vec<NetworkAclRule>,
 }
 
-/// One rule.
+/// A rule of a network ACL.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NetworkAclRule {
@@ -87,18 +87,18 @@ pub struct NetworkAclRule {
     pub action: String,
     /// `enabled`, `disabled` or `logged`.
     pub state: String,
-    /// `icmp4`, `icmp6`, `tcp` or `udp`; empty: any.
+    /// `icmp4`, `icmp6`, `tcp` or `udp`; empty for any.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub protocol: String,
-    /// Number of the type of ICMP; empty: any.
+    /// ICMP type number; empty for any.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub icmp_type: String,
-    /// Free text.
+    /// Description.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub description: String,
 }
 
-/// A DHCP lease, or a static address the server knows of.
+/// A DHCP lease or a static address.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NetworkLease {
@@ -119,7 +119,7 @@ pub struct NetworkLease {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NetworkState {
-    /// Addresses of the host on it.
+    /// Addresses of the host on the network.
     #[serde(deserialize_with = "crate::null::default")]
     pub addresses: Vec<NetworkStateAddress>,
     /// Hardware address.
@@ -131,11 +131,11 @@ pub struct NetworkState {
     /// `broadcast`, `loopback`, `point-to-point`, `unknown`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Bridge details, as they come.
+    /// Details of a bridge, unparsed.
     pub bridge: Option<Value>,
 }
 
-/// One address of a network.
+/// An address of a network.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NetworkStateAddress {

@@ -1,8 +1,8 @@
-//! Reading Go's `null` for an empty map or list.
+//! Deserialization of Go's `null` for an empty map or list.
 
 use serde::{Deserialize, Deserializer};
 
-/// Reads `null` as the default value. For `#[serde(deserialize_with)]`.
+/// Deserializes `null` as the default value. For `#[serde(deserialize_with)]`.
 pub(crate) fn default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,

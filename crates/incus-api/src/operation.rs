@@ -1,4 +1,4 @@
-//! `/1.0/operations`: work the server does in the background.
+//! `/1.0/operations`: background operations of the server.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::StatusCode;
 
-/// What kind of background work an operation is.
+/// Class of an operation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OperationClass {
@@ -16,62 +16,62 @@ pub enum OperationClass {
     Task,
     /// Waits for the client to connect WebSockets.
     Websocket,
-    /// A secret that somebody may use once.
+    /// A one-time secret.
     Token,
     /// A class newer than this crate.
     #[serde(untagged)]
     Other(String),
 }
 
-/// One operation.
+/// An operation.
 ///
-/// A server forgets an operation a few seconds after it ended, so "not found" means "ended, and
-/// how is not known here".
+/// A server forgets an operation a few seconds after it has finished, so "not found" means that it
+/// finished with an unknown result.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Operation {
     /// UUID.
     pub id: String,
-    /// Kind of work.
+    /// Class.
     pub class: OperationClass,
-    /// What it does, in the server's words (`Creating instance`).
+    /// Description by the server, such as `Creating instance`.
     pub description: String,
-    /// When it was asked for.
+    /// Creation time.
     pub created_at: String,
-    /// When it last changed.
+    /// Time of the last change.
     pub updated_at: String,
-    /// The code in words.
+    /// Status as text.
     pub status: String,
-    /// Where it is.
+    /// Status.
     pub status_code: StatusCode,
-    /// Resource paths it works on, by kind (`instances` → `/1.0/instances/web`).
+    /// Paths of the affected resources, by kind (`instances` → `/1.0/instances/web`).
     #[serde(deserialize_with = "crate::null::default")]
     pub resources: BTreeMap<String, Vec<String>>,
-    /// What it says about itself: progress texts, secrets of WebSockets, results.
+    /// Metadata: progress texts, secrets of WebSockets, results.
     #[serde(deserialize_with = "crate::null::default")]
     pub metadata: Map<String, Value>,
-    /// True when it can be cancelled.
+    /// Whether it can be cancelled.
     pub may_cancel: bool,
-    /// Why it failed; empty when it did not.
+    /// Error message; empty without an error.
     pub err: String,
-    /// Cluster member it runs on; `none` without a cluster.
+    /// Cluster member that runs it; `none` without a cluster.
     pub location: String,
 }
 
 impl Operation {
-    /// True when one of the operation's resources is `resource` (a path such as
-    /// `/1.0/instances/web`).
+    /// Returns whether `resource` (a path such as `/1.0/instances/web`) is one of the operation's
+    /// resources.
     ///
-    /// Project queries are ignored, and so is the older spelling `/1.0/containers/…`.
+    /// Ignores project queries and the older spelling `/1.0/containers/…`.
     #[must_use]
     pub fn concerns(&self, resource: &str) -> bool {
         let wanted = canonical(resource);
         self.resources.values().flatten().any(|r| canonical(r) == wanted)
     }
 
-    /// Progress the server reports, if any (`rootfs: 45% (12.30MB/s)`).
+    /// Progress reported by the server, such as `rootfs: 45% (12.30MB/s)`.
     ///
-    /// Servers put it under a key that ends in `_progress`; the first one that is a text wins.
+    /// Servers store it under a key that ends in `_progress`; the first text value is returned.
     #[must_use]
     pub fn progress(&self) -> Option<&str> {
         self.metadata

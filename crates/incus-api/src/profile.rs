@@ -1,4 +1,4 @@
-//! `/1.0/profiles`: configuration that instances share.
+//! `/1.0/profiles`: shared configuration of instances.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::{Config, Devices};
 pub struct Profile {
     /// Name.
     pub name: String,
-    /// Free text.
+    /// Description.
     #[serde(deserialize_with = "crate::null::default")]
     pub description: String,
     /// Configuration.
@@ -22,7 +22,7 @@ pub struct Profile {
     /// Resource paths that use it.
     #[serde(deserialize_with = "crate::null::default")]
     pub used_by: Vec<String>,
-    /// Project it is in.
+    /// Project.
     pub project: String,
 }
 
@@ -30,7 +30,7 @@ pub struct Profile {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ProfilePut {
-    /// Free text.
+    /// Description.
     pub description: String,
     /// Configuration.
     #[serde(deserialize_with = "crate::null::default")]
@@ -46,7 +46,7 @@ pub struct ProfilePut {
 pub struct ProfilesPost {
     /// Name.
     pub name: String,
-    /// Everything else.
+    /// The other fields.
     #[serde(flatten)]
     pub put: ProfilePut,
 }

@@ -1,4 +1,4 @@
-//! `/1.0/projects`: separate worlds on one server.
+//! `/1.0/projects`: separate namespaces on one server.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,13 +10,13 @@ use crate::Config;
 pub struct Project {
     /// Name.
     pub name: String,
-    /// Free text.
+    /// Description.
     #[serde(deserialize_with = "crate::null::default")]
     pub description: String,
     /// Configuration: `features.*`, `limits.*`, `restricted.*`.
     #[serde(deserialize_with = "crate::null::default")]
     pub config: Config,
-    /// Resource paths that are in it.
+    /// Paths of the resources in it.
     #[serde(deserialize_with = "crate::null::default")]
     pub used_by: Vec<String>,
 }
@@ -25,7 +25,7 @@ pub struct Project {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ProjectPut {
-    /// Free text.
+    /// Description.
     pub description: String,
     /// Configuration.
     #[serde(deserialize_with = "crate::null::default")]
@@ -38,7 +38,7 @@ pub struct ProjectPut {
 pub struct ProjectsPost {
     /// Name.
     pub name: String,
-    /// Everything else.
+    /// The other fields.
     #[serde(flatten)]
     pub put: ProjectPut,
 }

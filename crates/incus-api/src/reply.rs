@@ -1,38 +1,38 @@
-//! The envelope every answer comes in.
+//! The envelope of responses.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Operation;
 
-/// What the server answered.
+/// A response of the server.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
-    /// Done; here is the result.
+    /// A result.
     Sync(Value),
-    /// Started; the operation says how it goes.
+    /// A started operation.
     Async(Box<Operation>),
-    /// Refused or failed.
+    /// An error.
     Error {
-        /// HTTP-like code.
+        /// HTTP status code.
         code: u16,
-        /// The server's text.
+        /// Message of the server.
         message: String,
     },
 }
 
-/// The answer is not one of this API.
+/// The response is not from this API.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplyError {
-    /// Not JSON, or not an object of the known form.
-    #[error("the answer is not of the Incus or LXD API")]
+    /// Not JSON, or not an object of the expected form.
+    #[error("the response does not have the form of the Incus or LXD API")]
     Shape(#[source] serde_json::Error),
-    /// `type` is none of `sync`, `async`, `error`.
-    #[error("the answer has the unknown type {0:?}")]
+    /// `type` is not `sync`, `async` or `error`.
+    #[error("the response has the unknown type {0:?}")]
     UnknownType(String),
 }
 
-/// The envelope as it is on the wire.
+/// The envelope on the wire.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Envelope {
@@ -47,10 +47,10 @@ struct Envelope {
 }
 
 impl Reply {
-    /// Reads an answer.
+    /// Parses a response.
     ///
     /// # Errors
-    /// When the bytes are not JSON of the envelope's form, or of an unknown type.
+    /// [`ReplyError`] when the bytes are not an envelope in JSON, or of an unknown type.
     pub fn parse(bytes: &[u8]) -> Result<Self, ReplyError> {
         let envelope: Envelope = serde_json::from_slice(bytes).map_err(ReplyError::Shape)?;
         match envelope.kind.as_str() {
@@ -69,7 +69,7 @@ impl Reply {
         }
     }
 
-    /// The envelope around a result, as a server sends it.
+    /// Returns the envelope of a result, as a server sends it.
     #[must_use]
     pub fn sync_json(metadata: Value) -> Value {
         to_value(Envelope {
@@ -81,7 +81,7 @@ impl Reply {
         })
     }
 
-    /// The envelope around a started operation, as a server sends it.
+    /// Returns the envelope of a started operation, as a server sends it.
     #[must_use]
     pub fn async_json(operation: &Operation) -> Value {
         to_value(Envelope {
@@ -94,7 +94,7 @@ impl Reply {
         })
     }
 
-    /// The envelope around a refusal, as a server sends it.
+    /// Returns the envelope of an error, as a server sends it.
     #[must_use]
     pub fn error_json(code: u16, message: &str) -> Value {
         to_value(Envelope {
@@ -107,6 +107,6 @@ impl Reply {
 }
 
 fn to_value(value: impl Serialize) -> Value {
-    // Only maps with keys that are not text can fail here, and there are none.
+    // Only maps with keys that are not text can fail, and there are none.
     serde_json::to_value(value).unwrap_or_default()
 }

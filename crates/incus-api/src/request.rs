@@ -1,4 +1,4 @@
-//! What to send: method, escaped path, query, headers, JSON body.
+//! Requests: method, escaped path, query, headers, JSON body.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// The word on the wire.
+    /// Returns the name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -38,7 +38,7 @@ impl fmt::Display for Method {
     }
 }
 
-/// One request to the API, as data.
+/// A request to the API, as data.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
     method: Method,
@@ -49,7 +49,8 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request for `/1.0/SEGMENT/…`; every segment is escaped, so a name may hold slashes.
+    /// Creates a request for `/1.0/SEGMENT/…`. Every segment is escaped, so names may contain
+    /// slashes.
     #[must_use]
     pub fn new(method: Method, segments: &[&str]) -> Self {
         let mut path = String::from("/1.0");
@@ -113,7 +114,7 @@ impl Request {
         self
     }
 
-    /// Lets the server refuse (412) when the object is no longer the one with this tag.
+    /// Makes the request fail with 412 when the object no longer has this ETag.
     #[must_use]
     pub fn if_match(self, etag: Option<&str>) -> Self {
         match etag {
@@ -122,28 +123,28 @@ impl Request {
         }
     }
 
-    /// Sends `body` as JSON.
+    /// Sets the JSON body.
     ///
     /// # Errors
-    /// When the value cannot be JSON (a map whose keys are not text).
+    /// Returns an error when the value cannot be serialized (a map with keys that are not strings).
     pub fn json(mut self, body: &impl Serialize) -> Result<Self, serde_json::Error> {
         self.body = Some(serde_json::to_value(body)?);
         Ok(self)
     }
 
-    /// The method.
+    /// Returns the method.
     #[must_use]
     pub fn method(&self) -> Method {
         self.method
     }
 
-    /// The escaped path, without query.
+    /// Returns the escaped path, without query.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Escaped path and query.
+    /// Returns the escaped path and query.
     #[must_use]
     pub fn path_and_query(&self) -> String {
         let mut text = self.path.clone();
@@ -156,20 +157,20 @@ impl Request {
         text
     }
 
-    /// The headers besides those of the body.
+    /// Returns the headers, besides those of the body.
     #[must_use]
     pub fn headers(&self) -> &[(String, String)] {
         &self.headers
     }
 
-    /// The JSON body.
+    /// Returns the JSON body.
     #[must_use]
     pub fn body(&self) -> Option<&Value> {
         self.body.as_ref()
     }
 }
 
-/// `KEY=VALUE&…`, escaped: the form image headers carry properties and aliases in.
+/// Encodes as `KEY=VALUE&…`, the form of properties and aliases in image headers.
 #[must_use]
 pub fn form_encode<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let mut text = String::new();

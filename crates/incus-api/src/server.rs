@@ -1,50 +1,50 @@
-//! `GET /1.0`: the server, what it is and what it can do.
+//! `GET /1.0`: the server, its environment and its features.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Answer to `GET /1.0`.
+/// Response to `GET /1.0`.
 ///
-/// To a client it does not trust, the server says only the API version and how to authenticate:
-/// [`Server::auth`] is then `untrusted` and the environment empty.
+/// An untrusted client receives only the API version and the authentication methods:
+/// [`Server::auth`] is then `untrusted` and the environment is empty.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Server {
     /// Server configuration. Values are strings, but old servers send numbers and booleans too.
     #[serde(deserialize_with = "crate::null::default")]
     pub config: BTreeMap<String, Value>,
-    /// Names of the API extensions the server has.
+    /// API extensions of the server.
     #[serde(deserialize_with = "crate::null::default")]
     pub api_extensions: BTreeSet<String>,
     /// `stable`, `development` or `deprecated`.
     pub api_status: String,
     /// `1.0`.
     pub api_version: String,
-    /// `trusted` or `untrusted`: who the server thinks this client is.
+    /// `trusted` or `untrusted`: whether the server trusts this client.
     pub auth: String,
-    /// True for a server that only publishes images.
+    /// Whether the server only publishes images.
     pub public: bool,
-    /// How a client may authenticate (`tls`, `oidc`, …).
+    /// Supported authentication methods (`tls`, `oidc`, …).
     #[serde(deserialize_with = "crate::null::default")]
     pub auth_methods: Vec<String>,
-    /// Name the client is known by, if the server says so.
+    /// User name of the client, if the server sends it.
     pub auth_user_name: String,
-    /// How the client authenticated (`unix`, `tls`, …).
+    /// Authentication method of the client (`unix`, `tls`, …).
     pub auth_user_method: String,
-    /// What the server runs on.
+    /// Environment of the server.
     pub environment: ServerEnvironment,
 }
 
-/// The host and the daemon. Empty for a client that is not trusted.
+/// The host and the daemon. Empty for an untrusted client.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ServerEnvironment {
-    /// `HOST:PORT` the API listens on.
+    /// Addresses of the API, as `HOST:PORT`.
     #[serde(deserialize_with = "crate::null::default")]
     pub addresses: Vec<String>,
-    /// Architectures the server can run, its own first.
+    /// Architectures of instances, that of the host first.
     #[serde(deserialize_with = "crate::null::default")]
     pub architectures: Vec<String>,
     /// The server's certificate, PEM.
@@ -61,12 +61,12 @@ pub struct ServerEnvironment {
     pub kernel: String,
     /// Architecture of the kernel.
     pub kernel_architecture: String,
-    /// Kernel features the daemon found, `"true"` or `"false"` each.
+    /// Kernel features detected by the daemon, each `"true"` or `"false"`.
     #[serde(deserialize_with = "crate::null::default")]
     pub kernel_features: BTreeMap<String, String>,
     /// Kernel release.
     pub kernel_version: String,
-    /// Features of liblxc, `"true"` or `"false"` each.
+    /// Features of liblxc, each `"true"` or `"false"`.
     #[serde(deserialize_with = "crate::null::default")]
     pub lxc_features: BTreeMap<String, String>,
     /// Distribution of the host.
@@ -77,7 +77,7 @@ pub struct ServerEnvironment {
     pub project: String,
     /// `incus` or `lxd`.
     pub server: String,
-    /// True when the server is a member of a cluster.
+    /// Whether the server is a member of a cluster.
     pub server_clustered: bool,
     /// Host name, or name of the member.
     pub server_name: String,
@@ -91,7 +91,7 @@ pub struct ServerEnvironment {
     pub storage_version: String,
 }
 
-/// Which of the two servers answered.
+/// Kind of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Flavor {
@@ -111,7 +111,7 @@ impl std::fmt::Display for Flavor {
 }
 
 impl Server {
-    /// Which server this is. Only LXD calls itself `lxd`; anything else is taken for Incus.
+    /// Kind of the server. Only LXD identifies as `lxd`; anything else counts as Incus.
     #[must_use]
     pub fn flavor(&self) -> Flavor {
         if self.environment.server.eq_ignore_ascii_case("lxd") {
@@ -121,19 +121,19 @@ impl Server {
         }
     }
 
-    /// True when the server has the API extension `name`.
+    /// Returns whether the server has the API extension `name`.
     #[must_use]
     pub fn supports(&self, name: &str) -> bool {
         self.api_extensions.contains(name)
     }
 
-    /// True when the server trusts this client.
+    /// Returns whether the server trusts this client.
     #[must_use]
     pub fn is_trusted(&self) -> bool {
         self.auth == "trusted"
     }
 
-    /// Major and minor version of the daemon, where it is written as `6.0.4` or `5.21`.
+    /// Returns the major and minor version of the daemon, parsed from `6.0.4` or `5.21`.
     #[must_use]
     pub fn version(&self) -> Option<(u32, u32)> {
         let mut parts = self.environment.server_version.split(['.', ' ', '-']);

@@ -1,4 +1,4 @@
-//! `/1.0/instances/NAME/state`: what an instance does now.
+//! `/1.0/instances/NAME/state`: the current state of an instance.
 
 use std::collections::BTreeMap;
 
@@ -7,15 +7,15 @@ use serde_json::Value;
 
 use crate::StatusCode;
 
-/// State of an instance. Counters and sizes are in bytes unless said otherwise.
+/// State of an instance. Sizes are in bytes unless stated otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InstanceState {
-    /// The code in words.
+    /// Status as text.
     pub status: String,
-    /// Running, stopped, frozen, error.
+    /// Status: running, stopped, frozen, error.
     pub status_code: StatusCode,
-    /// Disk usage by device, as it comes.
+    /// Disk usage by device, unparsed.
     #[serde(deserialize_with = "crate::null::default")]
     pub disk: BTreeMap<String, Value>,
     /// Memory usage.
@@ -25,11 +25,11 @@ pub struct InstanceState {
     pub network: BTreeMap<String, InstanceStateNetwork>,
     /// Process id of its init on the host, 0 when stopped.
     pub pid: i64,
-    /// Number of processes; -1 where the server cannot tell.
+    /// Number of processes; -1 if unknown.
     pub processes: i64,
     /// CPU usage.
     pub cpu: InstanceStateCpu,
-    /// When it was last started, where the server says so.
+    /// Time of the last start, if the server reports it.
     pub started_at: String,
 }
 
@@ -37,15 +37,15 @@ pub struct InstanceState {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InstanceStateMemory {
-    /// In use.
+    /// Current usage.
     pub usage: i64,
-    /// The most that was in use.
+    /// Peak usage.
     pub usage_peak: i64,
-    /// Limit, 0 where unknown.
+    /// Limit; 0 if unknown.
     pub total: i64,
-    /// Swap in use.
+    /// Swap usage.
     pub swap_usage: i64,
-    /// The most swap that was in use.
+    /// Peak swap usage.
     pub swap_usage_peak: i64,
 }
 
@@ -53,11 +53,11 @@ pub struct InstanceStateMemory {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InstanceStateCpu {
-    /// Time used since start; -1 where the server cannot tell.
+    /// Time used since the start; -1 if unknown.
     pub usage: i64,
 }
 
-/// One network interface of an instance.
+/// A network interface of an instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InstanceStateNetwork {
@@ -66,7 +66,7 @@ pub struct InstanceStateNetwork {
     pub addresses: Vec<InstanceStateAddress>,
     /// Hardware address.
     pub hwaddr: String,
-    /// Name of the other end on the host; empty for none.
+    /// Name of the interface on the host; empty for none.
     pub host_name: String,
     /// Maximum transmission unit.
     pub mtu: i64,
@@ -91,23 +91,23 @@ pub enum AddressFamily {
     Other(String),
 }
 
-/// Reach of an address.
+/// Scope of an address.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AddressScope {
-    /// Reachable from elsewhere.
+    /// Global.
     #[default]
     Global,
-    /// This link only.
+    /// Link-local.
     Link,
-    /// This host only.
+    /// Host-local.
     Local,
     /// Anything else.
     #[serde(untagged)]
     Other(String),
 }
 
-/// One address of an interface.
+/// An address of an interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InstanceStateAddress {
@@ -117,13 +117,13 @@ pub struct InstanceStateAddress {
     pub address: String,
     /// Prefix length, as text.
     pub netmask: String,
-    /// Reach.
+    /// Scope.
     pub scope: AddressScope,
 }
 
 impl InstanceState {
-    /// Global addresses of all interfaces but loopback, as `(interface, address)`, ordered by
-    /// interface name and within it as the server gave them.
+    /// Returns the global addresses of all interfaces but loopback, as `(interface, address)`,
+    /// ordered by interface name.
     #[must_use]
     pub fn global_addresses(&self) -> Vec<(&str, &InstanceStateAddress)> {
         self.network
@@ -135,7 +135,7 @@ impl InstanceState {
     }
 }
 
-/// What to do to an instance.
+/// Action on an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names are the server's own and say it all")]
@@ -150,9 +150,9 @@ pub enum InstanceAction {
 /// `PUT /1.0/instances/NAME/state`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceStatePut {
-    /// What to do.
+    /// Action.
     pub action: InstanceAction,
-    /// Seconds to wait for a clean stop; -1 waits for ever.
+    /// Time to wait for a clean stop, in seconds; -1 for no limit.
     pub timeout: i64,
     /// Do not wait for a clean stop.
     pub force: bool,

@@ -2,11 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The number that says where an operation or an instance is.
+/// Status code of an operation or an instance.
 ///
-/// Both use one list: `100..=199` is "not finished", `200..=399` is success, `400..=599` failure.
-/// A number this crate does not know is kept as [`StatusCode::Other`] and still sorted by its
-/// range.
+/// Both use one list: `100..=199` means not finished, `200..=399` success, `400..=599` failure. An
+/// unknown number is kept as [`StatusCode::Other`], and its range still applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "u16", into = "u16")]
 #[expect(missing_docs, reason = "the names are the server's own and say it all")]
@@ -28,7 +27,7 @@ pub enum StatusCode {
     Success,
     Failure,
     Cancelled,
-    /// A number that is not in the list above.
+    /// An unknown code.
     Other(u16),
 }
 
@@ -53,13 +52,13 @@ const TABLE: [(u16, StatusCode); 17] = [
 ];
 
 impl StatusCode {
-    /// True when an operation with this code will not change any more.
+    /// Returns whether the code is final for an operation.
     #[must_use]
     pub fn is_final(self) -> bool {
         u16::from(self) >= 200
     }
 
-    /// True for the codes that mean the operation did what it was asked.
+    /// Returns whether the code means success of an operation.
     #[must_use]
     pub fn is_success(self) -> bool {
         (200..400).contains(&u16::from(self))
@@ -67,7 +66,7 @@ impl StatusCode {
 }
 
 impl Default for StatusCode {
-    /// Zero: the server said nothing.
+    /// Zero: the server sent no code.
     fn default() -> Self {
         Self::Other(0)
     }

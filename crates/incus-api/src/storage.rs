@@ -12,7 +12,7 @@ pub struct StoragePool {
     pub name: String,
     /// `dir`, `btrfs`, `zfs`, `lvm`, …
     pub driver: String,
-    /// Free text.
+    /// Description.
     #[serde(deserialize_with = "crate::null::default")]
     pub description: String,
     /// `Created`, `Pending`, `Errored`, `Unavailable`.
@@ -23,7 +23,7 @@ pub struct StoragePool {
     /// Resource paths that use it.
     #[serde(deserialize_with = "crate::null::default")]
     pub used_by: Vec<String>,
-    /// Cluster members it is on.
+    /// Cluster members that have it.
     #[serde(deserialize_with = "crate::null::default")]
     pub locations: Vec<String>,
 }
@@ -35,7 +35,7 @@ pub struct StoragePoolPut {
     /// Configuration.
     #[serde(deserialize_with = "crate::null::default")]
     pub config: Config,
-    /// Free text.
+    /// Description.
     pub description: String,
 }
 
@@ -47,7 +47,7 @@ pub struct StoragePoolsPost {
     pub name: String,
     /// Driver.
     pub driver: String,
-    /// Everything else.
+    /// The other fields.
     #[serde(flatten)]
     pub put: StoragePoolPut,
 }
@@ -56,26 +56,26 @@ pub struct StoragePoolsPost {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StoragePoolResources {
-    /// Bytes.
+    /// Space, in bytes.
     pub space: Usage,
-    /// Inodes; zero where the driver does not count them.
+    /// Inodes; zero if the driver does not count them.
     pub inodes: Usage,
 }
 
 impl StoragePoolResources {
-    /// Bytes that are free.
+    /// Returns the free space, in bytes.
     #[must_use]
     pub fn free_bytes(&self) -> u64 {
         self.space.total.saturating_sub(self.space.used)
     }
 }
 
-/// Used and total of something.
+/// Used and total amount.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Usage {
-    /// In use.
+    /// Used amount.
     pub used: u64,
-    /// All of it.
+    /// Total amount.
     pub total: u64,
 }

@@ -1,4 +1,4 @@
-//! What Incus 6.0.4 and LXD 5.0.2 answered, read with the types (files in `captured/`).
+//! Responses captured from Incus 6.0.4 and LXD 5.0.2 (files in `captured/`), parsed with the types.
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy does not know for tests")]
 
 use incus_api::{
@@ -12,7 +12,7 @@ fn sync<T: DeserializeOwned>(json: &str) -> T {
 }
 
 #[test]
-fn servers_are_told_apart_and_their_extensions_read() {
+fn server_flavor_and_extensions_are_read() {
     for (json, flavor, version, create_start) in [
         (include_str!("captured/incus-server.json"), Flavor::Incus, (6, 0), true),
         (include_str!("captured/lxd-server.json"), Flavor::Lxd, (5, 0), false),

@@ -1,4 +1,4 @@
-//! Small rules of the types, as tables.
+//! Table tests of the types.
 
 use incus_api::request::form_encode;
 use incus_api::{
@@ -9,7 +9,7 @@ use incus_api::{
 use serde_json::{Value, json};
 
 #[test]
-fn status_codes_keep_their_number_and_know_the_end() {
+fn status_codes_round_trip_and_know_final_states() {
     for (number, code, is_final, success) in [
         (100, StatusCode::OperationCreated, false, false),
         (103, StatusCode::Running, false, false),
@@ -31,7 +31,7 @@ fn status_codes_keep_their_number_and_know_the_end() {
 }
 
 #[test]
-fn unknown_words_are_kept_as_they_came() {
+fn unknown_enum_values_are_kept() {
     for (word, class) in [
         ("task", OperationClass::Task),
         ("websocket", OperationClass::Websocket),
@@ -66,7 +66,7 @@ fn null_is_empty_and_unknown_fields_are_ignored() {
 }
 
 #[test]
-fn a_new_instance_says_only_what_was_said() {
+fn new_instances_serialize_only_set_fields() {
     let post = InstancesPost {
         name: "web".into(),
         source: InstanceSource::alias("debian/12"),
@@ -198,7 +198,7 @@ fn file_headers_are_sent_to_both_servers_and_read_from_either() {
 }
 
 #[test]
-fn filters_are_said_to_the_server_only_when_that_is_safe() {
+fn only_safe_filters_are_sent_to_the_server() {
     let filter = InstanceFilter::new();
     for (filter, expected) in [
         (filter.clone(), None),
@@ -233,7 +233,7 @@ fn envelopes_are_read_and_written() {
     let written = Reply::sync_json(json!([1])).to_string();
     assert_eq!(Reply::parse(written.as_bytes()).unwrap(), Reply::Sync(json!([1])));
 
-    // Where the operation's body has no id, its path has.
+    // If the operation's body has no id, its path has.
     let json = r#"{"type":"async","operation":"/1.0/operations/xyz?project=p","metadata":{}}"#;
     let Reply::Async(operation) = Reply::parse(json.as_bytes()).unwrap() else { unreachable!() };
     assert_eq!(operation.id, "xyz");

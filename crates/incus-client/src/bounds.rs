@@ -1,7 +1,8 @@
-//! How much of a server's answer is read, by route.
+//! Size limits for responses, by route.
 //!
-//! A client may be one of many in a small process, and the server anybody's. So an answer is as long as
-//! answers of its route are, what is made of it has so many parts, and the long ones take turns.
+//! The client may be one of many in a small process, and the server may be untrusted. The size of a
+//! response is limited by its route, the number of parsed values is limited, and large responses
+//! are read a few at a time.
 
 use std::sync::{Arc, LazyLock};
 
@@ -9,25 +10,28 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::route::route;
 
-/// A refusal: an envelope around one sentence.
-pub(crate) const REFUSAL: usize = 64 << 10;
-/// A message of a WebSocket: an event, or a piece of what a command writes (128 KiB at most).
+/// Maximum size of an error response, in bytes.
+pub(crate) const ERROR_BODY: usize = 64 << 10;
+/// Maximum size of a WebSocket message, in bytes: an event, or a chunk of command output (at most
+/// 128 KiB).
 pub(crate) const MESSAGE: usize = 1 << 20;
-/// Values in an answer, as many as in some thousand instances. Each takes about a hundred bytes.
-const PARTS: usize = 200_000;
-/// Answers up to this length are read without waiting for others.
-const SHORT: usize = 128 << 10;
-/// How many longer ones there are at once in this process.
-const TURNS: usize = 2;
+/// Maximum number of values in a response, as many as in several thousand instances. Each takes
+/// about a hundred bytes.
+const MAX_VALUES: usize = 200_000;
+/// Responses up to this size are read without waiting for others, in bytes.
+const SMALL_BODY: usize = 128 << 10;
+/// Maximum number of large responses in this process at a time.
+const MAX_LARGE_BODIES: usize = 2;
 
-static LONG: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(TURNS)));
+static LARGE_BODIES: LazyLock<Arc<Semaphore>> =
+    LazyLock::new(|| Arc::new(Semaphore::new(MAX_LARGE_BODIES)));
 
-/// Longest answer to a request for a path (with or without a query), in bytes.
-pub(crate) fn longest(path: &str) -> usize {
+/// Returns the maximum size of a response by path (with or without a query), in bytes.
+pub(crate) fn max_body(path: &str) -> usize {
     match route(path) {
-        // What a server that does not know us yet says.
+        // What a server returns to an untrusted client.
         "/1.0" => 256 << 10,
-        // Lists, with everything in them.
+        // Lists of full objects.
         "/1.0/certificates"
         | "/1.0/images"
         | "/1.0/images/aliases"
@@ -44,12 +48,12 @@ pub(crate) fn longest(path: &str) -> usize {
         | "/1.0/instances/{name}/files"
         | "/1.0/instances/{name}/logs/{file}"
         | "/1.0/instances/{name}/metadata/templates" => 16 << 20,
-        // One object. The data of cloud-init in an instance may be some megabytes.
+        // One object. The cloud-init data of an instance may take several megabytes.
         _ => 4 << 20,
     }
 }
 
-/// Whether JSON has few enough parts to be made into values. Also says so of what is no JSON.
+/// Returns whether JSON has few enough values to be parsed. Also checks text that is not JSON.
 pub(crate) fn is_small(json: &[u8]) -> bool {
     let (mut parts, mut in_text, mut escaped) = (0_usize, false, false);
     for byte in json {
@@ -61,16 +65,16 @@ pub(crate) fn is_small(json: &[u8]) -> bool {
             _ => {}
         }
     }
-    parts <= PARTS
+    parts <= MAX_VALUES
 }
 
-/// The turn of an answer that is as long as this; `None`: it needs none.
-pub(crate) async fn turn(read: usize) -> Option<OwnedSemaphorePermit> {
-    if read <= SHORT {
+/// Returns a permit for a response of this size; `None` when it is small.
+pub(crate) async fn large_body_permit(read: usize) -> Option<OwnedSemaphorePermit> {
+    if read <= SMALL_BODY {
         return None;
     }
-    // It is never closed.
-    LONG.clone().acquire_owned().await.ok()
+    // The semaphore is never closed.
+    LARGE_BODIES.clone().acquire_owned().await.ok()
 }
 
 #[cfg(test)]
@@ -78,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_as_long_as_answers_of_its_route_are() {
+    fn response_size_is_limited_by_route() {
         for (path, expected) in [
             ("/1.0", 256 << 10),
             ("/1.0?project=lab", 256 << 10),
@@ -88,16 +92,16 @@ mod tests {
             ("/1.0/operations/7/wait?timeout=1", 4 << 20),
             ("/somewhere", 4 << 20),
         ] {
-            assert_eq!(longest(path), expected, "{path}");
+            assert_eq!(max_body(path), expected, "{path}");
         }
     }
 
     #[test]
-    fn parts_are_counted_outside_of_texts() {
-        assert!(is_small(format!("[{}0]", "0,".repeat(PARTS - 1)).as_bytes()));
-        assert!(!is_small(format!("[{}0]", "0,".repeat(PARTS)).as_bytes()));
-        assert!(!is_small(format!("[\"\\\"\",{}0]", "[],".repeat(PARTS)).as_bytes()));
-        assert!(is_small(format!("[\"{}\"]", ",[{".repeat(PARTS)).as_bytes()));
-        assert!(is_small(format!("[\"\\\"{}\"]", ",[{".repeat(PARTS)).as_bytes()));
+    fn values_are_counted_outside_strings() {
+        assert!(is_small(format!("[{}0]", "0,".repeat(MAX_VALUES - 1)).as_bytes()));
+        assert!(!is_small(format!("[{}0]", "0,".repeat(MAX_VALUES)).as_bytes()));
+        assert!(!is_small(format!("[\"\\\"\",{}0]", "[],".repeat(MAX_VALUES)).as_bytes()));
+        assert!(is_small(format!("[\"{}\"]", ",[{".repeat(MAX_VALUES)).as_bytes()));
+        assert!(is_small(format!("[\"\\\"{}\"]", ",[{".repeat(MAX_VALUES)).as_bytes()));
     }
 }

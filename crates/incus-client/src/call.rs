@@ -1,4 +1,4 @@
-//! Sending one request and reading its answer.
+//! Sending a request and reading its response.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -19,13 +19,13 @@ use crate::client::Client;
 use crate::error::{Call, Error, Result};
 use crate::observer::{Observer, RequestOutcome};
 use crate::operations::Operation;
-use crate::stranger::Stranger;
 use crate::transport::Connector;
+use crate::untrusted::Untrusted;
 use crate::versioned::Versioned;
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// How long a long answer may take to come in, once it is its turn.
+/// Time limit to read a large response once its turn has come.
 const TURN: Duration = Duration::from_secs(10);
 
 /// The connection pool and what every request needs. Cheap to clone.
@@ -36,17 +36,17 @@ pub(crate) struct Wire {
     pub(crate) authority: String,
     pub(crate) request_timeout: Duration,
     pub(crate) observer: Observer,
-    pub(crate) stranger: Stranger,
+    pub(crate) untrusted: Untrusted,
 }
 
-/// An answer that is not an error.
+/// A successful response.
 pub(crate) struct Answer {
     pub(crate) call: Call,
     status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    stranger: Stranger,
-    /// A long answer keeps others waiting until it is done with.
+    untrusted: Untrusted,
+    /// Permit of a large response, held until the response is dropped.
     _turn: Option<OwnedSemaphorePermit>,
 }
 
@@ -57,20 +57,20 @@ impl Wire {
         authority: String,
         request_timeout: Duration,
         observer: Observer,
-        stranger: Stranger,
+        untrusted: Untrusted,
     ) -> Self {
-        // A pool may open a connection, find another one free meanwhile, and keep the new one for
-        // later without a word. Incus accepts connections on its unix socket one after the other
-        // and waits for the first bytes of each: a silent one stops the whole daemon. Connecting
-        // is cheap there, so nothing is kept.
+        // A pool may open a connection, find another one free meanwhile, and silently keep the new
+        // one for later. Incus accepts connections on its unix socket one after the other and waits
+        // for the first bytes of each: a silent one blocks the whole daemon. Connecting is cheap
+        // there, so nothing is pooled.
         let idle = if connector.is_unix() { 0 } else { 8 };
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            // A daemon that was restarted leaves dead connections behind; keep few, not for long.
+            // A restarted daemon leaves dead connections behind: keep few, and not for long.
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_max_idle_per_host(idle)
             .build(connector);
-        Self { http, endpoint, authority, request_timeout, observer, stranger }
+        Self { http, endpoint, authority, request_timeout, observer, untrusted }
     }
 
     pub(crate) fn uri(&self, call: &Call, path_and_query: &str) -> Result<Uri> {
@@ -82,10 +82,10 @@ impl Wire {
             .map_err(|source| Error::BuildRequest { call: call.clone(), source: source.into() })
     }
 
-    /// Sends a request with a JSON body or none.
+    /// Sends a request with or without a JSON body.
     ///
-    /// A request that only reads is sent once more when the connection breaks: most often the
-    /// server was restarted, and the connection was an old one.
+    /// A read-only request is sent once more when the connection breaks: usually the server was
+    /// restarted and the pooled connection was stale.
     pub(crate) async fn send(&self, request: &Request, timeout: Duration) -> Result<Answer> {
         let reads = matches!(request.method(), Method::Get | Method::Head);
         match self.send_once(request, timeout).await {
@@ -108,7 +108,7 @@ impl Wire {
         self.send_body(request, call, builder, body, timeout).await
     }
 
-    /// Sends a request with any body; `builder` may carry headers for it.
+    /// Sends a request with any body; `builder` may carry headers.
     pub(crate) async fn send_body(
         &self,
         request: &Request,
@@ -149,7 +149,7 @@ impl Wire {
         if !head.status.is_success() {
             return Err(self.refused(call, head.status.as_u16(), body).await);
         }
-        let longest = bounds::longest(call.path());
+        let longest = bounds::max_body(call.path());
         let (body, turn) = match read(body, longest).await {
             Ok(read) => read,
             Err(source) => return Err(Error::ReadAnswer { call, source }),
@@ -159,20 +159,20 @@ impl Wire {
             status: head.status.as_u16(),
             headers: head.headers,
             body,
-            stranger: self.stranger.clone(),
+            untrusted: self.untrusted.clone(),
             _turn: turn,
         })
     }
 
-    /// The error that an answer with a bad status is.
+    /// Converts an error response to an [`Error`].
     pub(crate) async fn refused(
         &self,
         call: Call,
         status: u16,
         body: hyper::body::Incoming,
     ) -> Error {
-        match Limited::new(body, bounds::REFUSAL).collect().await {
-            Ok(body) => self.stranger.withhold(refusal(call, status, &body.to_bytes())),
+        match Limited::new(body, bounds::ERROR_BODY).collect().await {
+            Ok(body) => self.untrusted.redact(refusal(call, status, &body.to_bytes())),
             Err(source) => Error::ReadAnswer { call, source },
         }
     }
@@ -187,7 +187,7 @@ impl Wire {
     }
 }
 
-/// Reads a body, and its turn if it is a long one.
+/// Reads a body, waiting for a permit if it is large.
 async fn read(
     mut body: hyper::body::Incoming,
     longest: usize,
@@ -203,23 +203,23 @@ async fn read(
             None => body.frame().await,
             Some(until) => tokio::time::timeout_at(until, body.frame())
                 .await
-                .map_err(|_| format!("it did not come in within {} s", TURN.as_secs()))?,
+                .map_err(|_| format!("reading it took longer than {} s", TURN.as_secs()))?,
         };
         let Some(frame) = frame else { return Ok((read.freeze(), turn)) };
-        // Trailers are no data.
+        // Ignore trailers.
         let Ok(data) = frame?.into_data() else { continue };
         if read.len() + data.len() > longest {
             return Err(format!("it is longer than {longest} bytes").into());
         }
         read.extend_from_slice(&data);
         if turn.is_none() {
-            turn = bounds::turn(read.len()).await;
+            turn = bounds::large_body_permit(read.len()).await;
             until = turn.is_some().then(|| tokio::time::Instant::now() + TURN);
         }
     }
 }
 
-/// The error an answer with a bad status is; its body is the usual envelope, or anything.
+/// Converts an error response to an [`Error`]. Its body is the usual envelope or anything else.
 pub(crate) fn refusal(call: Call, status: u16, body: &[u8]) -> Error {
     match Reply::parse(body) {
         Ok(Reply::Error { code, message }) => {
@@ -241,16 +241,16 @@ impl Answer {
     pub(crate) fn reply(&self) -> Result<Reply> {
         let call = self.call.clone();
         if !bounds::is_small(&self.body) {
-            let source = "it has more parts than are read".into();
+            let source = "it has too many values".into();
             return Err(Error::ReadAnswer { call, source });
         }
         match Reply::parse(&self.body) {
-            // Some servers put a refusal behind a 200.
+            // Some servers return an error with status 200.
             Ok(Reply::Error { code, message }) => {
-                Err(self.stranger.withhold(Error::Api { call, status: code, message }))
+                Err(self.untrusted.redact(Error::Api { call, status: code, message }))
             }
             Ok(reply) => Ok(reply),
-            Err(source) => Err(self.stranger.withhold(Error::Envelope { call, source })),
+            Err(source) => Err(self.untrusted.redact(Error::Envelope { call, source })),
         }
     }
 
@@ -267,13 +267,13 @@ impl Answer {
 
     pub(crate) fn decode<T: DeserializeOwned>(&self, what: &'static str) -> Result<T> {
         serde_json::from_value(self.value()?).map_err(|source| {
-            self.stranger.withhold(Error::Decode { call: self.call.clone(), what, source })
+            self.untrusted.redact(Error::Decode { call: self.call.clone(), what, source })
         })
     }
 }
 
 impl Client {
-    /// Adds this client's project.
+    /// Adds the project of this client.
     pub(crate) fn scoped(&self, request: Request) -> Request {
         request.query_opt("project", self.project())
     }
@@ -282,7 +282,7 @@ impl Client {
         self.shared.wire.send(&request, self.shared.wire.request_timeout).await
     }
 
-    /// For requests that the server answers only when the work is done.
+    /// For requests that the server answers only after the work is done.
     pub(crate) async fn send_slow(&self, request: Request) -> Result<Answer> {
         const SLOW: Duration = Duration::from_secs(300);
         self.shared.wire.send(&request, self.shared.wire.request_timeout.max(SLOW)).await
@@ -296,8 +296,8 @@ impl Client {
         self.send(request).await?.decode(what)
     }
 
-    /// A list. Go writes one in which there never was anything as `null`: the storage pools of a
-    /// server that was not set up yet, for one.
+    /// Fetches a list. Go writes an empty list as `null`, for example the storage pools of a server
+    /// without any setup.
     pub(crate) async fn list<T: DeserializeOwned>(
         &self,
         request: Request,
@@ -307,7 +307,7 @@ impl Client {
         Ok(found.unwrap_or_default())
     }
 
-    /// One object; `None` when the server has no such thing.
+    /// Fetches one object; `None` when it does not exist.
     pub(crate) async fn find<T: DeserializeOwned>(
         &self,
         request: Request,
@@ -320,11 +320,11 @@ impl Client {
         }
     }
 
-    /// A request that starts an operation.
+    /// Sends a request that starts an operation.
     pub(crate) async fn start(&self, request: Request) -> Result<Operation> {
-        let told_by = self.hub().ready().await;
+        let covered_by = self.hub().ready().await;
         let answer = self.send(request).await?;
-        Ok(self.started(&answer)?.told_by(told_by))
+        Ok(self.started(&answer)?.covered_by(covered_by))
     }
 
     pub(crate) fn started(&self, answer: &Answer) -> Result<Operation> {
@@ -338,8 +338,8 @@ impl Client {
         }
     }
 
-    /// A request whose work is done when the answer comes. Where a server makes an operation of
-    /// it, that is waited for.
+    /// Sends a request that is complete when the response arrives. If the server returns an
+    /// operation instead, waits for it.
     pub(crate) async fn done(&self, request: Request) -> Result<()> {
         const DEADLINE: Duration = Duration::from_secs(300);
         let answer = self.send_slow(request).await?;

@@ -1,4 +1,4 @@
-//! The client and how to make one.
+//! The client and its builder.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,14 +14,14 @@ use crate::call::Wire;
 use crate::error::{Error, Result};
 use crate::hub::Hub;
 use crate::observer::{Observation, Observer};
-use crate::server::Abilities;
-use crate::stranger::Stranger;
+use crate::server::ServerFeatures;
 use crate::transport::{Connector, Endpoint, HttpsRemote, Tls};
+use crate::untrusted::Untrusted;
 
 /// A connection to one server, in one project.
 ///
-/// Clones are cheap and share connections, the event stream that waits for operations, and what
-/// is known of the server.
+/// Clones are cheap. They share the connections, the event stream that waits for operations, and
+/// the cached features of the server.
 #[derive(Clone)]
 pub struct Client {
     pub(crate) shared: Arc<Shared>,
@@ -30,7 +30,7 @@ pub struct Client {
 
 pub(crate) struct Shared {
     pub(crate) wire: Wire,
-    pub(crate) abilities: Abilities,
+    pub(crate) features: ServerFeatures,
     hubs: Mutex<HashMap<Option<Arc<str>>, Arc<Hub>>>,
 }
 
@@ -38,18 +38,18 @@ pub(crate) struct Shared {
 pub struct ClientBuilder {
     endpoint: Endpoint,
     authority: String,
-    /// Where the server is reached as well.
+    /// Further addresses of the same server.
     others: Vec<Endpoint>,
     request_timeout: Duration,
     observer: Observer,
-    stranger: Stranger,
+    untrusted: Untrusted,
 }
 
 /// Long enough for a busy server, short enough to notice a dead one.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Client {
-    /// A client of the daemon behind a unix socket, such as `/var/lib/incus/unix.socket`.
+    /// Creates a client of the daemon behind a unix socket, such as `/var/lib/incus/unix.socket`.
     ///
     /// Nothing is connected before the first request.
     #[must_use]
@@ -57,7 +57,7 @@ impl Client {
         Self::unix_builder(path).build()
     }
 
-    /// Like [`Client::unix`], with settings.
+    /// As [`Client::unix`], with settings.
     #[must_use]
     pub fn unix_builder(path: impl Into<PathBuf>) -> ClientBuilder {
         let path = path.into();
@@ -65,7 +65,7 @@ impl Client {
         ClientBuilder::new(Connector::Unix(Arc::new(path)), endpoint, "incus".to_owned())
     }
 
-    /// A client of a server over HTTPS.
+    /// Creates a client of a server over HTTPS.
     ///
     /// Nothing is connected before the first request.
     ///
@@ -75,7 +75,7 @@ impl Client {
         Ok(Self::https_builder(remote)?.build())
     }
 
-    /// Like [`Client::https`], with settings.
+    /// As [`Client::https`], with settings.
     ///
     /// # Errors
     /// [`Error::Tls`] when the URL, a certificate or the key cannot be used.
@@ -83,9 +83,9 @@ impl Client {
         Self::https_builder_within(remote, |_| true)
     }
 
-    /// Like [`Client::https_builder`], and connects to no address that `permits` refuses, whatever the
-    /// host's name leads to: for URLs that come from somebody else. [`Error::not_permitted`] tells such a
-    /// refusal.
+    /// As [`Client::https_builder`], for URLs from untrusted sources: `permits` decides which
+    /// addresses may be connected to, whatever the host name resolves to. [`Error::not_permitted`]
+    /// tells whether a request failed for that reason.
     ///
     /// # Errors
     /// [`Error::Tls`] when the URL, a certificate or the key cannot be used.
@@ -104,11 +104,11 @@ impl Client {
         Ok(ClientBuilder::new(Connector::Tls(Arc::new(tls)), remote.url.clone(), authority))
     }
 
-    /// A client over connections that `connect` makes: a server in this process, a tunnel, or a
-    /// connection that breaks when a test says so. `endpoint` names it in errors.
+    /// Creates a client that connects with `connect`: to a server in this process, through a
+    /// tunnel, or with faults injected by a test. `endpoint` is the name in errors.
     ///
-    /// `connect` is called whenever a new connection is needed; HTTP/1.1 with upgrades is spoken
-    /// over it.
+    /// `connect` is called for each new connection and must return a stream for HTTP/1.1 with
+    /// upgrades.
     pub fn custom<F, Fut, S>(endpoint: impl Into<String>, connect: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
@@ -118,7 +118,7 @@ impl Client {
         Self::custom_builder(endpoint, connect).build()
     }
 
-    /// Like [`Client::custom`], with settings.
+    /// As [`Client::custom`], with settings.
     pub fn custom_builder<F, Fut, S>(endpoint: impl Into<String>, connect: F) -> ClientBuilder
     where
         F: Fn() -> Fut + Send + Sync + 'static,
@@ -128,25 +128,25 @@ impl Client {
         ClientBuilder::new(Connector::custom(connect), endpoint.into(), "incus".to_owned())
     }
 
-    /// The same client in another project.
+    /// Returns the same client for another project.
     #[must_use]
     pub fn with_project(&self, name: impl AsRef<str>) -> Self {
         Self { shared: Arc::clone(&self.shared), project: Some(name.as_ref().into()) }
     }
 
-    /// The project this client works in; `None` is the server's default project.
+    /// Returns the project of this client; `None` is the default project of the server.
     #[must_use]
     pub fn project(&self) -> Option<&str> {
         self.project.as_deref()
     }
 
-    /// Socket path or URL; several with commas between them.
+    /// Socket path or URL; several are separated by commas.
     #[must_use]
     pub fn endpoint(&self) -> &str {
         &self.shared.wire.endpoint
     }
 
-    /// The event stream that waits for operations of this client's project.
+    /// Returns the event stream that waits for operations in the project of this client.
     pub(crate) fn hub(&self) -> Arc<Hub> {
         let mut hubs = self.shared.hubs.lock().unwrap_or_else(PoisonError::into_inner);
         let wire = &self.shared.wire;
@@ -174,35 +174,35 @@ impl ClientBuilder {
             others: Vec::new(),
             request_timeout: REQUEST_TIMEOUT,
             observer: Observer::default(),
-            stranger: Stranger::default(),
+            untrusted: Untrusted::default(),
         }
     }
 
-    /// Takes the server for a stranger: errors say nothing of what it answered before
-    /// [`Client::server`] has recognised it as Incus or LXD. With `anybody`, when its certificate is
-    /// not looked at, they never do. For addresses that come from somebody else.
+    /// Marks the address as untrusted, because another user chose it. Errors then omit the
+    /// messages of the server until [`Client::server`] has recognized it as Incus or LXD. With
+    /// `anybody`, which is for connections without a verified certificate, errors always omit them.
     #[must_use]
-    pub fn stranger(mut self, anybody: bool) -> Self {
-        self.stranger = Stranger::new(anybody);
+    pub fn untrusted(mut self, anybody: bool) -> Self {
+        self.untrusted = Untrusted::new(anybody);
         self
     }
 
-    /// How long a plain request may take, answer included. 30 s unless said otherwise.
+    /// Sets the timeout of a plain request, including its response. The default is 30 s.
     ///
     /// Requests that the server answers only after real work (networks, storage pools, projects,
-    /// files, uploads) get more.
+    /// files, uploads) have longer timeouts.
     #[must_use]
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;
         self
     }
 
-    /// Where the same server, or another member of the same cluster of servers, is reached as
-    /// well; its other settings do not count.
+    /// Adds another address of the same server, or of another member of the same server cluster.
+    /// The other settings of `other` are ignored.
     ///
-    /// When no connection can be made to an address (refused, no answer within 3 s, TLS fails),
-    /// the next one is tried, and stays in use until it fails in turn. An answer, even one that
-    /// is an error, never leads to another address.
+    /// When no connection can be made to an address (connection refused, no answer within 3 s, TLS
+    /// failure), the client tries the next one and keeps using it until it fails. Error responses
+    /// never cause a switch to another address.
     #[must_use]
     pub fn or(mut self, other: Self) -> Self {
         self.others.push(other.endpoint);
@@ -210,23 +210,23 @@ impl ClientBuilder {
         self
     }
 
-    /// Tells `observe` what the client does and meets. It is called while requests wait for it,
-    /// and must not block.
+    /// Reports requests, operations and event streams to `observe`. It is called synchronously and
+    /// must not block.
     #[must_use]
     pub fn observe(mut self, observe: impl Fn(&Observation<'_>) + Send + Sync + 'static) -> Self {
         self.observer = Observer::new(observe);
         self
     }
 
-    /// The client.
+    /// Builds the client.
     #[must_use]
     pub fn build(self) -> Client {
-        let Self { endpoint, authority, others, request_timeout, observer, stranger } = self;
+        let Self { endpoint, authority, others, request_timeout, observer, untrusted } = self;
         let endpoint = Endpoint::any(endpoint, others, observer.clone());
         let Endpoint { name, connector } = endpoint;
-        let wire = Wire::new(connector, name, authority, request_timeout, observer, stranger);
+        let wire = Wire::new(connector, name, authority, request_timeout, observer, untrusted);
         let shared =
-            Shared { wire, abilities: Abilities::default(), hubs: Mutex::new(HashMap::new()) };
+            Shared { wire, features: ServerFeatures::default(), hubs: Mutex::new(HashMap::new()) };
         Client { shared: Arc::new(shared), project: None }
     }
 }

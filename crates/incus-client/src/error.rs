@@ -1,4 +1,4 @@
-//! What can go wrong, and what kind of wrong it is.
+//! Errors and their classification.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::transport::is_not_permitted;
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The request an error is about: method and path.
+/// The request that an error is about: method and path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call(pub(crate) Box<CallParts>);
 
@@ -26,13 +26,13 @@ impl Call {
         Self(Box::new(CallParts { method, path: path.into() }))
     }
 
-    /// HTTP method.
+    /// Returns the HTTP method.
     #[must_use]
     pub fn method(&self) -> &str {
         self.0.method
     }
 
-    /// Path and query. Secrets of WebSockets are left out.
+    /// Returns the path and query, without the secrets of WebSockets.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.0.path
@@ -45,24 +45,23 @@ impl fmt::Display for Call {
     }
 }
 
-/// A failed act.
+/// Error of a request or an operation.
 ///
-/// `Display` is one link: what this layer tried. The cause is in
-/// [`source`](std::error::Error::source).
+/// `Display` says what this layer tried. The cause is in [`source`](std::error::Error::source).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The server refused or failed a request.
-    #[error("{call}: the server answered {status}: {message}")]
+    /// The server returned an error.
+    #[error("{call}: the server returned status {status}: {message}")]
     Api {
         /// The request.
         call: Call,
         /// HTTP status.
         status: u16,
-        /// The server's text.
+        /// Message of the server.
         message: String,
     },
-    /// No connection to the server.
+    /// No connection to the server could be made.
     #[error("{call}: cannot connect to {endpoint}")]
     Connect {
         /// The request.
@@ -72,8 +71,8 @@ pub enum Error {
         /// Cause.
         source: hyper_util::client::legacy::Error,
     },
-    /// The connection broke before an answer came. The server may have acted or not.
-    #[error("{call}: the connection to {endpoint} broke before the answer")]
+    /// The connection was lost before the response. The server may or may not have acted.
+    #[error("{call}: the connection to {endpoint} was lost before the response")]
     Send {
         /// The request.
         call: Call,
@@ -82,23 +81,23 @@ pub enum Error {
         /// Cause.
         source: hyper_util::client::legacy::Error,
     },
-    /// The connection broke within the answer.
-    #[error("{call}: the answer broke off")]
+    /// The connection was lost within the response.
+    #[error("{call}: the response is incomplete")]
     ReadAnswer {
         /// The request.
         call: Call,
         /// Cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// No answer in time. The server may have acted or not.
-    #[error("{call}: no answer within {} s", after.as_secs_f32())]
+    /// There was no response in time. The server may or may not have acted.
+    #[error("{call}: no response within {} s", after.as_secs_f32())]
     Timeout {
         /// The request.
         call: Call,
-        /// How long was waited.
+        /// Time limit that passed.
         after: Duration,
     },
-    /// The request cannot be built.
+    /// The request could not be built.
     #[error("{call}: cannot build the request")]
     BuildRequest {
         /// The request.
@@ -106,16 +105,16 @@ pub enum Error {
         /// Cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The answer is not of this API.
-    #[error("{call}: cannot understand the answer")]
+    /// The response does not have the form of this API.
+    #[error("{call}: the response is not from the Incus or LXD API")]
     Envelope {
         /// The request.
         call: Call,
         /// Cause.
         source: ReplyError,
     },
-    /// The answer's content has an unexpected form.
-    #[error("{call}: the answer is not {what}")]
+    /// The content of the response has an unexpected form.
+    #[error("{call}: the response is not {what}")]
     Decode {
         /// The request.
         call: Call,
@@ -124,45 +123,46 @@ pub enum Error {
         /// Cause.
         source: serde_json::Error,
     },
-    /// An answer of another kind than expected (an operation instead of a result, or the reverse).
-    #[error("{call}: the server answered with {got}, not with {expected}")]
+    /// The response is of another kind than expected: an operation instead of a result, or the
+    /// reverse.
+    #[error("{call}: the server returned {got} instead of {expected}")]
     UnexpectedReply {
         /// The request.
         call: Call,
-        /// What came.
+        /// What the server returned.
         got: &'static str,
-        /// What should have come.
+        /// What was expected.
         expected: &'static str,
     },
-    /// An operation ended without success.
+    /// An operation failed.
     #[error("operation {id} ({description}) failed: {message}")]
     OperationFailed {
         /// The operation.
         id: String,
-        /// What it did, in the server's words.
+        /// Description of the operation by the server.
         description: String,
-        /// How it ended.
+        /// Final status.
         status: StatusCode,
-        /// The server's text.
+        /// Message of the server.
         message: String,
     },
-    /// The server no longer knows the operation: it ended, or the server was restarted. Look at
-    /// the resource to learn what became of it.
-    #[error("operation {id} ({description}) is no longer known to the server")]
+    /// The server no longer knows the operation: it has finished, or the server was restarted. Read
+    /// the resource to find out the result.
+    #[error("operation {id} ({description}) is unknown to the server")]
     OperationLost {
         /// The operation.
         id: String,
-        /// What it did, in the server's words.
+        /// Description of the operation by the server.
         description: String,
     },
-    /// The operation did not end in time; it goes on on the server.
-    #[error("operation {id} ({description}) did not end within {} s", after.as_secs_f32())]
+    /// The operation did not finish in time. It continues on the server.
+    #[error("operation {id} ({description}) did not finish within {} s", after.as_secs_f32())]
     OperationDeadline {
         /// The operation.
         id: String,
-        /// What it does, in the server's words.
+        /// Description of the operation by the server.
         description: String,
-        /// How long was waited.
+        /// Time limit that passed.
         after: Duration,
     },
     /// The server did not switch to the WebSocket protocol.
@@ -170,29 +170,29 @@ pub enum Error {
     Upgrade {
         /// The request.
         call: Call,
-        /// Why.
+        /// Reason.
         reason: String,
     },
-    /// A WebSocket broke.
-    #[error("{call}: the WebSocket broke")]
+    /// A WebSocket connection broke.
+    #[error("{call}: the WebSocket connection was lost")]
     WebSocket {
         /// The request that opened it.
         call: Call,
         /// Cause.
         source: Box<tokio_tungstenite::tungstenite::Error>,
     },
-    /// A command did not end in time; it was killed.
-    #[error("command {command:?} in instance {instance} did not end within {} s", after.as_secs_f32())]
+    /// A command did not finish in time and was killed.
+    #[error("command {command:?} in instance {instance} did not finish within {} s", after.as_secs_f32())]
     ExecDeadline {
         /// Instance.
         instance: String,
         /// Program.
         command: String,
-        /// How long was waited.
+        /// Time limit that passed.
         after: Duration,
     },
     /// The streams of a command broke.
-    #[error("command {command:?} in instance {instance}: its streams broke")]
+    #[error("command {command:?} in instance {instance}: the connection to its streams was lost")]
     ExecStreams {
         /// Instance.
         instance: String,
@@ -201,15 +201,15 @@ pub enum Error {
         /// Cause.
         source: std::io::Error,
     },
-    /// A command ran, but the server did not say how it ended.
-    #[error("command {command:?} in instance {instance}: the server gave no exit code")]
+    /// A command ran, but the server did not report an exit code.
+    #[error("command {command:?} in instance {instance}: the server returned no exit code")]
     ExecNoExitCode {
         /// Instance.
         instance: String,
         /// Program.
         command: String,
     },
-    /// The remote's certificates or key cannot be used.
+    /// The certificates or the key of the remote cannot be used.
     #[error("cannot set up TLS for {url}")]
     Tls {
         /// URL of the remote.
@@ -233,19 +233,19 @@ pub enum Error {
         /// Cause.
         source: std::io::Error,
     },
-    /// An alias points to an image that is not the one meant.
+    /// An alias points to another image than expected.
     #[error("image alias {alias} points to image {found}, not to {wanted}")]
     AliasTaken {
         /// The alias.
         alias: String,
-        /// What it points to.
+        /// Fingerprint that the alias points to.
         found: String,
-        /// What it should point to.
+        /// Expected fingerprint.
         wanted: String,
     },
 }
 
-/// Texts of servers that mean "not now"; all were seen in Incus or LXD sources.
+/// Messages of Incus and LXD that mean "try again later", from their source code.
 const BUSY: [&str; 7] = [
     "database is locked",
     "is busy running",
@@ -257,7 +257,7 @@ const BUSY: [&str; 7] = [
 ];
 
 impl Error {
-    /// HTTP status, when the server answered with one.
+    /// Returns the HTTP status, if the server returned an error.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
@@ -266,7 +266,7 @@ impl Error {
         }
     }
 
-    /// The server's own text, when it gave one.
+    /// Returns the message of the server, if it returned one.
     #[must_use]
     pub fn server_text(&self) -> Option<&str> {
         match self {
@@ -275,13 +275,14 @@ impl Error {
         }
     }
 
-    /// The thing asked for does not exist.
+    /// Returns whether the object does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.status() == Some(404)
     }
 
-    /// The request clashes with what exists: 409, or an "already exists" in other words.
+    /// Returns whether the request conflicts with an existing object: status 409, or an equivalent
+    /// message.
     ///
     /// Servers check some names only within the operation, so a failed operation counts as well.
     #[must_use]
@@ -292,19 +293,19 @@ impl Error {
             })
     }
 
-    /// The object changed since it was read (412).
+    /// Returns whether the object has changed since it was read (status 412).
     #[must_use]
     pub fn is_precondition_failed(&self) -> bool {
         self.status() == Some(412)
     }
 
-    /// The server does not let this client do that (401 or 403).
+    /// Returns whether the server denied the request (status 401 or 403).
     #[must_use]
     pub fn is_forbidden(&self) -> bool {
         matches!(self.status(), Some(401 | 403))
     }
 
-    /// The server could not be reached, or the connection broke: nothing is known of the effect.
+    /// Returns whether the connection failed, so that the effect of the request is unknown.
     #[must_use]
     pub fn is_connection(&self) -> bool {
         matches!(
@@ -318,16 +319,15 @@ impl Error {
         )
     }
 
-    /// No address of the server may be connected to by this client, as
-    /// [`Client::https_builder_within`](crate::Client::https_builder_within) was told.
+    /// Returns whether this client may not connect to any address of the server; see
+    /// [`Client::https_builder_within`](crate::Client::https_builder_within).
     #[must_use]
     pub fn not_permitted(&self) -> bool {
         matches!(self, Self::Connect { source, .. } if is_not_permitted(source))
     }
 
-    /// Worth another try with the same input: no connection, a server that is starting or busy,
-    /// an operation whose end was not seen. Everything else stays as it is until someone changes
-    /// something.
+    /// Returns whether a retry with the same input may succeed: the connection failed, the server
+    /// is starting or busy, or the end of an operation was missed.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         if self.is_connection() {
@@ -345,13 +345,13 @@ impl Error {
         }
     }
 
-    /// What the user can do about it, where that is known.
+    /// Returns what the user can do about the error, if known.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Connect { source, .. } => match io_kind(source)? {
                 std::io::ErrorKind::NotFound => {
-                    Some("install and start Incus, or name another socket or remote")
+                    Some("install and start Incus, or select another socket or remote")
                 }
                 std::io::ErrorKind::ConnectionRefused => Some("start the Incus or LXD daemon"),
                 std::io::ErrorKind::PermissionDenied => {
@@ -359,9 +359,9 @@ impl Error {
                 }
                 _ => None,
             },
-            _ if self.is_forbidden() => {
-                Some("let the server trust this client's certificate, and allow it the project")
-            }
+            _ if self.is_forbidden() => Some(
+                "add this client's certificate to the server's trust store, with access to the project",
+            ),
             _ if self.server_text().is_some_and(|t| t.contains("No space left on device")) => {
                 Some("free space in the storage pool, or use another pool")
             }
@@ -381,7 +381,7 @@ fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<std::io::ErrorKi
     None
 }
 
-/// An error with its causes in one line, for logs.
+/// Formats an error with its causes in one line, for logs.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

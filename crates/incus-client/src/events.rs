@@ -1,4 +1,4 @@
-//! The server's event stream, kept alive over lost connections.
+//! The event stream of the server, with automatic reconnects.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,34 +16,34 @@ use crate::observer::Observation;
 use crate::websocket::{Direction, Socket};
 use tokio::time::Instant;
 
-/// What an [`EventStream`] gives.
+/// Item of an [`EventStream`].
 #[derive(Debug)]
 pub enum EventItem {
-    /// The first connection stands: from here on nothing is missed.
+    /// The first connection is up. No event is missed from here on.
     Connected,
-    /// A connection stands again. Events were missed meanwhile: look again at what is waited for.
+    /// The connection is up again. Events were missed: read the observed state again.
     Reconnected,
-    /// The connection broke, or could not be made. The stream tries again by itself.
+    /// The connection was lost or could not be made. The stream retries.
     Disconnected {
-        /// How often in a row; 1 for the break of a connection that lasted, or of the first.
+        /// Number of consecutive failures, starting at 1.
         attempt: u32,
-        /// Why.
+        /// Cause.
         error: Error,
     },
-    /// Something happened.
+    /// An event.
     Event(Box<Event>),
 }
 
-/// Events of one client's project (or of all projects), without end.
+/// Endless stream of the events of one project, or of all projects.
 ///
 /// # Guarantees
-/// * Within one connection no event is left out and their order is the server's.
+/// * Within one connection no event is lost, and events have the order of the server.
 /// * Every gap is followed by [`EventItem::Reconnected`] before the next event.
-/// * A connection that says nothing for 30 s in spite of a ping counts as broken.
+/// * A connection without any message for 30 s despite a ping counts as broken.
 ///
 /// # Caveats
-/// The server drops the connection of a reader that is too slow; that is a gap like any other.
-/// Nothing happens unless the stream is polled.
+/// The server drops the connection of a reader that is too slow; that is a gap like any other. The
+/// stream does nothing unless it is polled.
 pub struct EventStream(Pin<Box<dyn Stream<Item = EventItem> + Send>>);
 
 impl Stream for EventStream {
@@ -54,17 +54,17 @@ impl Stream for EventStream {
 }
 
 impl Client {
-    /// Events of this client's project of the given kinds; no kind means all kinds.
+    /// Streams events of the client's project. An empty list of kinds means all kinds.
     ///
-    /// The stream itself never ends and never fails; it reports lost connections and mends them
-    /// with a growing pause of at most ten seconds.
+    /// The stream never ends and never fails. It reports lost connections and reconnects with a
+    /// growing delay of at most ten seconds.
     #[must_use]
     pub fn events(&self, kinds: &[EventKind]) -> EventStream {
         let request = self.scoped(kinds_query(kinds));
         EventStream::new(self.shared.wire.clone(), request)
     }
 
-    /// Like [`Client::events`], for all projects. Needs a client that may see them all.
+    /// As [`Client::events`], for all projects. The client needs access to all of them.
     #[must_use]
     pub fn events_of_all_projects(&self, kinds: &[EventKind]) -> EventStream {
         let request = kinds_query(kinds).query("all-projects", "true");
@@ -79,12 +79,12 @@ fn kinds_query(kinds: &[EventKind]) -> Request {
 }
 
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
-const QUIET: Duration = Duration::from_secs(15);
-/// A connection that breaks sooner than this after it was made is one more that failed: a server that
-/// takes connections only to end them is not asked without end.
-const LASTING: Duration = Duration::from_secs(5);
+const PING_AFTER: Duration = Duration::from_secs(15);
+/// A connection that breaks sooner than this counts as another failure, so that a server that
+/// closes each connection is retried with a delay.
+const STABLE_AFTER: Duration = Duration::from_secs(5);
 
-/// Pause before try number `attempt` (1 is the first after a break: at once).
+/// Returns the delay before attempt number `attempt`. The first attempt after a break is immediate.
 pub(crate) fn backoff(attempt: u32) -> Duration {
     match attempt {
         0 | 1 => Duration::ZERO,
@@ -99,9 +99,9 @@ struct State {
     socket: Option<Socket>,
     ever_connected: bool,
     attempt: u32,
-    /// When the connection was made.
+    /// Time of the connect.
     since: Instant,
-    /// Connections in a row that did not last.
+    /// Number of consecutive short connections.
     short: u32,
 }
 
@@ -137,12 +137,12 @@ impl State {
                 Ok(None) => {}
                 Err(error) => {
                     self.socket = None;
-                    self.short = match self.since.elapsed() < LASTING {
+                    self.short = match self.since.elapsed() < STABLE_AFTER {
                         true => self.short.saturating_add(1),
                         false => 0,
                     };
                     self.attempt = self.short.max(1);
-                    self.wire.observer.tell(&Observation::EventsLost { error: &error });
+                    self.wire.observer.notify(&Observation::EventsLost { error: &error });
                     return EventItem::Disconnected { attempt: self.attempt, error };
                 }
             }
@@ -157,12 +157,12 @@ impl State {
                 self.attempt = 0;
                 self.since = Instant::now();
                 let again = std::mem::replace(&mut self.ever_connected, true);
-                self.wire.observer.tell(&Observation::EventsConnected { again });
+                self.wire.observer.notify(&Observation::EventsConnected { again });
                 if again { EventItem::Reconnected } else { EventItem::Connected }
             }
             Err(error) => {
                 self.attempt += 1;
-                self.wire.observer.tell(&Observation::EventsRefused { error: &error });
+                self.wire.observer.notify(&Observation::EventsRefused { error: &error });
                 EventItem::Disconnected { attempt: self.attempt, error }
             }
         }
@@ -172,22 +172,23 @@ impl State {
 impl Drop for State {
     fn drop(&mut self) {
         if self.socket.is_some() {
-            self.wire.observer.tell(&Observation::EventsLeft);
+            self.wire.observer.notify(&Observation::EventsLeft);
         }
     }
 }
 
-/// The next event; `None` for a message that carries none.
+/// Reads the next event; `None` for a message without one.
 async fn read(socket: &mut Socket, call: &Call) -> Result<Option<Event>, Error> {
     let broke = |source| Error::WebSocket { call: call.clone(), source: Box::new(source) };
-    let closed = || Error::Upgrade { call: call.clone(), reason: "it closed the stream".into() };
-    let message = match tokio::time::timeout(QUIET, socket.next()).await {
+    let closed =
+        || Error::Upgrade { call: call.clone(), reason: "the server closed the stream".into() };
+    let message = match tokio::time::timeout(PING_AFTER, socket.next()).await {
         Ok(message) => message,
         Err(_) => {
             socket.send(Message::Ping(bytes::Bytes::new())).await.map_err(broke)?;
-            tokio::time::timeout(QUIET, socket.next())
+            tokio::time::timeout(PING_AFTER, socket.next())
                 .await
-                .map_err(|_| Error::Timeout { call: call.clone(), after: QUIET * 2 })?
+                .map_err(|_| Error::Timeout { call: call.clone(), after: PING_AFTER * 2 })?
         }
     };
     let message = message.ok_or_else(closed)?.map_err(broke)?;
@@ -200,7 +201,7 @@ async fn read(socket: &mut Socket, call: &Call) -> Result<Option<Event>, Error> 
     match serde_json::from_slice(&bytes) {
         Ok(event) => Ok(Some(event)),
         Err(error) => {
-            tracing::warn!(%call, %error, "an event has an unexpected form and is left out");
+            tracing::warn!(%call, %error, "skipping an event with an unexpected form");
             Ok(None)
         }
     }
@@ -211,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_from_none_to_ten_seconds() {
+    fn the_reconnect_delay_grows_to_ten_seconds() {
         let pauses: Vec<u128> = (0..12).map(|n| backoff(n).as_millis()).collect();
         assert_eq!(pauses, [0, 0, 100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000, 10_000]);
     }

@@ -1,4 +1,4 @@
-//! Files of an instance, running or stopped.
+//! Files of a running or stopped instance.
 
 use std::time::Duration;
 
@@ -10,40 +10,40 @@ use crate::call::Answer;
 use crate::client::Client;
 use crate::error::{Call, Result};
 
-/// How a path is made.
+/// Options for creating a path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileOptions {
-    /// Permission bits; `None` is the server's choice (0644 for files, 0755 for directories).
+    /// Permission bits; `None` is the default of the server (0644 for files, 0755 for directories).
     pub mode: Option<u32>,
     /// Owner; `None` is root.
     pub uid: Option<u32>,
     /// Group; `None` is root.
     pub gid: Option<u32>,
-    /// Make missing directories on the way, 0755 and root's.
+    /// Create missing parent directories, owned by root with mode 0755.
     pub make_parents: bool,
 }
 
-/// What a path of an instance holds.
+/// Content of a path in an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PulledFile {
     /// Kind, owner and mode.
     pub headers: FileHeaders,
-    /// A file's content, or a link's target. Empty for a directory.
+    /// Content of a file, or target of a link. Empty for a directory.
     pub content: Bytes,
 }
 
-/// Time for a file; they are small here, but a stopped instance is mounted first.
+/// Timeout of a file request. Files are small, but a stopped instance is mounted first.
 const FILE_TIMEOUT: Duration = Duration::from_secs(120);
 
 impl Client {
-    /// Writes a file, whether it exists or not.
+    /// Writes a file, creating or replacing it.
     ///
-    /// The servers set owner and mode only on a file they create. When an existing file has
-    /// others than asked for, it is deleted and written anew; in between it does not exist.
+    /// The servers set owner and mode only on files that they create. When an existing file has
+    /// others than requested, it is deleted and written again; in between it does not exist.
     ///
     /// # Errors
     /// [`is_not_found`](crate::Error::is_not_found) when the instance or, without `make_parents`, a
-    /// directory on the way does not exist.
+    /// parent directory does not exist.
     pub async fn push_file(
         &self,
         instance: &str,
@@ -69,7 +69,7 @@ impl Client {
         Ok(())
     }
 
-    /// Makes a directory; one that exists stays as it is.
+    /// Creates a directory. An existing directory is left unchanged.
     ///
     /// # Errors
     /// As [`Client::push_file`].
@@ -85,11 +85,11 @@ impl Client {
         self.make_path(instance, path, FileKind::Directory, Bytes::new(), options).await
     }
 
-    /// Makes a symbolic link at `path` that points to `target`. One that does so already stays;
-    /// one that points elsewhere is replaced.
+    /// Creates a symbolic link at `path` that points to `target`. A link with another target is
+    /// replaced.
     ///
     /// # Errors
-    /// As [`Client::push_file`]; also when something that is not a link is in the way.
+    /// As [`Client::push_file`]; also when `path` exists and is not a link.
     pub async fn symlink(
         &self,
         instance: &str,
@@ -109,11 +109,11 @@ impl Client {
         self.make_path(instance, path, FileKind::Symlink, content, options).await
     }
 
-    /// Reads a file, or the target of a link, which both servers make absolute; `None` when
-    /// there is nothing at that path (or no such instance).
+    /// Reads a file, or the target of a link, which both servers make absolute; `None` when the
+    /// path or the instance does not exist.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn pull_file(&self, instance: &str, path: &str) -> Result<Option<PulledFile>> {
         let Some(answer) = self.ask_file(Method::Get, instance, path).await? else {
             return Ok(None);
@@ -123,20 +123,22 @@ impl Client {
         Ok(Some(PulledFile { headers, content }))
     }
 
-    /// Kind, owner and mode of a path; `None` when there is nothing (or no such instance).
+    /// Returns the kind, owner and mode of a path; `None` when the path or the instance does not
+    /// exist.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn file_headers(&self, instance: &str, path: &str) -> Result<Option<FileHeaders>> {
         let head = self.supports("instance_file_head").await?;
         let method = if head { Method::Head } else { Method::Get };
         Ok(self.ask_file(method, instance, path).await?.as_ref().map(headers_of))
     }
 
-    /// Names in a directory, sorted; `None` when there is none at that path (or no such instance).
+    /// Returns the sorted names in a directory; `None` when the directory or the instance does not
+    /// exist.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn list_dir(&self, instance: &str, path: &str) -> Result<Option<Vec<String>>> {
         let Some(answer) = self.ask_file(Method::Get, instance, path).await? else {
             return Ok(None);
@@ -150,10 +152,10 @@ impl Client {
         Ok(Some(names))
     }
 
-    /// Deletes a file, a link or an empty directory; nothing there is fine.
+    /// Deletes a file, a link or an empty directory. A missing path is not an error.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses (a directory that is not empty).
+    /// [`Error::Api`](crate::Error::Api) when the directory is not empty.
     pub async fn delete_file(&self, instance: &str, path: &str) -> Result<()> {
         match self.done(self.file_request(Method::Delete, instance, path)).await {
             Err(error) if error.is_not_found() => Ok(()),

@@ -1,4 +1,4 @@
-//! One event stream per project, shared by everybody who waits for an operation.
+//! One event stream per project, shared by everything that waits for operations.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,27 +13,27 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::call::Wire;
 use crate::events::{EventItem, EventStream};
 
-/// What those who wait are told.
+/// Message to the waiting tasks.
 #[derive(Debug, Clone)]
 pub(crate) enum Signal {
     /// An operation changed.
     Operation(Arc<Operation>),
-    /// The stream stands (again): ask for the operation, its change may have been missed.
+    /// The stream has connected. Changes may have been missed: fetch the operation.
     Connected,
 }
 
-/// Where the stream is.
+/// State of the event stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Link {
-    /// Not tried yet.
+pub(crate) enum StreamState {
+    /// Not connected yet.
     Starting,
-    /// Events come, over the connection of this number.
+    /// Connected; the number counts connections.
     Up(u64),
-    /// No events come; tried again.
+    /// Disconnected. The stream reconnects.
     Down,
 }
 
-/// Starts its stream with the first wait and stops it when the last client is gone.
+/// Starts the event stream with the first wait and stops it when the last client is dropped.
 pub(crate) struct Hub {
     wire: Wire,
     project: Option<Arc<str>>,
@@ -43,51 +43,52 @@ pub(crate) struct Hub {
 
 struct Shared {
     signals: broadcast::Sender<Signal>,
-    link: watch::Sender<Link>,
-    /// The last connection that an event came over; 0 before the first.
-    heard: AtomicU64,
-    /// Operations that ended a short while ago. The server forgets them after five seconds, which
-    /// a waiter that starts late must not turn into "lost".
-    ended: Mutex<VecDeque<Arc<Operation>>>,
+    stream_state: watch::Sender<StreamState>,
+    /// The last connection that delivered an event; 0 before the first.
+    last_active: AtomicU64,
+    /// Operations that finished recently. The server forgets them after five seconds, which must
+    /// not turn into "lost" for a task that starts to wait late.
+    finished: Mutex<VecDeque<Arc<Operation>>>,
 }
 
-const REMEMBERED: usize = 256;
-const SIGNALS: usize = 256;
-/// Longest operation that is kept here, written as JSON, in bytes. Larger ones are asked for.
-const KEPT: usize = 4 << 10;
+const MAX_FINISHED: usize = 256;
+const SIGNAL_BUFFER: usize = 256;
+/// Maximum size of an operation that is kept here, as JSON in bytes. Larger ones are fetched.
+const MAX_KEPT_BYTES: usize = 4 << 10;
 
 impl Hub {
     pub(crate) fn new(wire: Wire, project: Option<Arc<str>>) -> Self {
         let shared = Shared {
-            signals: broadcast::Sender::new(SIGNALS),
-            link: watch::Sender::new(Link::Starting),
-            heard: AtomicU64::new(0),
-            ended: Mutex::new(VecDeque::new()),
+            signals: broadcast::Sender::new(SIGNAL_BUFFER),
+            stream_state: watch::Sender::new(StreamState::Starting),
+            last_active: AtomicU64::new(0),
+            finished: Mutex::new(VecDeque::new()),
         };
         Self { wire, project, shared: Arc::new(shared), task: OnceLock::new() }
     }
 
-    /// Signals from now on, and where the stream is.
-    pub(crate) fn subscribe(&self) -> (broadcast::Receiver<Signal>, watch::Receiver<Link>) {
+    /// Subscribes to signals and to the state of the stream.
+    pub(crate) fn subscribe(&self) -> (broadcast::Receiver<Signal>, watch::Receiver<StreamState>) {
         let receiver = self.shared.signals.subscribe();
         self.start();
-        (receiver, self.shared.link.subscribe())
+        (receiver, self.shared.stream_state.subscribe())
     }
 
-    /// Lets the stream stand before something is asked for, so that its end is not missed even
-    /// if the server forgets it quickly. Waits for the very first try only, and not for long.
+    /// Connects the stream before a request starts an operation, so that its end is not missed even
+    /// if the server forgets it quickly. Waits briefly for the first attempt only.
     ///
-    /// Gives the connection that is certain to tell of whatever is asked for now. One over which
-    /// nothing came yet is not: servers answer first and add the listener afterwards.
+    /// Returns the connection that is certain to report operations that are started now. A
+    /// connection without any event yet is not certain: servers respond first and add the listener
+    /// afterwards.
     pub(crate) async fn ready(&self) -> Option<u64> {
         const FIRST_TRY: Duration = Duration::from_secs(2);
         self.start();
-        let mut link = self.shared.link.subscribe();
-        let tried = link.wait_for(|link| *link != Link::Starting);
-        // Without a stream the wait for an operation asks the server.
+        let mut stream_state = self.shared.stream_state.subscribe();
+        let tried = stream_state.wait_for(|stream_state| *stream_state != StreamState::Starting);
+        // Without a stream, the wait for an operation polls the server.
         drop(tokio::time::timeout(FIRST_TRY, tried).await);
-        let heard = self.shared.heard.load(Ordering::Acquire);
-        (*link.borrow() == Link::Up(heard)).then_some(heard)
+        let last_active = self.shared.last_active.load(Ordering::Acquire);
+        (*stream_state.borrow() == StreamState::Up(last_active)).then_some(last_active)
     }
 
     fn start(&self) {
@@ -100,10 +101,10 @@ impl Hub {
         });
     }
 
-    /// How the operation ended, if the stream saw it.
-    pub(crate) fn ended(&self, id: &str) -> Option<Arc<Operation>> {
-        let ended = self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        ended.iter().find(|operation| operation.id == id).cloned()
+    /// Returns the final state of an operation, if the stream delivered it.
+    pub(crate) fn finished(&self, id: &str) -> Option<Arc<Operation>> {
+        let finished = self.shared.finished.lock().unwrap_or_else(PoisonError::into_inner);
+        finished.iter().find(|operation| operation.id == id).cloned()
     }
 }
 
@@ -113,17 +114,17 @@ async fn forward(mut stream: EventStream, shared: Arc<Shared>) {
         match item {
             EventItem::Connected | EventItem::Reconnected => {
                 connection += 1;
-                shared.link.send_replace(Link::Up(connection));
-                shared.tell(Signal::Connected);
+                shared.stream_state.send_replace(StreamState::Up(connection));
+                shared.publish(Signal::Connected);
             }
             EventItem::Disconnected { attempt, error } => {
-                shared.link.send_replace(Link::Down);
+                shared.stream_state.send_replace(StreamState::Down);
                 tracing::debug!(attempt, error = %crate::error::chain(&error), "event stream lost");
             }
             EventItem::Event(event) => {
-                shared.heard.store(connection, Ordering::Release);
+                shared.last_active.store(connection, Ordering::Release);
                 if let Some(operation) = event.operation() {
-                    shared.see(Arc::new(operation));
+                    shared.record(Arc::new(operation));
                 }
             }
         }
@@ -131,23 +132,24 @@ async fn forward(mut stream: EventStream, shared: Arc<Shared>) {
 }
 
 impl Shared {
-    fn see(&self, operation: Arc<Operation>) {
-        let is_small = serde_json::to_vec(operation.as_ref()).is_ok_and(|text| text.len() <= KEPT);
+    fn record(&self, operation: Arc<Operation>) {
+        let is_small =
+            serde_json::to_vec(operation.as_ref()).is_ok_and(|text| text.len() <= MAX_KEPT_BYTES);
         if !is_small {
-            return self.tell(Signal::Connected);
+            return self.publish(Signal::Connected);
         }
         if operation.status_code.is_final() {
-            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-            if ended.len() == REMEMBERED {
-                ended.pop_front();
+            let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
+            if finished.len() == MAX_FINISHED {
+                finished.pop_front();
             }
-            ended.push_back(Arc::clone(&operation));
+            finished.push_back(Arc::clone(&operation));
         }
-        self.tell(Signal::Operation(operation));
+        self.publish(Signal::Operation(operation));
     }
 
-    fn tell(&self, signal: Signal) {
-        // An error means that nobody waits at the moment.
+    fn publish(&self, signal: Signal) {
+        // An error means that nothing is waiting.
         drop(self.signals.send(signal));
     }
 }

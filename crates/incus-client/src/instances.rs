@@ -15,20 +15,20 @@ use crate::operations::Operation;
 use crate::versioned::Versioned;
 
 impl Client {
-    /// Instances of the project that fit the filter, without their state.
+    /// Lists the instances of the project that match the filter, without their state.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn instances(&self, filter: &InstanceFilter) -> Result<Vec<Instance>> {
         let found: Vec<Instance> = self.filtered(filter, "1").await?;
         Ok(found.into_iter().filter(|instance| filter.matches(instance)).collect())
     }
 
-    /// Instances of every project that this client may see, without their state. On a server
-    /// without the extension `instance_all_projects` only those of this client's project.
+    /// Lists the instances of every project that this client may see, without their state. A server
+    /// without the extension `instance_all_projects` returns only those of this client's project.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn instances_of_all_projects(&self) -> Result<Vec<Instance>> {
         if !self.supports("instance_all_projects").await? {
             return self.instances(&InstanceFilter::new()).await;
@@ -40,13 +40,13 @@ impl Client {
         Ok(found.unwrap_or_default())
     }
 
-    /// Instances of the project that fit the filter, with state and addresses.
+    /// Lists the instances of the project that match the filter, with state and addresses.
     ///
-    /// The server asks every running instance for its state: much more work than
+    /// The server queries every running instance for its state, which is much more work than
     /// [`Client::instances`].
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn instances_full(&self, filter: &InstanceFilter) -> Result<Vec<InstanceFull>> {
         let found: Vec<InstanceFull> = self.filtered(filter, "2").await?;
         Ok(found.into_iter().filter(|instance| filter.matches(instance)).collect())
@@ -67,19 +67,19 @@ impl Client {
         Ok(found.unwrap_or_default())
     }
 
-    /// One instance; `None` when there is none of that name.
+    /// Looks up an instance; `None` when it does not exist.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn instance(&self, name: &str) -> Result<Option<Versioned<Instance>>> {
         self.find(self.scoped(Request::get(&["instances", name])), "an instance").await
     }
 
-    /// One instance with its state and addresses, in one request where the server can
-    /// (extension `instance_get_full`); `None` when there is none of that name.
+    /// Looks up an instance with its state and addresses, in one request if the server has the
+    /// extension `instance_get_full`; `None` when it does not exist.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn instance_full(&self, name: &str) -> Result<Option<InstanceFull>> {
         let request = self.scoped(Request::get(&["instances", name])).query("recursion", "1");
         let found = self.find::<InstanceFull>(request, "an instance with its state").await?;
@@ -90,21 +90,21 @@ impl Client {
         Ok(Some(full))
     }
 
-    /// The instance whose own configuration has `key` with `value`, whatever its name is now.
-    /// Of several the first by name.
+    /// Finds the instance whose own configuration has `key` set to `value`, whatever its current
+    /// name. If several match, returns the first by name.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn find_instance(&self, key: &str, value: &str) -> Result<Option<Instance>> {
         let mut found = self.instances(&InstanceFilter::new().config(key, value)).await?;
         found.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(found.into_iter().next())
     }
 
-    /// State of an instance; `None` when there is none of that name.
+    /// Returns the state of an instance; `None` when it does not exist.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn instance_state(&self, name: &str) -> Result<Option<InstanceState>> {
         let request = self.scoped(Request::get(&["instances", name, "state"]));
         Ok(self.find(request, "an instance state").await?.map(|found| found.value))
@@ -113,8 +113,8 @@ impl Client {
     /// Creates an instance, on the cluster member (or `@group`) `target` if given.
     ///
     /// # Guarantees
-    /// A name is created once: a second call fails with a conflict, in the answer or in the
-    /// operation, and [`Client::operations_for`] finds a creation that still runs.
+    /// A name is created once: a second call fails with a conflict, in the response or in the
+    /// operation, and [`Client::operations_for`] finds a creation that is still running.
     ///
     /// # Errors
     /// [`is_conflict`](crate::Error::is_conflict) when the name is taken.
@@ -129,11 +129,11 @@ impl Client {
 
     /// Starts, stops, restarts, freezes or unfreezes an instance.
     ///
-    /// `timeout` is how long the server waits for a clean stop before the operation fails;
-    /// `None` lets it wait without end. With `force` it does not wait at all.
+    /// `timeout` is how long the server waits for a clean stop before the operation fails; `None`
+    /// means no limit. With `force` it does not wait at all.
     ///
     /// # Errors
-    /// The server refuses what the instance already is ("already running", "already stopped").
+    /// [`Error::Api`](crate::Error::Api) when the instance is already in that state.
     pub async fn set_state(
         &self,
         name: &str,
@@ -150,18 +150,18 @@ impl Client {
     /// Deletes a stopped instance.
     ///
     /// # Errors
-    /// [`is_not_found`](crate::Error::is_not_found) when there is none; the server refuses a
-    /// running one.
+    /// [`is_not_found`](crate::Error::is_not_found) when it does not exist. The server refuses to
+    /// delete a running instance.
     pub async fn delete_instance(&self, name: &str) -> Result<Operation> {
         self.start(self.scoped(Request::delete(&["instances", name]))).await
     }
 
     /// Changes parts of an instance: `changes` is an object with some of the fields of
-    /// [`InstancePut`]. Configuration keys and devices that are named are set, others stay.
+    /// [`InstancePut`]. The given configuration keys and devices are set, others stay.
     ///
     /// # Errors
     /// [`is_precondition_failed`](crate::Error::is_precondition_failed) when `etag` is given and
-    /// no longer the instance's.
+    /// outdated.
     pub async fn patch_instance(
         &self,
         name: &str,
@@ -172,12 +172,12 @@ impl Client {
         self.done(with_json(request, changes)?).await
     }
 
-    /// Replaces everything of an instance that can be changed; start from
-    /// [`Instance::to_put`], since `volatile.*` keys have to stay.
+    /// Replaces everything that can be changed of an instance. Start from [`Instance::to_put`],
+    /// since `volatile.*` keys must stay.
     ///
     /// # Errors
     /// [`is_precondition_failed`](crate::Error::is_precondition_failed) when `etag` is given and
-    /// no longer the instance's.
+    /// outdated.
     pub async fn put_instance(
         &self,
         name: &str,
@@ -198,10 +198,10 @@ impl Client {
         self.start(with_json(request, &body)?).await
     }
 
-    /// One of the instance's logs, such as `lxc.log`; `None` when there is none of that name.
+    /// Returns a log file of the instance, such as `lxc.log`; `None` when it does not exist.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn instance_log(&self, name: &str, file: &str) -> Result<Option<Vec<u8>>> {
         let request = self.scoped(Request::get(&["instances", name, "logs", file]));
         match self.send(request).await {
@@ -211,10 +211,10 @@ impl Client {
         }
     }
 
-    /// Text the instance wrote to its console since boot, as far as the server keeps it.
+    /// Returns the console output of the instance since boot, as far as the server keeps it.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn console_log(&self, name: &str) -> Result<Vec<u8>> {
         let request = self.scoped(Request::get(&["instances", name, "console"]));
         Ok(self.send(request).await?.body.to_vec())

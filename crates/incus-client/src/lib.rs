@@ -4,26 +4,38 @@
 //! |---|---|
 //! | connect | [`Client::unix`], [`Client::https`], [`Client::custom`] |
 //! | work in a project | [`Client::with_project`] |
-//! | know the server | [`Client::server`], [`Client::supports`] |
-//! | make, start, stop, delete instances | [`Client::create_instance`], [`Client::set_state`], [`Client::delete_instance`] |
-//! | wait for background work | [`Operation::wait`], [`Client::operations_for`] |
+//! | inspect the server | [`Client::server`], [`Client::supports`] |
+//! | create, start, stop, delete instances | [`Client::create_instance`], [`Client::set_state`], [`Client::delete_instance`] |
+//! | wait for operations | [`Operation::wait`], [`Client::operations_for`] |
 //! | run commands | [`Client::exec`], [`Client::exec_stream`], [`Client::tunnel`] |
-//! | move files | [`Client::push_file`], [`Client::pull_file`] |
-//! | follow what happens | [`Client::events`] |
-//! | reach a cluster of servers by several addresses | [`ClientBuilder::or`] |
-//! | count and time what it does | [`ClientBuilder::observe`] |
-//! | bring images, and fetch them | [`Client::import_image`], [`Client::export_image`] |
+//! | transfer files | [`Client::push_file`], [`Client::pull_file`] |
+//! | follow events | [`Client::events`] |
+//! | use several addresses of a server cluster | [`ClientBuilder::or`] |
+//! | collect metrics | [`ClientBuilder::observe`] |
+//! | import and export images | [`Client::import_image`], [`Client::export_image`] |
 //!
-//! # Promises
+//! # Guarantees
 //!
 //! * **Every wait ends.** Plain requests have a timeout, everything else takes a deadline.
-//! * **A lost connection loses nothing.** A wait for an operation goes on over a new connection
-//!   and asks again; when the server has forgotten the operation meanwhile, that is an error of
-//!   its own ([`Error::OperationLost`]), because only the resource can say how it ended.
-//! * **Dropping a future is safe.** A request may or may not have reached the server; an
-//!   operation goes on there; a command started by [`Client::exec`] is killed.
-//! * **Errors name the call**: method, path, status and the server's own text.
-//! * Nothing is printed, no environment variable is read, no proxy is used.
+//! * **Lost connections are handled.** A wait for an operation continues over a new connection and
+//!   fetches the operation again. When the server has forgotten the operation meanwhile, the wait
+//!   fails with [`Error::OperationLost`], because only the resource can tell the result.
+//! * **Dropping a future is safe.** A request may or may not have reached the server; an operation
+//!   continues there; a command started by [`Client::exec`] is killed.
+//! * **Errors name the request**: method, path, status and the message of the server.
+//! * The crate prints nothing, reads no environment variables and uses no proxy.
+//!
+//! # Request errors
+//!
+//! Every method that sends a request can return:
+//!
+//! * [`Error::Connect`], [`Error::Send`], [`Error::ReadAnswer`] or [`Error::Timeout`] when the
+//!   server does not respond ([`Error::is_connection`]);
+//! * [`Error::Api`] when the server returns an error, for example because this client may not
+//!   access the project ([`Error::is_forbidden`]);
+//! * [`Error::Envelope`] or [`Error::Decode`] when the response is not what the API defines.
+//!
+//! The documentation of a method names only what is specific to it.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -67,8 +79,8 @@ mod projects;
 mod route;
 mod server;
 mod storage;
-mod stranger;
 mod transport;
+mod untrusted;
 mod versioned;
 mod websocket;
 

@@ -8,10 +8,10 @@ use crate::error::Result;
 use crate::versioned::Versioned;
 
 impl Client {
-    /// The load balancers of a network.
+    /// Lists the load balancers of a network.
     ///
     /// # Errors
-    /// When the server refuses, or there is no such network.
+    /// [`is_not_found`](crate::Error::is_not_found) when the network does not exist.
     pub async fn load_balancers(&self, network: &str) -> Result<Vec<NetworkLoadBalancer>> {
         let request = Request::get(&["networks", network, "load-balancers"]);
         let request = self.scoped(request.query("recursion", "1"));
@@ -19,11 +19,11 @@ impl Client {
         Ok(found.unwrap_or_default())
     }
 
-    /// The load balancer that listens on `address`; `None` when there is none, or no such
-    /// network.
+    /// Looks up the load balancer that listens on `address`; `None` when it or the network does not
+    /// exist.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn load_balancer(
         &self,
         network: &str,
@@ -33,10 +33,10 @@ impl Client {
         self.find(self.scoped(request), "a load balancer").await
     }
 
-    /// Makes a load balancer.
+    /// Creates a load balancer.
     ///
     /// # Errors
-    /// [`is_conflict`](crate::Error::is_conflict) when one listens on the address.
+    /// [`is_conflict`](crate::Error::is_conflict) when one already listens on the address.
     pub async fn create_load_balancer(
         &self,
         network: &str,
@@ -50,7 +50,7 @@ impl Client {
     ///
     /// # Errors
     /// [`is_precondition_failed`](crate::Error::is_precondition_failed) when `etag` is given and
-    /// no longer the load balancer's.
+    /// outdated.
     pub async fn put_load_balancer(
         &self,
         network: &str,
@@ -65,7 +65,7 @@ impl Client {
     /// Deletes a load balancer.
     ///
     /// # Errors
-    /// [`is_not_found`](crate::Error::is_not_found) when there is none.
+    /// [`is_not_found`](crate::Error::is_not_found) when it does not exist.
     pub async fn delete_load_balancer(&self, network: &str, address: &str) -> Result<()> {
         let request = Request::delete(&["networks", network, "load-balancers", address]);
         self.done(self.scoped(request)).await

@@ -10,10 +10,11 @@ use crate::error::{Call, Result};
 use crate::versioned::Versioned;
 
 impl Client {
-    /// Metadata of an instance: what its image said, and which files the server writes into it.
+    /// Returns the metadata of an instance: that of its image, and the files that the server writes
+    /// into it.
     ///
     /// # Errors
-    /// When there is no such instance, or the server cannot be reached.
+    /// Those of [every request](crate#request-errors).
     pub async fn metadata(&self, name: &str) -> Result<Versioned<ImageMetadata>> {
         let request = self.scoped(Request::get(&["instances", name, "metadata"]));
         let answer = self.send(request).await?;
@@ -24,7 +25,7 @@ impl Client {
     ///
     /// # Errors
     /// [`is_precondition_failed`](crate::Error::is_precondition_failed) when `etag` is given and
-    /// no longer the metadata's.
+    /// outdated.
     pub async fn set_metadata(
         &self,
         name: &str,
@@ -38,16 +39,16 @@ impl Client {
     /// Names of the template files of an instance.
     ///
     /// # Errors
-    /// When there is no such instance, or the server cannot be reached.
+    /// [`is_not_found`](crate::Error::is_not_found) when the instance does not exist.
     pub async fn template_files(&self, name: &str) -> Result<Vec<String>> {
         let request = self.scoped(Request::get(&["instances", name, "metadata", "templates"]));
         self.list(request, "a list of template files").await
     }
 
-    /// Content of a template file; `None` when there is none of that name.
+    /// Returns the content of a template file; `None` when it does not exist.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn template_file(&self, name: &str, file: &str) -> Result<Option<Bytes>> {
         match self.send(self.template_request(Request::get, name, file)).await {
             Ok(answer) => Ok(Some(answer.body)),
@@ -56,10 +57,10 @@ impl Client {
         }
     }
 
-    /// Writes a template file, whether it exists or not.
+    /// Writes a template file, creating or replacing it.
     ///
     /// # Errors
-    /// When there is no such instance, or the server cannot be reached.
+    /// [`is_not_found`](crate::Error::is_not_found) when the instance does not exist.
     pub async fn put_template_file(&self, name: &str, file: &str, content: Bytes) -> Result<()> {
         let request = self.template_request(Request::post, name, file);
         let call = Call::new(request.method().as_str(), request.path_and_query());
@@ -74,7 +75,7 @@ impl Client {
     /// Deletes a template file.
     ///
     /// # Errors
-    /// [`is_not_found`](crate::Error::is_not_found) when there is none.
+    /// [`is_not_found`](crate::Error::is_not_found) when it does not exist.
     pub async fn delete_template_file(&self, name: &str, file: &str) -> Result<()> {
         self.done(self.template_request(Request::delete, name, file)).await
     }

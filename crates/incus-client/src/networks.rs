@@ -10,36 +10,36 @@ use crate::error::Result;
 use crate::versioned::Versioned;
 
 impl Client {
-    /// Networks of the project, and the host's interfaces the server sees.
+    /// Lists the networks of the project, and the interfaces of the host that the server reports.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn networks(&self) -> Result<Vec<Network>> {
         let request = Request::get(&["networks"]).query("recursion", "1");
         self.list(self.scoped(request), "a list of networks").await
     }
 
-    /// One network; `None` when there is none of that name.
+    /// Looks up a network; `None` when it does not exist.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn network(&self, name: &str) -> Result<Option<Versioned<Network>>> {
         self.find(self.scoped(Request::get(&["networks", name])), "a network").await
     }
 
-    /// State of a network; `None` when there is none of that name.
+    /// Returns the state of a network; `None` when it does not exist.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn network_state(&self, name: &str) -> Result<Option<NetworkState>> {
         let request = self.scoped(Request::get(&["networks", name, "state"]));
         Ok(self.find(request, "a network state").await?.map(|found| found.value))
     }
 
-    /// Addresses given out on a managed network.
+    /// Returns the DHCP leases of a managed network.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn network_leases(&self, name: &str) -> Result<Vec<NetworkLease>> {
         let request = self.scoped(Request::get(&["networks", name, "leases"]));
         self.list(request, "a list of leases").await
@@ -53,11 +53,11 @@ impl Client {
         self.done(with_json(self.scoped(Request::post(&["networks"])), post)?).await
     }
 
-    /// Whether this client may create networks: asked by a request that is refused in any case, since it
-    /// names none.
+    /// Returns whether this client may create networks. Tests it with a request that is always
+    /// rejected because it has no name.
     ///
     /// # Errors
-    /// When the server cannot be reached.
+    /// Those of [every request](crate#request-errors).
     pub async fn may_create_networks(&self) -> Result<bool> {
         match self.create_network(&NetworksPost::default()).await {
             Ok(()) => Ok(true),
@@ -67,10 +67,10 @@ impl Client {
         }
     }
 
-    /// Changes configuration keys of a network; a key with an empty value is unset.
+    /// Changes configuration keys of a network; an empty value unsets a key.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// [`Error::Api`](crate::Error::Api) when a key or value is invalid.
     pub async fn patch_network(&self, name: &str, config: &Config) -> Result<()> {
         let body = serde_json::json!({ "config": config });
         self.done(with_json(self.scoped(Request::patch(&["networks", name])), &body)?).await
@@ -80,7 +80,7 @@ impl Client {
     ///
     /// # Errors
     /// [`is_precondition_failed`](crate::Error::is_precondition_failed) when `etag` is given and
-    /// no longer the network's.
+    /// outdated.
     pub async fn put_network(
         &self,
         name: &str,
@@ -91,16 +91,29 @@ impl Client {
         self.done(with_json(request, put)?).await
     }
 
-    /// Rules for packets of networks; `None` when there are none of that name. The server needs the
-    /// extension `network_acl`.
+    /// Looks up a network ACL; `None` when it does not exist. The server needs the extension
+    /// `network_acl`.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn network_acl(&self, name: &str) -> Result<Option<Versioned<NetworkAcl>>> {
         self.find(self.scoped(Request::get(&["network-acls", name])), "a network ACL").await
     }
 
-    /// Creates rules for packets of networks.
+    /// Lists the network ACLs of the project; empty if the server lacks the extension
+    /// `network_acl`.
+    ///
+    /// # Errors
+    /// Those of [every request](crate#request-errors).
+    pub async fn network_acls(&self) -> Result<Vec<NetworkAcl>> {
+        if !self.supports("network_acl").await? {
+            return Ok(Vec::new());
+        }
+        let request = Request::get(&["network-acls"]).query("recursion", "1");
+        self.list(self.scoped(request), "a list of network ACLs").await
+    }
+
+    /// Creates a network ACL.
     ///
     /// # Errors
     /// [`is_conflict`](crate::Error::is_conflict) when the name is taken.
@@ -108,18 +121,18 @@ impl Client {
         self.done(with_json(self.scoped(Request::post(&["network-acls"])), acl)?).await
     }
 
-    /// Deletes rules that no network has.
+    /// Deletes an unused network ACL.
     ///
     /// # Errors
-    /// [`is_not_found`](crate::Error::is_not_found) when there are none.
+    /// [`is_not_found`](crate::Error::is_not_found) when it does not exist.
     pub async fn delete_network_acl(&self, name: &str) -> Result<()> {
         self.done(self.scoped(Request::delete(&["network-acls", name]))).await
     }
 
-    /// Deletes a network that nothing uses.
+    /// Deletes an unused network.
     ///
     /// # Errors
-    /// [`is_not_found`](crate::Error::is_not_found) when there is none.
+    /// [`is_not_found`](crate::Error::is_not_found) when it does not exist.
     pub async fn delete_network(&self, name: &str) -> Result<()> {
         self.done(self.scoped(Request::delete(&["networks", name]))).await
     }

@@ -1,4 +1,4 @@
-//! What a client tells of its own doings, for the metrics and logs of whoever uses it.
+//! Observation of a client, for metrics and logs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,64 +6,64 @@ use std::time::{Duration, Instant};
 use crate::error::{Call, Error, Result};
 use crate::route::route;
 
-/// Something that a client did or met; see [`crate::ClientBuilder::observe`].
+/// An event in the work of a client; see [`crate::ClientBuilder::observe`].
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Observation<'a> {
-    /// A request ended. One whose future was dropped is not told of.
+    /// A request ended. Requests whose future was dropped are not reported.
     Request {
         /// HTTP method.
         method: &'static str,
-        /// The path without names and query: one of a fixed list, such as
+        /// The path without names and query, from a fixed list such as
         /// `/1.0/instances/{name}/state`, or `other`.
         route: &'static str,
-        /// How it ended.
+        /// Outcome of the request.
         outcome: RequestOutcome,
-        /// From its sending to the last byte of the answer.
+        /// Time from sending the request to the last byte of the response.
         took: Duration,
     },
-    /// The end of an operation is waited for.
+    /// A wait for an operation began.
     OperationAwaited {
-        /// What it does, in the server's words: `Creating instance`.
+        /// Description of the operation by the server, such as `Creating instance`.
         description: &'a str,
     },
-    /// It is waited for no longer. Follows each [`Observation::OperationAwaited`], also when the
-    /// future that waits is dropped.
+    /// A wait for an operation ended. Follows each [`Observation::OperationAwaited`], also when the
+    /// waiting future is dropped.
     OperationEnded {
-        /// What it does, in the server's words.
+        /// Description of the operation by the server.
         description: &'a str,
-        /// How the wait ended.
+        /// Outcome of the wait.
         outcome: OperationOutcome,
-        /// How long was waited.
+        /// Duration of the wait.
         took: Duration,
     },
-    /// An event stream stands.
+    /// An event stream connected.
     EventsConnected {
-        /// It stood before: events may have been missed.
+        /// Whether this is a reconnect, so that events may have been missed.
         again: bool,
     },
-    /// An event stream that stood broke, or the server closed it.
+    /// A connected event stream broke or was closed by the server.
     EventsLost {
-        /// Why.
+        /// Cause.
         error: &'a Error,
     },
-    /// An event stream could not be opened, and is tried again.
+    /// An event stream could not be opened. The client retries.
     EventsRefused {
-        /// Why.
+        /// Cause.
         error: &'a Error,
     },
-    /// An event stream that stood was given up by its reader.
+    /// The reader dropped a connected event stream.
     EventsLeft,
-    /// No connection could be made to one address of the server; the next one is tried.
+    /// No connection could be made to one address of the server. The client tries the next one.
     EndpointFailed {
-        /// The address that does not answer.
+        /// The address that failed.
         endpoint: &'a str,
         /// The address that is tried next.
         next: &'a str,
     },
 }
 
-/// How a request ended.
+/// Outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RequestOutcome {
@@ -71,33 +71,33 @@ pub enum RequestOutcome {
     Status(u16),
     /// No connection could be made.
     NotConnected,
-    /// The connection broke before the end of the answer.
+    /// The connection was lost before the end of the response.
     Broken,
-    /// No answer in time.
+    /// There was no response in time.
     TimedOut,
-    /// It was not sent, or the answer was not of this API.
+    /// The request was not sent, or the response was not from this API.
     Invalid,
 }
 
-/// How the wait for an operation ended.
+/// Outcome of the wait for an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OperationOutcome {
-    /// The work ended with success.
+    /// The operation succeeded.
     Succeeded,
-    /// The work ended without success.
+    /// The operation failed.
     Failed,
-    /// The deadline of the wait passed; the work goes on.
+    /// The deadline passed. The operation continues.
     TimedOut,
-    /// The server does not know it any more.
+    /// The server no longer knows the operation.
     Lost,
-    /// Nobody waits any more; the work goes on.
+    /// The waiting future was dropped. The operation continues.
     Abandoned,
 }
 
 type Observe = dyn Fn(&Observation<'_>) + Send + Sync;
 
-/// Whom a client tells; nobody unless the builder was told so.
+/// Receiver of observations, if the builder set one.
 #[derive(Clone, Default)]
 pub(crate) struct Observer(Option<Arc<Observe>>);
 
@@ -106,16 +106,16 @@ impl Observer {
         Self(Some(Arc::new(observe)))
     }
 
-    pub(crate) fn tell(&self, observation: &Observation<'_>) {
+    pub(crate) fn notify(&self, observation: &Observation<'_>) {
         if let Some(observe) = &self.0 {
             observe(observation);
         }
     }
 
-    /// Tells of a request that ended with `outcome`.
+    /// Reports the end of a request.
     pub(crate) fn request(&self, call: &Call, outcome: RequestOutcome, started: Instant) {
         if self.0.is_some() {
-            self.tell(&Observation::Request {
+            self.notify(&Observation::Request {
                 method: call.0.method,
                 route: route(call.path()),
                 outcome,
@@ -124,24 +124,24 @@ impl Observer {
         }
     }
 
-    /// Tells that an operation is waited for, and of the end of the wait through what is given.
-    pub(crate) fn awaits<'a>(&'a self, description: &'a str) -> Awaiting<'a> {
-        self.tell(&Observation::OperationAwaited { description });
+    /// Reports the begin of a wait for an operation. The returned value reports its end.
+    pub(crate) fn operation_wait<'a>(&'a self, description: &'a str) -> OperationWait<'a> {
+        self.notify(&Observation::OperationAwaited { description });
         let outcome = OperationOutcome::Abandoned;
-        Awaiting { observer: self, description, started: Instant::now(), outcome }
+        OperationWait { observer: self, description, started: Instant::now(), outcome }
     }
 }
 
-/// A wait for an operation; its end is told when this is dropped.
-pub(crate) struct Awaiting<'a> {
+/// A wait for an operation. Its end is reported when it is dropped.
+pub(crate) struct OperationWait<'a> {
     observer: &'a Observer,
     description: &'a str,
     started: Instant,
     outcome: OperationOutcome,
 }
 
-impl Awaiting<'_> {
-    pub(crate) fn ended<T>(mut self, result: &Result<T>) {
+impl OperationWait<'_> {
+    pub(crate) fn finish<T>(mut self, result: &Result<T>) {
         self.outcome = match result {
             Ok(_) => OperationOutcome::Succeeded,
             Err(Error::OperationDeadline { .. }) => OperationOutcome::TimedOut,
@@ -151,9 +151,9 @@ impl Awaiting<'_> {
     }
 }
 
-impl Drop for Awaiting<'_> {
+impl Drop for OperationWait<'_> {
     fn drop(&mut self) {
-        self.observer.tell(&Observation::OperationEnded {
+        self.observer.notify(&Observation::OperationEnded {
             description: self.description,
             outcome: self.outcome,
             took: self.started.elapsed(),
@@ -162,7 +162,7 @@ impl Drop for Awaiting<'_> {
 }
 
 impl RequestOutcome {
-    /// How a request ended that failed.
+    /// Returns the outcome of a failed request.
     pub(crate) fn of(error: &Error) -> Self {
         match error {
             Error::Api { status, .. } => Self::Status(*status),

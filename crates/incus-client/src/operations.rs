@@ -1,4 +1,4 @@
-//! Background work of the server: handles, waiting, finding it again.
+//! Operations: handles, waiting, and lookup.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,21 +10,21 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::client::Client;
 use crate::error::{Error, Result};
-use crate::hub::{Hub, Link, Signal};
+use crate::hub::{Hub, Signal, StreamState};
 
-/// Work that goes on on the server, whether this handle lives or not.
+/// An operation on the server. It continues when this handle is dropped.
 #[derive(Clone)]
-#[must_use = "the work goes on on the server: wait for it, or drop it on purpose"]
+#[must_use = "the operation continues on the server: wait for it, or drop it explicitly"]
 pub struct Operation {
     client: Client,
     snapshot: Snapshot,
-    /// The connection of the event stream that tells of all of it, where one does.
-    told_by: Option<u64>,
+    /// The connection of the event stream that covers the whole operation, if any.
+    covered_by: Option<u64>,
 }
 
 impl fmt::Debug for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the metadata: it may hold secrets of WebSockets.
+        // Metadata is omitted because it may hold the secrets of WebSockets.
         f.debug_struct("Operation")
             .field("id", &self.snapshot.id)
             .field("description", &self.snapshot.description)
@@ -33,29 +33,29 @@ impl fmt::Debug for Operation {
     }
 }
 
-/// How long events are trusted before the operation is asked for all the same.
+/// Time without events after which the operation is fetched anyway.
 const RECHECK: Duration = Duration::from_secs(15);
-/// How long one request waits for the operation while there is no event stream.
+/// Timeout of one long poll while there is no event stream.
 const LONG_POLL: Duration = Duration::from_secs(10);
-/// Pause after a failed look, so that a server that is gone is not asked without end.
+/// Delay after a failed fetch.
 const RETRY: Duration = Duration::from_millis(500);
 
 impl Client {
-    /// The operation as it is now.
+    /// Looks up an operation.
     ///
     /// # Errors
-    /// [`is_not_found`](Error::is_not_found) when the server does not know it: it never was, or
-    /// ended more than a few seconds ago.
+    /// [`is_not_found`](Error::is_not_found) when the server does not know it: it never existed, or
+    /// finished more than a few seconds ago.
     pub async fn operation(&self, id: &str) -> Result<Operation> {
         let request = self.scoped(Request::get(&["operations", id]));
         let snapshot = self.get(request, "an operation").await?;
         Ok(Operation::new(self.clone(), snapshot))
     }
 
-    /// Operations of the project that the server knows, ended ones included.
+    /// Lists the operations of the project that the server knows, including finished ones.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn operations(&self) -> Result<Vec<Operation>> {
         let request = self.scoped(Request::get(&["operations"]).query("recursion", "1"));
         let by_status: Option<BTreeMap<String, Option<Vec<Snapshot>>>> =
@@ -69,12 +69,12 @@ impl Client {
             .collect())
     }
 
-    /// Operations that still run and work on `resource` (a path such as `/1.0/instances/web`).
+    /// Lists running operations on `resource`, a path such as `/1.0/instances/web`.
     ///
-    /// This is how a process that was killed after it asked for something finds the work again.
+    /// A process that was killed after a request finds its operation again with this.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn operations_for(&self, resource: &str) -> Result<Vec<Operation>> {
         let mut found = self.operations().await?;
         found.retain(|operation| {
@@ -86,70 +86,73 @@ impl Client {
 
 impl Operation {
     pub(crate) fn new(client: Client, snapshot: Snapshot) -> Self {
-        Self { client, snapshot, told_by: None }
+        Self { client, snapshot, covered_by: None }
     }
 
-    /// An operation that was asked for while this connection of the event stream stood.
-    pub(crate) fn told_by(self, connection: Option<u64>) -> Self {
-        Self { told_by: connection, ..self }
+    /// Marks the operation as started while this connection of the event stream was up.
+    pub(crate) fn covered_by(self, connection: Option<u64>) -> Self {
+        Self { covered_by: connection, ..self }
     }
 
-    /// UUID.
+    /// Returns the UUID.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.snapshot.id
     }
 
-    /// What it does, in the server's words.
+    /// Returns the description of the operation by the server.
     #[must_use]
     pub fn description(&self) -> &str {
         &self.snapshot.description
     }
 
-    /// The operation as it was when this handle was made.
+    /// Returns the state of the operation when this handle was created.
     #[must_use]
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
     }
 
-    /// Asks the server to stop the work.
+    /// Cancels the operation.
     ///
     /// # Errors
-    /// When the server refuses (most operations cannot be cancelled) or cannot be reached.
+    /// [`Error::Api`] when the server refuses, because most operations cannot be cancelled.
     pub async fn cancel(&self) -> Result<()> {
         let request = self.client.scoped(Request::delete(&["operations", self.id()]));
         self.client.done(request).await
     }
 
-    /// Waits until the work ended with success, at most `deadline` long.
+    /// Waits until the operation has succeeded, for at most `deadline`.
     ///
-    /// Waits on the client's shared event stream; as long as that has no connection, on the
-    /// server's `/wait`. After a lost connection the operation is asked for again, so no end is
-    /// missed that the server still remembers. One that the stream tells of from its beginning is
-    /// not asked for at all, unless it takes long.
+    /// Waits on the client's shared event stream or, while that is disconnected, on the server's
+    /// `/wait` route. After a lost connection the operation is fetched again, so that no end is
+    /// missed that the server still remembers. An operation that the stream covers from its start
+    /// is not fetched at all, unless it takes long.
     ///
     /// # Errors
-    /// * [`Error::OperationFailed`] with the server's text.
-    /// * [`Error::OperationDeadline`] when it did not end in time; it goes on, and the handle can
-    ///   be waited for again. A server that cannot be reached is waited for until then too.
-    /// * [`Error::OperationLost`] when the server does not know it any more.
+    /// * [`Error::OperationFailed`] with the message of the server.
+    /// * [`Error::OperationDeadline`] when it did not finish in time. It continues, and the handle
+    ///   can be waited for again. An unreachable server is retried until the deadline too.
+    /// * [`Error::OperationLost`] when the server no longer knows it.
+    ///
+    /// # Cancellation
+    /// Safe: the operation continues.
     pub async fn wait(&self, deadline: Duration) -> Result<Snapshot> {
         self.wait_with(deadline, |_| {}).await
     }
 
-    /// Like [`Operation::wait`]; `seen` is called with each state on the way, the last included.
+    /// As [`Operation::wait`]. Calls `on_update` with each state, including the last.
     ///
     /// # Errors
     /// As [`Operation::wait`].
     pub async fn wait_with(
         &self,
         deadline: Duration,
-        mut seen: impl FnMut(&Snapshot),
+        mut on_update: impl FnMut(&Snapshot),
     ) -> Result<Snapshot> {
-        let awaiting = self.client.shared.wire.observer.awaits(self.description());
+        let awaiting = self.client.shared.wire.observer.operation_wait(self.description());
         let end = Instant::now() + deadline;
-        let result = match timeout_at(end, self.until_final(&mut seen)).await {
-            Ok(Ok(snapshot)) => self.judge(snapshot),
+        let result = match timeout_at(end, self.until_final(&mut on_update)).await {
+            Ok(Ok(snapshot)) => self.check_success(snapshot),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(Error::OperationDeadline {
                 id: self.id().to_owned(),
@@ -157,11 +160,11 @@ impl Operation {
                 after: deadline,
             }),
         };
-        awaiting.ended(&result);
+        awaiting.finish(&result);
         result
     }
 
-    fn judge(&self, snapshot: Snapshot) -> Result<Snapshot> {
+    fn check_success(&self, snapshot: Snapshot) -> Result<Snapshot> {
         if snapshot.status_code.is_success() {
             return Ok(snapshot);
         }
@@ -170,7 +173,7 @@ impl Operation {
         } else {
             snapshot.err.clone()
         };
-        Err(self.client.shared.wire.stranger.withhold(Error::OperationFailed {
+        Err(self.client.shared.wire.untrusted.redact(Error::OperationFailed {
             id: snapshot.id,
             description: snapshot.description,
             status: snapshot.status_code,
@@ -178,35 +181,35 @@ impl Operation {
         }))
     }
 
-    async fn until_final(&self, seen: &mut impl FnMut(&Snapshot)) -> Result<Snapshot> {
+    async fn until_final(&self, on_update: &mut impl FnMut(&Snapshot)) -> Result<Snapshot> {
         if self.snapshot.status_code.is_final() {
-            seen(&self.snapshot);
+            on_update(&self.snapshot);
             return Ok(self.snapshot.clone());
         }
         let hub = self.client.hub();
-        let (mut signals, mut link) = hub.subscribe();
-        if let Some(ended) = hub.ended(self.id()) {
-            seen(&ended);
-            return Ok(ended.as_ref().clone());
+        let (mut signals, mut stream_state) = hub.subscribe();
+        if let Some(finished) = hub.finished(self.id()) {
+            on_update(&finished);
+            return Ok(finished.as_ref().clone());
         }
-        // What the stream tells from beginning to end does not have to be asked for.
-        let mut told_by = self.told_by;
+        // An operation that the stream covers from start to end need not be fetched.
+        let mut covered_by = self.covered_by;
         loop {
-            // Subscribed first, asked second: whatever happens after the answer is signalled.
-            let connection = match *link.borrow_and_update() {
-                Link::Up(connection) => Some(connection),
-                Link::Starting | Link::Down => None,
+            // Subscribe first, then fetch, so that any later change is signalled.
+            let connection = match *stream_state.borrow_and_update() {
+                StreamState::Up(connection) => Some(connection),
+                StreamState::Starting | StreamState::Down => None,
             };
-            if connection.is_none() || told_by.take() != connection {
-                let look = self.look_with(&hub, connection.is_some());
+            if connection.is_none() || covered_by.take() != connection {
+                let fetch = self.fetch_state(&hub, connection.is_some());
                 let found = tokio::select! {
-                    found = look => found,
-                    // The stream stands now: no need to hold on to the long poll.
-                    _ = link.changed(), if connection.is_none() => continue,
+                    found = fetch => found,
+                    // The stream is connected now, so the long poll is no longer needed.
+                    _ = stream_state.changed(), if connection.is_none() => continue,
                 };
                 match found {
                     Ok(snapshot) => {
-                        seen(&snapshot);
+                        on_update(&snapshot);
                         if snapshot.status_code.is_final() {
                             return Ok(snapshot);
                         }
@@ -215,7 +218,7 @@ impl Operation {
                         if error.is_transient()
                             && !matches!(error, Error::OperationLost { .. }) =>
                     {
-                        tracing::debug!(error = %crate::error::chain(&error), "cannot look at an operation");
+                        tracing::debug!(error = %crate::error::chain(&error), "cannot fetch an operation");
                         tokio::time::sleep(RETRY).await;
                         continue;
                     }
@@ -229,17 +232,17 @@ impl Operation {
             loop {
                 let signal = tokio::select! {
                     signal = timeout_at(recheck, signals.recv()) => signal,
-                    _ = link.changed() => break,
+                    _ = stream_state.changed() => break,
                 };
                 match signal {
                     Ok(Ok(Signal::Operation(operation))) if operation.id == self.id() => {
-                        seen(&operation);
+                        on_update(&operation);
                         if operation.status_code.is_final() {
                             return Ok(operation.as_ref().clone());
                         }
                     }
                     Ok(Ok(Signal::Operation(_))) => {}
-                    // Reconnected, fell behind, or quiet for long: look again.
+                    // Reconnected, lagged, or no events for a while: fetch again.
                     Ok(Ok(Signal::Connected) | Err(RecvError::Lagged(_) | RecvError::Closed))
                     | Err(_) => break,
                 }
@@ -247,12 +250,13 @@ impl Operation {
         }
     }
 
-    /// The operation as it is now; without an event stream as it is when it ends, or a while later.
-    async fn look_with(&self, hub: &Hub, streaming: bool) -> Result<Snapshot> {
-        let found = if streaming { self.look().await } else { self.long_poll().await };
+    /// Fetches the operation. Without an event stream, waits until it changes or the long poll
+    /// times out.
+    async fn fetch_state(&self, hub: &Hub, streaming: bool) -> Result<Snapshot> {
+        let found = if streaming { self.fetch().await } else { self.long_poll().await };
         match found {
             Err(error) if error.is_not_found() => hub
-                .ended(self.id())
+                .finished(self.id())
                 .map(|o| o.as_ref().clone())
                 .ok_or_else(|| Error::OperationLost {
                     id: self.id().to_owned(),
@@ -262,7 +266,7 @@ impl Operation {
         }
     }
 
-    async fn look(&self) -> Result<Snapshot> {
+    async fn fetch(&self) -> Result<Snapshot> {
         let request = self.client.scoped(Request::get(&["operations", self.id()]));
         self.client.get(request, "an operation").await
     }
@@ -274,9 +278,9 @@ impl Operation {
         let wire = &self.client.shared.wire;
         let answer = wire.send(&request, wire.request_timeout + LONG_POLL).await;
         match answer.and_then(|answer| answer.decode("an operation")) {
-            // Incus answers with the operation's own failure as if this request had failed, a 404
-            // included. Only the operation itself tells the two apart.
-            Err(Error::Api { .. }) => self.look().await,
+            // Incus returns the failure of the operation as if this request had failed, including a
+            // 404. Only the operation itself tells the two apart.
+            Err(Error::Api { .. }) => self.fetch().await,
             other => other,
         }
     }

@@ -8,19 +8,19 @@ use crate::error::Result;
 use crate::versioned::Versioned;
 
 impl Client {
-    /// Profiles of the project.
+    /// Lists the profiles of the project.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn profiles(&self) -> Result<Vec<Profile>> {
         let request = Request::get(&["profiles"]).query("recursion", "1");
         self.list(self.scoped(request), "a list of profiles").await
     }
 
-    /// One profile; `None` when there is none of that name.
+    /// Looks up a profile; `None` when it does not exist.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn profile(&self, name: &str) -> Result<Option<Versioned<Profile>>> {
         self.find(self.scoped(Request::get(&["profiles", name])), "a profile").await
     }
@@ -37,7 +37,7 @@ impl Client {
     ///
     /// # Errors
     /// [`is_precondition_failed`](crate::Error::is_precondition_failed) when `etag` is given and
-    /// no longer the profile's.
+    /// outdated.
     pub async fn put_profile(
         &self,
         name: &str,
@@ -48,10 +48,10 @@ impl Client {
         self.done(with_json(request, put)?).await
     }
 
-    /// Deletes a profile that nothing uses.
+    /// Deletes an unused profile.
     ///
     /// # Errors
-    /// [`is_not_found`](crate::Error::is_not_found) when there is none.
+    /// [`is_not_found`](crate::Error::is_not_found) when it does not exist.
     pub async fn delete_profile(&self, name: &str) -> Result<()> {
         self.done(self.scoped(Request::delete(&["profiles", name]))).await
     }

@@ -8,21 +8,21 @@ use crate::error::Result;
 use crate::versioned::Versioned;
 
 impl Client {
-    /// Projects of the server that this client may see.
+    /// Lists the projects that this client may see.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn projects(&self) -> Result<Vec<Project>> {
         let request = Request::get(&["projects"]).query("recursion", "1");
         self.list(request, "a list of projects").await
     }
 
-    /// One project, `default` included; `None` when there is none of that name.
+    /// Looks up a project, including `default`; `None` when it does not exist.
     ///
-    /// Named so because [`Client::project`] is the project the client works in.
+    /// [`Client::project`] returns the project of the client instead.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn get_project(&self, name: &str) -> Result<Option<Versioned<Project>>> {
         self.find(Request::get(&["projects", name]), "a project").await
     }
@@ -39,7 +39,7 @@ impl Client {
     ///
     /// # Errors
     /// [`is_precondition_failed`](crate::Error::is_precondition_failed) when `etag` is given and
-    /// no longer the project's.
+    /// outdated.
     pub async fn put_project(
         &self,
         name: &str,
@@ -50,10 +50,10 @@ impl Client {
         self.done(with_json(request, put)?).await
     }
 
-    /// Changes configuration keys of a project; a key with an empty value is unset.
+    /// Changes configuration keys of a project; an empty value unsets a key.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// [`Error::Api`](crate::Error::Api) when a key or value is invalid.
     pub async fn patch_project(&self, name: &str, config: &Config) -> Result<()> {
         let body = serde_json::json!({ "config": config });
         self.done(with_json(Request::patch(&["projects", name]), &body)?).await
@@ -62,7 +62,7 @@ impl Client {
     /// Deletes an empty project.
     ///
     /// # Errors
-    /// [`is_not_found`](crate::Error::is_not_found) when there is none.
+    /// [`is_not_found`](crate::Error::is_not_found) when it does not exist.
     pub async fn delete_project(&self, name: &str) -> Result<()> {
         self.done(Request::delete(&["projects", name])).await
     }

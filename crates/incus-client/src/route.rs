@@ -1,6 +1,6 @@
-//! Paths without names, for metrics: each call belongs to one of a fixed list of routes.
+//! Routes for metrics: each request maps to one of a fixed list of paths without names.
 
-/// The routes that this client uses, as the servers' documentation writes them.
+/// Routes that this client uses, as in the documentation of the servers.
 const ROUTES: [&str; 40] = [
     "/1.0",
     "/1.0/certificates",
@@ -44,16 +44,16 @@ const ROUTES: [&str; 40] = [
     "/1.0/storage-pools/{name}/resources",
 ];
 
-/// The route of a path with or without a query; `other` where none is known.
+/// Returns the route of a path with or without a query; `other` when unknown.
 pub(crate) fn route(path: &str) -> &'static str {
     let path = path.split('?').next().unwrap_or_default();
-    // A word of the list goes before a name: `aliases` is no image.
+    // A literal segment wins over a name: `aliases` is not an image.
     let fits = |route: &&&str| literals(route, path).is_some();
     let found = ROUTES.iter().filter(fits).max_by_key(|route| literals(route, path));
     found.copied().unwrap_or("other")
 }
 
-/// How many segments are equal; `None` where the path is not of this route.
+/// Returns the number of matching literal segments; `None` when the path does not match the route.
 fn literals(route: &str, path: &str) -> Option<usize> {
     let mut segments = path.split('/');
     let mut equal = 0;
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_queries_are_left_out() {
+    fn routes_omit_names_and_queries() {
         for (path, expected) in [
             ("/1.0", "/1.0"),
             ("/1.0?public", "/1.0"),

@@ -1,4 +1,4 @@
-//! The server itself, its cluster and whom it trusts.
+//! The server itself, its cluster and its trust store.
 
 use std::collections::BTreeSet;
 
@@ -14,83 +14,83 @@ use crate::client::Client;
 use crate::error::Result;
 use crate::versioned::Versioned;
 
-/// What the server can do, asked once. A server only gains abilities, and only by a restart.
+/// Features of the server, fetched once. A server gains features only by a restart.
 #[derive(Default)]
-pub(crate) struct Abilities(OnceCell<Known>);
+pub(crate) struct ServerFeatures(OnceCell<Features>);
 
-struct Known {
+struct Features {
     flavor: Flavor,
     extensions: BTreeSet<String>,
 }
 
 impl Client {
-    /// The server, its environment and its API extensions; asked anew each time.
+    /// Fetches the server, its environment and its API extensions.
     ///
     /// # Errors
-    /// When the server cannot be reached. A server that does not trust this client still
-    /// answers, see [`Server::is_trusted`].
+    /// Those of [every request](crate#request-errors). A server that does not trust this client
+    /// still answers; see [`Server::is_trusted`].
     pub async fn server(&self) -> Result<Server> {
         let server = self.get(self.scoped(Request::get(&[])), "a server").await?;
-        self.shared.wire.stranger.meet(&server);
+        self.shared.wire.untrusted.recognize(&server);
         Ok(server)
     }
 
-    /// True when the server has the API extension. Asked once and remembered.
+    /// Returns whether the server has an API extension. The list is fetched once and cached.
     ///
     /// # Errors
-    /// When the server cannot be reached.
+    /// Those of [every request](crate#request-errors).
     pub async fn supports(&self, extension: &str) -> Result<bool> {
-        Ok(self.known().await?.extensions.contains(extension))
+        Ok(self.features().await?.extensions.contains(extension))
     }
 
-    /// Incus or LXD. Asked once and remembered.
+    /// Returns whether the server is Incus or LXD. Fetched once and cached.
     ///
     /// # Errors
-    /// When the server cannot be reached.
+    /// Those of [every request](crate#request-errors).
     pub async fn flavor(&self) -> Result<Flavor> {
-        Ok(self.known().await?.flavor)
+        Ok(self.features().await?.flavor)
     }
 
-    async fn known(&self) -> Result<&Known> {
+    async fn features(&self) -> Result<&Features> {
         self.shared
-            .abilities
+            .features
             .0
             .get_or_try_init(|| async {
                 let server = self.server().await?;
-                Ok(Known { flavor: server.flavor(), extensions: server.api_extensions })
+                Ok(Features { flavor: server.flavor(), extensions: server.api_extensions })
             })
             .await
     }
 
-    /// Changes server configuration keys; a key with an empty value is unset.
+    /// Changes server configuration keys; an empty value unsets a key.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// [`Error::Api`](crate::Error::Api) when a key or value is invalid.
     pub async fn patch_server_config(&self, config: &Config) -> Result<()> {
         let body = serde_json::json!({ "config": config });
         self.done(with_json(Request::patch(&[]), &body)?).await
     }
 
-    /// Hardware of the host, as it comes.
+    /// Returns the hardware resources of the host, as returned by the server.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn resources(&self) -> Result<Value> {
         self.send_slow(Request::get(&["resources"])).await?.value()
     }
 
-    /// Whether the server is a member of a cluster.
+    /// Returns the state of the server's cluster membership.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn cluster(&self) -> Result<Cluster> {
         self.get(Request::get(&["cluster"]), "a cluster").await
     }
 
-    /// Members of the cluster; empty for a server that is not clustered.
+    /// Members of the cluster; empty if the server is not clustered.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn cluster_members(&self) -> Result<Vec<ClusterMember>> {
         if !self.cluster().await?.enabled {
             return Ok(Vec::new());
@@ -99,37 +99,37 @@ impl Client {
         self.list(request, "a list of cluster members").await
     }
 
-    /// Certificates the server trusts.
+    /// Certificates in the trust store.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn certificates(&self) -> Result<Vec<Certificate>> {
         let request = Request::get(&["certificates"]).query("recursion", "1");
         self.list(request, "a list of certificates").await
     }
 
-    /// Trusts a certificate, or uses a token to become trusted.
+    /// Adds a certificate to the trust store, or uses a token to become trusted.
     ///
     /// # Errors
-    /// [`is_conflict`](crate::Error::is_conflict) when the certificate is trusted already.
+    /// [`is_conflict`](crate::Error::is_conflict) when the certificate is already trusted.
     pub async fn add_certificate(&self, post: &CertificatesPost) -> Result<()> {
         self.done(with_json(Request::post(&["certificates"]), post)?).await
     }
 
-    /// One certificate the server trusts, by its whole fingerprint; `None` when it does not, or
-    /// when this client may not know.
+    /// Looks up a certificate in the trust store by its full fingerprint; `None` when it is missing
+    /// or not visible to this client.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn certificate(&self, fingerprint: &str) -> Result<Option<Versioned<Certificate>>> {
         self.find(Request::get(&["certificates", fingerprint]), "a certificate").await
     }
 
-    /// Changes what a trusted certificate may do.
+    /// Changes the restrictions of a trusted certificate.
     ///
     /// # Errors
     /// [`is_precondition_failed`](crate::Error::is_precondition_failed) when `etag` is given and
-    /// no longer the certificate's.
+    /// outdated.
     pub async fn put_certificate(
         &self,
         fingerprint: &str,
@@ -140,10 +140,10 @@ impl Client {
         self.done(with_json(request, put)?).await
     }
 
-    /// Trusts a certificate no more.
+    /// Removes a certificate from the trust store.
     ///
     /// # Errors
-    /// [`is_not_found`](crate::Error::is_not_found) when it was not trusted.
+    /// [`is_not_found`](crate::Error::is_not_found) when it is not there.
     pub async fn delete_certificate(&self, fingerprint: &str) -> Result<()> {
         self.done(Request::delete(&["certificates", fingerprint])).await
     }

@@ -8,27 +8,28 @@ use crate::error::Result;
 use crate::versioned::Versioned;
 
 impl Client {
-    /// Storage pools of the server.
+    /// Lists the storage pools of the server.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn storage_pools(&self) -> Result<Vec<StoragePool>> {
         let request = Request::get(&["storage-pools"]).query("recursion", "1");
         self.list(request, "a list of storage pools").await
     }
 
-    /// One pool; `None` when there is none of that name.
+    /// Looks up a pool; `None` when it does not exist.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn storage_pool(&self, name: &str) -> Result<Option<Versioned<StoragePool>>> {
         self.find(Request::get(&["storage-pools", name]), "a storage pool").await
     }
 
-    /// Space and inodes of a pool.
+    /// Returns the space and inodes of a pool.
     ///
     /// # Errors
-    /// When there is none of that name (Incus 6.0 calls that a 500), or the server refuses.
+    /// [`Error::Api`](crate::Error::Api) when the pool does not exist (Incus 6.0 returns status
+    /// 500).
     pub async fn storage_pool_resources(&self, name: &str) -> Result<StoragePoolResources> {
         let request = Request::get(&["storage-pools", name, "resources"]);
         self.get(request, "storage pool resources").await
@@ -46,7 +47,7 @@ impl Client {
     ///
     /// # Errors
     /// [`is_precondition_failed`](crate::Error::is_precondition_failed) when `etag` is given and
-    /// no longer the pool's.
+    /// outdated.
     pub async fn put_storage_pool(
         &self,
         name: &str,
@@ -57,10 +58,10 @@ impl Client {
         self.done(with_json(request, put)?).await
     }
 
-    /// Deletes a pool that nothing uses.
+    /// Deletes an unused pool.
     ///
     /// # Errors
-    /// [`is_not_found`](crate::Error::is_not_found) when there is none.
+    /// [`is_not_found`](crate::Error::is_not_found) when it does not exist.
     pub async fn delete_storage_pool(&self, name: &str) -> Result<()> {
         self.done(Request::delete(&["storage-pools", name])).await
     }

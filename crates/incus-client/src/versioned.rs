@@ -1,13 +1,13 @@
-//! An object together with the tag the server gave it.
+//! Objects with their ETag.
 
 use std::ops::{Deref, DerefMut};
 
-/// A value as the server had it, with the tag to change it only if it is still the same.
+/// An object with the ETag that makes a change conditional.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versioned<T> {
     /// The object.
     pub value: T,
-    /// The server's tag for this version; absent where the server gives none.
+    /// ETag of this version, if the server sent one.
     pub etag: Option<String>,
 }
 

@@ -23,14 +23,14 @@ use crate::observer::RequestOutcome;
 
 pub(crate) type Socket = WebSocketStream<Half>;
 
-/// Which way a WebSocket is used.
+/// Direction of a WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
-    /// Both ways.
+    /// Both directions.
     Both,
-    /// Only to read. Nothing is written, not even the answers to pings: the servers never read
-    /// from these sockets, and a TCP connection that is closed with unread bytes is reset, which
-    /// can take output with it that is still on its way.
+    /// Read only. Nothing is written, not even replies to pings: the servers never read from these
+    /// sockets, and a TCP connection that is closed with unread bytes is reset, which can destroy
+    /// output that is still in transit.
     ReadOnly,
 }
 
@@ -75,7 +75,7 @@ impl AsyncWrite for Half {
 }
 
 impl Wire {
-    /// Opens a WebSocket at `path_and_query`; `call` is how errors name it.
+    /// Opens a WebSocket at `path_and_query`; `call` names it in errors.
     pub(crate) async fn websocket(
         &self,
         call: &Call,
@@ -118,7 +118,7 @@ impl Wire {
         }
         let accept = response.headers().get(header::SEC_WEBSOCKET_ACCEPT);
         if accept.is_none_or(|v| v.as_bytes() != derive_accept_key(key.as_bytes()).as_bytes()) {
-            let reason = "its Sec-WebSocket-Accept does not answer our key".to_owned();
+            let reason = "its Sec-WebSocket-Accept header does not match the key".to_owned();
             return Err(Error::Upgrade { call: call.clone(), reason });
         }
         let upgraded = hyper::upgrade::on(response)
@@ -138,7 +138,7 @@ impl Wire {
     ) -> Error {
         let status = response.status();
         if status.is_success() {
-            let reason = format!("it answered {status}");
+            let reason = format!("it returned status {status}");
             return Error::Upgrade { call: call.clone(), reason };
         }
         self.refused(call.clone(), status.as_u16(), response.into_body()).await

@@ -1,4 +1,4 @@
-//! Commands: the test says what they do.
+//! Commands, whose results the test defines.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use incus_api::ExecPost;
 use tokio::sync::watch;
 
-/// A command that was asked for.
+/// A command that a client runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecCall {
     /// Project of the instance.
@@ -15,25 +15,25 @@ pub struct ExecCall {
     pub instance: String,
     /// What to run.
     pub request: ExecPost,
-    /// Everything that came on stdin.
+    /// Complete standard input.
     pub stdin: Bytes,
 }
 
-/// What a command did.
+/// Result of a command.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExecResult {
     /// Exit code.
     pub exit_code: i32,
-    /// Output.
+    /// Standard output.
     pub stdout: Bytes,
-    /// Error output.
+    /// Standard error.
     pub stderr: Bytes,
 }
 
-/// A command between its request and its end.
+/// A running command.
 pub(crate) struct Session {
     pub(crate) call: ExecCall,
-    /// Secret to file descriptor.
+    /// Maps secrets to file descriptors.
     pub(crate) secrets: HashMap<String, String>,
     pub(crate) result: watch::Sender<Option<ExecResult>>,
 }

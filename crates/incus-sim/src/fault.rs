@@ -1,66 +1,67 @@
-//! What goes wrong, and when.
+//! Fault injection.
 
 use std::time::Duration;
 
-/// What happens to a request.
+/// Effect of a fault on a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultKind {
-    /// Refused with this status; nothing is done.
+    /// The request fails with this status and has no effect.
     Fail(u16),
-    /// The connection breaks before anything is done.
+    /// The connection breaks before the request takes effect.
     CutBefore,
-    /// It is done, then the connection breaks instead of an answer.
+    /// The request takes effect, then the connection breaks instead of a response.
     CutAfter,
-    /// It is done after this time.
+    /// The request takes effect after this time.
     Delay(Duration),
-    /// It is done twice; the second answer is given.
+    /// The request takes effect twice; the second response is returned.
     Twice,
-    /// It is done, then the server is killed and comes back at once ([`crate::Simulator::restart`]).
+    /// The request takes effect, then the server is killed and restarts at once
+    /// ([`crate::Simulator::restart`]).
     Restart,
-    /// It is not done and never answered; [`crate::Simulator::stalled`] tells the test, which can
-    /// kill the client at that very moment.
+    /// The request has no effect and no response. [`crate::Simulator::stalled`] notifies the test,
+    /// which can kill the client at that moment.
     StallBefore,
-    /// It is done and never answered; else as [`FaultKind::StallBefore`].
+    /// The request takes effect but gets no response; otherwise as [`FaultKind::StallBefore`].
     StallAfter,
 }
 
-/// A fault and the request it is for.
+/// A fault and the requests that it affects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// What happens.
+    /// The effect.
     pub kind: FaultKind,
-    /// To which request: its number, counted from one since the start or the last
-    /// [`crate::Simulator::forget_requests`]. `None` is any.
+    /// Number of the affected request, counted from one since the start or the last
+    /// [`crate::Simulator::forget_requests`]. `None` matches any number.
     pub number: Option<usize>,
-    /// Only to requests whose `METHOD /path` contains this text; empty is any.
+    /// Text that the `METHOD /path` of the request must contain; empty matches any request.
     pub matching: String,
-    /// How many of these are let through first.
+    /// Number of matching requests to skip first.
     pub after: usize,
-    /// To how many of them.
+    /// Number of matching requests to affect.
     pub times: usize,
 }
 
 impl Fault {
-    /// For the request of this number.
+    /// Affects the request with this number.
     #[must_use]
     pub fn nth(number: usize, kind: FaultKind) -> Self {
         Self { kind, number: Some(number), matching: String::new(), after: 0, times: 1 }
     }
 
-    /// For the next request whose `METHOD /path` contains `text`.
+    /// Affects the next request whose `METHOD /path` contains `text`.
     #[must_use]
     pub fn matching(text: impl Into<String>, kind: FaultKind) -> Self {
         Self { kind, number: None, matching: text.into(), after: 0, times: 1 }
     }
 
-    /// Lets that many requests through first.
+    /// Skips this many matching requests first.
     #[must_use]
     pub fn after(mut self, after: usize) -> Self {
         self.after = after;
         self
     }
 
-    /// For that many requests.
+    /// Affects this many matching requests.
     #[must_use]
     pub fn times(mut self, times: usize) -> Self {
         self.times = times;
@@ -68,46 +69,51 @@ impl Fault {
     }
 }
 
-/// A request that came.
+/// A request that the server received.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    /// Its number.
+pub struct RecordedRequest {
+    /// Number, counted from one.
     pub number: usize,
-    /// Method.
+    /// HTTP method.
     pub method: String,
     /// Path and query.
     pub path: String,
 }
 
-impl Seen {
-    /// True for a request that may change something.
+impl RecordedRequest {
+    /// Whether the request may change something.
     #[must_use]
     pub fn changes(&self) -> bool {
         !matches!(self.method.as_str(), "GET" | "HEAD")
     }
 }
 
-/// Requests that came and faults that wait. Event streams and WebSockets are not counted.
+/// Received requests and pending faults. Event streams and WebSockets are not counted.
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
-    pub(crate) seen: Vec<Seen>,
+    pub(crate) seen: Vec<RecordedRequest>,
     pub(crate) faults: Vec<Fault>,
 }
 
 impl Schedule {
-    /// Counts a request and gives what happens to it.
+    /// Counts a request and returns the fault that affects it.
     pub(crate) fn next(&mut self, method: &str, path: &str) -> Option<FaultKind> {
         if path.starts_with("/1.0/events") || path.contains("/websocket") {
             return None;
         }
         let number = self.seen.len() + 1;
-        self.seen.push(Seen { number, method: method.to_owned(), path: path.to_owned() });
+        self.seen.push(RecordedRequest {
+            number,
+            method: method.to_owned(),
+            path: path.to_owned(),
+        });
         let text = format!("{method} {path}");
         let at = self.faults.iter_mut().position(|fault| {
-            let meant = fault.number.is_none_or(|n| n == number) && text.contains(&fault.matching);
-            let lets_through = meant && fault.after > 0;
-            fault.after -= usize::from(lets_through);
-            meant && !lets_through
+            let is_match =
+                fault.number.is_none_or(|n| n == number) && text.contains(&fault.matching);
+            let skipped = is_match && fault.after > 0;
+            fault.after -= usize::from(skipped);
+            is_match && !skipped
         })?;
         let kind = self.faults[at].kind;
         self.faults[at].times = self.faults[at].times.saturating_sub(1);
@@ -123,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_hit_what_they_are_for_and_as_often_as_they_say() {
+    fn faults_match_requests_and_counts() {
         let mut schedule = Schedule::default();
         schedule.faults.push(Fault::nth(2, FaultKind::CutAfter));
         schedule.faults.push(Fault::matching("DELETE /1.0/i", FaultKind::Fail(500)).times(2));

@@ -1,21 +1,22 @@
-//! A simulated Incus server, for tests and load. Never a default for users.
+//! A simulated Incus server, for tests and load tests only.
 //!
-//! It serves the REST routes a client of instances needs: server, instances with state, exec,
+//! It serves the REST routes that a client of instances needs: server, instances with state, exec,
 //! files and metadata, operations, events, images, profiles, networks, storage pools, projects.
-//! Nothing runs in an instance: a start gives it an address, a command is answered by the test.
+//! Nothing runs in an instance: a start assigns an address, and the test answers commands.
 //!
-//! * **Two clocks.** With [`Clock::Automatic`] an operation ends by itself; with
-//!   [`Clock::Stepped`] it ends when the test calls [`Simulator::step`].
-//! * **Faults by schedule.** [`Simulator::inject`] fails, cuts, delays or doubles requests; they
-//!   are counted from one, so a test can loop over all requests of a good run
-//!   ([`Simulator::requests`]). [`Simulator::restart`] is a killed and restarted daemon.
-//! * **Lasting troubles**: slow, full, without events. [`Simulator::history`] tells afterwards what
-//!   became of each instance.
-//! * **Two doors**: in memory ([`Simulator::connector`]) and a unix socket ([`Simulator::listen`]).
+//! * **Two clocks.** With [`Clock::Automatic`] an operation finishes by itself; with
+//!   [`Clock::Stepped`] it finishes when the test calls [`Simulator::step`].
+//! * **Fault injection.** [`Simulator::inject`] fails, cuts, delays or doubles requests. Requests
+//!   are counted from one, so a test can loop over all requests of a successful run
+//!   ([`Simulator::requests`]). [`Simulator::restart`] kills and restarts the daemon.
+//! * **Lasting conditions**: slow, full, without events. [`Simulator::history`] returns what
+//!   happened to each instance.
+//! * **Two transports**: in memory ([`Simulator::connector`]) and a unix socket
+//!   ([`Simulator::listen`]).
 //!
-//! An instance has the marks by which a client tells how far it has come, as the real servers set
-//! them: while it is made there is a record without `volatile.apply_template`, and a server that is
-//! killed leaves it behind.
+//! Instances have the same marks of an interrupted creation as on real servers: during the creation
+//! there is a record without `volatile.apply_template`, and a server that is killed leaves it
+//! behind.
 //!
 //! ```
 //! use incus_sim::Simulator;
@@ -26,17 +27,17 @@
 //! # drop(connect);
 //! ```
 
+mod api_error;
+mod conditions;
 mod exec;
 mod fault;
 mod networks;
-mod refusal;
 mod routes;
 mod serve;
-mod trouble;
-mod world;
+mod server_state;
 
+pub use conditions::InstanceEvent;
 pub use exec::{ExecCall, ExecResult};
-pub use fault::{Fault, FaultKind, Seen};
+pub use fault::{Fault, FaultKind, RecordedRequest};
 pub use serve::Listening;
-pub use trouble::Happened;
-pub use world::{Clock, Simulator};
+pub use server_state::{Clock, Simulator};

@@ -1,13 +1,13 @@
-//! Which subnet a network gets that asks for `auto`.
+//! Choice of a subnet for networks with `auto` addresses.
 
 use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
 use crate::Simulator;
-use crate::refusal::Refusal;
+use crate::api_error::ApiError;
 
-/// The subnets that come next.
+/// The subnets to choose next.
 #[derive(Default)]
 pub(crate) struct Subnets {
     next: VecDeque<String>,
@@ -17,13 +17,13 @@ pub(crate) struct Subnets {
 
 impl Subnets {
     /// Replaces `auto` in a network's configuration.
-    pub(crate) fn choose(&mut self, network: &mut Value) -> Result<(), Refusal> {
+    pub(crate) fn choose(&mut self, network: &mut Value) -> Result<(), ApiError> {
         for (key, family) in [("ipv4.address", "IPv4"), ("ipv6.address", "IPv6")] {
             if network["config"][key] != "auto" {
                 continue;
             }
             if self.finds_none {
-                return Err(Refusal::bad(format!(
+                return Err(ApiError::bad(format!(
                     "Failed generating auto config: Failed to automatically find an unused {family} subnet, manual configuration required"
                 )));
             }
@@ -40,12 +40,12 @@ impl Subnets {
 }
 
 impl Simulator {
-    /// The IPv4 subnets that the next networks get that ask for `auto`.
+    /// Sets the IPv4 subnets of the next networks with `auto` addresses.
     pub fn choose_subnets(&self, subnets: &[&str]) {
         self.lock().subnets.next.extend(subnets.iter().map(|it| (*it).to_owned()));
     }
 
-    /// Finds no free subnet from now on, as where everything answers.
+    /// Makes the search for a free subnet fail from now on.
     pub fn find_no_subnets(&self) {
         self.lock().subnets.finds_none = true;
     }

@@ -15,11 +15,11 @@ use tokio::net::UnixListener;
 use tokio_util::task::AbortOnDropHandle;
 use tower::ServiceExt;
 
+use crate::api_error::error;
 use crate::fault::FaultKind;
-use crate::refusal::error;
-use crate::world::{Connection, Simulator};
+use crate::server_state::{Connection, Simulator};
 
-/// Larger bodies than images of tests are refused.
+/// Maximum size of a request body; images of tests are smaller.
 const BODY_LIMIT: usize = 64 << 20;
 
 impl Simulator {
@@ -28,31 +28,31 @@ impl Simulator {
         crate::routes::router(self.clone())
     }
 
-    /// Makes connections in memory, as the client's custom connector wants it. Needs a tokio
-    /// runtime when it is called.
+    /// Connects in memory, for the client's custom connector. Must be called within a Tokio
+    /// runtime.
     pub fn connector(
         &self,
     ) -> impl Fn() -> std::future::Ready<io::Result<DuplexStream>> + Clone + Send + Sync + 'static
     {
-        // Made once: it takes longer than answering a request.
+        // Built once, because it takes longer than answering a request.
         let (simulator, router) = (self.clone(), self.router());
         move || std::future::ready(Ok(simulator.connect(router.clone())))
     }
 
-    /// Serves on a unix socket at `path`, which must not exist, until the value is dropped. That
-    /// is a server that is down there: its connections break and new ones are refused. It can be
-    /// listened again, any number of times, and on several sockets at once, as the members of a
-    /// cluster of servers do.
+    /// Serves on a unix socket at `path`, which must not exist, until the returned value is
+    /// dropped. The server then appears down: its connections break and new ones are refused. It
+    /// can listen again, any number of times, and on several sockets at once, as the members of a
+    /// server cluster do.
     ///
     /// # Errors
-    /// When the socket cannot be made.
+    /// Returns the error of the operating system when the socket cannot be created.
     pub fn listen(&self, path: impl Into<PathBuf>) -> io::Result<Listening> {
         let path: Arc<Path> = path.into().into();
         let listener = UnixListener::bind(&path)?;
-        let (simulator, router, door) = (self.clone(), self.router(), path.clone());
+        let (simulator, router, socket) = (self.clone(), self.router(), path.clone());
         let accepting = AbortOnDropHandle::new(tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                simulator.attach(stream, router.clone(), Some(door.clone()));
+                simulator.attach(stream, router.clone(), Some(socket.clone()));
             }
         }));
         Ok(Listening { simulator: self.clone(), path, _accepting: accepting })
@@ -69,7 +69,7 @@ impl Simulator {
         &self,
         mut near: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         router: Router,
-        door: Option<Arc<Path>>,
+        socket: Option<Arc<Path>>,
     ) {
         let (mut far, server) = tokio::io::duplex(64 << 10);
         let simulator = self.clone();
@@ -79,24 +79,24 @@ impl Simulator {
         tokio::spawn(async move {
             let serving = auto::Builder::new(TokioExecutor::new());
             let service = TowerToHyperService::new(service);
-            // An error is a cut, which is what a fault is for.
+            // An error is an injected cut.
             drop(serving.serve_connection_with_upgrades(TokioIo::new(server), service).await);
         });
-        // What is cut is the pipe: WebSockets live on in tasks of their own.
+        // Only the pipe is cut: WebSockets live on in tasks of their own.
         let pipe = tokio::spawn(async move {
             drop(tokio::io::copy_bidirectional(&mut near, &mut far).await);
         });
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         connections.retain(|connection| !connection.pipe.is_finished());
-        connections.push(Connection { door, pipe: AbortOnDropHandle::new(pipe) });
+        connections.push(Connection { socket, pipe: AbortOnDropHandle::new(pipe) });
     }
 
     async fn serve(self, router: Router, request: http::Request<Body>) -> io::Result<Response> {
         let cut = || Err(io::ErrorKind::ConnectionReset.into());
         let path = request.uri().path_and_query().map_or("", |p| p.as_str()).to_owned();
         let (fault, latency) = {
-            let mut world = self.lock();
-            (world.schedule.next(request.method().as_str(), &path), world.trouble.latency)
+            let mut state = self.lock();
+            (state.schedule.next(request.method().as_str(), &path), state.conditions.latency)
         };
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
@@ -148,8 +148,8 @@ async fn answer(router: Router, request: http::Request<Body>) -> Response {
     }
 }
 
-/// A unix socket that the simulator serves; see [`Simulator::listen`].
-#[must_use = "the socket is gone when this is dropped"]
+/// A unix socket served by the simulator; see [`Simulator::listen`].
+#[must_use = "dropping this closes the socket"]
 pub struct Listening {
     simulator: Simulator,
     path: Arc<Path>,
@@ -157,7 +157,7 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// The socket.
+    /// Path of the socket.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -166,10 +166,10 @@ impl Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        // Whoever made the folder may have removed it already.
+        // The directory may have been removed already.
         drop(std::fs::remove_file(&self.path));
         let connections = &self.simulator.connections;
         let mut connections = connections.lock().unwrap_or_else(PoisonError::into_inner);
-        connections.retain(|connection| connection.door.as_ref() != Some(&self.path));
+        connections.retain(|connection| connection.socket.as_ref() != Some(&self.path));
     }
 }

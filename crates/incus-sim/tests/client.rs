@@ -1,4 +1,4 @@
-//! The simulator as the real client sees it.
+//! The simulator with the real client.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn launch(client: &Client, name: &str) -> Result<(), Error> {
 }
 
 #[tokio::test]
-async fn an_instance_lives_and_goes() {
+async fn an_instance_is_created_and_deleted() {
     let simulator = Simulator::new();
     simulator.add_image("default", "capn/node", &[("os", "debian")]);
     simulator.on_exec(|call| ExecResult {
@@ -64,7 +64,7 @@ async fn an_instance_lives_and_goes() {
 }
 
 #[tokio::test]
-async fn a_stepped_operation_ends_when_the_test_says_so() {
+async fn a_stepped_operation_ends_on_step() {
     let simulator = Simulator::new();
     simulator.add_image("default", "capn/node", &[]);
     simulator.set_clock(Clock::Stepped);
@@ -97,9 +97,9 @@ async fn a_restart_loses_operations_and_their_effect() {
 }
 
 #[tokio::test]
-async fn a_server_on_a_socket_goes_and_comes_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("unix.socket");
+async fn a_server_on_a_socket_can_stop_and_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("unix.socket");
     let simulator = Simulator::new();
     let client = Client::unix(&socket);
     assert!(client.server().await.is_err());
@@ -111,11 +111,11 @@ async fn a_server_on_a_socket_goes_and_comes_back() {
     }
 }
 
-/// Two sockets are two members of one cluster of servers.
+/// Two sockets stand for two members of a server cluster.
 #[tokio::test]
-async fn work_goes_on_through_the_other_socket_when_one_is_closed() {
-    let folder = tempfile::tempdir().unwrap();
-    let sockets = [folder.path().join("one"), folder.path().join("two")];
+async fn the_client_fails_over_to_another_socket() {
+    let directory = tempfile::tempdir().unwrap();
+    let sockets = [directory.path().join("one"), directory.path().join("two")];
     let simulator = Simulator::new();
     simulator.add_image("default", "capn/node", &[]);
     simulator.set_clock(Clock::Stepped);
@@ -125,7 +125,7 @@ async fn work_goes_on_through_the_other_socket_when_one_is_closed() {
     let mut events = client.events(&[]);
     assert!(matches!(events.next().await, Some(EventItem::Connected)));
 
-    // Closed while an operation is waited for.
+    // Closed during a wait for an operation.
     let create = client.create_instance(&post("web"), None).await.unwrap();
     let meanwhile = async {
         drop(listening);
@@ -150,7 +150,7 @@ async fn work_goes_on_through_the_other_socket_when_one_is_closed() {
 }
 
 #[tokio::test]
-async fn a_full_server_makes_nothing_and_leaves_nothing() {
+async fn a_full_server_creates_nothing_and_leaves_nothing_behind() {
     let simulator = Simulator::new();
     simulator.add_image("default", "capn/node", &[]);
     simulator.set_full(true);
@@ -161,13 +161,13 @@ async fn a_full_server_makes_nothing_and_leaves_nothing() {
     simulator.set_full(false);
     launch(&client, "web").await.unwrap();
     let told: Vec<_> = simulator.history().into_iter().map(|happened| happened.action).collect();
-    // What failed is taken back, and told, as the real server does.
+    // A failed creation is rolled back and reported, as on the real server.
     let created = ["instance-created", "instance-deleted", "instance-created", "instance-started"];
     assert_eq!(told, created);
 }
 
 #[tokio::test]
-async fn a_request_that_is_held_has_or_has_not_happened() {
+async fn stalled_requests_take_effect_before_or_not_at_all() {
     for (fault, made) in [(FaultKind::StallBefore, 0), (FaultKind::StallAfter, 1)] {
         let simulator = Simulator::new();
         simulator.add_image("default", "capn/node", &[]);
@@ -182,8 +182,8 @@ async fn a_request_that_is_held_has_or_has_not_happened() {
     }
 }
 
-/// Every request of a launch is failed, cut before and after its effect, and doubled; the launch
-/// is then done again as a caller does it, and has to end in the one running instance.
+/// Every request of a launch fails, is cut before or after its effect, or is doubled. The launch is
+/// then repeated as a caller does, and must result in one running instance.
 #[tokio::test]
 async fn a_launch_is_finished_whatever_happens_to_its_requests() {
     const TRIES: usize = 4;
@@ -211,7 +211,7 @@ async fn a_launch_is_finished_whatever_happens_to_its_requests() {
     }
 }
 
-/// Looks, then does what lacks; an error is for the next try.
+/// Completes the launch from any state; errors are left to the next attempt.
 async fn resume(client: &Client, name: &str) {
     let step = async {
         match client.instance(name).await? {

@@ -1,4 +1,4 @@
-//! Writes for ever and prints what was acknowledged; the test of durability kills it.
+//! Writes forever and prints acknowledged writes; the durability test kills it.
 //!
 //! Prints `name revision` after each acknowledged write.
 

@@ -1,46 +1,47 @@
-//! Admission functions that run in process: what webhooks do on a full Kubernetes.
+//! In-process admission, in place of webhooks.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use serde_json::Value;
 
-/// Bytes of a value that an answer quotes.
+/// Maximum size of a value that a response quotes, in bytes.
 const MAX_VALUE: usize = 256;
-/// Bytes of a path or a sentence in an answer.
+/// Maximum size of a path or a sentence in a response, in bytes.
 const MAX_TEXT: usize = 600;
 
-/// A function that completes a new object. The second argument is the stored object on update.
+/// A function that defaults a new object. The second argument is the stored object on update.
 type Mutate = Arc<dyn Fn(&mut Value, Option<&Value>) + Send + Sync>;
-/// A function that judges a new object. The second argument is the stored object on update.
+/// A function that validates a new object. The second argument is the stored object on update.
 type Validate = Arc<dyn Fn(&Value, Option<&Value>) -> Result<(), Vec<FieldError>> + Send + Sync>;
 
 /// Defaulting and validation of one kind, on create and update.
 ///
-/// The functions see the object as it would be stored (served version, pruned, defaulted by the
-/// schema). They run for the object itself, not for its `status` subresource, must not block and
-/// may run more than once for one request (a patch is tried again after a conflict), also for a
-/// dry run: they may have no effects.
+/// The functions see the object as it would be stored: in the served version, pruned, and defaulted
+/// by the schema. They run for the object itself, not for its `status` subresource. They must not
+/// block and must not have side effects: they may run more than once per request (a patch is
+/// retried after a conflict) and also run for a dry run.
 ///
-/// Several admissions for one kind run in the order they were given: first all `mutate`, then all
-/// `validate`, whose errors are added up.
+/// Several admissions of one kind run in the given order: first all `mutate`, then all `validate`,
+/// whose errors are combined.
 #[derive(Clone)]
 pub struct Admission {
     /// API group, empty for the core group.
     pub group: String,
-    /// Kind, as `MachineDeployment`.
+    /// Kind, such as `MachineDeployment`.
     pub kind: String,
     pub(crate) mutate: Option<Mutate>,
     pub(crate) validate: Option<Validate>,
 }
 
 impl Admission {
-    /// An admission for a kind that does nothing yet.
+    /// Creates an admission for a kind without any function.
     #[must_use]
     pub fn new(group: impl Into<String>, kind: impl Into<String>) -> Self {
         Self { group: group.into(), kind: kind.into(), mutate: None, validate: None }
     }
 
-    /// Completes new and changed objects. Errors of shape are left to `validate`.
+    /// Adds a function that defaults new and changed objects. Malformed objects are left to
+    /// `validate`.
     #[must_use]
     pub fn mutate(self, mutate: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
         self.mutate_with(move |new, _old| mutate(new))
@@ -56,7 +57,8 @@ impl Admission {
         self
     }
 
-    /// Refuses wrong objects: the request fails with 422 `Invalid` and one cause for each error.
+    /// Adds a function that validates objects. A request with errors fails with 422 `Invalid` and
+    /// one cause per error.
     #[must_use]
     pub fn validate(
         mut self,
@@ -78,7 +80,7 @@ impl fmt::Debug for Admission {
     }
 }
 
-/// What is wrong with a field, in the words of Kubernetes' `field.Error`.
+/// Type of a field error, as in Kubernetes' `field.Error`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FieldErrorKind {
@@ -90,7 +92,7 @@ pub enum FieldErrorKind {
     Forbidden,
     /// The value is not one of an enumeration.
     NotSupported,
-    /// The value is in the list already.
+    /// The value is already in the list.
     Duplicate,
     /// The value has the wrong JSON type.
     TypeInvalid,
@@ -98,12 +100,12 @@ pub enum FieldErrorKind {
     TooLong,
     /// There are more items than allowed.
     TooMany,
-    /// The value names something that is not there.
+    /// The value refers to something that does not exist.
     NotFound,
 }
 
 impl FieldErrorKind {
-    /// The `reason` of a `StatusCause`.
+    /// Returns the `reason` of a `StatusCause`.
     pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::Invalid => "FieldValueInvalid",
@@ -118,7 +120,7 @@ impl FieldErrorKind {
         }
     }
 
-    /// The words before the value in a message.
+    /// Returns the text before the value in a message.
     fn words(self) -> &'static str {
         match self {
             Self::Invalid | Self::TypeInvalid => "Invalid value",
@@ -133,21 +135,21 @@ impl FieldErrorKind {
     }
 }
 
-/// One wrong field of an object.
+/// An error of one field of an object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FieldError {
-    /// Path, as `spec.template.spec.version` or `spec.rules[2].name`.
+    /// Path, such as `spec.template.spec.version` or `spec.rules[2].name`.
     pub field: String,
-    /// What is wrong with it.
+    /// Type of the error.
     pub kind: FieldErrorKind,
-    /// The value, where it helps.
+    /// The value, if it is useful to show it.
     pub value: Option<Value>,
-    /// A sentence for people.
+    /// Message for people.
     pub message: String,
 }
 
 impl FieldError {
-    /// A field whose value is not allowed.
+    /// Creates an error for a field whose value is not allowed.
     pub fn invalid(field: impl Into<String>, value: Value, message: impl Into<String>) -> Self {
         Self {
             field: field.into(),
@@ -157,17 +159,17 @@ impl FieldError {
         }
     }
 
-    /// A field that has to be set.
+    /// Creates an error for a missing field.
     pub fn required(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::plain(field, FieldErrorKind::Required, message)
     }
 
-    /// A field that may not be set or changed.
+    /// Creates an error for a field that may not be set or changed.
     pub fn forbidden(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::plain(field, FieldErrorKind::Forbidden, message)
     }
 
-    /// An error without a value.
+    /// Creates an error without a value.
     pub fn plain(
         field: impl Into<String>,
         kind: FieldErrorKind,
@@ -176,17 +178,17 @@ impl FieldError {
         Self { field: field.into(), kind, value: None, message: message.into() }
     }
 
-    /// The path, as answers write it.
+    /// Returns the path as written in responses.
     pub(crate) fn place(&self) -> Cow<'_, str> {
         if self.field.is_empty() { "<root>".into() } else { short(&self.field) }
     }
 
-    /// The message of a `StatusCause`: everything but the path.
+    /// Returns the message of a `StatusCause`: everything but the path.
     pub(crate) fn cause(&self) -> String {
         let mut text = self.kind.words().to_owned();
         if let Some(value) = &self.value {
             text.push_str(": ");
-            // A value can be a whole object; the path already says which one.
+            // A value can be a whole object; the path already identifies it.
             let value = value.to_string();
             let end = value.floor_char_boundary(MAX_VALUE);
             text.push_str(&value[..end]);
@@ -208,7 +210,7 @@ impl fmt::Display for FieldError {
     }
 }
 
-/// A text of an answer, cut where it is long: what is wrong in an object may be as long as it.
+/// Truncates a text for a response, since the text may be as long as the object.
 pub(crate) fn short(text: &str) -> Cow<'_, str> {
     let end = text.floor_char_boundary(MAX_TEXT);
     if end < text.len() { format!("{}…", &text[..end]).into() } else { text.into() }

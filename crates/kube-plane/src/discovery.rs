@@ -1,4 +1,4 @@
-//! Discovery: what the plane serves, for clients that ask first.
+//! Discovery of the served resources.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::registry::{Access, Resource, Tables};
 pub(crate) const AGGREGATED: &str =
     "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-/// The release whose API this is close to. Clients switch features by it.
+/// The Kubernetes minor version whose API the plane resembles. Clients enable features by it.
 const MINOR: &str = "36";
 
 pub(crate) fn version() -> Value {
@@ -22,7 +22,7 @@ pub(crate) fn version() -> Value {
     })
 }
 
-/// The paths at the root.
+/// Returns the paths at the root.
 pub(crate) fn paths(tables: &Tables) -> Value {
     let mut paths: Vec<String> = [
         "/api",
@@ -92,7 +92,7 @@ fn verbs(resource: &Resource) -> &'static [&'static str] {
     }
 }
 
-/// Subresources with group, version and kind of what they show.
+/// Subresources with group, version and kind of their objects.
 fn subresources(resource: &Resource) -> Vec<(&'static str, String, String, String)> {
     let mut all = Vec::new();
     let own = |name| {
@@ -114,7 +114,7 @@ fn subresource_verbs(name: &str) -> &'static [&'static str] {
     if name == "finalize" { &["update"] } else { &["get", "patch", "update"] }
 }
 
-/// The resources of a group and version.
+/// Returns the resources of a group and version.
 pub(crate) fn resources(tables: &Tables, group: &str, version: &str) -> Option<Value> {
     let mut list = Vec::new();
     for resource in tables.of(group, version) {
@@ -163,7 +163,7 @@ fn storage_hash(resource: &Resource) -> String {
     STANDARD.encode(hash.get(..8).unwrap_or_default())
 }
 
-/// Everything in one document: the core group, or all others.
+/// Returns the aggregated discovery of the core group, or of all other groups.
 pub(crate) fn aggregated(tables: &Tables, core: bool) -> Bytes {
     let items: Vec<Value> = tables
         .groups()

@@ -1,8 +1,8 @@
-//! What can go wrong around a plane. Failed requests are `metav1.Status` answers instead.
+//! Errors of a plane. Failed requests return `metav1.Status` instead.
 
 use std::{io, path::PathBuf};
 
-/// A plane could not be opened, served or closed.
+/// Error while opening, serving or closing a plane.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -14,12 +14,12 @@ pub enum Error {
         /// The process that holds the lock, if it could be read.
         pid: Option<u32>,
     },
-    /// The folder or the lock file could not be made or read.
+    /// The directory or the lock file could not be created or read.
     #[error("cannot prepare {}", path.display())]
     Prepare {
-        /// What was to be made or read.
+        /// Path of the file or directory.
         path: PathBuf,
-        /// Why not.
+        /// Cause.
         source: io::Error,
     },
     /// The database could not be opened or read.
@@ -27,7 +27,7 @@ pub enum Error {
     OpenDatabase {
         /// The database file, or `:memory:`.
         path: PathBuf,
-        /// Why not.
+        /// Cause.
         source: rusqlite::Error,
     },
     /// The database was written by a newer release.
@@ -35,28 +35,28 @@ pub enum Error {
     NewerFormat {
         /// The database file.
         path: PathBuf,
-        /// Its format.
+        /// Format of the file.
         found: i64,
-        /// The newest format this release knows.
+        /// The newest format that this release supports.
         supported: i64,
     },
-    /// The thread that writes could not be started or has ended.
+    /// The writer thread could not be started or has exited.
     #[error("the store's writer thread is not running")]
     WriterGone,
-    /// A cluster role given at open was refused.
+    /// A cluster role in the options was rejected.
     #[error("cannot register the cluster role {name}: {message}")]
     RegisterRole {
         /// Name of the role.
         name: String,
-        /// Why not.
+        /// Reason.
         message: String,
     },
-    /// A custom resource definition given at open was refused.
+    /// A custom resource definition in the options was rejected.
     #[error("cannot register the custom resource definition {name}: {message}")]
     RegisterCrd {
         /// Name of the definition.
         name: String,
-        /// Why it was refused.
+        /// Reason.
         message: String,
     },
     /// The HTTPS listener failed.
@@ -64,20 +64,20 @@ pub enum Error {
     Serve {
         /// Address of the listener.
         address: String,
-        /// Why it failed.
+        /// Cause.
         source: io::Error,
     },
 }
 
 impl Error {
-    /// What the user can do about it, where there is something.
+    /// Returns what the user can do about the error, if known.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Locked { .. } => Some(
                 "wait for the other process or stop it; while it serves, use its kubeconfig instead",
             ),
-            Self::NewerFormat { .. } => Some("use the newer release, or another state folder"),
+            Self::NewerFormat { .. } => Some("use the newer release, or another state directory"),
             _ => None,
         }
     }

@@ -1,8 +1,8 @@
-//! Events: `events.k8s.io/v1` is a view of the core events that are stored.
+//! Events: `events.k8s.io/v1` is a view of the stored core events.
 
 use serde_json::Value;
 
-/// Core name, name in `events.k8s.io/v1`.
+/// Field in the core group and in `events.k8s.io/v1`.
 const FIELDS: [(&str, &str); 7] = [
     ("involvedObject", "regarding"),
     ("message", "note"),
@@ -13,13 +13,13 @@ const FIELDS: [(&str, &str); 7] = [
     ("count", "deprecatedCount"),
 ];
 
-/// Core to `events.k8s.io/v1`.
+/// Converts core to `events.k8s.io/v1`.
 pub(crate) fn from_core(value: &mut Value) {
     value["apiVersion"] = "events.k8s.io/v1".into();
     rename(value, |(core, new)| (core, new));
 }
 
-/// `events.k8s.io/v1` to core.
+/// Converts `events.k8s.io/v1` to core.
 pub(crate) fn to_core(value: &mut Value) {
     value["apiVersion"] = "v1".into();
     rename(value, |(core, new)| (new, core));
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_forms_hold_the_same() {
+    fn both_event_forms_round_trip() {
         let core = json!({
             "apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"},
             "involvedObject": {"kind": "Pod"}, "message": "m", "reason": "r",

@@ -1,21 +1,21 @@
-//! Who asks: a user and the groups he is in.
+//! Identity of a requester: the user and their groups.
 
 use std::sync::Arc;
 
-/// The group that may do everything, whatever the roles say.
+/// The group with all permissions, regardless of roles.
 pub(crate) const MASTERS: &str = "system:masters";
-/// Those whose work is for the users of a namespace: what they make counts against its quota.
+/// Controllers that act for the users of a namespace: their objects count against its quota.
 pub(crate) const CONTROLLERS: &str = "system:controllers";
-/// Everybody whose name is known.
+/// All authenticated users.
 pub(crate) const AUTHENTICATED: &str = "system:authenticated";
-/// Everybody whose name is not known.
+/// All unauthenticated users.
 pub(crate) const UNAUTHENTICATED: &str = "system:unauthenticated";
 
 const ANONYMOUS: &str = "system:anonymous";
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
 
-/// Who asks.
+/// Identity of a requester.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) user: Arc<str>,
@@ -23,14 +23,14 @@ pub(crate) struct Identity {
 }
 
 impl Default for Identity {
-    /// In process: all rights.
+    /// In-process requests: all permissions.
     fn default() -> Self {
         Self { user: "system:in-process".into(), groups: Arc::new([MASTERS.to_owned()]) }
     }
 }
 
 impl Identity {
-    /// Somebody with a name: the groups that follow from it are added.
+    /// Creates a user, with the groups that follow from the name.
     pub(crate) fn named(user: impl Into<Arc<str>>, mut groups: Vec<String>) -> Self {
         let user = user.into();
         if groups.is_empty()
@@ -46,45 +46,45 @@ impl Identity {
         Self { user, groups: groups.into() }
     }
 
-    /// Somebody who showed neither a certificate nor a token.
+    /// Creates a request without a certificate or a token.
     pub(crate) fn anonymous() -> Self {
         Self::named(ANONYMOUS, Vec::new())
     }
 
-    /// Who sends the bearer token of a server.
+    /// Returns the identity of the server's bearer token.
     pub(crate) fn of_token() -> Self {
         Self::named("token", vec![MASTERS.to_owned()])
     }
 
-    /// Nobody knows who.
+    /// Returns whether the user is unauthenticated.
     pub(crate) fn is_anonymous(&self) -> bool {
         *self.user == *ANONYMOUS
     }
 
-    /// A controller with all rights.
+    /// Creates a controller with all permissions.
     pub(crate) fn controller(user: &str) -> Self {
         let groups = [MASTERS, CONTROLLERS, AUTHENTICATED].map(str::to_owned);
         Self { user: user.into(), groups: Arc::new(groups) }
     }
 
-    /// Works for the users of a namespace.
+    /// Returns whether it is a controller that acts for users of a namespace.
     pub(crate) fn is_controller(&self) -> bool {
         self.groups.iter().any(|group| group == CONTROLLERS)
     }
 
-    /// In the group that may do everything.
+    /// Returns whether it is in the group with all permissions.
     pub(crate) fn is_master(&self) -> bool {
         self.groups.iter().any(|group| group == MASTERS)
     }
 }
 
-/// Namespace and name of a service account by its user name.
+/// Returns the namespace and name of a service account, from its user name.
 pub(crate) fn service_account(user: &str) -> Option<(&str, &str)> {
     let (namespace, name) = user.strip_prefix(SERVICE_ACCOUNT)?.split_once(':')?;
     (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
 }
 
-/// The user name of a service account.
+/// Returns the user name of a service account.
 pub(crate) fn service_account_user(namespace: &str, name: &str) -> String {
     format!("{SERVICE_ACCOUNT}{namespace}:{name}")
 }
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn groups_follow_from_the_name() {
+    fn service_account_groups_follow_from_the_name() {
         let groups = |user: &str, groups: &[&str]| {
             let groups = groups.iter().map(|group| (*group).to_owned()).collect();
             Identity::named(user, groups).groups.join(" ")
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn only_masters_are_masters() {
+    fn only_the_masters_group_is_privileged() {
         assert!(Identity::default().is_master());
         assert!(!Identity::anonymous().is_master());
         assert!(!Identity::named(MASTERS, Vec::new()).is_master());

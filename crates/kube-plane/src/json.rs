@@ -1,4 +1,4 @@
-//! JSON and YAML bodies, with the duplicate fields they hold.
+//! Parsing of JSON and YAML bodies, with detection of duplicate fields.
 
 use std::fmt;
 
@@ -7,15 +7,15 @@ use serde_json::{Map, Number, Value};
 
 use crate::{
     status::ApiError,
-    store::gate::{Limits, Tally, TooMuch},
+    store::limits::{LimitExceeded, Limits, Tally},
 };
 
-/// The longest path that is written out, in bytes.
+/// Maximum size of a formatted path, in bytes.
 const MAX_PATH: usize = 512;
 
-/// A path into an object while walking it. Written as Kubernetes does: `spec.list[2].name`. Long
-/// ones are cut when they are written: a name may be as long as an object, and paths are written for
-/// each thing that is wrong in it.
+/// A path into an object, formatted as in Kubernetes: `spec.list[2].name`. Long paths are truncated
+/// when formatted, because a name may be as long as the object and a path is written for each
+/// error.
 #[derive(Default, Clone, Debug)]
 pub(crate) struct Path(String);
 
@@ -28,7 +28,7 @@ impl Path {
         result
     }
 
-    /// Runs `f` with the path at an item of a list.
+    /// Runs `f` with the path at a list item.
     pub(crate) fn index<T>(&mut self, index: usize, f: impl FnOnce(&mut Self) -> T) -> T {
         let length = self.enter_index(index);
         let result = f(self);
@@ -36,10 +36,10 @@ impl Path {
         result
     }
 
-    /// Goes one field deeper; returns what [`Path::leave`] needs to come back.
+    /// Goes one field deeper; returns what [`Path::leave`] needs to go back.
     fn enter_field(&mut self, name: &str) -> usize {
         let length = self.0.len();
-        // Nobody will see more of it.
+        // The rest would be truncated anyway.
         if length <= MAX_PATH {
             if length > 0 {
                 self.0.push('.');
@@ -53,7 +53,7 @@ impl Path {
         use fmt::Write;
         let length = self.0.len();
         if length <= MAX_PATH {
-            // Writing into a String cannot fail.
+            // Writing to a String cannot fail.
             write!(self.0, "[{index}]").ok();
         }
         length
@@ -63,7 +63,7 @@ impl Path {
         self.0.truncate(length);
     }
 
-    /// The path of a field of the present place.
+    /// Returns the path of a field of the current object.
     pub(crate) fn with(&self, name: &str) -> String {
         if self.0.is_empty() { cut(name).to_owned() } else { format!("{self}.{}", cut(name)) }
     }
@@ -79,31 +79,31 @@ impl fmt::Display for Path {
     }
 }
 
-/// The beginning of a text.
+/// Returns the beginning of a text.
 fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_PATH)]
 }
 
-/// Why a text was not read. What it holds is not quoted: it may be a secret.
+/// Error while parsing a body. It never quotes the body, which may be a secret.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unread {
+pub(crate) enum ParseError {
     #[error(transparent)]
-    TooMuch(#[from] TooMuch),
+    LimitExceeded(#[from] LimitExceeded),
     #[error("{0}")]
     Syntax(String),
 }
 
-impl Unread {
-    /// As the answer to a request whose body is not `what`.
+impl ParseError {
+    /// Converts to the response to a request; `what` describes the problem.
     pub(crate) fn answer(self, what: &str) -> ApiError {
         match self {
-            Self::TooMuch(error) => error.into(),
+            Self::LimitExceeded(error) => error.into(),
             Self::Syntax(why) => ApiError::bad_request(format!("{what}: {why}")),
         }
     }
 }
 
-/// What serde says of a value that does not fit, without the value.
+/// Returns the message of serde about a mismatched value, without the value.
 pub(crate) fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let quoted = ["invalid type: ", "invalid value: ", "unknown variant ", "unknown field "];
@@ -119,17 +119,17 @@ pub(crate) fn reason(error: &serde_json::Error) -> String {
     }
 }
 
-/// Bytes of stack that reading one level takes at most, and what is added where there are fewer.
-const LEAST_STACK: usize = 256 << 10;
-const MORE_STACK: usize = 4 << 20;
+/// Stack that one level takes at most, in bytes, and the amount to add when there is less.
+const MIN_STACK: usize = 256 << 10;
+const STACK_INCREMENT: usize = 4 << 20;
 
-/// Duplicate fields that are named, at most.
+/// Maximum number of reported duplicate fields.
 const MAX_DUPLICATES: usize = 100;
 
-/// Reads JSON within limits. The second part is the paths of fields that were given more than once;
-/// the last one counts, as in Go.
-pub(crate) fn from_json(bytes: &[u8], limits: Limits) -> Result<(Value, Vec<String>), Unread> {
-    let mut reading = Reading::new(limits);
+/// Parses JSON within limits. Also returns the paths of duplicate fields; the last value wins, as
+/// in Go.
+pub(crate) fn from_json(bytes: &[u8], limits: Limits) -> Result<(Value, Vec<String>), ParseError> {
+    let mut reading = Reader::new(limits);
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let read = Seed(&mut reading).deserialize(&mut deserializer).and_then(|value| {
         deserializer.end()?;
@@ -138,15 +138,15 @@ pub(crate) fn from_json(bytes: &[u8], limits: Limits) -> Result<(Value, Vec<Stri
     match (read, reading.exceeded) {
         (_, Some(limit)) => Err(limit.into()),
         (Ok(value), None) => Ok((value, reading.duplicates)),
-        (Err(error), None) => Err(Unread::Syntax(reason(&error))),
+        (Err(error), None) => Err(ParseError::Syntax(reason(&error))),
     }
 }
 
-/// Reads YAML within limits, of which JSON is a part. Only `true` and `false` are booleans; aliases and
-/// merges are refused, since they make much out of little, and no client sends them.
-pub(crate) fn from_yaml(bytes: &[u8], limits: Limits) -> Result<Value, Unread> {
-    let text = std::str::from_utf8(bytes).map_err(|error| Unread::Syntax(error.to_string()))?;
-    let mut reading = Reading::new(limits);
+/// Parses YAML, a superset of JSON, within limits. Only `true` and `false` are booleans. Aliases
+/// and merge keys are rejected: they expand to large documents, and clients do not send them.
+pub(crate) fn from_yaml(bytes: &[u8], limits: Limits) -> Result<Value, ParseError> {
+    let text = std::str::from_utf8(bytes).map_err(|error| ParseError::Syntax(error.to_string()))?;
+    let mut reading = Reader::new(limits);
     let options = serde_saphyr::options! {
         strict_booleans: true,
         budget: serde_saphyr::budget! {
@@ -162,27 +162,27 @@ pub(crate) fn from_yaml(bytes: &[u8], limits: Limits) -> Result<Value, Unread> {
     match (read, reading.exceeded) {
         (_, Some(limit)) => Err(limit.into()),
         (Ok(value), None) => Ok(value),
-        (Err(error), None) => Err(Unread::Syntax(match error.location() {
+        (Err(error), None) => Err(ParseError::Syntax(match error.location() {
             Some(place) => {
-                format!("it cannot be read at line {}, column {}", place.line(), place.column())
+                format!("invalid YAML at line {}, column {}", place.line(), place.column())
             }
-            None => "it cannot be read".to_owned(),
+            None => "invalid YAML".to_owned(),
         })),
     }
 }
 
-/// Up to here each whole number has a float of its own.
-const LARGEST_WHOLE: f64 = 9_007_199_254_740_992.0;
+/// All integers up to this value are exact as floats.
+const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
 
-struct Reading {
+struct Reader {
     path: Path,
     depth: usize,
     tally: Tally,
-    exceeded: Option<TooMuch>,
+    exceeded: Option<LimitExceeded>,
     duplicates: Vec<String>,
 }
 
-impl Reading {
+impl Reader {
     fn new(limits: Limits) -> Self {
         Self {
             path: Path::default(),
@@ -193,8 +193,8 @@ impl Reading {
         }
     }
 
-    /// Notes the limit that is reached, and ends the reading.
-    fn within<E: de::Error>(&mut self, counted: Result<(), TooMuch>) -> Result<(), E> {
+    /// Records an exceeded limit, and stops parsing.
+    fn within<E: de::Error>(&mut self, counted: Result<(), LimitExceeded>) -> Result<(), E> {
         counted.map_err(|limit| {
             self.exceeded = Some(limit);
             E::custom(limit)
@@ -213,14 +213,14 @@ impl Reading {
     }
 }
 
-struct Seed<'a>(&'a mut Reading);
+struct Seed<'a>(&'a mut Reader);
 
 impl<'de> DeserializeSeed<'de> for Seed<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        // A hundred levels of YAML take more than the stack of a worker, where nothing is optimised.
-        stacker::maybe_grow(LEAST_STACK, MORE_STACK, || deserializer.deserialize_any(self))
+        // In debug builds, a hundred levels of YAML exceed the stack of a worker thread.
+        stacker::maybe_grow(MIN_STACK, STACK_INCREMENT, || deserializer.deserialize_any(self))
     }
 }
 
@@ -244,8 +244,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
-        // As Go writes it: `1.0` is `1`, and only so it is read where a number has to be whole.
-        if value.fract() == 0.0 && value.abs() < LARGEST_WHOLE {
+        // As in Go, `1.0` becomes `1`, since fields for integers accept only integers.
+        if value.fract() == 0.0 && value.abs() < MAX_EXACT_INTEGER {
             #[expect(
                 clippy::cast_possible_truncation,
                 reason = "it is a whole number below 2^53"
@@ -319,17 +319,17 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 }
 
-/// The value at a path of object fields.
+/// Returns the value at a path of fields.
 pub(crate) fn at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
     path.iter().try_fold(value, |value, field| value.get(field))
 }
 
-/// The text at a path of object fields, empty if there is none.
+/// Returns the text at a path of fields, or an empty text.
 pub(crate) fn text<'a>(value: &'a Value, path: &[&str]) -> &'a str {
     at(value, path).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Sets a value at a path of object fields; makes the objects on the way.
+/// Sets the value at a path of fields, creating missing objects.
 pub(crate) fn set(value: &mut Value, path: &[&str], new: Value) {
     match path {
         [] => *value = new,
@@ -344,7 +344,7 @@ pub(crate) fn set(value: &mut Value, path: &[&str], new: Value) {
     }
 }
 
-/// Removes the field at a path, and returns it.
+/// Removes and returns the field at a path.
 pub(crate) fn remove(value: &mut Value, path: &[&str]) -> Option<Value> {
     let (last, way) = path.split_last()?;
     let parent = way.iter().try_fold(value, |value, field| value.get_mut(field))?;
@@ -358,7 +358,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn duplicates_are_told_with_their_path() {
+    fn duplicate_fields_are_reported_with_their_path() {
         let text = br#"{"a": {"b": 1, "b": 2}, "l": [{"x": 1}, {"x": 1, "x": 2}], "a": {}}"#;
         let (value, duplicates) = from_json(text, Limits::BODY).unwrap();
         assert_eq!(duplicates, ["a.b", "l[1].x", "a"]);
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_are_integers() {
+    fn whole_floats_are_integers() {
         for (text, expected) in [
             ("1.0", "1"),
             ("-3e2", "-300"),
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn yaml_as_deep_as_an_object_may_be_is_read_and_more_is_refused() {
+    fn yaml_depth_is_limited_like_that_of_objects() {
         let deep = |depth: usize| -> String {
             (0..depth).map(|level| format!("{}a:\n", " ".repeat(level))).collect()
         };
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn yaml_that_makes_much_out_of_little_is_refused_at_once() {
+    fn yaml_alias_bombs_are_refused() {
         let merges: String = (1..200)
             .map(|level| {
                 let all: Vec<String> = (0..level).map(|other| format!("*m{other}")).collect();
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn set_and_remove_make_the_way() {
+    fn set_and_remove_create_parents() {
         let mut value = json!({});
         set(&mut value, &["a", "b"], json!(1));
         assert_eq!(value, json!({"a": {"b": 1}}));

@@ -1,8 +1,8 @@
-//! The part of JSONPath that printer columns use.
+//! The subset of JSONPath that printer columns use.
 
 use serde_json::Value;
 
-/// The longest path, in bytes.
+/// Maximum size of a path, in bytes.
 const MAX_LENGTH: usize = 1000;
 
 /// A parsed path: `.spec.list[0].name`, `.status.conditions[?(@.type=="Ready")].status`,
@@ -15,12 +15,12 @@ enum Step {
     Field(String),
     Index(i64),
     All,
-    /// Fields to a value, and whether it has to be equal to the text, or just there.
+    /// Path of fields to a value, and the comparison with a text; `None` only tests that it exists.
     Filter(Vec<String>, Option<(bool, Value)>),
 }
 
 impl JsonPath {
-    /// Reads a path; `None` if it is not one of the forms above.
+    /// Parses a path; `None` if it does not have one of the supported forms.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         if text.len() > MAX_LENGTH {
             return None;
@@ -51,7 +51,7 @@ impl JsonPath {
         Some(Self(steps))
     }
 
-    /// The first value at the path.
+    /// Returns the first value at the path.
     pub(crate) fn first<'a>(&self, value: &'a Value) -> Option<&'a Value> {
         first(&self.0, value)
     }
@@ -86,7 +86,7 @@ fn first<'a>(steps: &[Step], value: &'a Value) -> Option<&'a Value> {
     }
 }
 
-/// A field name with `\.` for dots.
+/// Parses a field name with `\.` for dots.
 fn field(text: &str) -> (String, &str) {
     let mut name = String::new();
     let mut chars = text.char_indices();
@@ -100,7 +100,7 @@ fn field(text: &str) -> (String, &str) {
     (name, "")
 }
 
-/// What is before the closing bracket, and after it. Quoted brackets do not close.
+/// Splits at the closing bracket, ignoring quoted brackets.
 fn brackets(text: &str) -> Option<(&str, &str)> {
     let mut quote = None;
     for (index, char) in text.char_indices() {

@@ -1,30 +1,30 @@
 //! A Kubernetes-compatible API server over SQLite.
 //!
-//! [`Plane`] keeps objects in one SQLite file and answers the Kubernetes API for them: namespaces,
-//! secrets, config maps, events, leases, service accounts and everything that is defined by a
-//! `CustomResourceDefinition`. There are two doors:
+//! [`Plane`] stores objects in one SQLite file and serves the Kubernetes API for them: namespaces,
+//! secrets, config maps, events, leases, service accounts and everything that a
+//! `CustomResourceDefinition` defines. There are two ways to reach it:
 //!
 //! * in process, as a [`tower::Service`] ([`Plane::service`]) or a [`kube::Client`]
-//!   ([`Plane::client`]), without a socket, TLS or authentication: with all rights, or with those
-//!   of a user ([`Plane::client_as`]);
+//!   ([`Plane::client`]), without a socket, TLS or authentication, with all permissions or with
+//!   those of a user ([`Plane::client_as`]);
 //! * over HTTPS ([`Plane::serve_https`]) with the certificates of a [`Pki`], for `kubectl` and any
 //!   other client.
 //!
 //! # Guarantees
 //!
-//! * A write is acknowledged after it is durable (WAL, `synchronous=FULL`). Watchers are told
-//!   after the commit, never before.
-//! * There is one monotonic revision for all kinds. A write that changes nothing gets no revision
-//!   and no event.
-//! * Whoever is in the group `system:masters` may do everything; anybody else what roles and
-//!   bindings (`rbac.authorization.k8s.io/v1`) allow.
-//! * One process opens a plane at a time; the second gets an error that names the first's pid.
+//! * A write is acknowledged after it is durable (WAL, `synchronous=FULL`). Watches receive it
+//!   after the commit.
+//! * There is one monotonic revision for all kinds. A write that changes nothing creates no
+//!   revision and no event.
+//! * Members of the group `system:masters` have all permissions. All others have those of their
+//!   roles and bindings (`rbac.authorization.k8s.io/v1`).
+//! * Only one process can open a plane; others get an error with the pid of the first.
 //!
-//! # What it is not
+//! # Limitations
 //!
-//! It schedules nothing: pods, nodes, services and endpoints are empty, read-only lists. Request
-//! bodies are JSON or YAML, for the built-in kinds also protobuf; answers are JSON. Limits are told
-//! in the README of this crate.
+//! The plane schedules nothing: pods, nodes, services and endpoints are empty, read-only lists.
+//! Request bodies are JSON, YAML or, for the built-in kinds, protobuf; responses are JSON. The
+//! README of this crate lists the limits.
 
 mod admission;
 mod api;
@@ -32,9 +32,9 @@ mod background;
 mod discovery;
 mod error;
 mod events;
-mod gate;
+mod expensive;
+mod flow_control;
 mod handlers;
-mod heavy;
 mod identity;
 mod json;
 mod jsonpath;
@@ -62,9 +62,9 @@ mod tokens;
 pub use bounded_http::Limits as ConnectionLimits;
 
 pub use admission::{Admission, FieldError, FieldErrorKind};
-pub use api::Quota;
+pub use api::{NAMESPACE_BYTES, Quota};
 pub use error::Error;
-pub use handlers::Untaken;
+pub use handlers::ResponseTimeout;
 pub use limits::Limits;
 pub use pki::{ClientCertificate, Pki, PkiError, ServerTls};
 pub use plane::{Plane, PlaneOptions};

@@ -1,45 +1,46 @@
-//! How much others may ask for at the same time.
+//! Limits on concurrent requests.
 
 use std::time::Duration;
 
-/// What clients over HTTPS may take of a plane. Who asks in process has no limits.
+/// Limits of clients over HTTPS. In-process clients have no limits.
 ///
-/// Operators are those in the group `system:masters`; they have a share of their own, so that no
-/// user can lock them out. Over a limit the answer is 429 with `Retry-After`.
+/// Operators are the members of the group `system:masters`. They have their own share, so that no
+/// user can lock them out. Above a limit the response is 429 with `Retry-After`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Connections, their handshakes, headers and idle times.
+    /// Limits of connections, handshakes, headers and idle times.
     pub connections: bounded_http::Limits,
-    /// Requests of all users at the same time, without watches. An answer counts until it is taken.
+    /// Maximum number of concurrent requests of all users, without watches. A request counts until
+    /// its response has been read.
     pub requests: usize,
-    /// Of these, of one user.
-    pub requests_of_user: usize,
-    /// The operators' share.
-    pub requests_of_operators: usize,
-    /// Watches of all users at the same time.
+    /// Maximum number of concurrent requests of one user.
+    pub requests_per_user: usize,
+    /// Maximum number of concurrent requests of operators.
+    pub operator_requests: usize,
+    /// Maximum number of concurrent watches of all users.
     pub watches: usize,
-    /// Of these, of one user.
-    pub watches_of_user: usize,
-    /// The operators' share.
-    pub watches_of_operators: usize,
-    /// Bytes of all users' bodies and answers above 64 KiB, that are in memory at the same time.
+    /// Maximum number of concurrent watches of one user.
+    pub watches_per_user: usize,
+    /// Maximum number of concurrent watches of operators.
+    pub operator_watches: usize,
+    /// Maximum total size of bodies and responses above 64 KiB in memory, for all users, in bytes.
     pub bytes: usize,
-    /// Of these, of one user. One larger answer takes all of it.
-    pub bytes_of_user: usize,
-    /// The operators' share.
-    pub bytes_of_operators: usize,
-    /// Large requests of all users that are worked on at the same time.
-    pub heavy: usize,
-    /// Of these, of one user.
-    pub heavy_of_user: usize,
-    /// The operators' share.
-    pub heavy_of_operators: usize,
-    /// Time for the body of a request to come.
+    /// As `bytes`, for one user. A single larger response takes all of it.
+    pub bytes_per_user: usize,
+    /// As `bytes`, for operators.
+    pub operator_bytes: usize,
+    /// Maximum number of expensive requests of all users that are handled concurrently.
+    pub expensive: usize,
+    /// As `expensive`, for one user.
+    pub expensive_per_user: usize,
+    /// As `expensive`, for operators.
+    pub operator_expensive: usize,
+    /// Time limit to receive the body of a request.
     pub body: Duration,
-    /// Time for the work on a request, and then for its answer to be taken; not for watches.
+    /// Time limit to handle a request, and then to send its response; not for watches.
     pub request: Duration,
-    /// Time that a request waits for others to give back what it needs of `bytes`.
+    /// Time limit of a request to wait for `bytes`.
     pub wait: Duration,
 }
 
@@ -49,17 +50,17 @@ impl Default for Limits {
         Self {
             connections: bounded_http::Limits::default(),
             requests: 200,
-            requests_of_user: 40,
-            requests_of_operators: 400,
+            requests_per_user: 40,
+            operator_requests: 400,
             watches: 2000,
-            watches_of_user: 200,
-            watches_of_operators: 1000,
+            watches_per_user: 200,
+            operator_watches: 1000,
             bytes: 48 << 20,
-            bytes_of_user: 12 << 20,
-            bytes_of_operators: 48 << 20,
-            heavy: cores,
-            heavy_of_user: cores / 2,
-            heavy_of_operators: cores,
+            bytes_per_user: 12 << 20,
+            operator_bytes: 48 << 20,
+            expensive: cores,
+            expensive_per_user: cores / 2,
+            operator_expensive: cores,
             body: Duration::from_secs(30),
             request: Duration::from_secs(60),
             wait: Duration::from_secs(5),

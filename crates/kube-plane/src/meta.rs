@@ -1,4 +1,4 @@
-//! `metadata` of objects: shape, rules, and what the server owns.
+//! `metadata` of objects: form, rules, and server-managed fields.
 
 use std::collections::HashSet;
 
@@ -11,13 +11,13 @@ use crate::{
     status::{ApiError, Result},
 };
 
-/// Finalizers, owners and labels of one object, at most of each.
+/// Maximum number of finalizers, owner references and labels of an object, each.
 const MAX_ENTRIES: usize = 1000;
-/// Bytes of all annotations of one object, as in Kubernetes.
+/// Maximum total size of annotations, in bytes, as in Kubernetes.
 const MAX_ANNOTATIONS: usize = 256 * 1024;
-/// Unknown fields that are remembered.
+/// Maximum number of recorded unknown fields.
 const MAX_UNKNOWN: usize = 1000;
-/// Errors after which no more are looked for.
+/// Maximum number of reported errors.
 const MAX_ERRORS: usize = 100;
 
 /// The fields of `ObjectMeta` and the JSON type of each.
@@ -53,8 +53,8 @@ enum Shape {
 const OWNER_FIELDS: [&str; 6] =
     ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
 
-/// Checks the shape of the metadata, drops `null` and empty fields and unknown ones, whose paths
-/// are added to `unknown`.
+/// Checks the form of the metadata and removes `null`, empty and unknown fields. Adds the paths of
+/// unknown fields to `unknown`.
 pub(crate) fn normalize(value: &mut Value, unknown: &mut Vec<String>) -> Result<()> {
     let Some(object) = value.as_object_mut() else {
         return Err(ApiError::bad_request("the body is not an object"));
@@ -84,7 +84,7 @@ pub(crate) fn normalize(value: &mut Value, unknown: &mut Vec<String>) -> Result<
     error.map_or(Ok(()), Err)
 }
 
-/// Notes an unknown field, if not very many are noted.
+/// Records an unknown field, up to a maximum.
 pub(crate) fn note(unknown: &mut Vec<String>, field: impl FnOnce() -> String) {
     if unknown.len() < MAX_UNKNOWN {
         unknown.push(field());
@@ -160,7 +160,7 @@ fn check_shape(
     }
 }
 
-/// Adds what is wrong with the metadata of a new object, or with its change.
+/// Adds the errors in the metadata of a new or changed object.
 pub(crate) fn validate(
     resource: &Resource,
     new: &Value,
@@ -231,7 +231,7 @@ pub(crate) fn validate(
     validate_owners(new, errors);
 }
 
-/// Refuses lists and maps that are longer than any use of them.
+/// Rejects lists and maps that are longer than any reasonable use.
 fn count(new: &Value, errors: &mut Vec<FieldError>) {
     for (field, limit) in
         [("finalizers", MAX_ENTRIES), ("ownerReferences", MAX_ENTRIES), ("labels", MAX_ENTRIES)]
@@ -307,7 +307,7 @@ pub(crate) fn is_deleting(value: &Value) -> bool {
     json::at(value, &["metadata", "deletionTimestamp"]).is_some()
 }
 
-/// The fields that only the server sets: they are taken from the old object on update.
+/// Fields that only the server sets: on update they are copied from the old object.
 pub(crate) const SERVER_FIELDS: [&str; 6] = [
     "uid",
     "creationTimestamp",
@@ -317,7 +317,7 @@ pub(crate) const SERVER_FIELDS: [&str; 6] = [
     "resourceVersion",
 ];
 
-/// Takes over the fields the server owns from the stored object.
+/// Copies the server-managed fields from the stored object.
 pub(crate) fn keep_server_fields(new: &mut Value, old: &Value) {
     for field in SERVER_FIELDS {
         match json::at(old, &["metadata", field]) {
@@ -329,7 +329,7 @@ pub(crate) fn keep_server_fields(new: &mut Value, old: &Value) {
     }
 }
 
-/// Now, as Kubernetes writes times: whole seconds, UTC.
+/// Returns the current time as formatted by Kubernetes: whole seconds, UTC.
 pub(crate) fn timestamp() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_shapes_are_refused() {
+    fn malformed_metadata_is_refused() {
         for metadata in [
             json!([]),
             json!({"name": 1}),

@@ -1,29 +1,29 @@
-//! Names, labels and other texts with rules.
+//! Validation of names and labels.
 
 use std::borrow::Cow;
 
 use rand::Rng;
 
-/// The rule of a DNS-1123 label, as a sentence.
+/// The rule of a DNS-1123 label, for messages.
 pub(crate) const LABEL_RULE: &str = "a lowercase RFC 1123 label must consist of lower case \
     alphanumeric characters or '-', and must start and end with an alphanumeric character";
 
-/// The rule of a DNS-1123 subdomain, as a sentence.
+/// The rule of a DNS-1123 subdomain, for messages.
 pub(crate) const SUBDOMAIN_RULE: &str = "a lowercase RFC 1123 subdomain must consist of lower \
     case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric \
     character";
 
-/// The rule of a label value, as a sentence.
+/// The rule of a label value, for messages.
 pub(crate) const VALUE_RULE: &str = "a valid label must be an empty string or consist of \
     alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric \
     character, at most 63 characters";
 
-/// The rule of a label or annotation key, as a sentence.
+/// The rule of a label or annotation key, for messages.
 pub(crate) const KEY_RULE: &str = "name part must consist of alphanumeric characters, '-', '_' or \
     '.', and must start and end with an alphanumeric character, at most 63 characters, with an \
     optional DNS subdomain prefix and '/'";
 
-/// The rule of names that are only a part of a path, as a sentence.
+/// The rule of names that are only path segments, for messages.
 pub(crate) const PATH_RULE: &str = "may not be '.' or '..', may not contain '/', '%' or NUL, and \
     has at most 253 bytes";
 
@@ -42,12 +42,12 @@ pub(crate) fn is_subdomain(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_lower)
 }
 
-/// Names of roles and bindings, as `system:discovery`.
+/// Returns whether the text is a valid name of a role or binding, such as `system:discovery`.
 pub(crate) fn is_path_segment(text: &str) -> bool {
     !matches!(text, "" | "." | "..") && !text.contains(['/', '%', '\0']) && text.len() <= 253
 }
 
-/// A part of a path without its percent encoding. `None`: it holds what cannot be a part of a path.
+/// Decodes the percent encoding of a path segment. `None` if the result is not a valid segment.
 pub(crate) fn decode_segment(segment: &str) -> Option<Cow<'_, str>> {
     if !segment.contains('%') {
         return (!matches!(segment, "." | "..")).then_some(segment.into());
@@ -59,7 +59,7 @@ pub(crate) fn decode_segment(segment: &str) -> Option<Cow<'_, str>> {
         if *byte == b'%' {
             let (digits, after) = rest.split_at_checked(2)?;
             let digits = std::str::from_utf8(digits).ok()?;
-            // A sign is no digit.
+            // A sign is not a digit.
             if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
                 return None;
             }
@@ -86,7 +86,7 @@ pub(crate) fn is_label_value(text: &str) -> bool {
     text.is_empty() || is_word(text)
 }
 
-/// A label or annotation key, or the name of a finalizer.
+/// Returns whether the text is a valid label or annotation key, or finalizer name.
 pub(crate) fn is_qualified(text: &str) -> bool {
     match text.split_once('/') {
         Some((prefix, name)) => is_subdomain(prefix) && is_word(name),
@@ -94,7 +94,8 @@ pub(crate) fn is_qualified(text: &str) -> bool {
     }
 }
 
-/// A name from `generateName`: the base, cut to 58 characters, and 5 that are hard to confuse.
+/// Generates a name for `generateName`: the base, cut to 58 characters, and 5 unambiguous
+/// characters.
 pub(crate) fn generate(base: &str) -> String {
     const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let mut name: String = base.chars().take(58).collect();
@@ -111,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rules() {
+    fn validation_rules_are_evaluated() {
         for (text, label, subdomain, value, qualified) in [
             ("a", true, true, true, true),
             ("a.b", false, true, true, true),
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_paths_are_decoded() {
+    fn path_segments_are_decoded() {
         for (segment, expected) in [
             ("a", Some("a")),
             ("a%20b", Some("a b")),

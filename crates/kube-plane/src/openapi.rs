@@ -1,5 +1,5 @@
-//! OpenAPI v3 documents, for `kubectl explain`, and for what `kubectl apply` looks up before it
-//! trusts the server with validation and dry runs.
+//! OpenAPI v3 documents, for `kubectl explain`, and for `kubectl apply`, which checks them before
+//! it uses server-side validation and dry runs.
 
 use bytes::Bytes;
 use k8s_openapi::{
@@ -15,10 +15,10 @@ use crate::registry::{
 
 const METADATA: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
-/// Content type of OpenAPI v2 as Go clients ask for it.
+/// Media type of OpenAPI v2 as requested by Go clients.
 pub(crate) const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
-/// The documents there are. The hash in each address changes with the content.
+/// Returns the index of documents. The hash in each URL changes with the content.
 pub(crate) fn index(tables: &Tables) -> Value {
     let mut paths = Map::new();
     for (group, versions) in tables.groups() {
@@ -49,7 +49,7 @@ fn hash(tables: &Tables, group: &str, version: &str) -> String {
     hex::encode_upper(hash.finalize())
 }
 
-/// OpenAPI v2 without anything in it. As protobuf, that is no bytes at all.
+/// Returns an empty OpenAPI v2 document. As protobuf, it has no bytes.
 pub(crate) fn v2(protobuf: bool) -> Bytes {
     if protobuf {
         return Bytes::new();
@@ -62,14 +62,14 @@ pub(crate) fn v2(protobuf: bool) -> Bytes {
     .into()
 }
 
-/// The document of a group and version.
+/// Returns the document of a group and version.
 pub(crate) fn document(tables: &Tables, group: &str, version: &str) -> Option<Value> {
     let mut schemas = Map::new();
     let mut paths = Map::new();
     for resource in tables.of(group, version) {
         let name = schema_name(resource);
         if *resource.storage == *CRDS {
-            // Its schemas hold schemas, so they are told apart by name.
+            // Its schemas contain schemas, so they are distinguished by name.
             let (root, parts) = schema_with_parts::<CustomResourceDefinition>();
             schemas.extend(parts);
             schemas.insert(name.clone(), complete(resource, root));
@@ -109,7 +109,7 @@ fn gvk(resource: &Resource) -> Value {
     })
 }
 
-/// A schema with the fields of every object.
+/// Returns a schema with the common fields of all objects.
 fn complete(resource: &Resource, mut schema: Value) -> Value {
     if let Some(fields) = schema.as_object_mut() {
         for field in ["$schema", "title"] {

@@ -1,4 +1,4 @@
-//! The plane: a store, the API over it, and the background work that keeps it tidy.
+//! The plane: a store, its API, and background work.
 
 use std::{collections::HashMap, future::Future, path::PathBuf, sync::Arc};
 
@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 mod roles;
 
 use crate::{
-    Admission, Error, Limits, PlaneService, Quota, ServerTls,
+    Admission, Error, Limits, NAMESPACE_BYTES, PlaneService, Quota, ServerTls,
     api::{Api, Body, Subresource, Target, WriteOptions},
     background,
-    gate::Gate,
+    flow_control::FlowControl,
     identity::Identity,
     json,
     rbac::{CLUSTER_ADMIN, CLUSTER_ROLES, Rbac},
@@ -26,37 +26,55 @@ use crate::{
     store::{Event, History, NAMESPACES, Store},
 };
 
-/// How to open a plane.
-#[derive(Debug, Default)]
+/// Options for opening a plane.
+#[derive(Debug)]
 pub struct PlaneOptions {
-    /// The SQLite file, made with its folder if absent. `None` keeps everything in memory.
+    /// Path of the SQLite file, which is created with its directory. `None` keeps everything in
+    /// memory.
     pub path: Option<PathBuf>,
-    /// Definitions that are created, or brought up to date, at open.
+    /// Custom resource definitions to create or update.
     pub crds: Vec<CustomResourceDefinition>,
-    /// Cluster roles that are created, or brought up to date, at open: rules that are missing are
-    /// added, what others added stays.
+    /// Cluster roles to create or update: missing rules are added, other rules stay.
     pub cluster_roles: Vec<ClusterRole>,
-    /// Functions that run on create and update of objects.
+    /// Admission functions.
     pub admission: Vec<Admission>,
-    /// Events kept for watches that resume; `None` is 2000. At most 4 MiB of them are kept.
+    /// Number of events kept for resuming watches, at most 4 MiB of them. `None` is 2000.
     pub history: Option<usize>,
-    /// What clients of [`Plane::serve_https`] may take.
+    /// Limits of clients over HTTPS.
     pub limits: Limits,
-    /// How many objects of some kinds a namespace may hold, beside the limits that all have.
+    /// Additional limits on the number of objects of a kind in a namespace.
     pub quotas: Vec<Quota>,
+    /// Maximum total size of the objects in a namespace, as JSON in bytes; operators are exempt.
+    /// All objects are in memory.
+    pub namespace_bytes: usize,
 }
 
-/// Ends the background work when the last user of a plane is gone.
-#[derive(Debug)]
-pub(crate) struct Guard(CancellationToken);
+impl Default for PlaneOptions {
+    fn default() -> Self {
+        Self {
+            path: None,
+            crds: Vec::new(),
+            cluster_roles: Vec::new(),
+            admission: Vec::new(),
+            history: None,
+            limits: Limits::default(),
+            quotas: Vec::new(),
+            namespace_bytes: NAMESPACE_BYTES,
+        }
+    }
+}
 
-impl Drop for Guard {
+/// Stops the background work when the last user of a plane is dropped.
+#[derive(Debug)]
+pub(crate) struct TaskGuard(CancellationToken);
+
+impl Drop for TaskGuard {
     fn drop(&mut self) {
         self.0.cancel();
     }
 }
 
-/// An open plane. Cloning is cheap; all clones are the same plane.
+/// An open plane. Clones are cheap and refer to the same plane.
 ///
 /// The plane stays open until all clones, services and clients are dropped, or until
 /// [`Plane::close`].
@@ -64,21 +82,29 @@ impl Drop for Guard {
 pub struct Plane {
     api: Arc<Api>,
     shutdown: CancellationToken,
-    gate: Arc<Gate>,
-    guard: Arc<Guard>,
+    flow_control: Arc<FlowControl>,
+    guard: Arc<TaskGuard>,
 }
 
 impl Plane {
-    /// Opens a plane and registers the definitions. Has to run inside a Tokio runtime.
+    /// Opens a plane and registers the definitions. Must be called within a Tokio runtime.
     ///
-    /// Everything it does can be interrupted and is done again by the next open.
+    /// It can be interrupted at any time; the next call completes it.
     ///
     /// # Errors
     /// [`Error::Locked`] while another process has it open; the other variants if the file cannot
-    /// be used or a definition is refused.
+    /// be used or a definition is rejected.
     pub async fn open(options: PlaneOptions) -> Result<Self, Error> {
-        let PlaneOptions { path, crds, cluster_roles, admission, history, limits, quotas } =
-            options;
+        let PlaneOptions {
+            path,
+            crds,
+            cluster_roles,
+            admission,
+            history,
+            limits,
+            quotas,
+            namespace_bytes,
+        } = options;
         let registry = Arc::new(Registry::new());
         let rbac = Arc::new(Rbac::default());
         let followers = (Arc::clone(&registry), Arc::clone(&rbac));
@@ -96,39 +122,48 @@ impl Plane {
         }
         let tokens = Arc::default();
         let lines = Arc::default();
-        let api = Arc::new(Api { store, registry, admission: hooks, rbac, tokens, lines, quotas });
+        let api = Arc::new(Api {
+            store,
+            registry,
+            admission: hooks,
+            rbac,
+            tokens,
+            lines,
+            quotas,
+            namespace_bytes,
+        });
         prepare(&api, crds).await?;
         roles::register(&api, cluster_roles).await?;
         let shutdown = CancellationToken::new();
         background::spawn(&api, &shutdown);
-        let guard = Arc::new(Guard(shutdown.clone()));
-        let gate = Arc::new(Gate::new(limits));
-        Ok(Self { api, shutdown, gate, guard })
+        let guard = Arc::new(TaskGuard(shutdown.clone()));
+        let flow_control = Arc::new(FlowControl::new(limits));
+        Ok(Self { api, shutdown, flow_control, guard })
     }
 
-    /// The plane as a [`tower::Service`] with all rights. Nothing is authenticated here.
+    /// Returns a [`tower::Service`] for this plane with all permissions and without authentication.
     #[must_use]
     pub fn service(&self) -> PlaneService {
         PlaneService {
             api: Arc::clone(&self.api),
             shutdown: self.shutdown.clone(),
             caller: Identity::default(),
-            gate: None,
+            flow_control: None,
             _guard: Arc::clone(&self.guard),
         }
     }
 
-    /// A client for this plane without any socket, default namespace `default`.
+    /// Returns a client for this plane without a socket, with the default namespace `default`.
     ///
-    /// Has to be called inside a Tokio runtime.
+    /// Must be called within a Tokio runtime.
     #[must_use]
     pub fn client(&self) -> kube::Client {
         kube::Client::new(self.service(), "default")
     }
 
-    /// As [`Plane::service`], for a user who may do what roles and bindings allow him.
+    /// As [`Plane::service`], for a user with the permissions of their roles and bindings.
     ///
-    /// `groups` are those he is in beside `system:authenticated`; a service account
+    /// `groups` are in addition to `system:authenticated`. A service account
     /// (`system:serviceaccount:NAMESPACE:NAME`) without groups is in those of its namespace.
     #[must_use]
     pub fn service_as(&self, user: &str, groups: &[&str]) -> PlaneService {
@@ -138,16 +173,17 @@ impl Plane {
 
     /// As [`Plane::client`], for a user as in [`Plane::service_as`].
     ///
-    /// Has to be called inside a Tokio runtime.
+    /// Must be called within a Tokio runtime.
     #[must_use]
     pub fn client_as(&self, user: &str, groups: &[&str]) -> kube::Client {
         kube::Client::new(self.service_as(user, groups), "default")
     }
 
-    /// As [`Plane::service`], for a controller of this name: it has all rights too, but what it makes in
-    /// a namespace counts against the quota of the namespace, as if those made it whom it works for.
+    /// As [`Plane::service`], for a controller with this name. It has all permissions, but the
+    /// objects that it creates in a namespace count against the quota of the namespace.
     ///
-    /// Deletions, changes of a status and changes of what is being deleted are never refused for it.
+    /// Deletions, changes of a status, and changes of objects that are being deleted are never
+    /// rejected.
     #[must_use]
     pub fn controller_service(&self, name: &str) -> PlaneService {
         PlaneService { caller: Identity::controller(name), ..self.service() }
@@ -155,41 +191,42 @@ impl Plane {
 
     /// As [`Plane::client`], for a controller as in [`Plane::controller_service`].
     ///
-    /// Has to be called inside a Tokio runtime.
+    /// Must be called within a Tokio runtime.
     #[must_use]
     pub fn controller_client(&self, name: &str) -> kube::Client {
         kube::Client::new(self.controller_service(name), "default")
     }
 
-    /// Serves HTTPS (HTTP/1.1 and 2) until `shutdown` is ready, then ends watches and connections.
+    /// Serves HTTPS (HTTP/1.1 and HTTP/2) until `shutdown` completes, then closes watches and
+    /// connections.
     ///
-    /// Clients show a certificate of the CA, or the bearer token; others get 401, but for
-    /// `/healthz`, `/livez`, `/readyz` and `/version`. A certificate's common name is the user, its
-    /// organizations are his groups; the token is in `system:masters`.
+    /// Clients present a certificate of the CA, or the bearer token. Others get 401, except for
+    /// `/healthz`, `/livez`, `/readyz` and `/version`. The common name of a certificate is the
+    /// user, its organizations are the groups. The token is in `system:masters`.
     ///
     /// # Errors
-    /// [`Error::Serve`] if the listener has no address. Nothing that clients do ends it: a failing
-    /// connection is only logged, and what they may take is in [`PlaneOptions::limits`].
+    /// [`Error::Serve`] if the listener has no address. Clients cannot make it fail: a failing
+    /// connection is only logged, and [`PlaneOptions::limits`] apply.
     pub async fn serve_https(
         &self,
         listener: TcpListener,
         tls: &ServerTls,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), Error> {
-        let gate = Some(Arc::clone(&self.gate));
-        let service = PlaneService { gate, ..self.service() };
-        serve::serve(service, self.gate.limits().connections, listener, tls, shutdown).await
+        let flow_control = Some(Arc::clone(&self.flow_control));
+        let service = PlaneService { flow_control, ..self.service() };
+        serve::serve(service, self.flow_control.limits().connections, listener, tls, shutdown).await
     }
 
-    /// Ends watches and the background work, finishes the writes that were asked for, and gives
-    /// file and lock free. Whoever still has a client gets 503 answers to writes.
+    /// Stops watches and background work, completes pending writes, and releases the file and the
+    /// lock. Remaining clients get 503 for writes.
     pub async fn close(self) {
         self.shutdown.cancel();
         self.api.store.close().await;
     }
 }
 
-/// The objects that are always there.
+/// Creates the objects that always exist.
 async fn prepare(api: &Arc<Api>, crds: Vec<CustomResourceDefinition>) -> Result<(), Error> {
     let options = WriteOptions { manager: "kube-plane".to_owned(), ..WriteOptions::default() };
     let tables = api.registry.tables();
@@ -225,7 +262,7 @@ async fn prepare(api: &Arc<Api>, crds: Vec<CustomResourceDefinition>) -> Result<
         created.map_err(|error| failed(CLUSTER_ADMIN, &error))?;
     }
     let Some(definitions) = tables.stored(CRDS) else { return Ok(()) };
-    // All at once, so that they share a commit.
+    // Created concurrently, so that they share a commit.
     let registrations = crds.into_iter().map(|crd| {
         let (definitions, options) = (&definitions, &options);
         async move {
@@ -237,7 +274,7 @@ async fn prepare(api: &Arc<Api>, crds: Vec<CustomResourceDefinition>) -> Result<
     Ok(())
 }
 
-/// Creates a definition, or changes it to what is given. Labels and annotations of others stay.
+/// Creates or updates a definition. Other labels and annotations stay.
 async fn register(
     api: &Arc<Api>,
     definitions: &Resource,

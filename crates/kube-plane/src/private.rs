@@ -1,4 +1,5 @@
-//! Files that hold secrets or are trusted: nobody else may own, change or, for keys, read them.
+//! Files that hold secrets or are trusted: no other user may own or change them or, for keys, read
+//! them.
 
 use std::{
     fs::{DirBuilder, File, Metadata, OpenOptions, Permissions, set_permissions},
@@ -7,22 +8,22 @@ use std::{
     path::Path,
 };
 
-/// Permission bits with which others may change a file.
+/// Permission bits that allow others to change a file.
 pub(crate) const CHANGE: u32 = 0o022;
-/// Permission bits with which others may read or change a file.
+/// Permission bits that allow others to read or change a file.
 pub(crate) const READ_OR_CHANGE: u32 = 0o077;
 
-/// Why a file or directory is not used.
+/// Error of a file or directory that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Refused {
+pub(crate) enum FileError {
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error("{0}")]
     Untrusted(String),
 }
 
-impl Refused {
-    /// For errors that have an I/O error as their cause.
+impl FileError {
+    /// Converts to an I/O error.
     pub(crate) fn into_io(self) -> io::Error {
         match self {
             Self::Io(error) => error,
@@ -33,28 +34,28 @@ impl Refused {
 
 /// Opens a regular file of this user. `others` are the permission bits that it may not have.
 ///
-/// A link is followed if it is this user's own. A pipe or a device is refused, and nothing waits for it.
-pub(crate) fn open(path: &Path, options: &mut OpenOptions, others: u32) -> Result<File, Refused> {
+/// A symlink is followed if this user owns it. A pipe or a device is rejected without blocking.
+pub(crate) fn open(path: &Path, options: &mut OpenOptions, others: u32) -> Result<File, FileError> {
     if let Ok(found) = path.symlink_metadata() {
         own(&found)?;
     }
     let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = options.custom_flags(nonblock).open(path)?;
-    // Of the open file, so that what is looked at is what is read.
+    // Check the open file, so that the checked file is the one that is read.
     let found = file.metadata()?;
     if !found.is_file() {
-        return Err(Refused::Untrusted("it is not a regular file".to_owned()));
+        return Err(FileError::Untrusted("it is not a regular file".to_owned()));
     }
     own(&found)?;
     mode(path, &found, others, "600")?;
     Ok(file)
 }
 
-/// Makes a directory that only its owner can enter, or makes an existing one so.
+/// Creates a directory that only its owner can enter, or restricts an existing one.
 ///
-/// One of another user is refused, also where a link leads to it, and so is one that others may write to:
-/// keys that they put there would be trusted.
-pub(crate) fn make_dir(dir: &Path) -> Result<(), Refused> {
+/// Rejects a directory of another user, also through a symlink, and one that others may write to:
+/// keys in it would be trusted.
+pub(crate) fn make_dir(dir: &Path) -> Result<(), FileError> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     own(&dir.symlink_metadata()?)?;
     let found = dir.metadata()?;
@@ -63,7 +64,7 @@ pub(crate) fn make_dir(dir: &Path) -> Result<(), Refused> {
     Ok(set_permissions(dir, permissions(0o700))?)
 }
 
-/// Takes the permission to read away from others.
+/// Removes the read permission of others.
 pub(crate) fn hide(file: &File) -> io::Result<()> {
     file.set_permissions(permissions(0o600))
 }
@@ -72,23 +73,23 @@ fn permissions(mode: u32) -> Permissions {
     std::os::unix::fs::PermissionsExt::from_mode(mode)
 }
 
-/// Refuses what another user owns.
-fn own(found: &Metadata) -> Result<(), Refused> {
+/// Rejects a file that another user owns.
+fn own(found: &Metadata) -> Result<(), FileError> {
     let (owner, user) = (found.uid(), rustix::process::geteuid().as_raw());
     if owner == user {
         return Ok(());
     }
     let message = format!("it belongs to user ID {owner}, but this process runs as user ID {user}");
-    Err(Refused::Untrusted(message))
+    Err(FileError::Untrusted(message))
 }
 
-fn mode(path: &Path, found: &Metadata, others: u32, right: &str) -> Result<(), Refused> {
+fn mode(path: &Path, found: &Metadata, others: u32, right: &str) -> Result<(), FileError> {
     let mode = found.mode() & 0o7777;
     if mode & others == 0 {
         return Ok(());
     }
     let what = if others == CHANGE { "change" } else { "read or change" };
-    Err(Refused::Untrusted(format!(
+    Err(FileError::Untrusted(format!(
         "other users can {what} it (mode {mode:04o}); if you trust its content: chmod {right} {}",
         path.display()
     )))
@@ -103,7 +104,7 @@ mod tests {
 
     use super::*;
 
-    fn read(path: &Path, others: u32) -> Result<File, Refused> {
+    fn read(path: &Path, others: u32) -> Result<File, FileError> {
         open(path, OpenOptions::new().read(true), others)
     }
 
@@ -111,7 +112,7 @@ mod tests {
     fn a_file_that_others_may_change_or_read_is_refused() {
         let held = tempfile::tempdir().unwrap();
         let path = held.path().join("a");
-        assert!(matches!(read(&path, CHANGE), Err(Refused::Io(_))));
+        assert!(matches!(read(&path, CHANGE), Err(FileError::Io(_))));
         fs::write(&path, "text").unwrap();
         for (mode, is_certificate, is_key) in [
             (0o600, true, true),
@@ -135,19 +136,19 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_followed_if_it_is_our_own() {
+    fn only_own_symlinks_are_followed() {
         let held = tempfile::tempdir().unwrap();
         let (real, link) = (held.path().join("real"), held.path().join("link"));
         fs::write(&real, "text").unwrap();
         symlink(&real, &link).unwrap();
         read(&link, CHANGE).unwrap();
         if lchown(&link, Some(12345), None).is_ok() {
-            assert!(matches!(read(&link, CHANGE), Err(Refused::Untrusted(_))));
+            assert!(matches!(read(&link, CHANGE), Err(FileError::Untrusted(_))));
         }
     }
 
     #[test]
-    fn nothing_waits_for_a_pipe() {
+    fn named_pipes_are_refused_without_blocking() {
         let held = tempfile::tempdir().unwrap();
         let path = held.path().join("pipe");
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
@@ -158,24 +159,24 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_another_user_or_that_others_may_write_to_is_refused() {
+    fn directories_that_others_own_or_may_write_to_are_refused() {
         let held = tempfile::tempdir().unwrap();
-        let (folder, link) = (held.path().join("folder"), held.path().join("link"));
-        make_dir(&folder).unwrap();
-        fs::set_permissions(&folder, permissions(0o755)).unwrap();
-        make_dir(&folder).unwrap();
-        assert_eq!(folder.metadata().unwrap().mode() & 0o777, 0o700);
-        fs::set_permissions(&folder, permissions(0o777)).unwrap();
-        let error = make_dir(&folder).unwrap_err().to_string();
+        let (directory, link) = (held.path().join("folder"), held.path().join("link"));
+        make_dir(&directory).unwrap();
+        fs::set_permissions(&directory, permissions(0o755)).unwrap();
+        make_dir(&directory).unwrap();
+        assert_eq!(directory.metadata().unwrap().mode() & 0o777, 0o700);
+        fs::set_permissions(&directory, permissions(0o777)).unwrap();
+        let error = make_dir(&directory).unwrap_err().to_string();
         assert!(error.contains("other users can change it (mode 0777)"), "{error}");
         assert!(error.contains("chmod 700 "), "{error}");
-        fs::set_permissions(&folder, permissions(0o700)).unwrap();
-        symlink(&folder, &link).unwrap();
+        fs::set_permissions(&directory, permissions(0o700)).unwrap();
+        symlink(&directory, &link).unwrap();
         make_dir(&link).unwrap();
         if lchown(&link, Some(12345), None).is_ok() {
-            assert!(matches!(make_dir(&link), Err(Refused::Untrusted(_))));
-            chown(&folder, Some(12345), None).unwrap();
-            assert!(matches!(make_dir(&folder), Err(Refused::Untrusted(_))));
+            assert!(matches!(make_dir(&link), Err(FileError::Untrusted(_))));
+            chown(&directory, Some(12345), None).unwrap();
+            assert!(matches!(make_dir(&directory), Err(FileError::Untrusted(_))));
         }
     }
 }

@@ -10,12 +10,12 @@ use crate::{
     store::Object,
 };
 
-/// The longest selector, in bytes.
+/// Maximum size of a selector, in bytes.
 const MAX_TEXT: usize = 16 * 1024;
-/// Requirements of a request, at most: all are looked at for each object.
+/// Maximum number of requirements of a request: all are evaluated for each object.
 const MAX_REQUIREMENTS: usize = 100;
 
-/// Which objects a list or watch is about.
+/// Selects the objects of a list or watch.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Selector {
     labels: Vec<Requirement>,
@@ -46,7 +46,7 @@ struct FieldRequirement {
 }
 
 impl Selector {
-    /// Reads both selectors; a field that the resource cannot select by is an error.
+    /// Parses both selectors. A field that the resource cannot be selected by is an error.
     pub(crate) fn parse(resource: &Resource, labels: &str, fields: &str) -> Result<Self> {
         for (name, text) in [("labelSelector", labels), ("fieldSelector", fields)] {
             if text.len() > MAX_TEXT {
@@ -96,7 +96,7 @@ impl Selector {
             let found = match requirement.field.as_str() {
                 "metadata.name" => &*object.key.name,
                 "metadata.namespace" => &*object.key.namespace,
-                // Few requests select by other fields: the object is read for them.
+                // Selectors by other fields are rare: parse the object for them.
                 field => {
                     let value = value.get_or_insert_with(|| object.value().unwrap_or_default());
                     &*field_text(value, field)
@@ -108,7 +108,7 @@ impl Selector {
 }
 
 fn field_text<'a>(value: &'a Value, field: &str) -> std::borrow::Cow<'a, str> {
-    // Core events select by the component of their source.
+    // Core events are selected by the component of their source.
     let field = match field {
         "source" => "source.component",
         "reportingController" => "reportingComponent",
@@ -228,7 +228,7 @@ fn parse_fields(text: &str) -> Option<Vec<FieldRequirement>> {
     Some(requirements)
 }
 
-/// The value a field selector asks a field to have, if it does.
+/// Returns the value that a field selector requires for a field, if any.
 pub(crate) fn exact_field(selector: &str, field: &str) -> Option<String> {
     let requirements = parse_fields(selector)?;
     requirements.into_iter().find(|r| r.equal && r.field == field).map(|r| r.value)

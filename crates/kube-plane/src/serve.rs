@@ -1,4 +1,4 @@
-//! HTTPS for clients outside the process: who they are.
+//! HTTPS server with authentication of clients.
 
 use std::{convert::Infallible, future::Future, sync::Arc};
 
@@ -14,7 +14,7 @@ use crate::{
     status::ApiError, tokens::same,
 };
 
-/// Accepts connections until `shutdown` is ready.
+/// Accepts connections until `shutdown` completes.
 pub(crate) async fn serve(
     mut service: PlaneService,
     limits: bounded_http::Limits,
@@ -27,7 +27,7 @@ pub(crate) async fn serve(
         .map_err(|source| Error::Serve { address: "the listener".to_owned(), source })?;
     tracing::info!(%address, "serving HTTPS");
     let _known = tls.token.as_ref().map(|token| service.api.tokens.add(token));
-    // Watches of this server end with it, those in process go on.
+    // Watches of this server end with it; in-process watches continue.
     let closing = service.shutdown.child_token();
     service.shutdown = closing.clone();
     let ended = async {
@@ -46,13 +46,13 @@ pub(crate) async fn serve(
     Ok(())
 }
 
-/// The client of one connection.
+/// The client of a connection.
 #[derive(Clone)]
 struct Client {
     service: PlaneService,
     token: Option<Arc<str>>,
     peer: Peer,
-    /// Who his certificate says he is, and whether there was a place for him.
+    /// Identity from the certificate, and whether there was a connection slot for the user.
     identity: Option<(Identity, bool)>,
 }
 
@@ -82,7 +82,7 @@ impl Client {
                 let why = "Too many connections, please close some or try again later.";
                 return Ok(handlers::failed(&ApiError::too_many_requests(why)));
             }
-            // As Kubernetes: probes and the version need no name.
+            // As in Kubernetes, probes and the version need no authentication.
             None if is_public(request.uri().path()) => Identity::anonymous(),
             None => return Ok(handlers::failed(&ApiError::unauthorized())),
         };
@@ -96,7 +96,7 @@ fn is_public(path: &str) -> bool {
     matches!(first, "healthz" | "livez" | "readyz" | "version")
 }
 
-/// User and groups are in the subject, as kubeadm makes certificates.
+/// As in certificates of kubeadm, user and groups are in the subject.
 fn identify(certificate: &[u8]) -> Option<Identity> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let subject = certificate.subject();

@@ -18,29 +18,29 @@ use tower::BoxError;
 
 use crate::{
     api::Api,
-    gate::Gate,
-    handlers::{self, Call, Unread, Untaken},
+    flow_control::FlowControl,
+    handlers::{self, Call, ResponseTimeout, UnreadBody},
     identity::Identity,
-    plane::Guard,
+    plane::TaskGuard,
 };
 
-/// Body of an answer: whole, or a stream of watch events.
-pub type ResponseBody = UnsyncBoxBody<Bytes, Untaken>;
+/// Body of a response: complete, or a stream of watch events.
+pub type ResponseBody = UnsyncBoxBody<Bytes, ResponseTimeout>;
 
-/// Answers Kubernetes API requests of one caller. Cloning is cheap.
+/// Answers Kubernetes API requests of one caller. Clones are cheap.
 ///
-/// It keeps the plane open: the background work goes on as long as a service or a client made
-/// from it is around.
+/// It keeps the plane open: the background work continues while a service, or a client made from
+/// it, exists.
 #[derive(Clone, Debug)]
 pub struct PlaneService {
     pub(crate) api: Arc<Api>,
-    /// Ends watches.
+    /// Cancelled to end watches.
     pub(crate) shutdown: CancellationToken,
-    /// Who asks, where a request does not bring its own identity.
+    /// Identity of requests that have none of their own.
     pub(crate) caller: Identity,
-    /// What callers may take; `None`: as much as they like.
-    pub(crate) gate: Option<Arc<Gate>>,
-    pub(crate) _guard: Arc<Guard>,
+    /// Limits of callers; `None` for no limits.
+    pub(crate) flow_control: Option<Arc<FlowControl>>,
+    pub(crate) _guard: Arc<TaskGuard>,
 }
 
 impl<B> tower::Service<Request<B>> for PlaneService
@@ -58,12 +58,12 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let Self { api, shutdown, caller, gate, .. } = self.clone();
+        let Self { api, shutdown, caller, flow_control, .. } = self.clone();
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
             let identity = parts.extensions.remove::<Identity>().unwrap_or(caller);
-            let call = Call { identity, gate, parts, body: Unread::new(body) };
-            // Whoever made a request fail like this is answered, and nobody else notices.
+            let call = Call { identity, flow_control, parts, body: UnreadBody::new(body) };
+            // A panic fails its own request only.
             let answer = AssertUnwindSafe(handlers::serve(&api, &shutdown, call)).catch_unwind();
             Ok(answer.await.unwrap_or_else(|_| handlers::failed(&handlers::panicked())))
         })

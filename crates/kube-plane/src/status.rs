@@ -1,26 +1,26 @@
-//! Failed requests: `metav1.Status`.
+//! Errors of requests: `metav1.Status`.
 
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::{
     admission::{FieldError, short},
-    rbac::{Attributes, On},
+    rbac::{Attributes, RequestTarget},
     registry::Resource,
 };
 
-/// Things that are wrong and are named in an answer, at most.
+/// Maximum number of causes in a response.
 pub(crate) const MAX_CAUSES: usize = 50;
 
 pub(crate) type Result<T, E = ApiError> = std::result::Result<T, E>;
 
-/// A request that failed, as it is told to the client.
+/// Error of a request, as reported to the client.
 ///
-/// Clients branch on `reason`, so every constructor has the reason of the real API server.
+/// Clients branch on `reason`, so every constructor uses the reason of the real API server.
 #[derive(Clone, Debug)]
 pub(crate) struct ApiError(Box<Inner>);
 
-/// By how many characters of its begin a secret is found.
+/// Number of characters at the begin by which a secret is found.
 const BEGIN: usize = 16;
 
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ struct Inner {
     details: Option<Value>,
 }
 
-/// A text without a secret in base64, also where only its begin is in it.
+/// Returns the text without a base64 secret, even if only its beginning is in it.
 fn hidden(text: &str, secret: &str) -> String {
     let begin = secret.get(..BEGIN).unwrap_or(secret);
     let mut shown = String::with_capacity(text.len());
@@ -45,7 +45,7 @@ fn hidden(text: &str, secret: &str) -> String {
     shown + rest
 }
 
-/// Takes a text out of all texts of a value. Its depth is that of an answer of ours.
+/// Removes a text from all texts of a value, whose depth is that of a Status.
 fn hide(value: &mut Value, secret: &str) {
     match value {
         Value::String(text) => *text = hidden(text, secret),
@@ -85,7 +85,8 @@ impl ApiError {
         &self.0.message
     }
 
-    /// The same without these texts: what somebody put elsewhere in an object by a patch may be a secret.
+    /// Returns the same error without these texts. A patch may have copied a secret to another
+    /// place in an object.
     pub(crate) fn without(mut self, secrets: &[&str]) -> Self {
         for secret in secrets {
             self.0.message = hidden(&self.0.message, secret);
@@ -96,7 +97,7 @@ impl ApiError {
         self
     }
 
-    /// The body of the answer.
+    /// Returns the body of the response.
     pub(crate) fn to_value(&self) -> Value {
         let Inner { code, reason, message, details } = &*self.0;
         let mut status = json!({
@@ -129,7 +130,7 @@ impl ApiError {
             .with_details(json!({"name": namespace, "kind": "namespaces"}))
     }
 
-    /// A path that nothing serves.
+    /// 404 for an unknown path.
     pub(crate) fn no_such_path() -> Self {
         let message = "the server could not find the requested resource";
         Self::new(StatusCode::NOT_FOUND, "NotFound", message).with_details(json!({}))
@@ -147,7 +148,7 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, "Conflict", message).with_details(about(resource, name))
     }
 
-    /// The object was written since the client read it.
+    /// 409: the object has changed since the client read it.
     pub(crate) fn modified(resource: &Resource, name: &str) -> Self {
         Self::conflict(
             resource,
@@ -156,7 +157,8 @@ impl ApiError {
         )
     }
 
-    /// Fields of server-side apply belong to other managers: (message, field) each.
+    /// 409: fields of server-side apply belong to other managers; each conflict is (message,
+    /// field).
     pub(crate) fn apply_conflict(conflicts: &[(String, String)]) -> Self {
         let count = conflicts.len();
         let causes: Vec<Value> = conflicts
@@ -183,11 +185,11 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "Forbidden", message).with_details(about(resource, name))
     }
 
-    /// 403 for somebody who may not do what he asks for.
+    /// 403: the user is not authorized.
     pub(crate) fn may_not(user: &str, what: &Attributes<'_>, why: &str) -> Self {
         let colon = if why.is_empty() { "" } else { ": " };
         let refused = format!("User \"{user}\" {what}{colon}{why}");
-        let On::Resource(on) = &what.on else {
+        let RequestTarget::Resource(on) = &what.target else {
             let message = format!("forbidden: {refused}");
             return Self::new(StatusCode::FORBIDDEN, "Forbidden", message).with_details(json!({}));
         };
@@ -203,7 +205,7 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "Forbidden", message).with_details(details)
     }
 
-    /// 403 for a create in a namespace that is going away; clients know it by the cause.
+    /// 403 for a create in a namespace that is being deleted; clients recognize it by the cause.
     pub(crate) fn namespace_terminating(resource: &Resource, name: &str, namespace: &str) -> Self {
         let why = format!(
             "unable to create new content in namespace {namespace} because it is being terminated"
@@ -237,7 +239,7 @@ impl ApiError {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message).with_details(details)
     }
 
-    /// 422 for options of a request.
+    /// 422 for the options of a request.
     pub(crate) fn invalid_options(kind: &str, errors: &[FieldError]) -> Self {
         let message = format!("{kind}.meta.k8s.io \"\" is invalid: {}", sentences(errors));
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message)
@@ -280,7 +282,7 @@ impl ApiError {
         )
     }
 
-    /// 413 for what is not about bytes.
+    /// 413 for limits other than bytes.
     pub(crate) fn too_much(why: &str) -> Self {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -289,19 +291,19 @@ impl ApiError {
         )
     }
 
-    /// 429: clients wait as long as they are told, and try again.
+    /// 429: clients wait as told, and retry.
     pub(crate) fn too_many_requests(message: &str) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message)
             .with_details(json!({"retryAfterSeconds": 1}))
     }
 
-    /// 408 for a body that does not come.
+    /// 408: the body did not arrive in time.
     pub(crate) fn slow_body() -> Self {
-        let message = "the body of the request did not come in time";
+        let message = "the body of the request did not arrive in time";
         Self::new(StatusCode::REQUEST_TIMEOUT, "Timeout", message)
     }
 
-    /// 504 for work that takes too long. It may be done nevertheless.
+    /// 504: the request took too long. It may still take effect.
     pub(crate) fn timed_out() -> Self {
         let message = "the request did not complete within the allotted timeout";
         Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message)
@@ -311,7 +313,7 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
     }
 
-    /// The revision asked for is in the future.
+    /// 504: the requested revision is in the future.
     pub(crate) fn too_large_revision(asked: u64, current: u64) -> Self {
         let message = format!("Too large resource version: {asked}, current: {current}");
         Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", message).with_details(json!({
@@ -337,13 +339,13 @@ impl std::fmt::Display for ApiError {
 
 impl std::error::Error for ApiError {}
 
-/// Errors in one line; of many, the first.
+/// Errors in one line; only the first ones if there are many.
 pub(crate) fn sentences(errors: &[FieldError]) -> String {
     let first = errors.iter().take(MAX_CAUSES).map(ToString::to_string);
     first.chain(more(errors.len())).collect::<Vec<_>>().join(", ")
 }
 
-/// How many were left out, if any were.
+/// Returns the number of omitted errors, if any.
 pub(crate) fn more(count: usize) -> Option<String> {
     count.checked_sub(MAX_CAUSES).filter(|more| *more > 0).map(|more| format!("and {more} more"))
 }
@@ -355,7 +357,7 @@ fn causes(errors: &[FieldError]) -> Vec<Value> {
     causes.collect()
 }
 
-/// `details` that name an object; Kubernetes puts the plural in `kind`.
+/// `details` that name an object. Kubernetes puts the plural in `kind`.
 fn about(resource: &Resource, name: &str) -> Value {
     let mut details = json!({"name": name, "kind": &*resource.plural});
     if !resource.group.is_empty() {
@@ -369,7 +371,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_taken_out_of_an_answer_also_where_it_was_cut() {
+    fn secrets_are_redacted_even_when_truncated() {
         let long = "QUJD".repeat(100);
         let error =
             ApiError::bad_request(format!("kind (VkFMNUVDUkVUeDk=), and {}… too", &long[..40]));

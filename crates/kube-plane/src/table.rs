@@ -1,4 +1,4 @@
-//! Tables and partial objects: what `kubectl get` prints.
+//! Tables and partial objects, which `kubectl get` prints.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -8,7 +8,7 @@ use crate::{
     registry::{Column, Resource, Source},
 };
 
-/// What a row holds beside its cells.
+/// Content of a row in addition to its cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Include {
     None,
@@ -26,7 +26,7 @@ impl Include {
     }
 }
 
-/// A table of objects.
+/// Formats objects as a table.
 pub(crate) fn table(
     resource: &Resource,
     objects: Vec<Value>,
@@ -113,13 +113,13 @@ fn cell(column: &Column, object: &Value, now: Timestamp) -> Value {
     }
 }
 
-/// An object as `PartialObjectMetadata`.
+/// Converts an object to `PartialObjectMetadata`.
 pub(crate) fn partial(mut object: Value) -> Value {
     let metadata = object.get_mut("metadata").map(Value::take).unwrap_or_else(|| json!({}));
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
 }
 
-/// Partial objects as a list.
+/// Converts partial objects to a list.
 pub(crate) fn partial_list(objects: Vec<Value>, metadata: Value) -> Value {
     let items: Vec<Value> = objects.into_iter().map(partial).collect();
     let mut list = Map::new();
@@ -130,7 +130,7 @@ pub(crate) fn partial_list(objects: Vec<Value>, metadata: Value) -> Value {
     Value::Object(list)
 }
 
-/// A time as its distance from now, as kubectl prints ages.
+/// Formats a time as its age, as kubectl does.
 fn age(text: &str, now: Timestamp) -> String {
     let Ok(time) = text.parse::<Timestamp>() else { return "<unknown>".to_owned() };
     human(now.as_second() - time.as_second())

@@ -1,4 +1,4 @@
-//! The bearer tokens that are let in, for those who ask whether a token is good.
+//! Valid bearer tokens, for TokenReviews.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 #[derive(Default)]
 pub(crate) struct Tokens(RwLock<Vec<Arc<str>>>);
 
-/// A token that is known until this is dropped.
+/// A valid token. It becomes invalid when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Known {
     tokens: Arc<Tokens>,
@@ -14,13 +14,13 @@ pub(crate) struct Known {
 }
 
 impl Tokens {
-    /// Makes a token known.
+    /// Adds a valid token.
     pub(crate) fn add(self: &Arc<Self>, token: &Arc<str>) -> Known {
         self.0.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(token));
         Known { tokens: Arc::clone(self), token: Arc::clone(token) }
     }
 
-    /// Whether some server lets this token in.
+    /// Returns whether some server accepts this token.
     pub(crate) fn knows(&self, token: &str) -> bool {
         let tokens = self.0.read().unwrap_or_else(PoisonError::into_inner);
         tokens.iter().any(|known| same(known.as_bytes(), token.as_bytes()))
@@ -42,7 +42,7 @@ impl std::fmt::Debug for Tokens {
     }
 }
 
-/// Compares in a time that says nothing about where two texts differ.
+/// Compares in constant time.
 pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_known_as_long_as_its_server_is() {
+    fn a_token_is_valid_while_its_server_runs() {
         let tokens = Arc::new(Tokens::default());
         let (first, second) = (Arc::from("one"), Arc::from("one"));
         let known = tokens.add(&first);

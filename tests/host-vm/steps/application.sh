@@ -5,5 +5,5 @@ if [ ! -f "$test_images" ]; then
   skip 'an application' 'there are no images for it'
   return 0
 fi
-check 'the images of the tests are loaded into the nodes' app_images
+check 'load the test images into the nodes' app_images
 try_application

@@ -1,4 +1,4 @@
-# A stock machine, and the command a new user types on it. Sourced by inside.
+# The quickstart command on a stock machine. Sourced by inside.
 # shellcheck shell=bash disable=SC2154,SC2119,SC2120 # of inside; quick is called by check
 
 stock() {
@@ -9,12 +9,12 @@ stock() {
 check 'systemd, cgroup v2 alone, AppArmor' stock
 # shellcheck disable=SC2046 # flags
 quick() { CAPN_BIN=$capn_bin ./quickstart --yes --kubernetes-binaries "$kubernetes" "$@" -- $(wait_flags 10); }
-# What a run that failed left: such a cluster does not go on by itself.
+# Leftovers of a failed run: such a cluster does not continue by itself.
 if [ -d "$HOME/.local/state/capn" ] && capn get clusters -o name 2>/dev/null | has -x demo && ! demo_ready; then
-  check 'a cluster that a failed run left is deleted' capn delete cluster demo
+  check 'delete a cluster left by a failed run' capn delete cluster demo
 fi
 comes_up() { quick 2>&1 | tee "$scratch/quick.log" && has 'capn delete cluster demo' "$scratch/quick.log"; }
-check 'quickstart ends with a cluster and the next commands' comes_up || return 0
+check 'quickstart creates a cluster and prints the next commands' comes_up || return 0
 sed 's/^/        | /' "$scratch/quick.log"
 printf '        | kernel %s, systemd %s, Incus %s, AppArmor %s\n' "$(uname -r)" "$(systemctl --version | awk 'NR == 1 {print $2}')" \
   "$(incus version 2>/dev/null | sed -n 's/^Server version: //p')" "$(dpkg-query -W -f '${Version}' apparmor)"
@@ -31,7 +31,7 @@ ready() { until_true 'two nodes are Ready' 60 demo_ready; }
 check 'two nodes are Ready' ready
 # shellcheck disable=SC2329 # called by check
 unchanged() { quick 2>&1 | has 'nothing was changed'; }
-check 'quickstart again changes nothing and says so' unchanged
+check 'quickstart again changes nothing and reports it' unchanged
 # shellcheck disable=SC2329 # called by check
 confined() {
   local node
@@ -39,4 +39,4 @@ confined() {
     has -F "incus-${node}_" "/proc/$(incus info "$node" | sed -n 's/^PID: //p')/attr/current" || { echo "$node is not confined"; return 1; }
   done
 }
-check 'nodes run under an AppArmor profile of their own' confined
+check 'nodes run under a separate AppArmor profile' confined

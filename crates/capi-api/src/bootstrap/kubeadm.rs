@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InitConfiguration {
-    /// Tokens to make while the control plane is initialised.
+    /// Tokens to create while the control plane is initialized.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub bootstrap_tokens: Vec<BootstrapToken>,
-    /// How the node registers.
+    /// Registration of the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_registration: Option<NodeRegistrationOptions>,
     /// Address of the API server instance of this node.
@@ -26,10 +26,10 @@ pub struct InitConfiguration {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub skip_phases: Vec<String>,
-    /// Where patches for what kubeadm writes are found.
+    /// Directory of patches for files that kubeadm writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patches: Option<Patches>,
-    /// How long kubeadm waits for what.
+    /// Timeouts of kubeadm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<Timeouts>,
 }
@@ -60,7 +60,7 @@ pub struct ClusterConfiguration {
     /// The DNS add-on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<Dns>,
-    /// Where certificates are stored; `/etc/kubernetes/pki` when absent.
+    /// Directory of certificates; `/etc/kubernetes/pki` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub certificates_dir: Option<String>,
@@ -173,7 +173,7 @@ pub struct ApiEndpoint {
     pub bind_port: Option<i32>,
 }
 
-/// How a node registers.
+/// Registration of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeRegistrationOptions {
@@ -197,7 +197,7 @@ pub struct NodeRegistrationOptions {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub ignore_preflight_errors: Vec<String>,
-    /// When kubeadm pulls images.
+    /// Image pull policy of kubeadm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_pull_policy: Option<ImagePullPolicy>,
     /// Whether images are pulled one after the other; since kubeadm v1beta4.
@@ -205,25 +205,25 @@ pub struct NodeRegistrationOptions {
     pub image_pull_serial: Option<bool>,
 }
 
-/// When kubeadm pulls images.
+/// Image pull policy of kubeadm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ImagePullPolicy {
     /// Always.
     Always,
-    /// When not present.
+    /// Only if not present.
     IfNotPresent,
     /// Never.
     Never,
 }
 
-/// A token for joining, made while the control plane is initialised.
+/// A token for joining, created while the control plane is initialized.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BootstrapToken {
     /// `id.secret`: 6 and 16 characters of a-z and 0-9.
     #[schemars(length(min = 1, max = 23))]
     pub token: String,
-    /// What it is for.
+    /// Description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub description: Option<String>,
@@ -231,7 +231,7 @@ pub struct BootstrapToken {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub ttl_seconds: Option<i32>,
-    /// When it expires; excludes `ttlSeconds`.
+    /// Expiry; excludes `ttlSeconds`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Time>,
     /// Uses; signing and authentication when absent.
@@ -312,14 +312,14 @@ pub struct ExternalEtcd {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JoinConfiguration {
-    /// How the node registers.
+    /// Registration of the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_registration: Option<NodeRegistrationOptions>,
-    /// Where the authority's certificate is on the node.
+    /// Path of the CA certificate on the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub ca_cert_path: Option<String>,
-    /// How the control plane is found. What is absent is filled in.
+    /// Discovery of the control plane. Absent fields are filled in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discovery: Option<Discovery>,
     /// Present if the machine joins the control plane.
@@ -329,15 +329,15 @@ pub struct JoinConfiguration {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub skip_phases: Vec<String>,
-    /// Where patches for what kubeadm writes are found.
+    /// Directory of patches for files that kubeadm writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patches: Option<Patches>,
-    /// How long kubeadm waits for what.
+    /// Timeouts of kubeadm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<Timeouts>,
 }
 
-/// What is special to a machine that joins the control plane.
+/// Settings of a machine that joins the control plane.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JoinControlPlane {
@@ -346,7 +346,7 @@ pub struct JoinControlPlane {
     pub local_api_endpoint: Option<ApiEndpoint>,
 }
 
-/// How the control plane is found.
+/// Discovery of the control plane.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Discovery {
@@ -512,11 +512,11 @@ pub struct HostPathMount {
     pub path_type: Option<String>,
 }
 
-/// Where patches for what kubeadm writes are found.
+/// Directory of patches for files that kubeadm writes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Patches {
-    /// Folder with files named `target[suffix][+patchtype].extension`.
+    /// Directory with files named `target[suffix][+patchtype].extension`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub directory: Option<String>,
@@ -534,7 +534,7 @@ pub struct Arg {
     pub value: String,
 }
 
-/// How long kubeadm waits for what, in seconds; since kubeadm v1beta4, except where noted.
+/// Timeouts of kubeadm, in seconds; since kubeadm v1beta4, except where noted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Timeouts {

@@ -15,6 +15,17 @@ pub enum Format {
     Ignition,
 }
 
+impl Format {
+    /// Returns the name it has in the key `format` of a bootstrap Secret.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CloudConfig => "cloud-config",
+            Self::Ignition => "ignition",
+        }
+    }
+}
+
 /// Settings of the `ignition` format.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -37,7 +48,7 @@ pub struct ContainerLinuxConfig {
     pub strict: Option<bool>,
 }
 
-/// How the content of a file is encoded.
+/// Encoding of the content of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Encoding {
     /// Base64.
@@ -52,7 +63,7 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// The name cloud-init knows it by.
+    /// Returns the name cloud-init knows it by.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -88,7 +99,7 @@ pub struct File {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16))]
     pub permissions: Option<String>,
-    /// How the content is encoded; plain text when absent.
+    /// Encoding of the content; plain text when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoding: Option<Encoding>,
     /// Append to the file if it exists.
@@ -98,7 +109,7 @@ pub struct File {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 10240))]
     pub content: Option<String>,
-    /// Where to read the content from instead.
+    /// Source of the content, instead of `content`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_from: Option<FileSource>,
     /// Whether the content is text or a template of it; `Raw` when absent.
@@ -106,7 +117,7 @@ pub struct File {
     pub content_format: Option<FileContentFormat>,
 }
 
-/// Where the content of a file comes from.
+/// Source of the content of a file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FileSource {
@@ -114,7 +125,7 @@ pub struct FileSource {
     pub secret: SecretKeySource,
 }
 
-/// Where the hashed password of a user comes from.
+/// Source of the hashed password of a user.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PasswdSource {
@@ -164,7 +175,7 @@ pub struct User {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub passwd: Option<String>,
-    /// Where to read the hashed password from instead.
+    /// Source of the hashed password, instead of `passwd`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passwd_from: Option<PasswdSource>,
     /// Primary group.
@@ -184,7 +195,7 @@ pub struct User {
     pub ssh_authorized_keys: Vec<String>,
 }
 
-/// Time synchronisation.
+/// Time synchronization.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Ntp {
@@ -211,7 +222,7 @@ pub struct DiskSetup {
     pub filesystems: Vec<Filesystem>,
 }
 
-/// How one device is partitioned.
+/// Partition table of a device.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Partition {

@@ -1,4 +1,4 @@
-//! What a user asks of a control plane.
+//! Spec of a KubeadmControlPlane.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -56,23 +56,23 @@ pub struct KubeadmControlPlaneSpec {
     /// Kubernetes version, such as `v1.36.0`.
     #[schemars(length(min = 1, max = 256))]
     pub version: String,
-    /// What each machine gets.
+    /// Template of each machine.
     pub machine_template: KubeadmControlPlaneMachineTemplate,
-    /// How each machine is set up.
+    /// kubeadm configuration of each machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubeadm_config_spec: Option<KubeadmConfigSpec>,
-    /// When and how machines are replaced by newer ones.
+    /// Rollout of machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<KubeadmControlPlaneRollout>,
-    /// How unhealthy machines are replaced.
+    /// Remediation of unhealthy machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remediation: Option<KubeadmControlPlaneRemediation>,
-    /// How machines are named.
+    /// Names of machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine_naming: Option<MachineNaming>,
 }
 
-/// What each machine of a control plane gets.
+/// Template of the machines of a control plane.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmControlPlaneMachineTemplate {
@@ -93,7 +93,7 @@ pub struct KubeadmControlPlaneMachineSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["conditionType"]))]
     pub readiness_gates: Option<Vec<ConditionGate>>,
-    /// How long the steps of a machine's deletion may take.
+    /// Timeouts of the deletion of a machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<MachineDeletion>,
     /// Taints of the node that are kept in place.
@@ -102,7 +102,7 @@ pub struct KubeadmControlPlaneMachineSpec {
     pub taints: Option<Vec<MachineTaint>>,
 }
 
-/// When and how machines are replaced by newer ones.
+/// Rollout of machines.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmControlPlaneRollout {
@@ -117,7 +117,7 @@ pub struct KubeadmControlPlaneRollout {
     pub strategy: Option<KubeadmControlPlaneRolloutStrategy>,
 }
 
-/// What machines are replaced ahead of.
+/// Time limits after which machines are replaced.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmControlPlaneRolloutBefore {
@@ -127,7 +127,7 @@ pub struct KubeadmControlPlaneRolloutBefore {
     pub certificates_expiry_days: Option<i32>,
 }
 
-/// How machines are replaced.
+/// Rollout strategy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmControlPlaneRolloutStrategy {
@@ -139,7 +139,7 @@ pub struct KubeadmControlPlaneRolloutStrategy {
     pub rolling_update: Option<RollingUpdate>,
 }
 
-/// How machines are replaced.
+/// Rollout strategy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RolloutStrategyType {
     /// One after the other.
@@ -156,11 +156,11 @@ pub struct RollingUpdate {
     pub max_surge: Option<IntOrString>,
 }
 
-/// How unhealthy machines are replaced.
+/// Remediation of unhealthy machines.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmControlPlaneRemediation {
-    /// How often a replacement that is unhealthy too is replaced; without limit when absent.
+    /// Maximum number of retries when a replacement is unhealthy too; no limit when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_retry: Option<i32>,
     /// Seconds between two tries.
@@ -173,7 +173,7 @@ pub struct KubeadmControlPlaneRemediation {
     pub min_healthy_period_seconds: Option<i32>,
 }
 
-/// How machines are named.
+/// Names of machines.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MachineNaming {

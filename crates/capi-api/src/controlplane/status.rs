@@ -1,4 +1,4 @@
-//! What was observed of a control plane.
+//! Status of a KubeadmControlPlane.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::core::StatusVersion;
 use crate::crd;
 
-/// What was observed of a control plane.
+/// Status of a KubeadmControlPlane.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmControlPlaneStatus {
@@ -15,7 +15,7 @@ pub struct KubeadmControlPlaneStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crd::conditions")]
     pub conditions: Option<Vec<Condition>>,
-    /// Progress that never goes back.
+    /// Milestones, which never revert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initialization: Option<KubeadmControlPlaneInitialization>,
     /// Label selector of the machines, as text.
@@ -49,17 +49,17 @@ pub struct KubeadmControlPlaneStatus {
     /// The last replacement of an unhealthy machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_remediation: Option<LastRemediation>,
-    /// Written by older controllers; kept as it is.
+    /// Fields of older controllers, preserved but not used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crd::any_object")]
     pub deprecated: Option<serde_json::Value>,
 }
 
-/// Progress that never goes back.
+/// Milestones, which never revert.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmControlPlaneInitialization {
-    /// kubeadm has initialised the control plane.
+    /// kubeadm has initialized the control plane.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control_plane_initialized: Option<bool>,
 }

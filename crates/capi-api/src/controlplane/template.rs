@@ -1,4 +1,4 @@
-//! What a KubeadmControlPlane is cloned from in a ClusterClass.
+//! Template of a KubeadmControlPlane in a ClusterClass.
 
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -14,7 +14,7 @@ pub(super) const COLUMNS: &[Column] = &[
     crd::AGE,
 ];
 
-/// What a KubeadmControlPlane is cloned from in a ClusterClass.
+/// Template of a KubeadmControlPlane in a ClusterClass.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "controlplane.cluster.x-k8s.io",
@@ -27,11 +27,11 @@ pub(super) const COLUMNS: &[Column] = &[
 )]
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmControlPlaneTemplateSpec {
-    /// What each clone gets.
+    /// Content of each clone.
     pub template: KubeadmControlPlaneTemplateResource,
 }
 
-/// What each clone of a KubeadmControlPlaneTemplate gets.
+/// Content of each clone of a KubeadmControlPlaneTemplate.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmControlPlaneTemplateResource {
@@ -47,24 +47,24 @@ pub struct KubeadmControlPlaneTemplateResource {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmControlPlaneTemplateResourceSpec {
-    /// What each machine gets.
+    /// Template of each machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine_template: Option<KubeadmControlPlaneTemplateMachineTemplate>,
-    /// How each machine is set up.
+    /// kubeadm configuration of each machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubeadm_config_spec: Option<KubeadmConfigSpec>,
-    /// When and how machines are replaced by newer ones.
+    /// Rollout of machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<KubeadmControlPlaneRollout>,
-    /// How unhealthy machines are replaced.
+    /// Remediation of unhealthy machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remediation: Option<KubeadmControlPlaneRemediation>,
-    /// How machines are named.
+    /// Names of machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine_naming: Option<MachineNaming>,
 }
 
-/// What each machine gets, without the infrastructure, which the topology decides.
+/// Template of each machine, without the infrastructure, which the topology defines.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmControlPlaneTemplateMachineTemplate {
@@ -80,7 +80,7 @@ pub struct KubeadmControlPlaneTemplateMachineTemplate {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmControlPlaneTemplateMachineSpec {
-    /// How long the steps of a machine's deletion may take.
+    /// Timeouts of the deletion of a machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<MachineDeletion>,
     /// Taints of the node that are kept in place.

@@ -31,7 +31,7 @@ pub(super) const COLUMNS: &[Column] = &[
     Column::text("Version", ".spec.topology.version"),
 ];
 
-/// What a cluster is made of.
+/// Spec of a Cluster.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "cluster.x-k8s.io",
@@ -46,13 +46,13 @@ pub(super) const COLUMNS: &[Column] = &[
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterSpec {
-    /// Nothing of the cluster is reconciled.
+    /// Pauses reconciliation of the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
     /// Networks inside the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_network: Option<ClusterNetwork>,
-    /// Where the control plane answers; filled in by the infrastructure provider if absent.
+    /// Endpoint of the control plane, set by the infrastructure provider if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control_plane_endpoint: Option<ApiEndpoint>,
     /// The control plane object, for example a KubeadmControlPlane.
@@ -61,10 +61,10 @@ pub struct ClusterSpec {
     /// The infrastructure object, for example an LXCCluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub infrastructure_ref: Option<ContractRef>,
-    /// The cluster is made from a class.
+    /// The topology, if the cluster uses a ClusterClass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topology: Option<Topology>,
-    /// Extra conditions that `Available` depends on.
+    /// Additional conditions for `Available`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["conditionType"]))]
     pub availability_gates: Option<Vec<ConditionGate>>,
@@ -78,10 +78,10 @@ pub struct ClusterNetwork {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub api_server_port: Option<i32>,
-    /// Addresses of services.
+    /// Service addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub services: Option<NetworkRanges>,
-    /// Addresses of pods.
+    /// Pod addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pods: Option<NetworkRanges>,
     /// Domain of services; `cluster.local` when absent.
@@ -99,7 +99,7 @@ pub struct NetworkRanges {
     pub cidr_blocks: Vec<String>,
 }
 
-/// What is known of a cluster.
+/// Status of a Cluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterStatus {
@@ -107,108 +107,108 @@ pub struct ClusterStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crd::conditions")]
     pub conditions: Option<Vec<Condition>>,
-    /// Milestones; they never go back.
+    /// Milestones, which never revert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initialization: Option<ClusterInitialization>,
-    /// Counts of the control plane.
+    /// Numbers of control plane machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control_plane: Option<ReplicaCounts>,
-    /// Counts of the workers.
+    /// Numbers of workers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<ReplicaCounts>,
-    /// Failure domains the infrastructure offers.
+    /// Failure domains of the infrastructure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub failure_domains: Option<Vec<FailureDomain>>,
-    /// Where the cluster is in its life.
+    /// Phase of the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<ClusterPhase>,
-    /// Generation of the spec this status was made from.
+    /// Generation of the spec that this status reflects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub observed_generation: Option<i64>,
-    /// Fields of older API versions; kept, never read.
+    /// Fields of older API versions, preserved but not used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crd::any_object")]
     pub deprecated: Option<serde_json::Value>,
 }
 
-/// Milestones of a cluster; they never go back.
+/// Milestones of a cluster, which never revert.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterInitialization {
-    /// The infrastructure has been provisioned; machines may be made.
+    /// Whether the infrastructure has been provisioned, so that machines can be created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub infrastructure_provisioned: Option<bool>,
-    /// The control plane can take requests.
+    /// Whether the control plane has accepted requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control_plane_initialized: Option<bool>,
 }
 
-/// Counts of machines.
+/// Numbers of machines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplicaCounts {
-    /// Machines there should be.
+    /// Desired number of machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired_replicas: Option<i32>,
-    /// Machines there are.
+    /// Number of machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
-    /// Machines whose condition `UpToDate` is true.
+    /// Number of machines with a true condition `UpToDate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub up_to_date_replicas: Option<i32>,
-    /// Machines whose condition `Ready` is true.
+    /// Number of machines with a true condition `Ready`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<i32>,
-    /// Machines whose condition `Available` is true.
+    /// Number of machines with a true condition `Available`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub available_replicas: Option<i32>,
-    /// Kubernetes versions that run.
+    /// Running Kubernetes versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     pub versions: Option<Vec<StatusVersion>>,
-    /// Versions an upgrade still has to go over.
+    /// Versions that an upgrade still has to pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     pub upgrade_plan: Option<Vec<StatusUpgradePlanVersion>>,
 }
 
-/// A place whose failure does not touch the others, for example a member of an Incus cluster.
+/// A failure domain, for example a member of an Incus cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FailureDomain {
     /// Name.
     #[schemars(length(min = 1, max = 256))]
     pub name: String,
-    /// Control plane machines may go there; false when absent.
+    /// Whether it is suitable for control plane machines; false when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control_plane: Option<bool>,
-    /// What the provider says of it.
+    /// Attributes set by the provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<BTreeMap<String, String>>,
 }
 
-/// Where a cluster is in its life.
+/// Phase of a cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ClusterPhase {
-    /// Nothing is asked of the infrastructure yet.
+    /// The infrastructure has not been requested yet.
     #[default]
     Pending,
-    /// Infrastructure or control plane are being made.
+    /// The infrastructure or the control plane is being created.
     Provisioning,
-    /// The infrastructure is there and the endpoint is known.
+    /// The infrastructure exists and the endpoint is known.
     Provisioned,
-    /// Being deleted.
+    /// It is being deleted.
     Deleting,
-    /// Something that needs a user.
+    /// Failed; a user must act.
     Failed,
-    /// Not known.
+    /// Unknown.
     Unknown,
 }
 
 impl ClusterPhase {
-    /// The phase as it is written in status.
+    /// Returns the phase as written in the status.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -223,25 +223,25 @@ impl ClusterPhase {
 }
 
 impl Cluster {
-    /// The infrastructure has been provisioned at least once.
+    /// Returns whether the infrastructure has been provisioned at least once.
     #[must_use]
     pub fn infrastructure_provisioned(&self) -> bool {
         self.initialization().infrastructure_provisioned == Some(true)
     }
 
-    /// The control plane has taken requests at least once.
+    /// Returns whether the control plane has accepted requests at least once.
     #[must_use]
     pub fn control_plane_initialized(&self) -> bool {
         self.initialization().control_plane_initialized == Some(true)
     }
 
-    /// The control plane endpoint, once host and port are known.
+    /// Returns the control plane endpoint, once host and port are known.
     #[must_use]
     pub fn endpoint(&self) -> Option<&ApiEndpoint> {
         self.spec.control_plane_endpoint.as_ref().filter(|endpoint| endpoint.is_valid())
     }
 
-    /// The machines of this cluster never become nodes (annotation or label
+    /// Returns whether the machines of this cluster never become nodes (annotation or label
     /// [`crate::labels::BOOTSTRAP`]` = none`).
     #[must_use]
     pub fn is_without_bootstrap(&self) -> bool {

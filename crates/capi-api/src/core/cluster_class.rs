@@ -1,4 +1,4 @@
-//! ClusterClass. Only the envelope is typed: spec and status keep whatever they are given.
+//! ClusterClass. Spec and status are untyped and keep all fields.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ pub(super) const COLUMNS: &[Column] = &[
     crd::AGE,
 ];
 
-/// What clusters of a class are made from; not looked into.
+/// Spec of a ClusterClass, untyped.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "cluster.x-k8s.io",
@@ -29,17 +29,17 @@ pub(super) const COLUMNS: &[Column] = &[
 )]
 #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
 pub struct ClusterClassSpec {
-    /// Everything that was given.
+    /// All fields.
     #[serde(flatten)]
     #[schemars(skip)]
     pub fields: BTreeMap<String, serde_json::Value>,
 }
 
-/// What is known of a class; not looked into.
+/// Status of a ClusterClass, untyped.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
 pub struct ClusterClassStatus {
-    /// Everything that was given.
+    /// All fields.
     #[serde(flatten)]
     #[schemars(skip)]
     pub fields: BTreeMap<String, serde_json::Value>,

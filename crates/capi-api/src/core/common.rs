@@ -1,4 +1,4 @@
-//! Pieces that several kinds share.
+//! Types that several kinds share.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub struct ContractRef {
     pub name: String,
 }
 
-/// Labels and annotations that a template gives to what is made from it.
+/// Labels and annotations of objects created from a template.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TemplateMeta {
@@ -36,14 +36,14 @@ pub struct TemplateMeta {
 }
 
 impl TemplateMeta {
-    /// Neither a label nor an annotation is given.
+    /// Returns whether there are neither labels nor annotations.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.labels.is_none() && self.annotations.is_none()
     }
 }
 
-/// Where an API server answers.
+/// Endpoint of an API server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiEndpoint {
@@ -58,7 +58,7 @@ pub struct ApiEndpoint {
 }
 
 impl ApiEndpoint {
-    /// Host and port are both known.
+    /// Returns whether host and port are known.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         self.host.as_deref().is_some_and(|host| !host.is_empty())
@@ -66,22 +66,22 @@ impl ApiEndpoint {
     }
 }
 
-/// An extra condition that has to hold.
+/// An additional condition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConditionGate {
     /// Type of the condition.
     #[schemars(length(min = 1, max = 316), regex(pattern = crd::CONDITION_TYPE))]
     pub condition_type: String,
-    /// Which status is the good one; `Positive` (True is good) when absent.
+    /// Polarity; `Positive` (True is good) when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub polarity: Option<ConditionPolarity>,
 }
 
-/// A condition that a machine's `Ready` depends on.
+/// A condition for `Ready` of a machine.
 pub type MachineReadinessGate = ConditionGate;
 
-/// Which status of a condition is the good one.
+/// Polarity of a condition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ConditionPolarity {
     /// True is good.
@@ -91,20 +91,20 @@ pub enum ConditionPolarity {
     Negative,
 }
 
-/// How many replicas run a version.
+/// Number of replicas with a version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StatusVersion {
     /// Kubernetes version with the leading `v`.
     #[schemars(length(min = 1, max = 256))]
     pub version: String,
-    /// Replicas that run it.
+    /// Number of replicas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub replicas: Option<i32>,
 }
 
-/// One step of an upgrade that goes over several versions.
+/// A step of an upgrade over several versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StatusUpgradePlanVersion {
@@ -124,7 +124,7 @@ pub struct MachineNaming {
     pub template: Option<String>,
 }
 
-/// A taint that is carried from a machine to its node.
+/// A taint that is propagated from a machine to its node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MachineTaint {
@@ -135,43 +135,43 @@ pub struct MachineTaint {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub value: Option<String>,
-    /// What happens to pods that do not tolerate it.
+    /// Effect on pods that do not tolerate it.
     pub effect: TaintEffect,
-    /// Whether it is kept on the node or only set once.
+    /// Propagation to the node.
     pub propagation: TaintPropagation,
 }
 
-/// What happens to pods that do not tolerate a taint.
+/// Effect on pods that do not tolerate a taint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TaintEffect {
-    /// New pods stay away.
+    /// New pods are not scheduled.
     #[default]
     NoSchedule,
-    /// New pods rather stay away.
+    /// New pods are not scheduled if possible.
     PreferNoSchedule,
-    /// Running pods leave too.
+    /// Running pods are evicted too.
     NoExecute,
 }
 
-/// Whether a taint is kept on the node or only set once.
+/// Propagation of a taint to the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TaintPropagation {
-    /// Kept for as long as the machine has it.
+    /// Kept while the machine has it.
     #[default]
     Always,
-    /// Set when the node is first seen.
+    /// Set once, when the node is initialized.
     OnInitialization,
 }
 
-/// Which machine goes first when a set becomes smaller and none is broken.
+/// Order of deletion when a set is scaled down and all machines are healthy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionOrder {
     /// Any.
     #[default]
     Random,
-    /// The youngest.
+    /// The newest machine.
     Newest,
-    /// The oldest.
+    /// The oldest machine.
     Oldest,
 }
 
@@ -179,25 +179,25 @@ pub enum DeletionOrder {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SetDeletion {
-    /// Which machine goes first.
+    /// Order of deletion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<DeletionOrder>,
 }
 
-/// How long the steps of a machine's deletion may take. Zero and absent mean: as long as it takes
+/// Timeouts of the deletion of a machine. Zero and absent mean no limit
 /// (for the deletion of the node, absent means 10).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MachineDeletion {
-    /// Seconds for draining the node.
+    /// Timeout for draining the node, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub node_drain_timeout_seconds: Option<i32>,
-    /// Seconds for its volumes to be detached.
+    /// Timeout for detaching its volumes, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub node_volume_detach_timeout_seconds: Option<i32>,
-    /// Seconds for deleting the node object.
+    /// Timeout for deleting the Node object, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub node_deletion_timeout_seconds: Option<i32>,

@@ -26,7 +26,7 @@ pub(super) const COLUMNS: &[Column] = &[
     Column::text("Version", ".spec.version"),
 ];
 
-/// What a machine is to be.
+/// Spec of a Machine.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "cluster.x-k8s.io",
@@ -44,7 +44,7 @@ pub struct MachineSpec {
     /// Cluster the machine belongs to.
     #[schemars(length(min = 1, max = 63))]
     pub cluster_name: String,
-    /// Where its bootstrap data comes from.
+    /// Source of its bootstrap data.
     pub bootstrap: Bootstrap,
     /// The infrastructure object, for example an LXCMachine.
     pub infrastructure_ref: ContractRef,
@@ -52,23 +52,23 @@ pub struct MachineSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub version: Option<String>,
-    /// Identity of the instance, byte for byte that of the node.
+    /// Provider ID of the instance, exactly as that of the node.
     #[serde(default, rename = "providerID", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub provider_id: Option<String>,
-    /// Failure domain the machine is to be in.
+    /// Desired failure domain of the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub failure_domain: Option<String>,
-    /// Seconds a machine has to be ready before it is available; 0 when absent.
+    /// Time for which a machine must be ready before it is available, in seconds; 0 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub min_ready_seconds: Option<i32>,
-    /// Extra conditions that `Ready` depends on.
+    /// Additional conditions for `Ready`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["conditionType"]))]
     pub readiness_gates: Option<Vec<ConditionGate>>,
-    /// How long the steps of deletion may take.
+    /// Timeouts of the deletion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<MachineDeletion>,
     /// Taints of the node.
@@ -77,7 +77,7 @@ pub struct MachineSpec {
     pub taints: Option<Vec<MachineTaint>>,
 }
 
-/// Where bootstrap data comes from: made by a bootstrap object, or a secret the user gives.
+/// Source of bootstrap data: a bootstrap object, or a Secret of the user.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Bootstrap {
@@ -90,7 +90,7 @@ pub struct Bootstrap {
     pub data_secret_name: Option<String>,
 }
 
-/// What is known of a machine.
+/// Status of a Machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MachineStatus {
@@ -98,54 +98,54 @@ pub struct MachineStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crd::conditions")]
     pub conditions: Option<Vec<Condition>>,
-    /// Milestones; they never go back.
+    /// Milestones, which never revert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initialization: Option<MachineInitialization>,
     /// The node, once it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_ref: Option<NodeRef>,
-    /// What the node says of its system.
+    /// System information reported by the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crd::any_object")]
     pub node_info: Option<NodeSystemInfo>,
-    /// When the phase last changed.
+    /// Time of the last change of the phase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_updated: Option<Time>,
     /// Addresses of the instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub addresses: Option<Vec<MachineAddress>>,
-    /// Failure domain the machine is in.
+    /// Failure domain of the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub failure_domain: Option<String>,
-    /// Where the machine is in its life.
+    /// Phase of the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<MachinePhase>,
-    /// When the certificates of a control plane machine end.
+    /// Expiry of the certificates of a control plane machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificates_expiry_date: Option<Time>,
-    /// Generation of the spec this status was made from.
+    /// Generation of the spec that this status reflects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub observed_generation: Option<i64>,
-    /// How far deletion has come.
+    /// Progress of the deletion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<MachineDeletionProgress>,
-    /// Fields of older API versions; kept, never read.
+    /// Fields of older API versions, preserved but not used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crd::any_object")]
     pub deprecated: Option<serde_json::Value>,
 }
 
-/// Milestones of a machine; they never go back.
+/// Milestones of a machine, which never revert.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MachineInitialization {
-    /// The instance is there.
+    /// Whether the instance exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub infrastructure_provisioned: Option<bool>,
-    /// The bootstrap data is there.
+    /// Whether the bootstrap data exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bootstrap_data_secret_created: Option<bool>,
 }
@@ -163,7 +163,7 @@ pub struct NodeRef {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MachineAddress {
-    /// What kind of address it is.
+    /// Type of the address.
     #[serde(rename = "type")]
     pub kind: MachineAddressKind,
     /// The address.
@@ -171,7 +171,7 @@ pub struct MachineAddress {
     pub address: String,
 }
 
-/// What kind of address an address is.
+/// Type of an address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum MachineAddressKind {
     /// Host name.
@@ -191,7 +191,7 @@ pub enum MachineAddressKind {
     InternalDns,
 }
 
-/// When the steps of a machine's deletion began.
+/// Start times of the steps of a machine's deletion.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MachineDeletionProgress {
@@ -204,12 +204,12 @@ pub struct MachineDeletionProgress {
     /// Waiting for hooks before the drain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_for_pre_drain_hook_start_time: Option<Time>,
-    /// Waiting for hooks before the instance goes.
+    /// Waiting for hooks before the instance is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_for_pre_terminate_hook_start_time: Option<Time>,
 }
 
-/// Where a machine is in its life.
+/// Phase of a machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum MachinePhase {
     /// Waits for its bootstrap data.
@@ -217,24 +217,24 @@ pub enum MachinePhase {
     Pending,
     /// Waits for its instance.
     Provisioning,
-    /// The instance is there, the node not yet.
+    /// The instance exists, but not the node.
     Provisioned,
-    /// The node is there.
+    /// The node exists.
     Running,
-    /// Being changed in place.
+    /// It is being updated in place.
     Updating,
-    /// Being deleted.
+    /// It is being deleted.
     Deleting,
     /// Gone.
     Deleted,
-    /// Something that needs a user.
+    /// Failed; a user must act.
     Failed,
-    /// Not known.
+    /// Unknown.
     Unknown,
 }
 
 impl MachinePhase {
-    /// The phase as it is written in status.
+    /// Returns the phase as written in the status.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -252,7 +252,7 @@ impl MachinePhase {
 }
 
 impl Machine {
-    /// The machine carries the control plane label.
+    /// Returns whether the machine has the control plane label.
     #[must_use]
     pub fn is_control_plane(&self) -> bool {
         self.metadata
@@ -261,19 +261,19 @@ impl Machine {
             .is_some_and(|labels| labels.contains_key(crate::labels::CONTROL_PLANE))
     }
 
-    /// Name of the machine's node, once it is known.
+    /// Returns the name of the machine's node, once it is known.
     #[must_use]
     pub fn node_name(&self) -> Option<&str> {
         self.status.as_ref()?.node_ref.as_ref().map(|node| node.name.as_str())
     }
 
-    /// The instance has been provisioned at least once.
+    /// Returns whether the instance has been provisioned at least once.
     #[must_use]
     pub fn infrastructure_provisioned(&self) -> bool {
         self.initialization().infrastructure_provisioned == Some(true)
     }
 
-    /// The bootstrap data has been made at least once.
+    /// Returns whether the bootstrap data has been created at least once.
     #[must_use]
     pub fn bootstrap_data_created(&self) -> bool {
         self.initialization().bootstrap_data_secret_created == Some(true)

@@ -23,7 +23,7 @@ pub(super) const COLUMNS: &[Column] = &[
     Column::text("Version", ".spec.template.spec.version"),
 ];
 
-/// What the machines of a deployment are to be, and how they are replaced.
+/// Spec of a MachineDeployment.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "cluster.x-k8s.io",
@@ -46,86 +46,86 @@ pub struct MachineDeploymentSpec {
     /// Cluster the deployment belongs to.
     #[schemars(length(min = 1, max = 63))]
     pub cluster_name: String,
-    /// Machines there should be.
+    /// Desired number of machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
-    /// When and how machines are replaced.
+    /// Rollout of machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<MachineDeploymentRollout>,
-    /// Which machines are in the deployment; has to match the labels of the template.
+    /// Selector of the machines, which must match the labels of the template.
     pub selector: LabelSelector,
-    /// What a new machine is made from.
+    /// Template of new machines.
     pub template: MachineTemplate,
-    /// How new machines are named.
+    /// Names of new machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine_naming: Option<MachineNaming>,
-    /// How broken machines are replaced.
+    /// Remediation of unhealthy machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remediation: Option<MachineDeploymentRemediation>,
-    /// Which machine goes first.
+    /// Order of deletion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<SetDeletion>,
-    /// No rollout happens; scaling and status still do.
+    /// Pauses rollouts, but not scaling and status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<bool>,
 }
 
-/// When and how machines are replaced.
+/// Rollout of machines.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MachineDeploymentRollout {
-    /// Machines made before this moment are replaced once it has come.
+    /// Time of a rollout that replaces all older machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Time>,
-    /// How machines are replaced.
+    /// Rollout strategy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<RolloutStrategy>,
 }
 
-/// How machines are replaced.
+/// Rollout strategy.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutStrategy {
-    /// On their own or when a user deletes one.
+    /// Type of the strategy.
     #[serde(rename = "type")]
     pub kind: RolloutStrategyKind,
-    /// Bounds of a rolling update.
+    /// Limits of a rolling update.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolling_update: Option<RollingUpdate>,
 }
 
-/// Whether machines are replaced on their own or when a user deletes one.
+/// Type of a rollout strategy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RolloutStrategyKind {
-    /// On their own, step by step.
+    /// Machines are replaced step by step.
     #[default]
     RollingUpdate,
-    /// When a user deletes one.
+    /// A machine is replaced when a user deletes it.
     OnDelete,
 }
 
-/// Bounds of a rolling update, as a number or a percentage of the replicas.
+/// Limits of a rolling update, as a number or a percentage of the replicas.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RollingUpdate {
-    /// Machines that may be missing; rounded down; 0 when absent.
+    /// Maximum number of missing machines, rounded down; 0 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_unavailable: Option<IntOrString>,
-    /// Machines there may be beyond the replicas; rounded up; 1 when absent.
+    /// Maximum number of additional machines, rounded up; 1 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_surge: Option<IntOrString>,
 }
 
-/// How broken machines are replaced.
+/// Remediation of unhealthy machines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MachineDeploymentRemediation {
-    /// Machines that may be replaced at once, as a number or a percentage.
+    /// Maximum number of machines remediated at once, as a number or a percentage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_in_flight: Option<IntOrString>,
 }
 
-/// What is known of a deployment.
+/// Status of a MachineDeployment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MachineDeploymentStatus {
@@ -133,7 +133,7 @@ pub struct MachineDeploymentStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crd::conditions")]
     pub conditions: Option<Vec<Condition>>,
-    /// Generation of the spec this status was made from.
+    /// Generation of the spec that this status reflects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub observed_generation: Option<i64>,
@@ -141,49 +141,49 @@ pub struct MachineDeploymentStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub selector: Option<String>,
-    /// Machines there are.
+    /// Number of machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
-    /// Machines whose condition `Ready` is true.
+    /// Number of machines with a true condition `Ready`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<i32>,
-    /// Machines whose condition `Available` is true.
+    /// Number of machines with a true condition `Available`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub available_replicas: Option<i32>,
-    /// Machines whose condition `UpToDate` is true.
+    /// Number of machines with a true condition `UpToDate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub up_to_date_replicas: Option<i32>,
-    /// Kubernetes versions that run.
+    /// Running Kubernetes versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["version"]))]
     pub versions: Option<Vec<StatusVersion>>,
-    /// What the deployment is doing.
+    /// Phase of the deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<MachineDeploymentPhase>,
-    /// Fields of older API versions; kept, never read.
+    /// Fields of older API versions, preserved but not used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crd::any_object")]
     pub deprecated: Option<serde_json::Value>,
 }
 
-/// What a deployment is doing.
+/// Phase of a deployment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum MachineDeploymentPhase {
-    /// It has fewer machines than it should.
+    /// It has too few machines.
     ScalingUp,
-    /// It has more machines than it should.
+    /// It has too many machines.
     ScalingDown,
-    /// It has the machines it should have.
+    /// It has the desired number of machines.
     Running,
-    /// Something that needs a user.
+    /// Failed; a user must act.
     Failed,
-    /// Not known.
+    /// Unknown.
     #[default]
     Unknown,
 }
 
 impl MachineDeploymentPhase {
-    /// The phase as it is written in status.
+    /// Returns the phase as written in the status.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

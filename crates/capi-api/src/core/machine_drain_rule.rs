@@ -13,7 +13,7 @@ pub(super) const COLUMNS: &[Column] = &[
     crd::AGE,
 ];
 
-/// How a drain treats some pods of some machines.
+/// Spec of a MachineDrainRule: how a drain treats some pods of some machines.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "cluster.x-k8s.io",
@@ -26,42 +26,42 @@ pub(super) const COLUMNS: &[Column] = &[
 )]
 #[serde(rename_all = "camelCase")]
 pub struct MachineDrainRuleSpec {
-    /// How the pods are treated.
+    /// Handling of the pods.
     pub drain: DrainConfig,
-    /// Which machines; all when absent.
+    /// Selectors of machines; all machines when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     pub machines: Option<Vec<DrainMachineSelector>>,
-    /// Which pods; all when absent.
+    /// Selectors of pods; all pods when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     pub pods: Option<Vec<DrainPodSelector>>,
 }
 
-/// How pods are treated by a drain.
+/// Handling of pods during a drain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DrainConfig {
-    /// Evicted, left alone or waited for.
+    /// Behavior.
     pub behavior: DrainBehavior,
-    /// Lower orders go first; only for `Drain` and `WaitCompleted`.
+    /// Order, lowest first; only for `Drain` and `WaitCompleted`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<i32>,
 }
 
-/// Whether pods are evicted, left alone or waited for.
+/// Behavior of a drain for pods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DrainBehavior {
-    /// Evicted.
+    /// Pods are evicted.
     #[default]
     Drain,
-    /// Left alone.
+    /// Pods are skipped.
     Skip,
-    /// Waited for.
+    /// The drain waits for the pods to complete.
     WaitCompleted,
 }
 
-/// Machines of clusters.
+/// Selector of machines by their and their cluster's labels.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DrainMachineSelector {
@@ -73,7 +73,7 @@ pub struct DrainMachineSelector {
     pub cluster_selector: Option<LabelSelector>,
 }
 
-/// Pods of namespaces.
+/// Selector of pods by their and their namespace's labels.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DrainPodSelector {

@@ -16,7 +16,7 @@ pub(super) const COLUMNS: &[Column] = &[
     crd::AGE,
 ];
 
-/// Which machines are watched, what counts as broken and what is done about it.
+/// Spec of a MachineHealthCheck.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "cluster.x-k8s.io",
@@ -35,29 +35,29 @@ pub struct MachineHealthCheckSpec {
     /// Cluster the machines belong to.
     #[schemars(length(min = 1, max = 63))]
     pub cluster_name: String,
-    /// Which machines are watched.
+    /// Selector of the checked machines.
     pub selector: LabelSelector,
-    /// What counts as broken.
+    /// Health checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checks: Option<TopologyHealthChecks>,
-    /// What is done about it.
+    /// Remediation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remediation: Option<MachineHealthCheckRemediation>,
 }
 
-/// What is done about broken machines.
+/// Remediation of unhealthy machines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MachineHealthCheckRemediation {
-    /// When something is done at all.
+    /// Precondition of the remediation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger_if: Option<TopologyRemediationTrigger>,
-    /// Template of the object that does it, instead of the machine's owner.
+    /// Template of the object that remediates instead of the owner of the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_ref: Option<RemediationTemplateRef>,
 }
 
-/// Template of an object that repairs machines.
+/// Template of an object that remediates machines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RemediationTemplateRef {
@@ -72,7 +72,7 @@ pub struct RemediationTemplateRef {
     pub api_version: String,
 }
 
-/// A node condition that counts as broken after a time.
+/// A node condition that is unhealthy after a time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UnhealthyNodeCondition {
@@ -83,12 +83,12 @@ pub struct UnhealthyNodeCondition {
     /// Its status.
     #[schemars(length(min = 1))]
     pub status: String,
-    /// Seconds it has to last.
+    /// Duration after which it is unhealthy, in seconds.
     #[schemars(range(min = 0))]
     pub timeout_seconds: i32,
 }
 
-/// A machine condition that counts as broken after a time.
+/// A machine condition that is unhealthy after a time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UnhealthyMachineCondition {
@@ -99,12 +99,12 @@ pub struct UnhealthyMachineCondition {
     /// Its status: `True`, `False` or `Unknown`.
     #[schemars(extend("enum" = ["True", "False", "Unknown"]))]
     pub status: String,
-    /// Seconds it has to last.
+    /// Duration after which it is unhealthy, in seconds.
     #[schemars(range(min = 0))]
     pub timeout_seconds: i32,
 }
 
-/// What is known of a health check.
+/// Status of a MachineHealthCheck.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MachineHealthCheckStatus {
@@ -112,27 +112,27 @@ pub struct MachineHealthCheckStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crd::conditions")]
     pub conditions: Option<Vec<Condition>>,
-    /// Machines that are watched.
+    /// Number of checked machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub expected_machines: Option<i32>,
-    /// Machines that are healthy.
+    /// Number of healthy machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub current_healthy: Option<i32>,
-    /// Machines that may be replaced now.
+    /// Number of machines that may be remediated now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub remediations_allowed: Option<i32>,
-    /// Generation of the spec this status was made from.
+    /// Generation of the spec that this status reflects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub observed_generation: Option<i64>,
-    /// Names of the machines that are watched.
+    /// Names of the checked machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 10000))]
     pub targets: Option<Vec<String>>,
-    /// Fields of older API versions; kept, never read.
+    /// Fields of older API versions, preserved but not used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crd::any_object")]
     pub deprecated: Option<serde_json::Value>,

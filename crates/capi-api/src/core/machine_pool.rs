@@ -1,4 +1,4 @@
-//! MachinePool. Served so that lists and manifests work; no controller reads it.
+//! MachinePool.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -22,7 +22,7 @@ pub(super) const COLUMNS: &[Column] = &[
     Column::text("Version", ".spec.template.spec.version"),
 ];
 
-/// What the machines of a pool are to be.
+/// Spec of a MachinePool.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "cluster.x-k8s.io",
@@ -41,12 +41,12 @@ pub struct MachinePoolSpec {
     /// Cluster the pool belongs to.
     #[schemars(length(min = 1, max = 63))]
     pub cluster_name: String,
-    /// Machines there should be.
+    /// Desired number of machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
-    /// What a new machine is made from.
+    /// Template of new machines.
     pub template: MachineTemplate,
-    /// Identities of the instances.
+    /// Provider IDs of the instances.
     #[serde(default, rename = "providerIDList", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 10000))]
     pub provider_id_list: Option<Vec<String>>,
@@ -56,7 +56,7 @@ pub struct MachinePoolSpec {
     pub failure_domains: Option<Vec<String>>,
 }
 
-/// What is known of a pool.
+/// Status of a MachinePool.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MachinePoolStatus {
@@ -64,37 +64,37 @@ pub struct MachinePoolStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crd::conditions")]
     pub conditions: Option<Vec<Condition>>,
-    /// Milestones; they never go back.
+    /// Milestones, which never revert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initialization: Option<MachineInitialization>,
     /// The nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 10000))]
     pub node_refs: Option<Vec<ObjectReference>>,
-    /// Machines there are.
+    /// Number of machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
-    /// Machines that are ready.
+    /// Number of ready machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<i32>,
-    /// Machines that are available.
+    /// Number of available machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub available_replicas: Option<i32>,
-    /// Machines that are up to date.
+    /// Number of up-to-date machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub up_to_date_replicas: Option<i32>,
-    /// Kubernetes versions that run.
+    /// Running Kubernetes versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100))]
     pub versions: Option<Vec<StatusVersion>>,
-    /// What the pool is doing.
+    /// Phase of the pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
-    /// Generation of the spec this status was made from.
+    /// Generation of the spec that this status reflects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub observed_generation: Option<i64>,
-    /// Fields of older API versions; kept, never read.
+    /// Fields of older API versions, preserved but not used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crd::any_object")]
     pub deprecated: Option<serde_json::Value>,

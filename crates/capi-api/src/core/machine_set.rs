@@ -20,7 +20,7 @@ pub(super) const COLUMNS: &[Column] = &[
     Column::text("Version", ".spec.template.spec.version"),
 ];
 
-/// What the machines of a set are to be.
+/// Spec of a MachineSet.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "cluster.x-k8s.io",
@@ -43,33 +43,33 @@ pub struct MachineSetSpec {
     /// Cluster the set belongs to.
     #[schemars(length(min = 1, max = 63))]
     pub cluster_name: String,
-    /// Machines there should be.
+    /// Desired number of machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
-    /// Which machines are in the set; has to match the labels of the template.
+    /// Selector of the machines, which must match the labels of the template.
     pub selector: LabelSelector,
-    /// What a new machine is made from.
+    /// Template of new machines.
     pub template: MachineTemplate,
-    /// How new machines are named.
+    /// Names of new machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine_naming: Option<MachineNaming>,
-    /// Which machine goes first.
+    /// Order of deletion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<SetDeletion>,
 }
 
-/// What a new machine is made from. Its references point at templates.
+/// Template of new machines. Its references are to templates.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MachineTemplate {
     /// Labels and annotations of the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<TemplateMeta>,
-    /// What the machine is to be.
+    /// Spec of the machine.
     pub spec: MachineSpec,
 }
 
-/// What is known of a set.
+/// Status of the set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MachineSetStatus {
@@ -81,27 +81,27 @@ pub struct MachineSetStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub selector: Option<String>,
-    /// Machines there are.
+    /// Number of machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
-    /// Machines whose condition `Ready` is true.
+    /// Number of machines with a true condition `Ready`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<i32>,
-    /// Machines whose condition `Available` is true.
+    /// Number of machines with a true condition `Available`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub available_replicas: Option<i32>,
-    /// Machines whose condition `UpToDate` is true.
+    /// Number of machines with a true condition `UpToDate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub up_to_date_replicas: Option<i32>,
-    /// Kubernetes versions that run.
+    /// Running Kubernetes versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["version"]))]
     pub versions: Option<Vec<StatusVersion>>,
-    /// Generation of the spec this status was made from.
+    /// Generation of the spec that this status reflects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub observed_generation: Option<i64>,
-    /// Fields of older API versions; kept, never read.
+    /// Fields of older API versions, preserved but not used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crd::any_object")]
     pub deprecated: Option<serde_json::Value>,

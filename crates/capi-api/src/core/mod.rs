@@ -2,7 +2,7 @@
 //!
 //! [`Cluster`] (with its [`Topology`]), [`Machine`], [`MachineSet`], [`MachineDeployment`],
 //! [`MachineHealthCheck`], [`MachinePool`] and [`MachineDrainRule`] are typed in full. Of
-//! [`ClusterClass`] only the envelope is typed: its spec and status keep whatever they are given,
+//! [`ClusterClass`] only the envelope is typed: its spec and status keep all fields,
 //! so that manifests and lists work although no controller here reads them.
 
 mod cluster;
@@ -44,7 +44,7 @@ pub const API_VERSION: &str = "cluster.x-k8s.io/v1beta2";
 /// Value of the provider label of the definitions of core and addons.
 pub(crate) const PROVIDER: &str = "cluster-api";
 
-/// The definitions of this group.
+/// Returns the definitions of this group.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
     vec![

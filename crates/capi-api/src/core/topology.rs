@@ -75,23 +75,23 @@ pub struct ControlPlaneTopology {
     /// Labels and annotations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<TemplateMeta>,
-    /// Machines there should be.
+    /// Desired number of machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
-    /// When machines are replaced.
+    /// Rollout of machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<TopologyRolloutAfter>,
-    /// How broken machines are found and replaced.
+    /// Health checks and remediation of machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check: Option<ControlPlaneTopologyHealthCheck>,
-    /// How long the steps of deletion may take.
+    /// Timeouts of the deletion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<MachineDeletion>,
     /// Taints of the nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["key", "effect"]))]
     pub taints: Option<Vec<MachineTaint>>,
-    /// Extra conditions that `Ready` depends on.
+    /// Additional conditions for `Ready`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["conditionType"]))]
     pub readiness_gates: Option<Vec<ConditionGate>>,
@@ -100,35 +100,35 @@ pub struct ControlPlaneTopology {
     pub variables: Option<VariableOverrides>,
 }
 
-/// When machines are replaced.
+/// Rollout of machines.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TopologyRolloutAfter {
-    /// Machines made before this moment are replaced once it has come.
+    /// Time of a rollout that replaces all older machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Time>,
 }
 
-/// How broken control plane machines are found and replaced.
+/// Health checks and remediation of control plane machines.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ControlPlaneTopologyHealthCheck {
-    /// Whether there is a health check at all; that of the class decides when absent.
+    /// Whether the health check is enabled; by default as in the class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// What is broken.
+    /// Health checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checks: Option<TopologyHealthChecks>,
-    /// What is done about it.
+    /// Remediation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remediation: Option<ControlPlaneTopologyRemediation>,
 }
 
-/// What counts as a broken machine.
+/// Health checks of a machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TopologyHealthChecks {
-    /// Seconds a machine has to become a node; 0 means as long as it takes.
+    /// Time limit for a machine to become a node, in seconds; 0 means no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub node_startup_timeout_seconds: Option<i32>,
@@ -142,26 +142,26 @@ pub struct TopologyHealthChecks {
     pub unhealthy_machine_conditions: Option<Vec<UnhealthyMachineCondition>>,
 }
 
-/// What is done about broken control plane machines.
+/// Remediation of unhealthy control plane machines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ControlPlaneTopologyRemediation {
-    /// When something is done at all.
+    /// Precondition of the remediation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger_if: Option<TopologyRemediationTrigger>,
-    /// Template of the object that does it, instead of the control plane.
+    /// Template of the object that remediates instead of the control plane.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_ref: Option<RemediationTemplateRef>,
 }
 
-/// When broken machines are replaced at all; the range wins if both are given.
+/// Precondition of a remediation; the range takes precedence if both are given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TopologyRemediationTrigger {
-    /// Not when more machines than this are broken, as a number or a percentage.
+    /// Maximum number of unhealthy machines, as a number or a percentage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unhealthy_less_than_or_equal_to: Option<IntOrString>,
-    /// Only when this many are broken, for example `[3-5]`.
+    /// Range of the number of unhealthy machines, for example `[3-5]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), regex(pattern = r"^\[[0-9]+-[0-9]+\]$"))]
     pub unhealthy_in_range: Option<String>,

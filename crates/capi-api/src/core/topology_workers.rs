@@ -43,10 +43,10 @@ pub struct MachineDeploymentTopology {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub failure_domain: Option<String>,
-    /// Machines there should be.
+    /// Desired number of machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
-    /// How broken machines are found and replaced.
+    /// Health checks and remediation of machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check: Option<WorkersTopologyHealthCheck>,
     /// Order and timeouts of deletion.
@@ -56,15 +56,15 @@ pub struct MachineDeploymentTopology {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["key", "effect"]))]
     pub taints: Option<Vec<MachineTaint>>,
-    /// Seconds a machine has to be ready before it is available.
+    /// Time for which a machine must be ready before it is available, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub min_ready_seconds: Option<i32>,
-    /// Extra conditions that `Ready` depends on.
+    /// Additional conditions for `Ready`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["conditionType"]))]
     pub readiness_gates: Option<Vec<ConditionGate>>,
-    /// When and how machines are replaced.
+    /// Rollout of machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<WorkersTopologyRollout>,
     /// Values of variables.
@@ -72,32 +72,32 @@ pub struct MachineDeploymentTopology {
     pub variables: Option<VariableOverrides>,
 }
 
-/// How broken workers are found and replaced.
+/// Health checks and remediation of workers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkersTopologyHealthCheck {
-    /// Whether there is a health check at all; that of the class decides when absent.
+    /// Whether the health check is enabled; by default as in the class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// What is broken.
+    /// Health checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checks: Option<TopologyHealthChecks>,
-    /// What is done about it.
+    /// Remediation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remediation: Option<WorkersTopologyRemediation>,
 }
 
-/// What is done about broken workers.
+/// Remediation of unhealthy workers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkersTopologyRemediation {
-    /// Machines that may be replaced at once, as a number or a percentage.
+    /// Maximum number of machines remediated at once, as a number or a percentage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_in_flight: Option<IntOrString>,
-    /// When something is done at all.
+    /// Precondition of the remediation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger_if: Option<TopologyRemediationTrigger>,
-    /// Template of the object that does it, instead of the set.
+    /// Template of the object that remediates instead of the set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_ref: Option<RemediationTemplateRef>,
 }
@@ -106,7 +106,7 @@ pub struct WorkersTopologyRemediation {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkersTopologyDeletion {
-    /// Which machine goes first.
+    /// Order of deletion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<DeletionOrder>,
     /// Timeouts.
@@ -114,14 +114,14 @@ pub struct WorkersTopologyDeletion {
     pub timeouts: MachineDeletion,
 }
 
-/// When and how workers are replaced.
+/// Rollout of workers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkersTopologyRollout {
-    /// Machines made before this moment are replaced once it has come.
+    /// Time of a rollout that replaces all older machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Time>,
-    /// How machines are replaced.
+    /// Rollout strategy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<RolloutStrategy>,
 }
@@ -143,18 +143,18 @@ pub struct MachinePoolTopology {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100))]
     pub failure_domains: Option<Vec<String>>,
-    /// How long the steps of deletion may take.
+    /// Timeouts of the deletion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<MachineDeletion>,
     /// Taints of the nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["key", "effect"]))]
     pub taints: Option<Vec<MachineTaint>>,
-    /// Seconds a machine has to be ready before it is available.
+    /// Time for which a machine must be ready before it is available, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub min_ready_seconds: Option<i32>,
-    /// Machines there should be.
+    /// Desired number of machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
     /// Values of variables.

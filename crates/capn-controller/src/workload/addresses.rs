@@ -1,4 +1,4 @@
-//! Which addresses a workload cluster may have.
+//! Allowed addresses of workload clusters.
 
 use std::future::{Ready, ready};
 use std::io;
@@ -9,19 +9,19 @@ use futures::future::BoxFuture;
 use hyper_util::client::legacy::connect::dns::Name;
 use tower::Service;
 
-/// Where a kubeconfig or an identity may lead to.
+/// Addresses to which a kubeconfig or an identity may lead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reach {
-    /// Anywhere but to addresses that only this machine can reach, and link-local ones: for a
-    /// kubeconfig or an identity that somebody else may have written.
+    /// Any address except those that only this host can reach and link-local ones. For a kubeconfig
+    /// or an identity that an untrusted user may have written.
     #[default]
     Network,
-    /// To this machine as well: for what whoever runs capn wrote.
+    /// Addresses of this host as well. For files written by the owner of this process.
     ThisMachine,
 }
 
 impl Reach {
-    /// Whether an address is within reach, however it is written.
+    /// Returns whether an address is allowed, in any notation.
     #[must_use]
     pub fn has(self, address: IpAddr) -> bool {
         match address.to_canonical() {
@@ -39,7 +39,7 @@ impl Reach {
     }
 }
 
-/// Finds the addresses of a name, and gives those that are within reach.
+/// Resolves a name and returns the allowed addresses.
 #[derive(Clone, Debug)]
 pub(super) struct Resolver(Reach);
 
@@ -76,7 +76,7 @@ fn within(
         false => Ok(found.into_iter()),
         true => Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
-            "the name of the API server leads to no address that capn connects to (none of this machine alone, and no link-local one)",
+            "the name of the API server resolves to no allowed address (loopback and link-local addresses are not allowed)",
         )),
     })
 }
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_leads_to_this_machine_is_not_followed() {
+    async fn a_name_that_resolves_to_this_host_is_rejected() {
         let found = |ip: &str| SocketAddr::new(ip.parse().unwrap(), 0);
         let both = within(Reach::Network, vec![found("127.0.0.1"), found("10.0.0.7")]).await;
         assert_eq!(both.unwrap().collect::<Vec<_>>(), [found("10.0.0.7")]);

@@ -1,4 +1,4 @@
-//! What an API server may answer: so much, within so long, and in Kubernetes' words where it refuses.
+//! Limits for API server responses: size, duration and the form of errors.
 
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use capn_text::shown;
+use capn_text::display;
 use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode, Uri, header};
 use http_body::{Body as _, Frame};
@@ -22,51 +22,61 @@ use tokio_util::sync::PollSemaphore;
 use tower::{BoxError, Service};
 
 use super::weight::Weight;
+use crate::limiter::KeyedLimiter;
 
-/// Longest answer, in bytes. Lists are asked for in pages.
+/// Maximum size of a response, in bytes. Lists are paginated.
 pub const LONGEST_ANSWER: usize = 4 << 20;
-/// Longest line of an answer that lasts, a watch or a log, or of metrics, in bytes: one event.
+/// Maximum size of a line in a watch, a log or metrics, in bytes.
 pub const LONGEST_LINE: usize = 2 << 20;
-/// Most values of an answer, in [`Weight`]. A page of 50 nodes has 100,000 to 200,000.
+/// Maximum number of values in a response, counted by [`Weight`]. A page of 50 nodes has 100,000 to
+/// 200,000.
 const HEAVIEST: usize = 600_000;
-/// Most objects of a list in one answer, whatever was asked for.
+/// Maximum number of list items in a response, whatever limit was requested.
 const MOST_ITEMS: usize = 2_000;
-/// Most values of one event.
+/// Maximum number of values in one event.
 const HEAVIEST_LINE: usize = 200_000;
-/// An answer with more values takes its turn as a long one does.
+/// Number of values above which a response needs a permit, like a large one.
 const LIGHT: usize = 50_000;
-/// What API servers say of themselves, which can be longer than an answer.
+/// Path of API server metrics, whose response may exceed the size limit.
 pub const METRICS: &str = "/metrics";
-/// Longest refusal that is looked at, in bytes.
+/// Maximum size of an error response that is parsed, in bytes.
 const REFUSAL: usize = 64 << 10;
-/// Longest message of a refusal that is shown, in bytes: errors of the library have it three times.
+/// Maximum size of an error message that is shown, in bytes. Errors of the library repeat it three
+/// times.
 const MESSAGE: usize = 1 << 10;
-/// How long the head of an answer may take.
+/// Deadline for the response headers.
 const HEAD: Duration = Duration::from_secs(30);
-/// How long an answer may take to come in.
+/// Deadline for the response body.
 const WHOLE: Duration = Duration::from_secs(30);
-/// How long a watch may be silent. Kubernetes sends a bookmark in about a minute, and those of nodes end
-/// sooner. A connection over a load balancer may be to a control plane that is gone.
+/// Maximum silence of a watch. Kubernetes sends a bookmark about once a minute, and watches of
+/// nodes end sooner. A connection through a load balancer may lead to a control plane that no
+/// longer exists.
 pub(super) const SILENCE: Duration = Duration::from_secs(75);
-/// An answer longer than this takes its turn with those of other clusters, so that not all of them are
-/// in memory at once.
+/// Size in bytes above which a response needs a permit of the namespace, so that only few of them
+/// are in memory at once.
 const SMALL: usize = 256 << 10;
-/// How many large answers come in at once.
+/// Number of large responses per namespace at the same time.
 const TURNS: usize = 2;
 
-static LARGE: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(TURNS)));
+static LARGE: LazyLock<KeyedLimiter<String>> = LazyLock::new(|| KeyedLimiter::new(TURNS));
 
-/// Sends requests, and bounds what is answered.
+/// Returns the semaphore for large responses of a namespace.
+pub(super) fn turns(namespace: &str) -> Arc<Semaphore> {
+    LARGE.semaphore(namespace.to_owned())
+}
+
+/// Sends requests and enforces the response limits.
 #[derive(Clone)]
 pub(super) struct Guarded<C> {
     http: legacy::Client<C, Body>,
     silence: Duration,
+    turns: Arc<Semaphore>,
 }
 
 impl<C: Clone> Guarded<C> {
-    /// `silence`: how long a watch may be silent.
-    pub(super) fn new(http: legacy::Client<C, Body>, silence: Duration) -> Self {
-        Self { http, silence }
+    /// Creates a client for a cluster of a namespace. `silence` is the maximum silence of a watch.
+    pub(super) fn new(http: legacy::Client<C, Body>, namespace: &str, silence: Duration) -> Self {
+        Self { http, silence, turns: turns(namespace) }
     }
 }
 
@@ -81,36 +91,38 @@ impl<C: Connect + Clone + Send + Sync + 'static> Service<Request<Body>> for Guar
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let kind = Kind::of(request.uri(), self.silence);
+        let turns = self.turns.clone();
         let upgrades = request.headers().contains_key(header::UPGRADE);
         let sent = self.http.request(request);
         Box::pin(async move {
-            let response = tokio::time::timeout(HEAD, sent)
-                .await
-                .map_err(|_| BoxError::from("the API server did not answer within 30 seconds"))??;
+            let response = tokio::time::timeout(HEAD, sent).await.map_err(|_| {
+                BoxError::from("the API server did not respond within 30 seconds")
+            })??;
             match response.status() {
                 status
                     if status.is_success()
                         || upgrades && status == StatusCode::SWITCHING_PROTOCOLS =>
                 {
-                    Ok(response.map(|body| Answer::new(body, kind)))
+                    Ok(response.map(|body| Answer::new(body, kind, turns)))
                 }
-                // A redirect is a refusal here.
+                // A redirect counts as an error.
                 _ => Ok(refused(response).await),
             }
         })
     }
 }
 
-/// What kind of answer a request has.
+/// Kind of response.
 #[derive(Clone, Copy)]
 enum Kind {
-    /// It comes in as a whole.
+    /// A complete body.
     Whole,
-    /// It lasts, but is not silent for longer than this.
+    /// A stream that is never silent for longer than this.
     Watch(Duration),
-    /// It lasts: a log that is followed.
+    /// A followed log.
     Log,
-    /// It is read line by line, and may be as long as comes in within the time of a whole one: metrics.
+    /// Metrics, parsed line by line. The size is not limited, but the deadline of a complete body
+    /// applies.
     Lines,
 }
 
@@ -130,7 +142,8 @@ impl Kind {
     }
 }
 
-/// A refusal in Kubernetes' form: its own words where it has that form, and else none of them.
+/// Converts an error response: a Kubernetes Status keeps its message, and anything else is
+/// discarded.
 async fn refused(response: Response<Incoming>) -> Response<Answer> {
     let (mut head, body) = response.into_parts();
     let body = tokio::time::timeout(WHOLE, Limited::new(body, REFUSAL).collect()).await;
@@ -151,12 +164,12 @@ async fn refused(response: Response<Incoming>) -> Response<Answer> {
 fn status(code: StatusCode, said: Option<&Value>) -> Value {
     let text = |field: &str, longest| {
         let text = said.and_then(|said| said[field].as_str()).unwrap_or_default();
-        shown::line(text, longest).into_owned()
+        display::line(text, longest).into_owned()
     };
     let message = match text("message", MESSAGE) {
         said if said.is_empty() => {
             format!(
-                "the API server answered {} with what is no Status of Kubernetes",
+                "the API server responded with {} and a body that is not a Kubernetes Status",
                 code.as_u16()
             )
         }
@@ -168,30 +181,30 @@ fn status(code: StatusCode, said: Option<&Value>) -> Value {
     })
 }
 
-/// The body of an answer.
+/// Response body.
 pub(super) enum Answer {
-    /// As it comes in.
+    /// Passed through with limits.
     Bounded(Box<Bounded>),
-    /// One that was read already.
+    /// An error that has already been read.
     Refusal(Full<Bytes>),
 }
 
-/// A body with its bounds.
+/// A response body with limits.
 pub(super) struct Bounded {
     body: Incoming,
     kind: Kind,
-    /// When it is too late, as far as there is such a time.
+    /// Deadline, if there is one.
     until: Option<Pin<Box<Sleep>>>,
-    /// Bytes of it, or of its line.
-    seen: usize,
-    /// Values of it, or of its line.
+    /// Bytes of the body or of the current line.
+    observed: usize,
+    /// Values of the body or of the current line.
     weight: Weight,
     turn: PollSemaphore,
     permit: Option<tokio::sync::OwnedSemaphorePermit>,
 }
 
 impl Answer {
-    fn new(body: Incoming, kind: Kind) -> Self {
+    fn new(body: Incoming, kind: Kind, turns: Arc<Semaphore>) -> Self {
         let within = match kind {
             Kind::Whole | Kind::Lines => Some(WHOLE),
             Kind::Watch(silence) => Some(silence),
@@ -201,9 +214,9 @@ impl Answer {
             body,
             kind,
             until: within.map(|within| Box::pin(tokio::time::sleep(within))),
-            seen: 0,
+            observed: 0,
             weight: Weight::default(),
-            turn: PollSemaphore::new(LARGE.clone()),
+            turn: PollSemaphore::new(turns),
             permit: None,
         }))
     }
@@ -214,17 +227,19 @@ impl Bounded {
         let is_whole = matches!(self.kind, Kind::Whole);
         let longest = if is_whole { LONGEST_ANSWER } else { LONGEST_LINE };
         let broken = data.iter().rposition(|byte| *byte == b'\n').filter(|_| !is_whole);
-        self.seen = match broken {
-            Some(at) if self.seen.saturating_add(at) <= longest => data.len() - at - 1,
-            _ => self.seen.saturating_add(data.len()),
+        self.observed = match broken {
+            Some(at) if self.observed.saturating_add(at) <= longest => data.len() - at - 1,
+            _ => self.observed.saturating_add(data.len()),
         };
-        if self.seen > longest {
-            return Err(format!("the API server's answer is longer than {longest} bytes").into());
+        if self.observed > longest {
+            return Err(
+                format!("the response of the API server is longer than {longest} bytes").into()
+            );
         }
         self.weigh(data, broken)
     }
 
-    /// What is not JSON has no values: logs and metrics.
+    /// Only JSON has values, so logs and metrics are not counted.
     fn weigh(&mut self, data: &[u8], broken: Option<usize>) -> Result<(), BoxError> {
         let heaviest = match self.kind {
             Kind::Whole => HEAVIEST,
@@ -232,7 +247,7 @@ impl Bounded {
             Kind::Log | Kind::Lines => return Ok(()),
         };
         let rest = match broken {
-            // Lines that ended within this piece are bounded by its size.
+            // The size of this chunk bounds the lines that ended in it.
             Some(at) => {
                 self.weight.add(data.get(..at).unwrap_or_default());
                 let ended = std::mem::take(&mut self.weight);
@@ -248,14 +263,23 @@ impl Bounded {
             return Err(too_heavy(heaviest));
         }
         if matches!(self.kind, Kind::Whole) && self.weight.items > MOST_ITEMS {
-            return Err(
-                format!("the API server's answer lists more than {MOST_ITEMS} objects").into()
-            );
+            return Err(format!(
+                "the response of the API server lists more than {MOST_ITEMS} objects"
+            )
+            .into());
         }
         Ok(())
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let is_large = self.observed > SMALL || self.weight.values > LIGHT;
+        if matches!(self.kind, Kind::Whole) && is_large && self.permit.is_none() {
+            self.permit = ready!(self.turn.poll_acquire(cx));
+            // Earlier responses hold the permits.
+            if let Some(until) = &mut self.until {
+                until.as_mut().reset(Instant::now() + WHOLE);
+            }
+        }
         if let Some(until) = &mut self.until
             && until.as_mut().poll(cx).is_ready()
         {
@@ -264,14 +288,10 @@ impl Bounded {
                     "the watch of the API server sent nothing for too long; the connection is closed"
                 }
                 Kind::Whole | Kind::Lines | Kind::Log => {
-                    "the API server's answer did not come in within 30 seconds"
+                    "the response of the API server was not complete within 30 seconds"
                 }
             };
             return Poll::Ready(Some(Err(late.into())));
-        }
-        let is_large = self.seen > SMALL || self.weight.values > LIGHT;
-        if matches!(self.kind, Kind::Whole) && is_large && self.permit.is_none() {
-            self.permit = ready!(self.turn.poll_acquire(cx));
         }
         let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
             Some(Ok(frame)) => frame,
@@ -291,7 +311,7 @@ impl Bounded {
 }
 
 fn too_heavy(heaviest: usize) -> BoxError {
-    format!("the API server's answer has more than {heaviest} values").into()
+    format!("the response of the API server has more than {heaviest} values").into()
 }
 
 impl http_body::Body for Answer {

@@ -1,4 +1,4 @@
-//! What is taken from a kubeconfig, and what is refused.
+//! The accepted parts of a kubeconfig.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,43 +11,43 @@ use serde_json::{Map, Value, json};
 
 use super::Reach;
 
-/// Most certificates of an authority.
+/// Maximum number of CA certificates.
 const CERTIFICATES: usize = 64;
 
-/// A kubeconfig that is not used. Names fields and never values: they are secrets.
+/// Rejected kubeconfig. Messages contain field names but no values, because these are secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KubeconfigError {
-    /// It cannot be read.
-    #[error("the kubeconfig cannot be read: {0}")]
+    /// It cannot be parsed.
+    #[error("the kubeconfig cannot be parsed: {0}")]
     Yaml(#[from] YamlError),
     /// It has a field that makes capn run, read or trust something.
     #[error(
-        "the kubeconfig has the field {field}, which capn does not take: only inline certificates, keys and tokens are"
+        "the kubeconfig has the field {field}, which capn does not accept: only inline certificates, keys and tokens are accepted"
     )]
     Refused {
-        /// Where it is.
+        /// Path of the field.
         field: String,
     },
-    /// It lacks something.
-    #[error("the kubeconfig lacks {field}")]
+    /// A field is missing.
+    #[error("the kubeconfig has no {field}")]
     Missing {
-        /// What.
+        /// Path of the field.
         field: String,
     },
-    /// A field cannot be used.
+    /// A field is invalid.
     #[error("the field {field} of the kubeconfig {problem}")]
     Wrong {
-        /// Where it is.
+        /// Path of the field.
         field: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: &'static str,
     },
 }
 
 use KubeconfigError::{Missing, Refused, Wrong};
 
-/// Where the API server is, and how to be trusted by it.
+/// Address of the API server and the credentials for it.
 pub(super) struct Access {
     pub(super) server: Uri,
     /// DER.
@@ -55,7 +55,7 @@ pub(super) struct Access {
     pub(super) auth: AuthInfo,
 }
 
-/// What of a cluster is taken, and what is known and of no matter here.
+/// Cluster fields that are used, and known ones that are ignored.
 const CLUSTER: &[&str] =
     &["server", "certificate-authority-data", "disable-compression", "extensions"];
 const CLUSTER_REFUSED: &[&str] =
@@ -76,7 +76,7 @@ const USER_REFUSED: &[&str] = &[
 ];
 
 impl Access {
-    /// Reads what the current context leads to.
+    /// Reads the entries of the current context.
     pub(super) fn read(text: &str, reach: Reach) -> Result<Self, KubeconfigError> {
         let all: Value = yaml::from_str(text, Bounds::FILE)?;
         let (cluster, user) = entries(&all)?;
@@ -88,7 +88,7 @@ impl Access {
     }
 }
 
-/// The cluster and the user that the current context leads to, with nothing but what is taken.
+/// Returns the cluster and the user of the current context, which must only have accepted fields.
 fn entries(all: &Value) -> Result<(Entry<'_>, Entry<'_>), KubeconfigError> {
     let current = text_of(&all["current-context"], "current-context")?;
     let context = named(all, "contexts", "context", current)?;
@@ -99,13 +99,13 @@ fn entries(all: &Value) -> Result<(Entry<'_>, Entry<'_>), KubeconfigError> {
     Ok((cluster, user))
 }
 
-/// A kubeconfig for kubectl with what the current context of `text` leads to, under the names `name`,
-/// `name-admin` and `name-admin@name`, and nothing else. Other entries of `text` were looked at by nobody, and their names
-/// may be those of other clusters of the reader.
+/// Builds a kubeconfig for kubectl with only the current context of `text`, under the names `name`,
+/// `name-admin` and `name-admin@name`. Other entries are dropped: they were not validated, and
+/// their names may collide with other clusters of the user.
 ///
 /// # Errors
 ///
-/// As for [`super::client`].
+/// See [`super::client`].
 pub fn rebuilt(text: &str, reach: Reach, name: &str) -> Result<Value, KubeconfigError> {
     Access::read(text, reach)?;
     let all: Value = yaml::from_str(text, Bounds::FILE)?;
@@ -140,7 +140,7 @@ pub fn rebuilt(text: &str, reach: Reach, name: &str) -> Result<Value, Kubeconfig
     }))
 }
 
-/// An entry of a list, by its name.
+/// A named entry of a list.
 struct Entry<'a> {
     path: String,
     value: &'a Map<String, Value>,
@@ -152,7 +152,7 @@ fn named<'a>(
     kind: &'static str,
     name: &str,
 ) -> Result<Entry<'a>, KubeconfigError> {
-    let missing = || Missing { field: format!("the {kind} that its current context names") };
+    let missing = || Missing { field: format!("{kind} with the name in its current context") };
     let entries = all[list].as_array().ok_or_else(missing)?;
     let at = entries.iter().position(|entry| entry["name"] == name).ok_or_else(missing)?;
     let path = format!("{list}[{at}].{kind}");
@@ -167,16 +167,16 @@ impl Entry<'_> {
         format!("{}.{field}", self.path)
     }
 
-    /// Refuses whatever is not taken. A field that says nothing is none.
+    /// Rejects fields that are not accepted. An empty field counts as missing.
     fn has_only(&self, taken: &[&str], refused: &[&str]) -> Result<(), KubeconfigError> {
         for (field, value) in self.value {
             if taken.contains(&field.as_str()) || says_nothing(value) {
                 continue;
             }
-            // What is not known here is not repeated: it may be anything.
+            // Unknown names are not quoted: they may contain anything.
             return Err(match refused.iter().find(|refused| *refused == field) {
                 Some(field) => Refused { field: self.at(field) },
-                None => Refused { field: format!("{} that is not known", self.at("…")) },
+                None => Refused { field: format!("{} (unknown)", self.at("…")) },
             });
         }
         Ok(())
@@ -194,7 +194,7 @@ impl Entry<'_> {
         }
     }
 
-    /// The bytes that a field has as base64.
+    /// Decodes a base64 field.
     fn bytes(&self, field: &'static str) -> Result<Option<Vec<u8>>, KubeconfigError> {
         let Some(text) = self.text(field)? else { return Ok(None) };
         match STANDARD.decode(text.trim()) {
@@ -218,7 +218,7 @@ fn text_of<'a>(value: &'a Value, field: &str) -> Result<&'a str, KubeconfigError
     match value.as_str() {
         Some("") | None if says_nothing(value) => Err(Missing { field: field.to_owned() }),
         Some(text) => Ok(text),
-        None => Err(Wrong { field: field.to_owned(), problem: "is not text" }),
+        None => Err(Wrong { field: field.to_owned(), problem: "is not a string" }),
     }
 }
 
@@ -232,18 +232,18 @@ fn server(cluster: &Entry<'_>, reach: Reach) -> Result<Uri, KubeconfigError> {
     }
     let host = uri.host().unwrap_or_default();
     if host.is_empty() {
-        return Err(wrong("names no host"));
+        return Err(wrong("has no host"));
     }
     if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        return Err(wrong("has a user name in it"));
+        return Err(wrong("contains a user name"));
     }
     if uri.query().is_some() {
-        return Err(wrong("has a query in it"));
+        return Err(wrong("contains a query"));
     }
     let ip = host.trim_start_matches('[').trim_end_matches(']').parse();
     if ip.is_ok_and(|ip| !reach.has(ip)) {
         return Err(wrong(
-            "is an address that capn does not connect to: one of this machine alone, or a link-local one",
+            "is not an allowed address: loopback and link-local addresses are not allowed",
         ));
     }
     Ok(uri)

@@ -1,4 +1,4 @@
-//! Lists of a workload cluster, in pages, so that each answer is within what one may be.
+//! Paginated lists of a workload cluster, so that each response stays below the limits.
 
 use std::fmt::Debug;
 
@@ -6,16 +6,16 @@ use kube::Api;
 use kube::api::ListParams;
 use serde::de::DeserializeOwned;
 
-/// Objects in one answer.
+/// Objects per page.
 const PAGE: u32 = 50;
-/// Most objects of a list.
+/// Maximum number of objects of a list.
 const MOST: usize = 5_000;
 
-/// All objects that `params` choose; those beyond 5000 are left out.
+/// Lists all objects that match `params`, up to 5000; the rest is dropped.
 ///
 /// # Errors
 ///
-/// Those of the API server.
+/// [`kube::Error`] if a request fails.
 pub async fn list<K>(api: &Api<K>, params: &ListParams) -> kube::Result<Vec<K>>
 where
     K: Clone + DeserializeOwned + Debug,

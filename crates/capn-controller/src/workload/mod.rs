@@ -1,12 +1,13 @@
 //! Clients of workload clusters.
 //!
-//! The Secret `<cluster>-kubeconfig` may be written by whoever may write Secrets in the namespace of a
-//! cluster, and so may the API server that it leads to be theirs. [`client`] is the only way from the
-//! one to the other: it takes from a kubeconfig what is listed there and nothing else, connects to no
-//! address that only this machine can reach, and bounds what is answered.
+//! Everyone who can write Secrets in the namespace of a cluster can write the Secret
+//! `<cluster>-kubeconfig`, and may control the API server to which it leads. [`client`] is the only
+//! way to create a client from it: it accepts a fixed set of kubeconfig fields, does not connect to
+//! addresses that only this host can reach, and limits responses.
 
 mod addresses;
 mod answers;
+mod forward;
 mod kubeconfig;
 mod list;
 mod weight;
@@ -22,6 +23,7 @@ use tower::ServiceBuilder;
 
 pub use self::addresses::Reach;
 pub use self::answers::{LONGEST_ANSWER, LONGEST_LINE, METRICS};
+pub use self::forward::{Forward, ForwardError, forward};
 pub use self::kubeconfig::{KubeconfigError, rebuilt};
 pub use self::list::list;
 use self::{
@@ -30,39 +32,46 @@ use self::{
     kubeconfig::Access,
 };
 
-/// How long a connection to an API server may take to be made.
+/// Timeout of a connection to an API server.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Why there is no client.
+/// Client errors.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The kubeconfig is none, or has what is not taken. Final until the Secret changes.
+    /// The kubeconfig is invalid or has a field that is not accepted. Final until the Secret
+    /// changes.
     #[error(transparent)]
     Kubeconfig(#[from] KubeconfigError),
-    /// The certificates or the key cannot be used.
-    #[error("the certificates or the key of the kubeconfig cannot be used")]
+    /// The certificates or the key are unusable.
+    #[error("the certificates or the key of the kubeconfig are unusable")]
     Tls {
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<kube::Error>,
     },
 }
 
-/// A client for a kubeconfig, given as text. Connects not before the first request; nothing but the
-/// text is looked at: no file, no environment, no proxy.
+/// Creates a client for the kubeconfig text of a cluster in a namespace. Clients of one namespace
+/// share the permits for large responses. The connection is established with the first request.
+/// Only the text is used: no files, no environment, no proxy.
 ///
-/// An answer is given up when its head or the rest takes longer than 30 s, and a watch when it is silent
-/// for 75 s. Redirects are not followed. Requests are not tried again.
+/// A response fails if its headers or its body take longer than 30 s, and a watch if it is silent
+/// for 75 s. Redirects are not followed. Requests are not retried.
 ///
 /// # Errors
 ///
-/// Without a word of what the kubeconfig holds: it is a secret.
-pub fn client(kubeconfig: &str, reach: Reach) -> Result<Client, Error> {
-    client_with(kubeconfig, reach, SILENCE)
+/// [`Error`], whose message does not quote the kubeconfig, because it is secret.
+pub fn client(kubeconfig: &str, reach: Reach, namespace: &str) -> Result<Client, Error> {
+    client_with(kubeconfig, reach, namespace, SILENCE)
 }
 
-fn client_with(kubeconfig: &str, reach: Reach, silence: Duration) -> Result<Client, Error> {
+fn client_with(
+    kubeconfig: &str,
+    reach: Reach,
+    namespace: &str,
+    silence: Duration,
+) -> Result<Client, Error> {
     let access = Access::read(kubeconfig, reach)?;
     let mut config = Config::new(access.server);
     config.root_cert = Some(access.authority);
@@ -81,7 +90,7 @@ fn client_with(kubeconfig: &str, reach: Reach, silence: Duration) -> Result<Clie
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer().map_err(unusable)?)
-        .service(Guarded::new(http, silence));
+        .service(Guarded::new(http, namespace, silence));
     Ok(ClientBuilder::new(service, "default").build())
 }
 

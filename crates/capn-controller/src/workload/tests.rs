@@ -13,13 +13,14 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-/// A certificate that is its own authority, for 127.0.0.1, and its key; both PEM.
+/// Returns a self-signed certificate for 127.0.0.1 and its key, both as PEM.
 fn certificate() -> (String, String) {
     let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".into()]).unwrap();
     (made.cert.pem(), made.signing_key.serialize_pem())
 }
 
-/// A kubeconfig for a server with an authority; `cluster` and `user` are further lines of those.
+/// Returns a kubeconfig for a server with a CA; `cluster` and `user` are additional lines of these
+/// entries.
 fn kubeconfig(server: &str, authority: &str, cluster: &str, user: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
@@ -31,14 +32,14 @@ fn kubeconfig(server: &str, authority: &str, cluster: &str, user: &str) -> Strin
 }
 
 fn refusal(kubeconfig: &str) -> String {
-    match client(kubeconfig, Reach::Network) {
+    match client(kubeconfig, Reach::Network, "a") {
         Ok(_) => panic!("taken: {kubeconfig}"),
         Err(error) => error.to_string(),
     }
 }
 
 #[test]
-fn what_is_left_out_is_named() {
+fn missing_fields_are_named() {
     let (ca, _) = certificate();
     let whole = kubeconfig("https://10.0.0.7:6443", &ca, "", "");
     for (with, without, named) in [
@@ -57,7 +58,7 @@ async fn inline_certificates_keys_and_tokens_are_taken() {
     let (ca, key) = certificate();
     for server in ["https://10.0.0.7:6443", "https://[fd42::7]:6443", "https://x.example/k8s/a"] {
         let text = kubeconfig(server, &ca, "    extensions: []\n", "");
-        assert!(client(&text, Reach::Network).is_ok(), "{server}");
+        assert!(client(&text, Reach::Network, "a").is_ok(), "{server}");
     }
     let pair = format!(
         "    client-certificate-data: {}\n    client-key-data: {}\n",
@@ -65,11 +66,11 @@ async fn inline_certificates_keys_and_tokens_are_taken() {
         STANDARD.encode(&key)
     );
     let text = kubeconfig("https://10.0.0.7", &ca, "    insecure-skip-tls-verify: false\n", &pair);
-    assert!(client(&text, Reach::Network).is_ok());
+    assert!(client(&text, Reach::Network, "a").is_ok());
 }
 
 #[tokio::test]
-async fn only_what_was_looked_at_is_handed_on() {
+async fn only_validated_entries_are_copied() {
     let (certificate, _) = certificate();
     let text = kubeconfig("https://192.0.2.1:6443", &certificate, "", "");
     let mut all: serde_json::Value =
@@ -84,7 +85,7 @@ async fn only_what_was_looked_at_is_handed_on() {
     let rebuilt = rebuilt(&all.to_string(), Reach::ThisMachine, "team/demo").unwrap();
     let text = rebuilt.to_string();
     assert!(!text.contains("evil") && !text.contains("production"), "{text}");
-    assert!(client(&text, Reach::ThisMachine).is_ok(), "{text}");
+    assert!(client(&text, Reach::ThisMachine, "a").is_ok(), "{text}");
     let names = ["/clusters/0/name", "/users/0/name", "/contexts/0/name", "/current-context"];
     let names = names.map(|at| rebuilt.pointer(at).and_then(|name| name.as_str()).unwrap());
     let context = "team/demo-admin@team/demo";
@@ -95,9 +96,9 @@ async fn only_what_was_looked_at_is_handed_on() {
 }
 
 #[tokio::test]
-async fn what_runs_reads_or_trusts_something_is_refused_and_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let marker = folder.path().join("marker");
+async fn fields_that_run_read_or_trust_something_are_rejected_and_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let marker = directory.path().join("marker");
     let exec = format!(
         "    exec:\n      apiVersion: client.authentication.k8s.io/v1\n      command: touch\n      args: [{}]\n      interactiveMode: Never\n",
         marker.display()
@@ -115,7 +116,7 @@ async fn what_runs_reads_or_trusts_something_is_refused_and_named() {
         ),
         ("    username: me\n", "users[0].user.username"),
         ("    as: root\n", "users[0].user.as"),
-        ("    hunter2: x\n", "users[0].user.… that is not known"),
+        ("    hunter2: x\n", "users[0].user.… (unknown)"),
     ] {
         let said = refusal(&kubeconfig(host, &ca, "", user));
         assert!(said.contains(field), "{said}");
@@ -134,7 +135,7 @@ async fn what_runs_reads_or_trusts_something_is_refused_and_named() {
 }
 
 #[tokio::test]
-async fn only_https_to_other_machines_with_an_authority_is_taken() {
+async fn only_https_to_remote_hosts_with_a_ca_is_accepted() {
     let (ca, _) = certificate();
     for (server, part) in [
         ("http://10.0.0.7:6443", "https://"),
@@ -142,24 +143,24 @@ async fn only_https_to_other_machines_with_an_authority_is_taken() {
         ("10.0.0.7:6443", "https://"),
         ("https://user:hunter2@10.0.0.7", "user name"),
         ("https://10.0.0.7/?a=b", "query"),
-        ("https://127.0.0.1:6443", "this machine alone"),
-        ("https://[::1]:6443", "this machine alone"),
-        ("https://[::ffff:127.0.0.1]:6443", "this machine alone"),
+        ("https://127.0.0.1:6443", "loopback and link-local"),
+        ("https://[::1]:6443", "loopback and link-local"),
+        ("https://[::ffff:127.0.0.1]:6443", "loopback and link-local"),
         ("https://169.254.169.254", "link-local"),
-        ("https://0.0.0.0:6443", "this machine alone"),
+        ("https://0.0.0.0:6443", "loopback and link-local"),
     ] {
         let said = refusal(&kubeconfig(server, &ca, "", ""));
         assert!(said.contains("clusters[0].cluster.server") && said.contains(part), "{said}");
         assert!(!said.contains("hunter2"), "{said}");
     }
     let without = kubeconfig("https://10.0.0.7", "", "", "");
-    assert!(refusal(&without).contains("lacks clusters[0].cluster.certificate-authority-data"));
+    assert!(refusal(&without).contains("has no clusters[0].cluster.certificate-authority-data"));
     let broken = kubeconfig("https://10.0.0.7", "hunter2", "", "");
     assert!(refusal(&broken).contains("has no certificate"));
 }
 
 #[tokio::test]
-async fn what_is_no_kubeconfig_is_told_without_a_word_of_it() {
+async fn an_invalid_kubeconfig_is_reported_without_quoting_it() {
     let mut bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for (before, name) in ('a'..='h').zip('b'..='i') {
         let parts = vec![format!("*{before}"); 10].join(", ");
@@ -176,12 +177,13 @@ async fn what_is_no_kubeconfig_is_told_without_a_word_of_it() {
     }
 }
 
-/// Answers requests over TLS on this machine with what is given, one after the other.
+/// Starts a TLS server on this host that returns the given responses one after the other.
 async fn server(answers: Vec<Vec<u8>>) -> String {
     server_with(answers, true).await
 }
 
-/// The same; the connections end after the answer, or stay open until the other side has enough.
+/// Like [`server`]; connections are closed after the response, or stay open until the client closes
+/// them.
 async fn server_with(answers: Vec<Vec<u8>>, ends: bool) -> String {
     let (certificate, key) = certificate();
     let chain = rustls_pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
@@ -209,7 +211,7 @@ async fn server_with(answers: Vec<Vec<u8>>, ends: bool) -> String {
                     let Ok(n @ 1..) = stream.read(&mut buffer).await else { return };
                     request.extend_from_slice(&buffer[..n]);
                 }
-                // Whoever has enough closes the connection.
+                // The client closes the connection when it has read enough.
                 stream.write_all(&answer).await.ok();
                 if !ends {
                     while let Ok(1..) = stream.read(&mut buffer).await {}
@@ -228,7 +230,7 @@ fn http(status: &str, body: &str) -> Vec<u8> {
 
 async fn list(answer: Vec<u8>) -> String {
     let text = server(vec![answer]).await;
-    let client = client(&text, Reach::ThisMachine).unwrap();
+    let client = client(&text, Reach::ThisMachine, "a").unwrap();
     let nodes: Api<Node> = Api::all(client);
     let mut said = String::new();
     let error = nodes.list(&ListParams::default()).await.unwrap_err();
@@ -241,14 +243,14 @@ async fn list(answer: Vec<u8>) -> String {
 }
 
 #[tokio::test]
-async fn an_answer_is_bounded() {
+async fn a_response_is_limited() {
     let list_of = |names: usize| {
         let name = "n".repeat(1000);
         let item = format!(r#"{{"metadata":{{"name":"{name}"}}}}"#);
         format!(r#"{{"metadata":{{}},"items":[{}]}}"#, vec![item; names].join(","))
     };
     let text = server(vec![http("200 OK", &list_of(10)), http("200 OK", &list_of(1000))]).await;
-    let nodes: Api<Node> = Api::all(client(&text, Reach::ThisMachine).unwrap());
+    let nodes: Api<Node> = Api::all(client(&text, Reach::ThisMachine, "a").unwrap());
     assert_eq!(nodes.list(&ListParams::default()).await.unwrap().items.len(), 10);
     assert_eq!(nodes.list(&ListParams::default()).await.unwrap().items.len(), 1000);
     let name = "n".repeat(5 << 20);
@@ -266,7 +268,7 @@ async fn a_line_of_a_watch_is_bounded_and_a_watch_is_not() {
     };
     let lines: String = (0..10).map(|_| event(1 << 20)).collect();
     let text = server(vec![http("200 OK", &lines), http("200 OK", &event(3 << 20))]).await;
-    let nodes: Api<Node> = Api::all(client(&text, Reach::ThisMachine).unwrap());
+    let nodes: Api<Node> = Api::all(client(&text, Reach::ThisMachine, "a").unwrap());
     let watched = nodes.watch(&WatchParams::default(), "0").await.unwrap();
     assert_eq!(watched.filter(|event| std::future::ready(event.is_ok())).count().await, 10);
     let watched = nodes.watch(&WatchParams::default(), "0").await.unwrap();
@@ -275,7 +277,7 @@ async fn a_line_of_a_watch_is_bounded_and_a_watch_is_not() {
 }
 
 #[tokio::test]
-async fn small_values_are_bounded_as_what_they_become() {
+async fn small_values_are_limited_by_their_memory() {
     let items = |count| format!(r#"{{"metadata":{{}},"items":[{}]}}"#, vec!["{}"; count].join(","));
     let said = list(http("200 OK", &items(3000))).await;
     assert!(said.contains("lists more than 2000 objects"), "{said}");
@@ -283,11 +285,11 @@ async fn small_values_are_bounded_as_what_they_become() {
     let node = format!(r#"{{"metadata":{{"name":"n"}},"status":{{"conditions":[{conditions}]}}}}"#);
     let said = list(http("200 OK", &format!(r#"{{"metadata":{{}},"items":[{node}]}}"#))).await;
     assert!(said.contains("more than 600000 values"), "{said}");
-    // An event in whatever pieces it comes, and two of them in one piece.
+    // An event split into arbitrary chunks, and two events in one chunk.
     let event = format!("{{\"type\":\"ADDED\",\"object\":{node}}}\n");
     for lines in [event.clone(), format!("{event}{event}")] {
         let text = server(vec![http("200 OK", &lines)]).await;
-        let nodes: Api<Node> = Api::all(client(&text, Reach::ThisMachine).unwrap());
+        let nodes: Api<Node> = Api::all(client(&text, Reach::ThisMachine, "a").unwrap());
         let watched = nodes.watch(&WatchParams::default(), "0").await.unwrap();
         let events: Vec<_> = watched.collect().await;
         assert!(events.iter().all(Result::is_err) && !events.is_empty());
@@ -305,7 +307,7 @@ async fn an_upgrade_that_nobody_asked_for_is_no_success() {
 async fn metrics_may_be_longer_than_an_answer() {
     use futures::{AsyncBufReadExt as _, TryStreamExt as _};
     let text = server(vec![http("200 OK", &"metric{label=\"value\"} 1\n".repeat(300_000))]).await;
-    let client = client(&text, Reach::ThisMachine).unwrap();
+    let client = client(&text, Reach::ThisMachine, "a").unwrap();
     let request = http::Request::get(METRICS).body(Vec::new()).unwrap();
     let lines = client.request_stream(request).await.unwrap().lines();
     let count = lines.try_fold(0, |count, _| std::future::ready(Ok(count + 1))).await.unwrap();
@@ -313,15 +315,15 @@ async fn metrics_may_be_longer_than_an_answer() {
 }
 
 #[tokio::test]
-async fn a_watch_that_is_silent_ends() {
-    // A head, one event, and nothing more: the connection stays open.
+async fn a_silent_watch_is_closed() {
+    // Headers, one event, and nothing more: the connection stays open.
     let event = "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"n\"}}}\n";
     let head =
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
     let answer = format!("{head}{:x}\r\n{event}\r\n", event.len()).into_bytes();
     let text = server_with(vec![answer], false).await;
     let silence = Duration::from_millis(200);
-    let nodes: Api<Node> = Api::all(client_with(&text, Reach::ThisMachine, silence).unwrap());
+    let nodes: Api<Node> = Api::all(client_with(&text, Reach::ThisMachine, "a", silence).unwrap());
     let watched = nodes.watch(&WatchParams::default(), "0").await.unwrap();
     let events = tokio::time::timeout(Duration::from_secs(20), watched.collect::<Vec<_>>());
     let events = events.await.expect("the watch ends");
@@ -331,11 +333,11 @@ async fn a_watch_that_is_silent_ends() {
 }
 
 #[tokio::test]
-async fn what_is_no_status_is_not_shown_and_a_status_is_cleaned() {
+async fn only_a_status_is_shown_and_it_is_sanitized() {
     let said = list(http("403 Forbidden", "<h1>hunter2</h1>")).await;
-    assert!(said.contains("answered 403") && !said.contains("hunter2"), "{said}");
+    assert!(said.contains("responded with 403") && !said.contains("hunter2"), "{said}");
     let said = list(http("302 Found\r\nlocation: http://169.254.169.254/", "hunter2")).await;
-    assert!(said.contains("answered 302") && !said.contains("hunter2"), "{said}");
+    assert!(said.contains("responded with 302") && !said.contains("hunter2"), "{said}");
     let status = r#"{"kind":"Status","apiVersion":"v1","message":"nodes is forbidden\u001b[2J","reason":"Forbidden","code":403}"#;
     let said = list(http("403 Forbidden", status)).await;
     assert!(said.contains("nodes is forbidden�[2J"), "{said:?}");
@@ -346,14 +348,45 @@ async fn what_is_no_status_is_not_shown_and_a_status_is_cleaned() {
 }
 
 #[tokio::test]
-async fn a_server_with_another_certificate_hears_nothing() {
+async fn nothing_is_sent_to_a_server_with_another_certificate() {
     let text = server(vec![http("200 OK", "{}")]).await;
     let (other, _) = certificate();
     let begin = text.find("certificate-authority-data: ").unwrap() + 28;
     let end = begin + text[begin..].find('\n').unwrap();
     let text = format!("{}{}{}", &text[..begin], STANDARD.encode(other), &text[end..]);
-    let nodes: Api<Node> = Api::all(client(&text, Reach::ThisMachine).unwrap());
+    let nodes: Api<Node> = Api::all(client(&text, Reach::ThisMachine, "a").unwrap());
     let params = ListParams::default();
     let asked = tokio::time::timeout(Duration::from_secs(20), nodes.list(&params));
     assert!(asked.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn slow_large_responses_do_not_block_other_namespaces() {
+    // A response large enough for a permit, that stops sending in the middle.
+    let mut begun = http("200 OK", &"x".repeat(300 << 10));
+    begun.truncate(begun.len() - 1);
+    let slow = server_with(vec![begun.clone(), begun], false).await;
+    let hostile: Vec<_> = (0..2)
+        .map(|_| {
+            let nodes: Api<Node> = Api::all(client(&slow, Reach::ThisMachine, "hostile").unwrap());
+            tokio::spawn(async move { nodes.list(&ListParams::default()).await.is_ok() })
+        })
+        .collect();
+    let turns = answers::turns("hostile");
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while turns.available_permits() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("the slow answers have their turns");
+    let item = format!(r#"{{"metadata":{{"name":"{}"}}}}"#, "n".repeat(1000));
+    let list = format!(r#"{{"metadata":{{}},"items":[{}]}}"#, vec![item; 1000].join(","));
+    let text = server(vec![http("200 OK", &list)]).await;
+    let nodes: Api<Node> = Api::all(client(&text, Reach::ThisMachine, "other").unwrap());
+    let params = ListParams::default();
+    let listed = nodes.list(&params);
+    let listed = tokio::time::timeout(Duration::from_secs(20), listed).await;
+    assert_eq!(listed.expect("it does not wait").unwrap().items.len(), 1000);
+    hostile.iter().for_each(tokio::task::JoinHandle::abort);
 }

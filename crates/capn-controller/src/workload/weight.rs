@@ -1,24 +1,26 @@
-//! What a JSON text costs in memory, counted while it comes in: `{},` are three bytes and, as a Pod, kilobytes.
+//! Estimates the memory of a JSON text while it is received: `{},` has three bytes but becomes
+//! kilobytes as a Pod.
 
-/// What an object or a list counts; every other value counts one. As the plane counts what it stores.
+/// Weight of an object or a list. Every other value has weight one. The embedded plane counts the
+/// same way.
 const CONTAINER: usize = 8;
-/// Depth of the objects of a list: `{"items": [{`.
+/// Depth of list items: `{"items": [{`.
 const ITEM: usize = 3;
 
-/// The count so far.
+/// Running count.
 #[derive(Debug, Default)]
 pub(super) struct Weight {
     depth: usize,
     in_string: bool,
     is_escaped: bool,
-    /// All values.
+    /// Number of values.
     pub(super) values: usize,
-    /// Objects of a list.
+    /// Number of list items.
     pub(super) items: usize,
 }
 
 impl Weight {
-    /// Counts on. Text that is not JSON is counted as well as it goes; its parser refuses it.
+    /// Counts another chunk. Invalid JSON is counted approximately; the parser rejects it later.
     pub(super) fn add(&mut self, data: &[u8]) {
         for byte in data {
             if self.in_string {
@@ -52,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_and_items_are_counted_across_pieces_and_text_is_not() {
+    fn values_and_items_are_counted_across_chunks() {
         let of = |text: &str, piece: usize| {
             let mut weight = Weight::default();
             text.as_bytes().chunks(piece).for_each(|piece| weight.add(piece));

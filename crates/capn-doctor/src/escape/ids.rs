@@ -1,16 +1,16 @@
-//! The node's range of host ids, and who else has it.
+//! The host IDs of a node, and other instances with the same IDs.
 
 use incus_client::api::{Config, Instance};
 use serde::Deserialize;
 
 use super::report::Mode;
 
-/// A range of host ids.
+/// A range of host IDs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
     /// First id on the host.
     pub first: u64,
-    /// How many.
+    /// Number of IDs.
     pub count: u64,
 }
 
@@ -20,7 +20,7 @@ impl Range {
     }
 }
 
-/// What the server has of an id map in `volatile.idmap.current`.
+/// An id map in `volatile.idmap.current`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Entry {
@@ -29,7 +29,7 @@ struct Entry {
     maprange: u64,
 }
 
-/// The mode an instance was configured with.
+/// Returns the isolation mode of an instance, from its configuration.
 pub(crate) fn mode(config: &Config) -> Mode {
     let is = |key: &str| config.get(key).is_some_and(|value| value == "true" || value == "1");
     if is("security.privileged") {
@@ -41,8 +41,8 @@ pub(crate) fn mode(config: &Config) -> Mode {
     }
 }
 
-/// The user ids of the host that an instance has; none for a privileged one, and where the server
-/// does not say.
+/// Returns the host user IDs of an instance; empty for a privileged one, or when the server does
+/// not report them.
 pub fn ranges(config: &Config) -> Vec<Range> {
     let text = config.get("volatile.idmap.current").or(config.get("volatile.idmap.next"));
     let entries: Vec<Entry> =
@@ -51,11 +51,11 @@ pub fn ranges(config: &Config) -> Vec<Range> {
     users.map(|entry| Range { first: entry.hostid, count: entry.maprange }).collect()
 }
 
-/// What follows from the ids a node has.
+/// Notes about the host IDs of a node.
 pub(crate) fn notes(node: &Instance, all: &[Instance]) -> Vec<String> {
     let mode = mode(&node.expanded_config);
     let own = ranges(&node.config);
-    let neighbours: Vec<&str> = all
+    let other_server: Vec<&str> = all
         .iter()
         .filter(|other| (&other.name, &other.project) != (&node.name, &node.project))
         .filter(|other| {
@@ -66,30 +66,30 @@ pub(crate) fn notes(node: &Instance, all: &[Instance]) -> Vec<String> {
         .collect();
     match mode {
         Mode::Privileged => vec![
-            "a privileged node has the host's own ids: root in it is root on the host, and open \
-             doors are what it is made of"
+            "a privileged node uses the host's IDs: root in it is root on the host, and open \
+             vectors are expected"
                 .to_owned(),
         ],
-        Mode::Shared if neighbours.is_empty() => Vec::new(),
+        Mode::Shared if other_server.is_empty() => Vec::new(),
         Mode::Shared => vec![format!(
-            "shares its host ids with {}: limits by user (keys, inotify, processes) are common, \
-             and a way out of one node would have the ids of the others; `--isolation isolated` \
+            "shares its host IDs with {}: per-user limits (keys, inotify, processes) are shared, \
+             and an escape from one node has the IDs of the others; `--isolation isolated` \
              gives each node its own",
-            listed(&neighbours)
+            listed(&other_server)
         )],
-        Mode::Isolated if neighbours.is_empty() => vec![match own.first() {
+        Mode::Isolated if other_server.is_empty() => vec![match own.first() {
             Some(range) => format!(
-                "has host ids {} to {} for itself",
+                "is the only node with the host IDs {} to {}",
                 range.first,
                 range.first + range.count - 1
             ),
-            None => "the server does not say which host ids it has".to_owned(),
+            None => "the server does not report its host IDs".to_owned(),
         }],
-        // The shared range begins where the isolated ones are cut from it.
+        // The shared range begins where the isolated ones are taken from it.
         Mode::Isolated => vec![format!(
-            "its host ids are also in the range of {}: nodes that are not isolated have the whole \
+            "its host IDs are also in the range of {}: nodes that are not isolated use the whole \
              range; make them isolated too",
-            listed(&neighbours)
+            listed(&other_server)
         )],
     }
 }
@@ -122,15 +122,19 @@ mod tests {
     const ISOLATED: &[(&str, &str)] = &[("security.idmap.isolated", "true")];
 
     #[test]
-    fn two_isolated_nodes_have_ranges_that_do_not_meet() {
+    fn isolated_nodes_have_disjoint_ranges() {
         let a = instance("a", ISOLATED, 1_065_536, 65_536);
         let b = instance("b", ISOLATED, 1_131_072, 65_536);
         assert_eq!(ranges(&a.config), [Range { first: 1_065_536, count: 65_536 }]);
-        assert_eq!(notes(&a, &[a.clone(), b]), ["has host ids 1065536 to 1131071 for itself"]);
+        assert_eq!(
+            notes(&a, &[a.clone(), b]),
+            ["is the only node with the host IDs 1065536 to \
+                                                 1131071"]
+        );
     }
 
     #[test]
-    fn a_shared_node_names_those_it_shares_with() {
+    fn a_shared_node_lists_the_nodes_it_shares_ids_with() {
         let a = instance("a", &[], 1_000_000, 1_000_000_000);
         let others: Vec<Instance> =
             ["b", "c", "d", "e"].map(|name| instance(name, &[], 1_000_000, 1_000_000_000)).into();
@@ -140,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn an_isolated_node_beside_shared_ones_is_told_so() {
+    fn an_isolated_node_beside_shared_ones_is_noted() {
         let a = instance("a", ISOLATED, 1_065_536, 65_536);
         let shared = instance("old", &[], 1_000_000, 1_000_000_000);
         let text = notes(&a, &[shared]).join("");

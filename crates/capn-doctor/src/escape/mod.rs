@@ -1,62 +1,61 @@
-//! Tries to get out of a node, as its root.
+//! Escape test of a node, as root inside it.
 //!
-//! A node that was taken over must not be a host that was taken over. [`try_doors`] runs a
-//! program in the node that tries every door of [`DOORS`], each such that nothing is changed
-//! when it is open, and gives what it found.
+//! A compromised node must not compromise its host. [`try_vectors`] runs a program in the node that
+//! tries every vector of [`VECTORS`] without changing anything, even if the vector is open, and
+//! returns the results.
 
-mod doors;
 mod ids;
 mod pod;
 mod probe;
 mod report;
+mod vectors;
 
 use std::time::Duration;
 
 use incus_client::api::{InstanceFilter, InstanceType};
 use incus_client::{Client, ExecRequest};
 
-pub use doors::{DOORS, Door, find};
 pub use ids::{Range, ranges};
 pub use pod::{NotAPod, PodName, subject};
 pub use probe::{Namespaces, Targets};
-pub use report::{DoorState, EscapeReport, Mode, Tried};
+pub use report::{EscapeReport, Mode, VectorResult, VectorState};
+pub use vectors::{VECTORS, Vector, find};
 
-/// Well above what the program takes when every probe runs into its own deadline of some seconds
-/// is not needed: a node where that happens is not one to wait for.
+/// Shorter than the sum of the deadlines of all probes, which only a broken node would reach.
 const DEADLINE: Duration = Duration::from_secs(180);
 
-/// Why the doors of a node could not be tried.
+/// Error of the escape test.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EscapeError {
-    /// The server could not be asked about the node.
-    #[error("cannot look at instance `{node}`")]
-    LookAt {
+    /// The server could not be queried about the node.
+    #[error("cannot read instance `{node}`")]
+    ReadInstance {
         /// Name of the instance.
         node: String,
         /// Cause.
         source: incus_client::Error,
     },
-    /// There is no such instance.
-    #[error("there is no instance `{node}` on the server")]
+    /// The instance does not exist.
+    #[error("instance `{node}` does not exist on the server")]
     NoSuchNode {
         /// Name of the instance.
         node: String,
     },
-    /// A virtual machine has a kernel of its own.
-    #[error("`{node}` is a virtual machine: its root rules a kernel of its own, not the host's")]
+    /// A virtual machine has its own kernel.
+    #[error("`{node}` is a virtual machine: it has its own kernel, not that of the host")]
     VirtualMachine {
         /// Name of the instance.
         node: String,
     },
-    /// The instance does not run.
-    #[error("instance `{node}` does not run")]
+    /// The instance is not running.
+    #[error("instance `{node}` is not running")]
     NotRunning {
         /// Name of the instance.
         node: String,
     },
-    /// No such pod runs in the node.
-    #[error("no container of pod `{pod}` runs in `{node}`")]
+    /// The pod is not running in the node.
+    #[error("no container of pod `{pod}` is running in `{node}`")]
     NoSuchPod {
         /// Name of the instance.
         node: String,
@@ -72,17 +71,17 @@ pub enum EscapeError {
         source: incus_client::Error,
     },
     /// The node has no Python, or the program failed.
-    #[error("the probes ended in `{node}` with exit code {exit_code}: {stderr}")]
+    #[error("the probes in `{node}` failed with exit code {exit_code}: {stderr}")]
     ProbesFailed {
         /// Name of the instance.
         node: String,
         /// Exit code of the program; 127 when the node has no `python3`.
         exit_code: i32,
-        /// The last of what it wrote to its error stream.
+        /// Last line of its error output.
         stderr: String,
     },
-    /// The program's output cannot be read.
-    #[error("line {line} from the probes in `{node}` cannot be read")]
+    /// The output of the program could not be parsed.
+    #[error("cannot parse line {line} of the probe output in `{node}`")]
     ReadOutput {
         /// Name of the instance.
         node: String,
@@ -94,17 +93,17 @@ pub enum EscapeError {
 }
 
 impl EscapeError {
-    /// What the user can do, if there is something.
+    /// Returns what the user can do about the error, if known.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoSuchNode { .. } => Some("see those that are there: `incus list`".to_owned()),
+            Self::NoSuchNode { .. } => Some("list the instances: `incus list`".to_owned()),
             Self::NotRunning { node } => Some(format!("start it: `incus start {node}`")),
             Self::NoSuchPod { .. } => {
-                Some("see where it runs: `kubectl get pods --all-namespaces -o wide`".to_owned())
+                Some("find its node: `kubectl get pods --all-namespaces -o wide`".to_owned())
             }
             Self::ProbesFailed { exit_code: 127, .. } => Some(
-                "the node has no python3; images of `capn image build` and all with cloud-init \
-                 have it"
+                "the node has no python3; images of `capn image build` and all images with cloud-init \
+                 contain it"
                     .to_owned(),
             ),
             _ => None,
@@ -112,24 +111,24 @@ impl EscapeError {
     }
 }
 
-/// Tries every door of a running container, as root in it; or of a `pod` that runs in it, as root in the
-/// pod: then the node's namespaces lead out, too.
+/// Tries every vector of a running container as root in it, or of a `pod` in it as root in the pod.
+/// From a pod, the namespaces of the node count as outside too.
 ///
 /// Nothing outside the node is changed. The program runs in the node without being installed; when
 /// this future is dropped, the server kills it.
 ///
 /// # Errors
 ///
-/// When the node is not a running container, or the program cannot be run or ends early.
-pub async fn try_doors(
+/// [`EscapeError`] when the node is not a running container, or the program cannot be run or fails.
+pub async fn try_vectors(
     client: &Client,
     node: &str,
     pod: Option<&PodName>,
     targets: &Targets,
 ) -> Result<EscapeReport, EscapeError> {
     let name = || node.to_owned();
-    let look_at = |source| EscapeError::LookAt { node: name(), source };
-    let instance = client.instance(node).await.map_err(look_at)?;
+    let read_instance = |source| EscapeError::ReadInstance { node: name(), source };
+    let instance = client.instance(node).await.map_err(read_instance)?;
     let Some(instance) = instance.map(|found| found.value) else {
         return Err(EscapeError::NoSuchNode { node: name() });
     };
@@ -139,7 +138,7 @@ pub async fn try_doors(
     if !instance.is_running() {
         return Err(EscapeError::NotRunning { node: name() });
     }
-    let all = client.instances(&InstanceFilter::new()).await.map_err(look_at)?;
+    let all = client.instances(&InstanceFilter::new()).await.map_err(read_instance)?;
 
     let argument = serde_json::to_string(targets).unwrap_or_else(|_| "{}".to_owned());
     let request = match pod {
@@ -163,13 +162,13 @@ pub async fn try_doors(
             stderr: last,
         });
     }
-    let doors = report::parse(&output.stdout_text())
+    let vectors = report::parse(&output.stdout_text())
         .map_err(|(line, source)| EscapeError::ReadOutput { node: name(), line, source })?;
     Ok(EscapeReport {
         node: name(),
         pod: pod.cloned(),
         mode: ids::mode(&instance.expanded_config),
         notes: ids::notes(&instance, &all),
-        doors,
+        vectors,
     })
 }

@@ -4,7 +4,7 @@
 runc starts it, with what it gives that container: namespaces, capabilities, the filter of system calls,
 control groups. The container's image need not have Python: the node's /usr is handed over as a handle to
 a copy of that mount alone, read-only, with nothing above it. The program closes it before it tries the
-first door.
+first vector.
 """
 import ctypes
 import json
@@ -37,7 +37,7 @@ def container_of(namespace, name):
 
 
 def handed_over():
-    """A handle to a copy of the mount with /usr, read-only: its root has no folder above."""
+    """A handle to a copy of the mount with /usr, read-only: its root has no directory above."""
     OPEN_TREE, MOUNT_SETATTR, CLONE, HERE = 428, 442, 1, -100
     RDONLY_NOSUID_NODEV, EMPTY_PATH = 7, 0x1000
     libc, long = ctypes.CDLL(None, use_errno=True), ctypes.c_long
@@ -65,8 +65,8 @@ def command():
     with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
         mapped = set(re.findall(r"(/\S+\.so[\S]*)$", file.read(), re.M))
     loader = next(path for path in mapped if re.match(r"ld-|ld\.", os.path.basename(path)))
-    folders = sorted({os.path.dirname(lent(path)) for path in mapped})
-    return [lent(loader), "--library-path", ":".join(folders), lent(sys.executable), "-s", "-S", "-B", "-"]
+    directories = sorted({os.path.dirname(lent(path)) for path in mapped})
+    return [lent(loader), "--library-path", ":".join(directories), lent(sys.executable), "-s", "-S", "-B", "-"]
 
 
 def main(targets, namespace, name):

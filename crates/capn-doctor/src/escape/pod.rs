@@ -1,12 +1,12 @@
-//! A pod in a node, to try the doors out of both.
+//! Pods as targets of the escape test.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Serialize, Serializer};
 
-/// Starts the program of standard input in a container of a pod.
+/// Runs the program on standard input in a container of a pod.
 const LAUNCHER: &str = include_str!("pod.py");
-/// Its exit code when no container of the pod runs.
+/// Exit code when no container of the pod is running.
 pub(super) const NO_POD: i32 = 66;
 
 /// Namespace and name of a pod.
@@ -17,7 +17,7 @@ pub struct PodName {
 }
 
 impl PodName {
-    /// What the node runs, with the program on standard input.
+    /// Returns the command for the node, which reads the program from standard input.
     pub(super) fn command(&self, targets: &str) -> [String; 7] {
         ["python3", "-I", "-c", LAUNCHER, targets, &self.namespace, &self.name].map(str::to_owned)
     }
@@ -35,7 +35,7 @@ impl Serialize for PodName {
     }
 }
 
-/// What is tried, in words: a node, or a pod in it.
+/// Returns the description of the target: a node, or a pod in it.
 pub fn subject(node: &str, pod: Option<&PodName>) -> String {
     match pod {
         Some(pod) => format!("pod `{pod}` in `{node}`"),
@@ -43,9 +43,9 @@ pub fn subject(node: &str, pod: Option<&PodName>) -> String {
     }
 }
 
-/// A text that is not the name of a pod.
+/// The text is not the name of a pod.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not NAMESPACE/NAME of a pod, as in `default/web-0`")]
+#[error("`{0}` is not a pod in the form NAMESPACE/NAME (example: default/web-0)")]
 pub struct NotAPod(String);
 
 impl FromStr for PodName {
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn the_launcher_and_this_code_mean_the_same_by_an_exit_code() {
+    fn the_launcher_uses_the_same_exit_code() {
         assert!(LAUNCHER.contains(&format!("NO_POD, NO_WAY = {NO_POD}, ")));
     }
 }

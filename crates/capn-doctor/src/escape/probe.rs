@@ -1,4 +1,4 @@
-//! The program that tries the doors, and its targets.
+//! The probe program and its targets.
 
 use camino::Utf8Path;
 use serde::Serialize;
@@ -14,42 +14,43 @@ const PARTS: [&str; 8] = [
     include_str!("probe/resources.py"),
 ];
 
-/// The whole program, for `python3 -`.
+/// Returns the complete program, for `python3 -`.
 pub(crate) fn program() -> String {
     let mut text = PARTS.join("\n\n");
     text.push_str("\n\nmain()\n");
     text
 }
 
-/// Things of the host that a node must not reach. Without them a node is still tried, by what
-/// the kernel gives away itself.
+/// Resources of the host that a node must not reach. Without them, vectors are tried with what the
+/// kernel discloses.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Targets {
-    /// Serial numbers of kernel keys that belong to the host's root.
+    /// Serial numbers of kernel keys that belong to root on the host.
     pub keys: Vec<u32>,
     /// Inodes of the host's namespaces.
     pub namespaces: Namespaces,
 }
 
-/// Inodes of namespaces whose number the kernel does not fix.
+/// Inodes of namespaces without a fixed number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Namespaces {
-    /// Of the network.
+    /// Inode of the network namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub net: Option<u64>,
-    /// Of mounts.
+    /// Inode of the mount namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mnt: Option<u64>,
 }
 
 /// More keys would only repeat the same attempt.
-const MOST_KEYS: usize = 32;
+const MAX_KEYS: usize = 32;
 
 impl Targets {
-    /// Reads the targets of the host whose `/` is at `root`. What cannot be read is left out.
+    /// Reads the targets of the host whose `/` is at `root`. Skips what cannot be read.
     pub fn of_host(root: &Utf8Path) -> Self {
         let keys = std::fs::read_to_string(root.join("proc/keys")).unwrap_or_default();
-        // Of process 1, since this one may be in namespaces of its own; not all hosts let it see.
+        // Use process 1, since this process may be in its own namespaces. Some hosts hide process
+        // 1.
         let inode = |kind: &str| {
             let of = |pid: &str| std::fs::read_link(root.join(format!("proc/{pid}/ns/{kind}")));
             let link = of("1").or_else(|_| of("self")).ok()?;
@@ -63,7 +64,7 @@ impl Targets {
     }
 }
 
-/// Serial numbers in `/proc/keys` text whose owner is user 0.
+/// Returns the serial numbers of the keys of user 0 in the text of `/proc/keys`.
 fn keys_of_root(text: &str) -> Vec<u32> {
     text.lines()
         .filter_map(|line| {
@@ -73,7 +74,7 @@ fn keys_of_root(text: &str) -> Vec<u32> {
                 _ => None,
             }
         })
-        .take(MOST_KEYS)
+        .take(MAX_KEYS)
         .collect()
 }
 
@@ -90,9 +91,9 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_tells_nothing_has_no_targets() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(folder.path()).unwrap();
+    fn a_host_without_facts_has_no_targets() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(directory.path()).unwrap();
         assert_eq!(Targets::of_host(root), Targets::default());
         assert_eq!(
             serde_json::to_string(&Targets::default()).unwrap(),

@@ -1,25 +1,25 @@
-//! What came out of trying the doors.
+//! Results of the escape test.
 
 use serde::{Deserialize, Serialize};
 
-use super::doors::{self, DOORS, Door};
 use super::pod::PodName;
+use super::vectors::{self, VECTORS, Vector};
 
-/// How a door was found.
+/// State of a vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum DoorState {
-    /// The attempt went through.
+pub enum VectorState {
+    /// The attempt succeeded.
     Open,
-    /// It could not be told. Counts as a failure: nobody may take it for closed.
+    /// The result is unknown. Counts as a failure, never as closed.
     Unknown,
-    /// The host has nothing behind it.
+    /// The host does not have the target of the vector.
     Absent,
-    /// The attempt was refused.
+    /// The attempt was denied.
     Closed,
 }
 
-impl std::fmt::Display for DoorState {
+impl std::fmt::Display for VectorState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Open => "open",
@@ -30,27 +30,27 @@ impl std::fmt::Display for DoorState {
     }
 }
 
-/// A door and how it was found.
+/// A vector and its result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Tried {
-    /// The door.
+pub struct VectorResult {
+    /// The vector.
     #[serde(flatten)]
-    pub door: Door,
-    /// How it was found.
-    pub result: DoorState,
-    /// The kernel's answer, in words.
+    pub vector: Vector,
+    /// State of the vector.
+    pub result: VectorState,
+    /// Details, such as the error of the kernel.
     pub detail: String,
 }
 
-/// How the node's ids relate to the host's.
+/// Isolation mode of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// A range of host ids that other nodes have too.
+    /// Host IDs that are shared with other nodes.
     Shared,
-    /// A range of its own.
+    /// Host IDs of its own.
     Isolated,
-    /// The host's own ids.
+    /// The IDs of the host itself.
     Privileged,
 }
 
@@ -64,70 +64,73 @@ impl std::fmt::Display for Mode {
     }
 }
 
-/// What came out for one node.
+/// Results for one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EscapeReport {
     /// Name of the instance.
     pub node: String,
-    /// The pod in it that was tried, if not the node itself.
+    /// The pod in the node that was tested, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<PodName>,
-    /// How its ids relate to the host's.
+    /// Isolation mode of the node.
     pub mode: Mode,
-    /// All doors, in the order of the table.
-    pub doors: Vec<Tried>,
-    /// What follows from the mode, and is no door.
+    /// Results of all vectors, in the order of the table.
+    #[serde(rename = "doors")]
+    pub vectors: Vec<VectorResult>,
+    /// Consequences of the isolation mode.
     pub notes: Vec<String>,
 }
 
 impl EscapeReport {
-    /// How many doors were found like this.
-    pub fn count(&self, state: DoorState) -> usize {
-        self.doors.iter().filter(|tried| tried.result == state).count()
+    /// Returns the number of vectors in this state.
+    pub fn count(&self, state: VectorState) -> usize {
+        self.vectors.iter().filter(|tried| tried.result == state).count()
     }
 
-    /// Whether every door is closed, or has nothing behind it.
+    /// Returns whether every vector is closed or absent.
     pub fn holds(&self) -> bool {
-        self.doors.iter().all(|tried| matches!(tried.result, DoorState::Closed | DoorState::Absent))
+        self.vectors
+            .iter()
+            .all(|tried| matches!(tried.result, VectorState::Closed | VectorState::Absent))
     }
 
-    /// Names of the doors found like this.
-    pub fn names(&self, state: DoorState) -> Vec<&'static str> {
-        let found = self.doors.iter().filter(|tried| tried.result == state);
-        found.map(|tried| tried.door.name).collect()
+    /// Names of the vectors in this state.
+    pub fn names(&self, state: VectorState) -> Vec<&'static str> {
+        let found = self.vectors.iter().filter(|tried| tried.result == state);
+        found.map(|tried| tried.vector.name).collect()
     }
 }
 
-/// One line of the program's output.
+/// One line of probe output.
 #[derive(Deserialize)]
-struct Line {
-    door: String,
-    result: DoorState,
+struct ProbeLine {
+    vector: String,
+    result: VectorState,
     detail: String,
 }
 
-/// Reads the program's output: one line of JSON for each door. Doors it does not speak of are
-/// [`DoorState::Unknown`]; lines of doors that are not in the table are left out.
+/// Parses the probe output: one line of JSON per vector. Missing vectors are
+/// [`VectorState::Unknown`]; vectors that are not in the table are ignored.
 ///
 /// # Errors
 ///
-/// The first line that is not what the program writes, by number.
-pub(crate) fn parse(output: &str) -> Result<Vec<Tried>, (usize, serde_json::Error)> {
+/// Returns the number and the error of the first malformed line.
+pub(crate) fn parse(output: &str) -> Result<Vec<VectorResult>, (usize, serde_json::Error)> {
     let mut lines = Vec::new();
     for (number, text) in output.lines().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
-        let line: Line = serde_json::from_str(text).map_err(|error| (number + 1, error))?;
-        if doors::find(&line.door).is_none() {
-            tracing::debug!(door = line.door, "a door that is not in the table");
+        let line: ProbeLine = serde_json::from_str(text).map_err(|error| (number + 1, error))?;
+        if vectors::find(&line.vector).is_none() {
+            tracing::debug!(vector = line.vector, "the probe reported an unknown vector");
         }
         lines.push(line);
     }
-    let tried = DOORS.iter().map(|door| {
-        let found = lines.iter().find(|line| line.door == door.name);
+    let tried = VECTORS.iter().map(|vector| {
+        let found = lines.iter().find(|line| line.vector == vector.name);
         let (result, detail) = match found {
             Some(line) => (line.result, line.detail.clone()),
-            None => (DoorState::Unknown, "the program ended before it".to_owned()),
+            None => (VectorState::Unknown, "the probes ended before this vector".to_owned()),
         };
-        Tried { door: *door, result, detail }
+        VectorResult { vector: *vector, result, detail }
     });
     Ok(tried.collect())
 }
@@ -141,24 +144,24 @@ mod tests {
             node: "n".into(),
             pod: None,
             mode: Mode::Shared,
-            doors: parse(output).unwrap(),
+            vectors: parse(output).unwrap(),
             notes: Vec::new(),
         }
     }
 
     fn lines(state: impl Fn(&str) -> &'static str) -> String {
-        DOORS
+        VECTORS
             .iter()
-            .map(|door| {
-                let (name, result) = (door.name, state(door.name));
-                format!(r#"{{"door":"{name}","family":"f","result":"{result}","detail":"d"}}"#)
+            .map(|vector| {
+                let (name, result) = (vector.name, state(vector.name));
+                format!(r#"{{"vector":"{name}","family":"f","result":"{result}","detail":"d"}}"#)
                     + "\n"
             })
             .collect()
     }
 
     #[test]
-    fn a_node_holds_when_every_door_is_closed_or_absent() {
+    fn a_node_holds_when_every_vector_is_closed_or_absent() {
         let cases = [("closed", true), ("absent", true), ("open", false), ("unknown", false)];
         for (state, holds) in cases {
             let output = lines(|name| if name == "kexec" { state } else { "closed" });
@@ -167,17 +170,17 @@ mod tests {
     }
 
     #[test]
-    fn a_door_the_program_did_not_come_to_is_not_taken_for_closed() {
+    fn a_vector_that_was_not_tried_is_unknown() {
         let cut: String = lines(|_| "closed").lines().take(3).map(|l| format!("{l}\n")).collect();
         let report = report(&cut);
-        assert_eq!(report.count(DoorState::Closed), 3);
-        assert_eq!(report.count(DoorState::Unknown), DOORS.len() - 3);
+        assert_eq!(report.count(VectorState::Closed), 3);
+        assert_eq!(report.count(VectorState::Unknown), VECTORS.len() - 3);
         assert!(!report.holds());
     }
 
     #[test]
-    fn output_that_is_not_the_program_s_is_an_error_with_its_line() {
+    fn malformed_probe_output_is_an_error_with_its_line() {
         let output = format!("{}Traceback\n", lines(|_| "closed"));
-        assert_eq!(parse(&output).unwrap_err().0, DOORS.len() + 1);
+        assert_eq!(parse(&output).unwrap_err().0, VECTORS.len() + 1);
     }
 }

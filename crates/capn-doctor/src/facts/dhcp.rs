@@ -1,32 +1,32 @@
-//! Whether the host's firewall lets a DHCP request of an instance in.
+//! Whether the host's firewall accepts DHCP requests of instances.
 
-/// How many chains may call each other. The kernel refuses loops.
+/// Maximum depth of chains. The kernel rejects loops.
 const DEPTH: usize = 16;
 
-/// What becomes of a packet.
+/// Outcome of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum RuleOutcome {
     Accept,
     Drop,
 }
 
-/// The rule, or the policy of a chain, by which a DHCP request that comes in through this interface is
-/// dropped, by the output of `iptables-save -t filter`. A rule that also asks for something else than interface, protocol and
-/// ports, such as the state of a connection, is taken not to be about it.
+/// Returns the rule, or the policy of a chain, that drops a DHCP request from this interface,
+/// according to the output of `iptables-save -t filter`. Rules with other matches than interface,
+/// protocol and ports, such as connection states, are ignored.
 pub(super) fn dropped_by<'a>(rules: &'a str, interface: &str) -> Option<&'a str> {
-    match verdict(rules, "INPUT", interface, 0) {
-        Some((Verdict::Drop, line)) => Some(line.split(" [").next().unwrap_or(line)),
+    match rule_outcome(rules, "INPUT", interface, 0) {
+        Some((RuleOutcome::Drop, line)) => Some(line.split(" [").next().unwrap_or(line)),
         _ => None,
     }
 }
 
-/// What becomes of the packet in a chain, and the line that decides it.
-fn verdict<'a>(
+/// Returns the outcome of a packet in a chain, and the deciding line.
+fn rule_outcome<'a>(
     rules: &'a str,
     chain: &str,
     interface: &str,
     depth: usize,
-) -> Option<(Verdict, &'a str)> {
+) -> Option<(RuleOutcome, &'a str)> {
     if depth > DEPTH {
         return None;
     }
@@ -38,13 +38,13 @@ fn verdict<'a>(
         let words: Vec<&str> = words.collect();
         let Some(target) = target(&words, interface) else { continue };
         match target {
-            "ACCEPT" => return Some((Verdict::Accept, line)),
-            "DROP" | "REJECT" => return Some((Verdict::Drop, line)),
+            "ACCEPT" => return Some((RuleOutcome::Accept, line)),
+            "DROP" | "REJECT" => return Some((RuleOutcome::Drop, line)),
             "RETURN" => return None,
-            // Others, such as LOG, are no chains, and decide nothing.
+            // Other targets, such as LOG, are not chains and decide nothing.
             other => {
-                if let Some(verdict) = verdict(rules, other, interface, depth + 1) {
-                    return Some(verdict);
+                if let Some(rule_outcome) = rule_outcome(rules, other, interface, depth + 1) {
+                    return Some(rule_outcome);
                 }
             }
         }
@@ -53,13 +53,13 @@ fn verdict<'a>(
         Some((line, line.strip_prefix(':')?.strip_prefix(chain)?.strip_prefix(' ')?))
     });
     policies.into_iter().find_map(|(line, policy)| match policy.split_whitespace().next()? {
-        "DROP" => Some((Verdict::Drop, line)),
-        "ACCEPT" => Some((Verdict::Accept, line)),
+        "DROP" => Some((RuleOutcome::Drop, line)),
+        "ACCEPT" => Some((RuleOutcome::Accept, line)),
         _ => None,
     })
 }
 
-/// Where a rule sends the packet, if it is about it.
+/// Target of a rule, if it matches the packet.
 fn target<'a>(words: &[&'a str], interface: &str) -> Option<&'a str> {
     let mut words = words.iter().copied();
     let mut not = false;
@@ -72,7 +72,7 @@ fn target<'a>(words: &[&'a str], interface: &str) -> Option<&'a str> {
             "-j" | "-g" => return words.next(),
             "-m" if matches!(words.next(), Some("udp" | "comment")) => true,
             "--comment" => {
-                // In quotes where it has several words.
+                // Quoted if it has several words.
                 let first = words.next()?;
                 if first.starts_with('"') && !first.ends_with('"') {
                     words.find(|word| word.ends_with('"'))?;
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_drops_it_is_named() {
+    fn the_dropping_rule_is_named() {
         let rule = "-A INPUT -i br0 -p udp -m udp --dport 67 -j DROP";
         let rules = format!(":INPUT ACCEPT [0:0]\n{rule}");
         assert_eq!(dropped_by(&rules, "br0"), Some(rule));
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_dropped_by_a_rule_or_by_what_is_left() {
+    fn requests_are_dropped_by_a_rule_or_by_the_policy() {
         let table = [
             (":INPUT ACCEPT [0:0]", false),
             (":INPUT DROP [0:0]", true),

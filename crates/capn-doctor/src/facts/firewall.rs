@@ -1,18 +1,18 @@
-//! What the host's firewall does with packets that pass through it.
+//! How the host's firewall handles forwarded and incoming packets.
 
 use std::time::Duration;
 
-/// The FORWARD chain, and what an instance may ask of the host.
+/// State of the firewall.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forwarding {
-    /// Whether packets that no rule is about are dropped.
+    /// Whether the policy of the FORWARD chain drops packets.
     pub drops: bool,
-    /// Interfaces whose packets are let through by a rule of their own.
+    /// Interfaces with a rule that accepts their packets.
     pub accepted: Vec<String>,
     /// All rules, as `iptables-save -t filter` prints them.
     pub rules: String,
-    /// Tables of nftables, but those of iptables and of the server, with a chain for what comes in
-    /// (`inet firewalld`).
+    /// nftables tables with an input chain (`inet firewalld`), except those of iptables and of the
+    /// server.
     pub input_tables: Vec<String>,
 }
 
@@ -38,14 +38,13 @@ impl Forwarding {
         })
     }
 
-    /// The rule, or the policy of a chain, that drops a DHCP request that comes in through this
-    /// interface.
+    /// Returns the rule, or the policy of a chain, that drops a DHCP request from this interface.
     pub fn drops_dhcp(&self, interface: &str) -> Option<&str> {
         super::dhcp::dropped_by(&self.rules, interface)
     }
 
-    /// Whether packets from this interface get through.
-    pub fn lets_through(&self, interface: &str) -> bool {
+    /// Returns whether packets from this interface are forwarded.
+    pub fn forwards(&self, interface: &str) -> bool {
         let names = |rule: &str| match rule.strip_suffix('+') {
             Some(beginning) => interface.starts_with(beginning),
             None => rule == interface,
@@ -54,10 +53,10 @@ impl Forwarding {
     }
 }
 
-/// Asks the firewall of this machine, which only root may. `None` when it cannot be asked.
+/// Reads the firewall of this host, which needs root. `None` when it cannot be read.
 pub async fn forwarding() -> Option<Forwarding> {
     let rules = output(&["iptables-save", "-t", "filter"]).await?;
-    // Not every host has the command.
+    // Not every host has `nft`.
     let chains = output(&["nft", "list", "chains"]).await.unwrap_or_default();
     Some(Forwarding { input_tables: input_tables(&chains), ..Forwarding::parse(&rules)? })
 }
@@ -70,7 +69,7 @@ async fn output(words: &[&str]) -> Option<String> {
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// From the output of `nft list chains`.
+/// Parses the output of `nft list chains`.
 fn input_tables(chains: &str) -> Vec<String> {
     let mut table = "";
     let mut found: Vec<String> = Vec::new();
@@ -95,27 +94,27 @@ mod tests {
         -A FORWARD -i docker0 ! -o docker0 -j ACCEPT\n-A DOCKER-USER -j RETURN\nCOMMIT\n";
 
     #[test]
-    fn docker_drops_what_passes_through_unless_a_rule_lets_it() {
+    fn docker_drops_forwarded_traffic_without_a_rule() {
         let forwarding = Forwarding::parse(DOCKER).unwrap();
         assert!(forwarding.drops);
-        assert!(!forwarding.lets_through("incusbr0"));
-        let mended = DOCKER.replace(
+        assert!(!forwarding.forwards("incusbr0"));
+        let fixed = DOCKER.replace(
             "-A DOCKER-USER -j",
             "-A DOCKER-USER -i incusbr0 -j ACCEPT\n-A DOCKER-USER -j",
         );
-        assert!(Forwarding::parse(&mended).unwrap().lets_through("incusbr0"));
+        assert!(Forwarding::parse(&fixed).unwrap().forwards("incusbr0"));
     }
 
     #[test]
-    fn a_rule_may_be_about_all_bridges_whose_names_begin_alike() {
+    fn rules_may_match_bridges_by_prefix() {
         let rules = format!("{DOCKER}-A DOCKER-USER -i capn-+ -j ACCEPT\n");
         let forwarding = Forwarding::parse(&rules).unwrap();
-        assert!(forwarding.lets_through("capn-0a1b2c3d"));
-        assert!(!forwarding.lets_through("incusbr0"));
+        assert!(forwarding.forwards("capn-0a1b2c3d"));
+        assert!(!forwarding.forwards("incusbr0"));
     }
 
     #[test]
-    fn tables_of_nftables_for_what_comes_in_are_found() {
+    fn nftables_input_tables_are_found() {
         let chains = "table ip filter {\n\tchain INPUT {\n\t\ttype filter hook input priority filter; policy accept;\n\t}\n}\n\
             table inet firewalld {\n\tchain filter_INPUT {\n\t\ttype filter hook input priority filter + 10; policy accept;\n\t}\n\
             \tchain filter_IN_public {\n\t}\n}\ntable inet nat {\n\tchain out {\n\t\ttype nat hook output priority filter; policy accept;\n\t}\n}\n";
@@ -124,8 +123,8 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_accepts_lets_everything_through() {
-        assert!(Forwarding::parse(":FORWARD ACCEPT [0:0]\n").unwrap().lets_through("incusbr0"));
+    fn an_accepting_host_forwards_everything() {
+        assert!(Forwarding::parse(":FORWARD ACCEPT [0:0]\n").unwrap().forwards("incusbr0"));
         assert_eq!(Forwarding::parse(""), None);
     }
 }

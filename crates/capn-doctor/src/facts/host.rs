@@ -1,4 +1,4 @@
-//! A host, by its files.
+//! Facts about a host, from its files.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,7 +8,7 @@ use camino::Utf8Path;
 use super::firewall::Forwarding;
 use super::offer::Offer;
 
-/// How the host divides resources.
+/// Cgroup version of the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cgroups {
     /// Version 2 only.
@@ -19,8 +19,7 @@ pub enum Cgroups {
 }
 
 impl Cgroups {
-    /// By the text of `/proc/mounts`: a `cgroup` mount anywhere means version 1. A host that does
-    /// not say so has none.
+    /// Reads the text of `/proc/mounts`: a `cgroup` mount anywhere means version 1.
     pub fn of_mounts(mounts: &str) -> Self {
         let has_v1 = mounts.lines().any(|line| line.split_whitespace().nth(2) == Some("cgroup"));
         if has_v1 { Self::V1 } else { Self::V2 }
@@ -34,59 +33,59 @@ pub struct IdRange {
     pub line: String,
     /// First id on the host.
     pub first: u64,
-    /// How many.
+    /// Number of IDs.
     pub count: u64,
 }
 
-/// lxcfs, which shows a node its own processors and memory.
+/// lxcfs, which shows each node its own processors and memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lxcfs {
-    /// Whether its mount can be written to.
+    /// Whether its mount is writable.
     pub is_writable: bool,
-    /// Version of its Debian package, where there is one.
+    /// Version of its Debian package, if installed.
     pub version: Option<String>,
 }
 
-/// What is known of a host. What it does not tell is empty.
+/// Facts about a host. Unknown facts are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostFacts {
     /// Kernel release.
     pub kernel: Option<String>,
-    /// How it divides resources.
+    /// Cgroup version.
     pub cgroups: Cgroups,
-    /// File systems the kernel has now.
+    /// File systems that the kernel currently supports.
     pub filesystems: Vec<String>,
-    /// Kernel settings by their names with dots, with the text they hold.
+    /// Kernel settings by dotted name.
     pub sysctls: BTreeMap<String, String>,
-    /// Modules that are loaded or built in, where the host tells.
+    /// Loaded and built-in modules, if known.
     pub modules: Vec<String>,
-    /// Whether modules can be loaded later: there is a folder of them.
-    pub has_module_folder: bool,
-    /// Root's ranges of user ids.
+    /// Whether modules can be loaded: the module directory exists.
+    pub has_module_directory: bool,
+    /// Root's ranges of user IDs.
     pub subuid: Vec<IdRange>,
-    /// Root's ranges of group ids.
+    /// Root's ranges of group IDs.
     pub subgid: Vec<IdRange>,
-    /// Whether AppArmor is on.
+    /// Whether AppArmor is enabled.
     pub has_apparmor: bool,
     /// lxcfs, if it is mounted.
     pub lxcfs: Option<Lxcfs>,
-    /// Memory that could be given to new processes.
+    /// Memory available to new processes, in bytes.
     pub available_memory_bytes: Option<u64>,
-    /// All memory.
+    /// Total memory, in bytes.
     pub memory_bytes: Option<u64>,
-    /// Whether Docker's bridge is there.
+    /// Whether Docker's bridge exists.
     pub has_docker: bool,
-    /// What the firewall does with packets that pass through, as far as it can be asked.
+    /// State of the firewall, if it can be read.
     pub forwarding: Option<Forwarding>,
-    /// What a request for an address on the bridge of new instances got, where they get one there.
+    /// Result of a DHCP request on the bridge of new instances, if they use one.
     pub offer: Option<Offer>,
-    /// Seconds since 1970.
+    /// Current time, in seconds since 1970.
     pub now_s: u64,
-    /// When a package was last installed: the clock cannot be before it.
+    /// Time of the last package installation, in seconds since 1970. The clock cannot be before it.
     pub last_package_s: Option<u64>,
 }
 
-/// Kernel settings that are looked at.
+/// Kernel settings to check.
 pub(crate) const SYSCTLS: &[&str] = &[
     "fs.inotify.max_user_instances",
     "fs.inotify.max_user_watches",
@@ -104,8 +103,8 @@ pub(crate) const SYSCTLS: &[&str] = &[
 ];
 
 impl HostFacts {
-    /// Reads the facts of the host whose `/` is at `root`. Files that are not there or cannot be
-    /// read leave their fact empty.
+    /// Reads the facts of the host whose `/` is at `root`. Missing and unreadable files leave their
+    /// facts empty.
     pub fn read(root: &Utf8Path) -> Self {
         let text = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_default();
         let line = |path: &str| Some(text(path).trim().to_owned()).filter(|line| !line.is_empty());
@@ -116,8 +115,8 @@ impl HostFacts {
             Some(((*key).to_owned(), value))
         });
         let memory = text("proc/meminfo");
-        let modules_folder = kernel.as_deref().map(|kernel| format!("lib/modules/{kernel}"));
-        let has_module_folder = modules_folder
+        let modules_directory = kernel.as_deref().map(|kernel| format!("lib/modules/{kernel}"));
+        let has_module_directory = modules_directory
             .as_ref()
             .is_some_and(|path| root.join(path).join("modules.dep").exists());
         let modified = |path: &str| {
@@ -131,8 +130,8 @@ impl HostFacts {
                 .filter_map(|line| line.split_whitespace().last().map(str::to_owned))
                 .collect(),
             sysctls: sysctls.collect(),
-            modules: modules(root, modules_folder.as_deref()),
-            has_module_folder,
+            modules: modules(root, modules_directory.as_deref()),
+            has_module_directory,
             subuid: ranges_of_root(&text("etc/subuid")),
             subgid: ranges_of_root(&text("etc/subgid")),
             has_apparmor: line("sys/module/apparmor/parameters/enabled").as_deref() == Some("Y"),
@@ -148,29 +147,30 @@ impl HostFacts {
         }
     }
 
-    /// A kernel setting as a number.
+    /// Returns a kernel setting as a number.
     pub fn sysctl(&self, key: &str) -> Option<i64> {
         self.sysctls.get(key)?.parse().ok()
     }
 
-    /// Whether the kernel has the module or could load it; `None` where the host does not tell.
+    /// Returns whether the kernel has the module or can load it; `None` if unknown.
     pub fn has_module(&self, name: &str) -> Option<bool> {
         if self.modules.iter().any(|module| module == name) {
             return Some(true);
         }
-        // Built-in modules without parameters leave no trace on a kernel without a module folder.
-        self.has_module_folder.then_some(false)
+        // Built-in modules without parameters leave no trace on a kernel without a module
+        // directory.
+        self.has_module_directory.then_some(false)
     }
 }
 
-fn modules(root: &Utf8Path, folder: Option<&str>) -> Vec<String> {
+fn modules(root: &Utf8Path, directory: Option<&str>) -> Vec<String> {
     let mut found: Vec<String> = std::fs::read_dir(root.join("sys/module"))
         .into_iter()
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .collect();
     for list in ["modules.builtin", "modules.dep"] {
-        let path = folder.map(|folder| root.join(folder).join(list));
+        let path = directory.map(|directory| root.join(directory).join(list));
         let text = path.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
         found.extend(text.lines().filter_map(|line| {
             let path = line.split(':').next()?;
@@ -220,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hybrid_host_is_told_from_a_pure_one() {
+    fn hybrid_and_unified_cgroups_differ() {
         let pure = "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n";
         let hybrid = "tmpfs /sys/fs/cgroup tmpfs ro 0 0\n\
                       cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n\
@@ -231,9 +231,9 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_of_files_is_read_into_facts() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(folder.path()).unwrap();
+    fn facts_are_read_from_a_file_tree() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(directory.path()).unwrap();
         let files = [
             ("proc/sys/kernel/osrelease", "6.8.0-1\n"),
             ("proc/sys/kernel/keys/maxkeys", "200\n"),

@@ -1,4 +1,4 @@
-//! What is the case, without judgement: of a host by its files, of a server by its API.
+//! Facts, without any judgement: about a host from its files, about a server from its API.
 
 mod dhcp;
 mod firewall;

@@ -1,4 +1,4 @@
-//! Whether a bridge of this host gives addresses: asked as an instance would ask.
+//! DHCP test of a bridge on this host, as an instance would use it.
 
 use std::fs::File;
 use std::io;
@@ -13,47 +13,47 @@ use smoltcp::wire::{DHCP_CLIENT_PORT, DHCP_SERVER_PORT, DhcpMessageType, DhcpPac
 use smoltcp::wire::{EthernetAddress, Ipv4Address};
 use tokio::time::{Instant, interval, timeout_at};
 
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// A request may be lost while the card comes up.
-const PAUSE: Duration = Duration::from_millis(500);
-/// How long a command of `ip` may take.
-const COMMAND: Duration = Duration::from_secs(5);
-/// What the network namespaces of requests are called, with the process that made them behind it.
+/// Time limit for an offer.
+const OFFER_TIMEOUT: Duration = Duration::from_secs(3);
+/// Interval of requests. One may be lost while the NIC comes up.
+const REQUEST_INTERVAL: Duration = Duration::from_millis(500);
+/// Time limit of an `ip` command.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
+/// Prefix of the network namespaces of requests, followed by the process ID.
 const PREFIX: &str = "capn-dhcp-";
-/// Where `ip netns` keeps namespaces.
+/// Directory of the namespaces of `ip netns`.
 const NAMESPACES: &str = "/run/netns";
-/// Where the host shows its network interfaces.
+/// Directory of the host's network interfaces.
 const INTERFACES: &str = "/sys/class/net";
-/// The card in the namespace, as in an instance.
-const CARD: &str = "eth0";
-/// An address of nobody's, of those that everybody may choose.
+/// NIC in the namespace, named as in an instance.
+const NIC: &str = "eth0";
+/// A locally administered address.
 const MAC: EthernetAddress = EthernetAddress([0x02, 0x63, 0x61, 0x70, 0x6e, 0x01]);
 
-/// What a request for an address got.
+/// Result of a DHCP request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Offer {
-    /// This address was offered. It was not taken.
-    Made(Ipv4Addr),
-    /// Nothing came within 3 s.
+    /// This address was offered. It was not accepted.
+    Received(Ipv4Addr),
+    /// No offer arrived within 3 s.
     Missing,
-    /// Why it was not asked.
-    NotAsked(String),
+    /// No request was made, for this reason.
+    NotTested(String),
 }
 
-/// Asks for an address on a bridge of this host, through a card in a network namespace of its own.
-/// The offer is not taken, so that there is no lease. Only root may.
+/// Requests an address on a bridge of this host, through a NIC in a separate network namespace. The
+/// offer is not accepted, so that no lease is created. Needs root.
 ///
 /// # Cancellation
 ///
-/// The namespace and its card stay; the next call removes them.
+/// Leaves the namespace and its NIC behind; the next call removes them.
 pub async fn offer(bridge: &str) -> Offer {
     if !Path::new(INTERFACES).join(bridge).exists() {
-        return Offer::NotAsked(format!("this host has no interface `{bridge}`"));
+        return Offer::NotTested(format!("this host has no interface `{bridge}`"));
     }
-    // The files of a process in /proc belong to its effective user.
+    // Files of a process in /proc belong to its effective user.
     if !std::fs::metadata("/proc/self").is_ok_and(|found| found.uid() == 0) {
-        return Offer::NotAsked("only root may; `sudo capn doctor` asks".to_owned());
+        return Offer::NotTested("the test needs root: `sudo capn doctor`".to_owned());
     }
     remove_leftovers().await;
     let process = std::process::id().to_string();
@@ -63,33 +63,33 @@ pub async fn offer(bridge: &str) -> Offer {
     };
     remove(&process).await;
     match asked {
-        Ok(Some(address)) => Offer::Made(address),
+        Ok(Some(address)) => Offer::Received(address),
         Ok(None) => Offer::Missing,
-        Err(error) => Offer::NotAsked(format!("no card could be put on it: {error}")),
+        Err(error) => Offer::NotTested(format!("cannot attach a NIC: {error}")),
     }
 }
 
-/// Takes away what a process made for its request. The port goes before the namespace, which the
-/// kernel clears only later.
+/// Removes what a process created for its request: the port first, since the kernel removes the
+/// namespace later.
 async fn remove(process: &str) {
     let port = port(process);
     if Path::new(INTERFACES).join(&port).exists()
         && let Err(error) = ip(&["link", "del", &port]).await
     {
-        tracing::warn!(port, %error, "a port of a request for an address stays on the bridge");
+        tracing::warn!(port, %error, "cannot remove the port of a DHCP test from the bridge");
     }
     let namespace = format!("{PREFIX}{process}");
     if let Err(error) = ip(&["netns", "del", &namespace]).await {
-        tracing::warn!(namespace, %error, "the namespace of a request for an address stays");
+        tracing::warn!(namespace, %error, "cannot remove the namespace of a DHCP test");
     }
 }
 
-/// The end of the card that is on the bridge.
+/// Returns the end of the NIC that is attached to the bridge.
 fn port(process: &str) -> String {
     format!("capnd{process}")
 }
 
-/// Takes away what calls left that were ended.
+/// Removes what interrupted calls left behind.
 async fn remove_leftovers() {
     let entries = std::fs::read_dir(NAMESPACES).into_iter().flatten().flatten();
     for name in entries.filter_map(|entry| entry.file_name().into_string().ok()) {
@@ -101,45 +101,45 @@ async fn remove_leftovers() {
     }
 }
 
-/// Makes the namespace with a card on the bridge, and a socket in it.
+/// Creates the namespace with a NIC on the bridge, and a socket in it.
 async fn connect(bridge: &str, process: &str) -> io::Result<UdpSocket> {
     let (namespace, port) = (format!("{PREFIX}{process}"), port(process));
-    // `ip` wants colons between them.
+    // `ip` needs colons as separators.
     let mac = MAC.to_string().replace('-', ":");
     ip(&["netns", "add", &namespace]).await?;
-    let add = ["link", "add", &port, "type", "veth", "peer", "name", CARD, "address", &mac];
+    let add = ["link", "add", &port, "type", "veth", "peer", "name", NIC, "address", &mac];
     ip(&[&add[..], &["netns", &namespace]].concat()).await?;
     ip(&["link", "set", &port, "master", bridge, "up"]).await?;
-    ip(&["-n", &namespace, "link", "set", CARD, "up"]).await?;
-    // A thread that entered a namespace stays there, so it is one of its own that ends.
+    ip(&["-n", &namespace, "link", "set", NIC, "up"]).await?;
+    // A thread cannot leave a namespace again, so a separate thread enters it.
     let thread = std::thread::spawn(move || socket_within(&namespace));
     let joined = tokio::task::spawn_blocking(move || thread.join()).await;
     match joined {
         Ok(Ok(socket)) => socket,
-        _ => Err(io::Error::other("the thread for its socket ended")),
+        _ => Err(io::Error::other("the socket thread stopped")),
     }
 }
 
 fn socket_within(namespace: &str) -> io::Result<UdpSocket> {
     let file = File::open(Path::new(NAMESPACES).join(namespace))?;
     move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
-    // The card has no address yet, so that no way back to the server is known.
-    for interface in ["all", CARD] {
+    // The NIC has no address yet, so that there is no route back to the server.
+    for interface in ["all", NIC] {
         std::fs::write(format!("/proc/sys/net/ipv4/conf/{interface}/rp_filter"), "0")?;
     }
     UdpSocket::bind((Ipv4Addr::UNSPECIFIED, DHCP_CLIENT_PORT))
 }
 
-/// Sends requests until one is answered with an offer, or the time is over.
+/// Sends requests until an offer arrives or the time is over.
 async fn ask(socket: UdpSocket) -> io::Result<Option<Ipv4Addr>> {
     socket.set_nonblocking(true)?;
     let socket = tokio::net::UdpSocket::from_std(socket)?;
-    socket.bind_device(Some(CARD.as_bytes()))?;
+    socket.bind_device(Some(NIC.as_bytes()))?;
     socket.set_broadcast(true)?;
     let transaction: u32 = rand::random();
     let request = discover(transaction)?;
-    let deadline = Instant::now() + PATIENCE;
-    let mut again = interval(PAUSE);
+    let deadline = Instant::now() + OFFER_TIMEOUT;
+    let mut again = interval(REQUEST_INTERVAL);
     let mut answer = [0_u8; 1500];
     loop {
         tokio::select! {
@@ -148,7 +148,7 @@ async fn ask(socket: UdpSocket) -> io::Result<Option<Ipv4Addr>> {
             }
             received = timeout_at(deadline, socket.recv(&mut answer)) => {
                 let Ok(received) = received else { return Ok(None) };
-                // Whoever floods the bridge does not hold it up.
+                // Flooding of the bridge must not delay the result.
                 if Instant::now() > deadline {
                     return Ok(None);
                 }
@@ -160,7 +160,7 @@ async fn ask(socket: UdpSocket) -> io::Result<Option<Ipv4Addr>> {
     }
 }
 
-/// A DISCOVER that asks for its answer to be sent to everybody.
+/// Returns a DHCPDISCOVER that asks for a broadcast response.
 fn discover(transaction: u32) -> io::Result<Vec<u8>> {
     let request = DhcpRepr {
         message_type: DhcpMessageType::Discover,
@@ -190,7 +190,7 @@ fn discover(transaction: u32) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The address in an offer that answers this request.
+/// Returns the address in an offer for this request.
 fn offered(bytes: &[u8], transaction: u32) -> Option<Ipv4Addr> {
     let packet = DhcpPacket::new_checked(bytes).ok()?;
     let answer = DhcpRepr::parse(&packet).ok()?;
@@ -204,9 +204,9 @@ fn offered(bytes: &[u8], transaction: u32) -> Option<Ipv4Addr> {
 async fn ip(arguments: &[&str]) -> io::Result<()> {
     let mut command = tokio::process::Command::new("ip");
     command.args(arguments).kill_on_drop(true);
-    let output = tokio::time::timeout(COMMAND, command.output())
+    let output = tokio::time::timeout(COMMAND_TIMEOUT, command.output())
         .await
-        .map_err(|_| io::Error::other(format!("`ip {}` does not end", arguments.join(" "))))?
+        .map_err(|_| io::Error::other(format!("`ip {}` timed out", arguments.join(" "))))?
         .map_err(|error| io::Error::other(format!("cannot run `ip`: {error}")))?;
     match output.status.success() {
         true => Ok(()),
@@ -223,9 +223,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_bridge_of_another_machine_is_not_asked() {
+    async fn a_remote_bridge_is_not_probed() {
         let said = offer("capn-none0").await;
-        assert_eq!(said, Offer::NotAsked("this host has no interface `capn-none0`".to_owned()));
+        assert_eq!(said, Offer::NotTested("this host has no interface `capn-none0`".to_owned()));
     }
 
     #[test]

@@ -1,69 +1,69 @@
-//! A server, by its API.
+//! Facts about a server, from its API.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use incus_client::Client;
 use incus_client::api::{Config, Devices, Flavor, Instance, InstanceType, Network, Server};
 
-/// Ids of an isolated instance that does not say how many.
+/// Number of IDs of an isolated instance without an explicit size.
 pub(crate) const IDS_OF_ONE: u64 = 65_536;
-/// Property of a node image, as `capn image build` writes it.
+/// Property of node images, written by `capn image build`.
 const RUNC_VERSION: &str = "capn.runc-version";
 
-/// Why a server's facts could not be had.
+/// Error while reading the facts of a server.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FactsError {
-    /// The server did not answer, or refused.
-    #[error("cannot ask the server for {what}")]
+    /// The server did not respond or returned an error.
+    #[error("cannot read {what} from the server")]
     Ask {
-        /// What was asked for.
+        /// The requested data.
         what: String,
         /// Cause.
         source: incus_client::Error,
     },
 }
 
-/// What is known of a server.
+/// Facts about a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerFacts {
     /// Incus or LXD.
     pub flavor: Flavor,
-    /// Its version, as it says it.
+    /// Version, as reported.
     pub version: String,
-    /// Release of the kernel it runs on.
+    /// Kernel release.
     pub kernel: String,
-    /// Kernel features it found, `"true"` or `"false"` each.
+    /// Detected kernel features, each `"true"` or `"false"`.
     pub kernel_features: BTreeMap<String, String>,
     /// Whether it can start containers.
     pub runs_containers: bool,
-    /// Ids that its isolated instances have together, in all projects we may see.
+    /// Total number of IDs of its isolated instances, in all visible projects.
     pub isolated_ids: u64,
     /// Unprivileged nodes without `security.nesting`, by name. Nodes that capn configures have it.
     pub nodes_without_nesting: Vec<String>,
-    /// Versions of the runc in its node images, as far as the images say so.
+    /// runc versions in its node images, as far as their properties tell.
     pub runc_versions: BTreeSet<String>,
-    /// Networks that nodes of several clusters are on, by name, with the clusters as
-    /// `namespace/name`. Those of OVN are left out.
+    /// Networks with nodes of several clusters, by name, with the clusters as `namespace/name`. OVN
+    /// networks are omitted.
     pub shared_networks: BTreeMap<String, BTreeSet<String>>,
-    /// What a new instance gets.
+    /// Configuration of a new instance.
     pub instances: InstanceFacts,
 }
 
-/// What a new instance with some profiles gets.
+/// Configuration that a new instance gets from its profiles.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InstanceFacts {
-    /// The profiles.
+    /// Profiles.
     pub profiles: Vec<String>,
-    /// Profiles that are not there.
+    /// Profiles that do not exist.
     pub missing_profiles: Vec<String>,
-    /// Where its root disk is.
+    /// Storage pool of its root disk.
     pub root: Option<PoolFacts>,
-    /// Names of its devices that are a root disk. More than one is refused by the server.
+    /// Names of its root disk devices. The server rejects more than one.
     pub root_devices: Vec<String>,
-    /// Pools of the server.
+    /// Storage pools of the server.
     pub pools: Vec<String>,
-    /// The network of its first card; the name is empty for a card without one.
+    /// Network of its first NIC; the name is empty for a NIC without a network.
     pub network: Option<NetworkFacts>,
     /// Managed bridges of the server.
     pub bridges: Vec<String>,
@@ -74,16 +74,15 @@ pub struct InstanceFacts {
 pub struct PoolFacts {
     /// Name.
     pub name: String,
-    /// Whether it is there.
+    /// Whether it exists.
     pub exists: bool,
-    /// `Created`, `Pending`, `Errored` or `Unavailable`, as the server says it; empty where it
-    /// does not.
+    /// `Created`, `Pending`, `Errored` or `Unavailable`, as reported; may be empty.
     pub status: String,
     /// `dir`, `btrfs`, `zfs`, …
     pub driver: String,
     /// Configuration.
     pub config: Config,
-    /// Free bytes; `None` where the pool does not tell its size, or is not available.
+    /// Free bytes; `None` if the pool does not report its size or is not available.
     pub free_bytes: Option<u64>,
 }
 
@@ -92,7 +91,7 @@ pub struct PoolFacts {
 pub struct NetworkFacts {
     /// Name.
     pub name: String,
-    /// Whether it is there.
+    /// Whether it exists.
     pub exists: bool,
     /// Whether the server manages it.
     pub is_managed: bool,
@@ -103,7 +102,7 @@ pub struct NetworkFacts {
 }
 
 impl NetworkFacts {
-    /// Whether it is a bridge of the server's that gives IPv4 addresses to instances.
+    /// Returns whether it is a managed bridge that assigns IPv4 addresses to instances.
     pub fn gives_ipv4(&self) -> bool {
         let is = |key: &str, value: &str| self.config.get(key).is_some_and(|found| found == value);
         self.exists
@@ -115,13 +114,13 @@ impl NetworkFacts {
 }
 
 impl PoolFacts {
-    /// Whether volumes can be made in it now. A server that could not mount a pool when it started
-    /// says `Unavailable`, and goes on without it.
+    /// Returns whether volumes can be created in it now. A server that cannot mount a pool at
+    /// startup marks it `Unavailable` and continues without it.
     pub fn is_available(&self) -> bool {
         self.exists && matches!(self.status.as_str(), "" | "Created")
     }
 
-    /// Whether new root disks are ZFS datasets, and not block devices of a ZFS pool.
+    /// Returns whether new root disks are ZFS datasets instead of block devices of a ZFS pool.
     pub fn is_zfs_dataset(&self) -> bool {
         let block = self.config.get("volume.zfs.block_mode");
         self.driver == "zfs" && block.is_none_or(|value| value != "true")
@@ -134,11 +133,13 @@ fn ask(what: impl Into<String>) -> impl FnOnce(incus_client::Error) -> FactsErro
 }
 
 impl ServerFacts {
-    /// Asks the server; nothing is changed. `profiles` and `devices` are those of new instances.
+    /// Reads the facts without changing anything. `profiles` and `devices` are those of new
+    /// instances.
     ///
     /// # Errors
     ///
-    /// When it does not answer, or refuses what anybody who may make instances can ask.
+    /// [`FactsError`] when the server does not respond or denies a request that instance creation
+    /// needs too.
     pub async fn read(
         client: &Client,
         profiles: &[String],
@@ -159,7 +160,7 @@ impl ServerFacts {
         Ok(Self { shared_networks, ..found })
     }
 
-    /// From the server's own words; nothing is known of its instances and images.
+    /// Facts from the server object alone, without instances and images.
     pub fn new(server: &Server, instances: InstanceFacts) -> Self {
         Self {
             flavor: server.flavor(),
@@ -209,7 +210,7 @@ fn nodes_without_nesting(instances: &[Instance]) -> Vec<String> {
         .collect()
 }
 
-/// Which clusters' instances are on which network, where there are several on one.
+/// Networks with instances of several clusters.
 fn shared_networks(
     instances: &[Instance],
     networks: &[Network],
@@ -233,12 +234,12 @@ fn shared_networks(
     found
 }
 
-/// The devices of profiles, later ones over earlier ones, and then those given; and the profiles
-/// that are not there.
+/// Devices of profiles, where later ones override earlier ones, then the given devices; and the
+/// profiles that do not exist.
 ///
 /// # Errors
 ///
-/// When the server does not answer.
+/// [`FactsError`] when the server does not respond.
 pub async fn merged_devices(
     client: &Client,
     profiles: &[String],
@@ -258,11 +259,11 @@ pub async fn merged_devices(
 }
 
 impl InstanceFacts {
-    /// What an instance with these profiles (none: `default`) and devices of its own gets.
+    /// Reads the configuration of an instance with these profiles (`default` if empty) and devices.
     ///
     /// # Errors
     ///
-    /// When the server does not answer.
+    /// [`FactsError`] when the server does not respond.
     pub async fn read(
         client: &Client,
         profiles: &[String],
@@ -294,14 +295,14 @@ impl InstanceFacts {
                     name,
                     free_bytes: None,
                 };
-                // Of a pool that is not mounted the server tells the space of what is below it.
+                // For an unmounted pool the server reports the space of the underlying file system.
                 if facts.is_available() {
                     let name = &facts.name;
                     let resources = client
                         .storage_pool_resources(name)
                         .await
                         .map_err(ask(format!("the space of storage pool `{name}`")))?;
-                    // A pool that does not tell its size says zero of zero.
+                    // A pool without a known size reports zero of zero.
                     facts.free_bytes = (resources.space.total > 0).then(|| resources.free_bytes());
                 }
                 Some(facts)

@@ -1,35 +1,35 @@
-//! The bridge of new instances and the host's firewall.
+//! The bridge of new instances and the firewall of the host.
 
 use crate::facts::{HostFacts, NetworkFacts, Offer};
 use crate::finding::Finding;
 
-/// What the firewall's rules say, as far as they can be read.
+/// Findings from the firewall rules, if they can be read.
 pub(super) fn firewall(host: &HostFacts, network: &NetworkFacts) -> Option<Finding> {
     const ID: &str = "firewall";
     if !network.exists || network.kind != "bridge" {
         return None;
     }
     let name = &network.name;
-    // Whether requests are answered is known where one was made.
-    let was_asked = matches!(host.offer, Some(Offer::Made(_) | Offer::Missing));
-    let reads_dhcp = network.gives_ipv4() && !was_asked;
+    // A DHCP test, if there was one, shows whether requests are answered.
+    let was_tested = matches!(host.offer, Some(Offer::Received(_) | Offer::Missing));
+    let reads_dhcp = network.gives_ipv4() && !was_tested;
     let dropped = host.forwarding.as_ref().filter(|_| reads_dhcp);
     if let Some(rule) = dropped.and_then(|rules| rules.drops_dhcp(name)) {
-        let whose = suspect(host, name).who();
+        let whose = suspect(host, name).firewall_name();
         let found =
             format!("{whose} drops DHCP requests (UDP port 67) from bridge `{name}` (`{rule}`)");
-        return Some(mended(host, name, Finding::problem(ID, found, NO_ADDRESS)));
+        return Some(remedied(host, name, Finding::problem(ID, found, NO_ADDRESS)));
     }
     match &host.forwarding {
-        Some(rules) if !rules.lets_through(name) => {
+        Some(rules) if !rules.forwards(name) => {
             let whose = if host.has_docker { "Docker's firewall" } else { "the host's firewall" };
             Some(
                 Finding::problem(
                     ID,
                     format!("{whose} drops packets from bridge `{name}`"),
-                    "nodes do not reach the internet, or each other by their pods",
+                    "nodes cannot reach the internet, and pods cannot reach other nodes",
                 )
-                .mend(match host.has_docker {
+                .remedy(match host.has_docker {
                     true => format!(
                         "sudo iptables -I DOCKER-USER -i {name} -j ACCEPT && sudo iptables -I DOCKER-USER -o {name} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
                     ),
@@ -39,17 +39,17 @@ pub(super) fn firewall(host: &HostFacts, network: &NetworkFacts) -> Option<Findi
                 }),
             )
         }
-        Some(_) => Some(Finding::ok(ID, format!("the firewall lets bridge `{name}` through"))),
-        // Only root may ask the firewall.
+        Some(_) => {
+            Some(Finding::ok(ID, format!("the firewall forwards packets of bridge `{name}`")))
+        }
+        // Reading the firewall needs root.
         None if host.has_docker => Some(
             Finding::warning(
                 ID,
-                "Docker is on this host, and its firewall cannot be asked without root",
-                format!(
-                    "Docker drops what passes through the host: bridge `{name}` may be cut off"
-                ),
+                "Docker is installed on this host, and reading the firewall needs root",
+                format!("Docker drops forwarded packets, which may cut off bridge `{name}`"),
             )
-            .mend("ask it: `sudo capn doctor`"),
+            .remedy("check it: `sudo capn doctor`"),
         ),
         None => None,
     }
@@ -57,40 +57,40 @@ pub(super) fn firewall(host: &HostFacts, network: &NetworkFacts) -> Option<Findi
 
 const NO_ADDRESS: &str = "instances get no IPv4 address";
 
-/// What came of a request for an address.
+/// Findings from a DHCP test.
 pub(super) fn dhcp(host: &HostFacts, network: &NetworkFacts) -> Option<Finding> {
     const ID: &str = "dhcp";
     let name = &network.name;
     let found = match host.offer.as_ref()? {
-        Offer::Made(address) => format!("bridge `{name}` offers addresses: {address}"),
-        Offer::NotAsked(why) => format!("bridge `{name}` was not asked for an address: {why}"),
+        Offer::Received(address) => format!("bridge `{name}` offers addresses: {address}"),
+        Offer::NotTested(why) => format!("DHCP was not tested on bridge `{name}`: {why}"),
         Offer::Missing => {
             let found = format!(
-                "bridge `{name}` offers no address: nothing answered a DHCP request within 3 s; {}",
-                suspect(host, name).says()
+                "bridge `{name}` offers no address: there was no response to a DHCP request within 3 s; {}",
+                suspect(host, name).likely_cause()
             );
-            return Some(mended(host, name, Finding::problem(ID, found, NO_ADDRESS)));
+            return Some(remedied(host, name, Finding::problem(ID, found, NO_ADDRESS)));
         }
     };
     Some(Finding::ok(ID, found))
 }
 
-/// Who is likely to drop requests.
+/// What is likely to drop requests.
 enum Suspect<'a> {
-    /// ufw, by a rule or what its chains leave.
+    /// ufw, by a rule or by the policy of its chains.
     Ufw(&'a str),
     /// Another rule of iptables.
     Rule(&'a str),
     /// firewalld, by its table.
     Firewalld,
-    /// A table of nftables that filters what comes in.
+    /// An nftables table that filters incoming packets.
     Table(&'a str),
-    /// No rule is known.
-    Nobody,
+    /// Unknown.
+    Unknown,
 }
 
 fn suspect<'a>(host: &'a HostFacts, bridge: &str) -> Suspect<'a> {
-    let Some(firewall) = &host.forwarding else { return Suspect::Nobody };
+    let Some(firewall) = &host.forwarding else { return Suspect::Unknown };
     if let Some(rule) = firewall.drops_dhcp(bridge) {
         return match firewall.rules.lines().any(|line| line.starts_with(":ufw-")) {
             true => Suspect::Ufw(rule),
@@ -100,48 +100,50 @@ fn suspect<'a>(host: &'a HostFacts, bridge: &str) -> Suspect<'a> {
     match firewall.input_tables.iter().find(|table| table.ends_with(" firewalld")) {
         Some(_) => Suspect::Firewalld,
         None => {
-            firewall.input_tables.first().map_or(Suspect::Nobody, |table| Suspect::Table(table))
+            firewall.input_tables.first().map_or(Suspect::Unknown, |table| Suspect::Table(table))
         }
     }
 }
 
 impl Suspect<'_> {
-    fn who(&self) -> &'static str {
+    fn firewall_name(&self) -> &'static str {
         match self {
             Self::Ufw(_) => "ufw",
             _ => "the host's firewall",
         }
     }
 
-    /// The likely cause of a request without an answer.
-    fn says(&self) -> String {
+    /// Returns the likely cause of a request without a response.
+    fn likely_cause(&self) -> String {
         match self {
-            Self::Ufw(rule) | Self::Rule(rule) => format!("{} drops it (`{rule}`)", self.who()),
+            Self::Ufw(rule) | Self::Rule(rule) => {
+                format!("{} drops it (`{rule}`)", self.firewall_name())
+            }
             Self::Firewalld => "firewalld may drop it".to_owned(),
             Self::Table(table) => format!("nftables table `{table}` may drop it"),
-            Self::Nobody => {
-                "no rule is known to drop it, the network's dnsmasq may have ended".to_owned()
+            Self::Unknown => {
+                "no rule is known to drop it; the network's dnsmasq may have died".to_owned()
             }
         }
     }
 }
 
 /// Adds the commands against the likely cause.
-fn mended(host: &HostFacts, bridge: &str, finding: Finding) -> Finding {
+fn remedied(host: &HostFacts, bridge: &str, finding: Finding) -> Finding {
     match suspect(host, bridge) {
-        Suspect::Ufw(_) => finding.mend(format!(
+        Suspect::Ufw(_) => finding.remedy(format!(
             "sudo ufw allow in on {bridge} && sudo ufw route allow in on {bridge}"
         )),
         Suspect::Rule(_) => finding
-            .mend(format!("sudo iptables -I INPUT -i {bridge} -p udp --dport 67 -j ACCEPT")),
-        Suspect::Firewalld => finding.mend(format!(
+            .remedy(format!("sudo iptables -I INPUT -i {bridge} -p udp --dport 67 -j ACCEPT")),
+        Suspect::Firewalld => finding.remedy(format!(
             "sudo firewall-cmd --zone=trusted --change-interface={bridge} --permanent && sudo firewall-cmd --reload"
         )),
-        Suspect::Table(table) => finding.mend(format!(
-            "look for what drops UDP port 67 from {bridge}: `sudo nft list table {table}`"
+        Suspect::Table(table) => finding.remedy(format!(
+            "find the rule that drops UDP port 67 from {bridge}: `sudo nft list table {table}`"
         )),
-        Suspect::Nobody => finding
-            .mend(format!("look whether it runs: `pgrep -a dnsmasq | grep {bridge}`; the server starts it when it starts"))
-            .mend("look for what drops UDP port 67: `sudo nft list ruleset`"),
+        Suspect::Unknown => finding
+            .remedy(format!("check whether it is running: `pgrep -a dnsmasq | grep {bridge}`; restarting the server starts it"))
+            .remedy("find the rule that drops UDP port 67: `sudo nft list ruleset`"),
     }
 }

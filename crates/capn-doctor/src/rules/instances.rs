@@ -1,14 +1,14 @@
-//! What a new instance gets: a root disk on a pool with space, and a network that is there.
+//! Findings about the configuration of new instances: the root disk, its pool, and the network.
 
 use super::size;
 use crate::facts::{InstanceFacts, NetworkFacts, PoolFacts};
 use crate::finding::{Finding, Fix};
 
-/// Below this many free bytes a node is likely to fail half-way.
-const LITTLE_SPACE_BYTES: u64 = 3 * 1024 * 1024 * 1024;
-const QUICKSTART: &str = "`./quickstart` sets up a fresh Incus by itself";
+/// With less free space, a node is likely to fail during creation.
+const MIN_SPACE_BYTES: u64 = 3 * 1024 * 1024 * 1024;
+const QUICKSTART: &str = "`./quickstart` sets up a new Incus installation";
 
-/// Profiles, root disk and network.
+/// Findings about profiles, root disk and network.
 pub fn instance_findings(facts: &InstanceFacts) -> Vec<Finding> {
     let mut findings: Vec<Finding> = facts
         .missing_profiles
@@ -16,10 +16,10 @@ pub fn instance_findings(facts: &InstanceFacts) -> Vec<Finding> {
         .map(|name| {
             Finding::problem(
                 "profiles",
-                format!("there is no profile `{name}` on the server"),
-                "instances cannot be made with it",
+                format!("profile `{name}` does not exist on the server"),
+                "instances cannot be created with it",
             )
-            .mend("see those that are there: `incus profile list`")
+            .remedy("list the profiles: `incus profile list`")
         })
         .collect();
     match &facts.root {
@@ -44,22 +44,23 @@ fn no_root(facts: &InstanceFacts) -> Finding {
     let profiles = shown(facts);
     let finding = Finding::problem(
         "root-disk",
-        format!("instances have no root disk: profile `{profiles}` names none"),
-        "nothing can be made",
+        format!("instances have no root disk: profile `{profiles}` does not define one"),
+        "no instance can be created",
     );
     let only_default = facts.profiles == ["default"];
     match facts.pools.as_slice() {
         [] => {
-            let finding = finding.mend("make a pool and name it: `incus storage create default dir && incus profile device add default root disk pool=default path=/`");
+            let finding = finding.remedy("create a pool and add it to the profile: `incus storage create default dir && incus profile device add default root disk pool=default path=/`");
             match only_default {
-                true => finding.mend(QUICKSTART).fix(Fix::CreatePool { name: "default".into() }),
+                true => finding.remedy(QUICKSTART).fix(Fix::CreatePool { name: "default".into() }),
                 false => finding,
             }
         }
         [first, ..] => {
             let profile = facts.profiles.first().map_or("default", String::as_str);
-            let finding = finding
-                .mend(format!("incus profile device add {profile} root disk pool={first} path=/"));
+            let finding = finding.remedy(format!(
+                "incus profile device add {profile} root disk pool={first} path=/"
+            ));
             match only_default {
                 true => finding
                     .fix(Fix::AddRootDisk { profile: profile.to_owned(), pool: first.clone() }),
@@ -69,7 +70,7 @@ fn no_root(facts: &InstanceFacts) -> Finding {
     }
 }
 
-/// Devices of one name replace each other, those of different names add up.
+/// Devices with the same name override each other; others add up.
 fn several_roots(facts: &InstanceFacts) -> Option<Finding> {
     let [first, second, ..] = facts.root_devices.as_slice() else { return None };
     let profiles = shown(facts);
@@ -77,36 +78,36 @@ fn several_roots(facts: &InstanceFacts) -> Option<Finding> {
         Finding::problem(
             "root-disk",
             format!("instances have two root disks, devices `{first}` and `{second}`"),
-            "the server makes no such instance",
+            "the server refuses to create such an instance",
         )
-        .mend(format!(
-            "call the root disk `root` in profile `{profiles}`, which `--storage-pool` replaces: `incus profile edit {}`",
+        .remedy(format!(
+            "name the root disk `root` in profile `{profiles}`, which `--storage-pool` replaces: `incus profile edit {}`",
             facts.profiles.last().map_or("default", String::as_str)
         ))
-        .mend("or name the pool in a profile of its own: `--profile NAME`"),
+        .remedy("or define the pool in a separate profile: `--profile NAME`"),
     )
 }
 
-/// The pool that an instance's root disk would be in.
+/// The pool for the root disks of instances is unavailable.
 fn unavailable(pool: &PoolFacts, facts: &InstanceFacts) -> Finding {
     let PoolFacts { name, status, driver, .. } = pool;
     let cause = match pool.config.get("source") {
         Some(source) => format!(
-            "the server could not mount `{source}` when it started: it is gone, damaged or in use"
+            "the server could not mount `{source}` at startup: it is missing, damaged or in use"
         ),
-        None => "the server could not set it up when it started".to_owned(),
+        None => "the server could not set it up at startup".to_owned(),
     };
     let finding = Finding::problem(
         "storage-pool",
         format!("storage pool `{name}` ({driver}) is {}", status.to_lowercase()),
-        format!("no instance can be made or started on it; {cause}"),
+        format!("no instance can be created or started on it; {cause}"),
     )
-    .mend(format!(
-        "see its source with `incus storage show {name}` and the cause in the server's log, bring the source back, and restart the server"
+    .remedy(format!(
+        "find its source with `incus storage show {name}` and the cause in the log of the server, restore the source, and restart the server"
     ));
     match facts.pools.iter().find(|other| *other != name) {
-        Some(other) => finding.mend(format!("or use another pool: `--storage-pool {other}`")),
-        None => finding.mend("or make another pool and use it: `incus storage create nodes dir`, `--storage-pool nodes`"),
+        Some(other) => finding.remedy(format!("or use another pool: `--storage-pool {other}`")),
+        None => finding.remedy("or create another pool and use it: `incus storage create nodes dir`, `--storage-pool nodes`"),
     }
 }
 
@@ -116,10 +117,10 @@ fn pool(pool: &PoolFacts, facts: &InstanceFacts) -> Vec<Finding> {
         return vec![
             Finding::problem(
                 "storage-pool",
-                format!("there is no storage pool `{name}` on the server"),
-                "the root disks of instances have no place",
+                format!("storage pool `{name}` does not exist on the server"),
+                "root disks of instances cannot be created",
             )
-            .mend(format!("incus storage create {name} dir")),
+            .remedy(format!("incus storage create {name} dir")),
         ];
     }
     if !pool.is_available() {
@@ -131,27 +132,27 @@ fn pool(pool: &PoolFacts, facts: &InstanceFacts) -> Vec<Finding> {
             Finding::warning(
                 "storage-driver",
                 format!("storage pool `{name}` is on ZFS"),
-                "kubelet 1.36.1 and later ends in unprivileged nodes whose root is a ZFS dataset, \
-                 since cAdvisor takes /dev/zfs for usable (google/cadvisor#3904)",
+                "kubelet 1.36.1 and later exits in unprivileged nodes whose root is a ZFS dataset, \
+                 because cAdvisor tries to use /dev/zfs (google/cadvisor#3904)",
             )
-            .mend(format!("give new nodes block devices: `incus storage set {name} volume.zfs.block_mode=true`"))
-            .mend("or a pool with another driver: `incus storage create nodes btrfs`, and a profile that names it"),
+            .remedy(format!("use block devices for new nodes: `incus storage set {name} volume.zfs.block_mode=true`"))
+            .remedy("or use a pool with another driver: `incus storage create nodes btrfs`, and a profile that refers to it"),
         );
     } else {
         findings.push(Finding::ok(
             "storage-driver",
-            format!("storage pool `{name}` has driver {}", pool.driver),
+            format!("storage pool `{name}` uses the driver {}", pool.driver),
         ));
     }
     match pool.free_bytes {
-        Some(free) if free < LITTLE_SPACE_BYTES => findings.push(
+        Some(free) if free < MIN_SPACE_BYTES => findings.push(
             Finding::problem(
                 "disk-space",
                 format!("storage pool `{name}` has {} free", size(free)),
-                format!("two nodes need about {}", size(LITTLE_SPACE_BYTES)),
+                format!("two nodes need about {}", size(MIN_SPACE_BYTES)),
             )
-            .mend("make room: `incus image list` and `incus list` show what could go")
-            .mend("or give the machines another pool: `--storage-pool NAME`"),
+            .remedy("free space: `incus image list` and `incus list` show what can be deleted")
+            .remedy("or use another pool for the machines: `--storage-pool NAME`"),
         ),
         Some(free) => findings.push(Finding::ok(
             "disk-space",
@@ -166,7 +167,7 @@ fn no_network(facts: &InstanceFacts) -> Finding {
     let profiles = shown(facts);
     let finding = Finding::problem(
         "network",
-        format!("instances have no network: profile `{profiles}` has no nic"),
+        format!("instances have no network: profile `{profiles}` has no NIC"),
         "nodes have no address",
     );
     let profile = facts.profiles.first().map_or("default", String::as_str);
@@ -174,15 +175,15 @@ fn no_network(facts: &InstanceFacts) -> Finding {
     match facts.bridges.first() {
         None => {
             let finding = finding
-                .mend("make a bridge and name it: `incus network create incusbr0 ipv4.nat=true && incus profile device add default eth0 nic network=incusbr0 name=eth0`")
-                .mend(QUICKSTART);
+                .remedy("create a bridge and add it to the profile: `incus network create incusbr0 ipv4.nat=true && incus profile device add default eth0 nic network=incusbr0 name=eth0`")
+                .remedy(QUICKSTART);
             match only_default {
                 true => finding.fix(Fix::CreateBridge { name: "incusbr0".into() }),
                 false => finding,
             }
         }
         Some(bridge) => {
-            let finding = finding.mend(format!(
+            let finding = finding.remedy(format!(
                 "incus profile device add {profile} eth0 nic network={bridge} name=eth0"
             ));
             match only_default {
@@ -196,7 +197,7 @@ fn no_network(facts: &InstanceFacts) -> Finding {
 
 fn network(network: &NetworkFacts, facts: &InstanceFacts) -> Vec<Finding> {
     let name = &network.name;
-    // A card that is wired without a network of the server, such as `nictype=p2p`.
+    // A NIC without a network of the server, such as `nictype=p2p`.
     if name.is_empty() {
         return Vec::new();
     }
@@ -204,10 +205,10 @@ fn network(network: &NetworkFacts, facts: &InstanceFacts) -> Vec<Finding> {
         let profiles = shown(facts);
         let finding = Finding::problem(
             "network",
-            format!("profile `{profiles}` uses network `{name}`, which is not there"),
+            format!("profile `{profiles}` uses network `{name}`, which does not exist"),
             "instances do not start",
         )
-        .mend(format!("make it: `incus network create {name} ipv4.address=10.155.0.1/24 ipv4.nat=true`, with a subnet that is free"));
+        .remedy(format!("create it with an unused subnet: `incus network create {name} ipv4.address=10.155.0.1/24 ipv4.nat=true`"));
         return vec![finding.fix(Fix::CreateBridge { name: name.clone() })];
     }
     let mut findings = vec![Finding::ok("network", format!("instances are on network `{name}`"))];
@@ -215,26 +216,26 @@ fn network(network: &NetworkFacts, facts: &InstanceFacts) -> Vec<Finding> {
     if network.is_managed && network.kind == "bridge" {
         let gives = |key: &str| network.config.get(key).is_some_and(|found| found != "none");
         if !gives("ipv4.address") {
-            let found = format!("bridge `{name}` gives no IPv4 addresses");
+            let found = format!("bridge `{name}` does not assign IPv4 addresses");
             let finding = match gives("ipv6.address") {
                 true => Finding::warning(
                     "addresses",
                     found,
-                    "clusters need `--pod-cidr` and `--service-cidr` of IPv6 alone",
+                    "clusters need IPv6-only `--pod-cidr` and `--service-cidr`",
                 ),
                 false => Finding::problem("addresses", found, "nodes have no address"),
             };
             findings.push(
-                finding.mend(format!("incus network set {name} ipv4.address=auto ipv4.nat=true")),
+                finding.remedy(format!("incus network set {name} ipv4.address=auto ipv4.nat=true")),
             );
         } else if !is("ipv4.nat", "true") {
             findings.push(
                 Finding::warning(
                     "nat",
                     format!("bridge `{name}` has no NAT"),
-                    "nodes reach the internet only if your router knows their subnet",
+                    "nodes can reach the internet only if your router has a route to their subnet",
                 )
-                .mend(format!("incus network set {name} ipv4.nat=true")),
+                .remedy(format!("incus network set {name} ipv4.nat=true")),
             );
         } else {
             findings.push(Finding::ok("nat", format!("bridge `{name}` has NAT")));

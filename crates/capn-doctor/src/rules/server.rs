@@ -1,4 +1,4 @@
-//! The server alone; also what an LXCCluster says of it.
+//! Findings about the server alone, which conditions of an LXCCluster show as well.
 
 use super::instances::instance_findings;
 use super::version;
@@ -6,7 +6,7 @@ use crate::facts::ServerFacts;
 use crate::finding::Finding;
 use incus_client::api::Flavor;
 
-/// Everything that the server itself tells.
+/// Returns all findings about the server.
 pub fn server_findings(facts: &ServerFacts) -> Vec<Finding> {
     let mut findings = vec![kernel(facts), server_version(facts)];
     if !facts.runs_containers {
@@ -18,12 +18,12 @@ pub fn server_findings(facts: &ServerFacts) -> Vec<Finding> {
     }
     findings.extend(idmapped(facts));
     findings.extend(instance_findings(&facts.instances));
-    findings.extend(neighbours(facts));
+    findings.extend(other_server(facts));
     findings
 }
 
-/// Whoever is root in a node answers ARP and neighbour requests for any address of its network.
-fn neighbours(facts: &ServerFacts) -> Vec<Finding> {
+/// Root in a node can answer ARP and neighbor requests for any address of its network.
+fn other_server(facts: &ServerFacts) -> Vec<Finding> {
     let shared = facts.shared_networks.iter().map(|(network, clusters)| {
         let clusters: Vec<&str> = clusters.iter().map(String::as_str).collect();
         Finding::warning(
@@ -33,9 +33,9 @@ fn neighbours(facts: &ServerFacts) -> Vec<Finding> {
                 clusters.len(),
                 clusters.join(", ")
             ),
-            "root in a node of one can take over the addresses of the others' load balancers and nodes",
+            "root in a node of one cluster can take over addresses of load balancers and nodes of the others",
         )
-        .mend("give a new cluster a network of its own: `capn up NAME --network auto`")
+        .remedy("create a new cluster on its own network: `capn up NAME --network auto`")
     });
     shared.collect()
 }
@@ -44,20 +44,20 @@ fn kernel(facts: &ServerFacts) -> Finding {
     const ID: &str = "kernel";
     let found = format!("the server's kernel is {}", facts.kernel);
     match version(&facts.kernel) {
-        None => Finding::warning(ID, "the server does not say its kernel", "nothing can be said"),
+        None => Finding::warning(ID, "the server does not report its kernel", "the kernel version cannot be checked"),
         Some(number) if number < (5, 15) => Finding::problem(
             ID,
             found,
-            "too old: files of unprivileged nodes cannot be mapped, and kubelet asks for more",
+            "too old: file ownership of unprivileged nodes cannot be mapped, and kubelet requires a newer kernel",
         )
-        .mend("install a kernel of 6.8 or later"),
+        .remedy("install kernel 6.8 or later"),
         Some(number) if number < (6, 8) => Finding::warning(
             ID,
             found,
-            "unprivileged nodes are tested with 6.8 and later; overlayfs in user namespaces and \
-             cgroups were mended up to there",
+            "unprivileged nodes are tested with kernel 6.8 and later, which fixed overlayfs in user \
+             namespaces and cgroups",
         )
-        .mend("install a kernel of 6.8 or later, on Debian 12: `sudo apt install -t bookworm-backports linux-image-amd64`"),
+        .remedy("install kernel 6.8 or later, on Debian 12: `sudo apt install -t bookworm-backports linux-image-amd64`"),
         Some(_) => Finding::ok(ID, found),
     }
 }
@@ -66,7 +66,7 @@ fn server_version(facts: &ServerFacts) -> Finding {
     const ID: &str = "server-version";
     let found = format!("the server is {} {}", facts.flavor, facts.version);
     let Some(number) = version(&facts.version) else {
-        return Finding::warning(ID, found, "its version is not known to capn");
+        return Finding::warning(ID, found, "capn does not know this version");
     };
     let oldest = match facts.flavor {
         Flavor::Incus => (6, 0),
@@ -76,26 +76,27 @@ fn server_version(facts: &ServerFacts) -> Finding {
         return Finding::problem(
             ID,
             found,
-            format!("{} {}.{} is the oldest that works", facts.flavor, oldest.0, oldest.1),
+            format!("{} {}.{} is the oldest supported version", facts.flavor, oldest.0, oldest.1),
         )
-        .mend(
+        .remedy(
             "update the server; for Incus on Debian and Ubuntu see https://github.com/zabbly/incus",
         );
     }
     Finding::ok(ID, found)
 }
 
-/// With mapped mounts a node starts at once; without, every file changes its owner first.
+/// With idmapped mounts a node starts at once; without them the owner of every file is changed
+/// first.
 fn idmapped(facts: &ServerFacts) -> Option<Finding> {
     const ID: &str = "idmapped-mounts";
     let value = facts.kernel_features.get("idmapped_mounts")?;
     Some(match value.as_str() {
-        "true" => Finding::ok(ID, "the kernel maps the owners of files in mounts"),
+        "true" => Finding::ok(ID, "the server supports idmapped mounts"),
         _ => Finding::warning(
             ID,
-            "the kernel or file system does not map the owners of files in mounts",
-            "each unprivileged node first changes the owner of all its files: creation is slow",
+            "the kernel or file system does not support idmapped mounts",
+            "the owner of all files of each new unprivileged node must be changed first, which is slow",
         )
-        .mend("use a pool on ext4, btrfs or XFS with a kernel of 6.8 or later"),
+        .remedy("use a pool on ext4, btrfs or XFS with a kernel of 6.8 or later"),
     })
 }

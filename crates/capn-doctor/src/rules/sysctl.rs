@@ -1,12 +1,13 @@
-//! Kernel settings of the host. Most count by user, and all nodes of a shared id map are one user.
+//! Kernel settings of the host. Most limits apply per user, and all nodes with a shared id map are
+//! one user.
 
 use crate::facts::HostFacts;
 use crate::finding::{Finding, Fix, Severity};
 
-/// When a setting is as it should be.
+/// Wanted value of a setting.
 enum Wanted {
     AtLeast(i64),
-    /// At least one of these, by meaning: the first is what is set.
+    /// One of these values by meaning; the first is the one to set.
     OneOf(&'static [i64]),
 }
 
@@ -22,10 +23,10 @@ const QUOTA: &str =
     "that is too low for unprivileged nodes: containers in nodes fail with `disk quota exceeded`";
 const LEAK: &str = "processes in unprivileged nodes ";
 
-/// The settings, and what happens with less.
+/// The settings, and the impact of a lower value.
 ///
-/// The values for keyrings are those that the documentation of Incus and LXD asks for on hosts of
-/// many containers ("Server settings"); a node of ours holds about 80 keys.
+/// The values for keyrings are those that the documentation of Incus and LXD recommends for hosts
+/// with many containers ("Server settings"); a node uses about 80 keys.
 const SETTINGS: &[Setting] = &[
     Setting {
         id: "keys-number",
@@ -55,16 +56,17 @@ const SETTINGS: &[Setting] = &[
         severity: Severity::Warning,
         means: "that is low for several nodes: programs in them fail with `no space left on device`",
     },
-    // iptables and nft send one transaction in one netlink message. In a user namespace they may not
-    // enlarge the socket's buffer for it (SO_SNDBUFFORCE needs the host's CAP_NET_ADMIN), so that the
-    // host's default is the limit. Measured: 212992, the kernel's, holds about 530 rules of kube-proxy.
+    // iptables and nft send one transaction in one netlink message. In a user namespace they may
+    // not enlarge the socket's buffer for it (SO_SNDBUFFORCE needs CAP_NET_ADMIN on the host), so
+    // that the host's default is the limit. Measured: the kernel's default of 212992 fits about 530
+    // rules of kube-proxy.
     Setting {
         id: "netlink-buffer",
         key: "net.core.wmem_default",
         wanted: Wanted::AtLeast(4_194_304),
         severity: Severity::Warning,
         means: "that limits what kube-proxy in an unprivileged node can write at once: beyond about \
-                50 Services it fails with `Message too long`, and Services stop following their pods",
+                50 Services it fails with `Message too long`, and Services no longer follow their pods",
     },
     Setting {
         id: "user-namespaces",
@@ -78,21 +80,21 @@ const SETTINGS: &[Setting] = &[
         key: "kernel.unprivileged_userns_clone",
         wanted: Wanted::OneOf(&[1]),
         severity: Severity::Warning,
-        means: "user namespaces are for root only: pods with users of their own do not start",
+        means: "only root may create user namespaces: pods with `hostUsers: false` do not start",
     },
     Setting {
         id: "forwarding",
         key: "net.ipv4.ip_forward",
         wanted: Wanted::OneOf(&[1]),
         severity: Severity::Problem,
-        means: "the host passes no packets on: nodes do not reach each other's pods or the network",
+        means: "the host does not forward packets: nodes cannot reach each other's pods or the network",
     },
     Setting {
         id: "conntrack",
         key: "net.netfilter.nf_conntrack_max",
         wanted: Wanted::AtLeast(65536),
         severity: Severity::Warning,
-        means: "that is few connections for all nodes together: beyond it the host drops new ones",
+        means: "the limit is low for all nodes together: the host drops further connections",
     },
     Setting {
         id: "kernel-log",
@@ -104,7 +106,7 @@ const SETTINGS: &[Setting] = &[
     Setting {
         id: "unprivileged-bpf",
         key: "kernel.unprivileged_bpf_disabled",
-        // 1 cannot be taken back without a restart, 2 can.
+        // A value of 1 cannot be reverted without a restart, 2 can.
         wanted: Wanted::OneOf(&[2, 1]),
         severity: Severity::Warning,
         means: "load programs into the host's kernel",
@@ -121,11 +123,11 @@ const SETTINGS: &[Setting] = &[
         key: "vm.unprivileged_userfaultfd",
         wanted: Wanted::OneOf(&[0]),
         severity: Severity::Warning,
-        means: "can halt the host's kernel in a copy, which exploits use",
+        means: "can pause the host's kernel during a copy, which helps exploits",
     },
 ];
 
-/// Settings that leak to nodes begin with who they leak to.
+/// The impact of settings that expose the host begins with who is exposed to it.
 fn means(setting: &Setting) -> String {
     match setting.id {
         "kernel-log" | "unprivileged-bpf" | "perf-events" | "userfaultfd" => {
@@ -135,8 +137,8 @@ fn means(setting: &Setting) -> String {
     }
 }
 
-/// One finding for each setting the kernel has. One that cannot be read is passed over: not every
-/// kernel has all of them.
+/// One finding for each setting that the kernel has. Settings that cannot be read are skipped: not
+/// every kernel has all of them.
 pub fn sysctl_findings(facts: &HostFacts) -> Vec<Finding> {
     let judged = SETTINGS.iter().filter_map(|setting| {
         let value = facts.sysctl(setting.key)?;
@@ -155,14 +157,14 @@ pub fn sysctl_findings(facts: &HostFacts) -> Vec<Finding> {
         };
         Some(
             finding
-                .mend(format!("sudo sysctl -w {key}={better}"))
+                .remedy(format!("sudo sysctl -w {key}={better}"))
                 .fix(Fix::SetSysctl { key: key.to_owned(), value: better.to_string() }),
         )
     });
     judged.collect()
 }
 
-/// The one command that sets all settings these findings would set; `None` when there is none.
+/// One command that sets all settings of these findings; `None` without any.
 pub fn raise_command(findings: &[&Finding]) -> Option<String> {
     let settings: Vec<String> = findings
         .iter()

@@ -1,4 +1,4 @@
-//! Hosts and servers that are broken, and what is said of them.
+//! Findings for broken hosts and servers.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -23,7 +23,7 @@ fn config(pairs: &[(&str, &str)]) -> Config {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-/// A host on which nothing is wrong.
+/// A host without problems.
 fn host() -> HostFacts {
     let sysctls = [
         ("fs.inotify.max_user_instances", "1024"),
@@ -46,7 +46,7 @@ fn host() -> HostFacts {
         filesystems: vec!["overlay".into()],
         sysctls: config(&sysctls).into_iter().collect(),
         modules: vec!["br_netfilter".into(), "nf_conntrack".into()],
-        has_module_folder: true,
+        has_module_directory: true,
         subuid: vec![range("root:1000000:1000000000")],
         subgid: vec![range("root:1000000:1000000000")],
         has_apparmor: true,
@@ -60,13 +60,13 @@ fn host() -> HostFacts {
             rules: String::new(),
             input_tables: Vec::new(),
         }),
-        offer: Some(Offer::Made(Ipv4Addr::new(10, 0, 0, 7))),
+        offer: Some(Offer::Received(Ipv4Addr::new(10, 0, 0, 7))),
         now_s: 1_800_000_000,
         last_package_s: Some(1_799_000_000),
     }
 }
 
-/// A server on which nothing is wrong.
+/// A server without problems.
 fn server() -> ServerFacts {
     ServerFacts {
         flavor: Flavor::Incus,
@@ -104,20 +104,20 @@ fn server() -> ServerFacts {
 }
 
 fn all(host: &HostFacts, server: &ServerFacts) -> Vec<Finding> {
-    let mut findings = host_findings(host, Wishes::default());
+    let mut findings = host_findings(host, CheckOptions::default());
     findings.extend(server_findings(server));
-    findings.extend(together_findings(host, server));
+    findings.extend(combined_findings(host, server));
     findings
 }
 
-/// What is not in order, as `severity id`.
+/// Findings that are not ok, as `severity id`.
 fn wrong(host: &HostFacts, server: &ServerFacts) -> Vec<String> {
     let findings = all(host, server).into_iter().filter(|f| f.severity != Severity::Ok);
     findings.map(|finding| format!("{} {}", finding.severity, finding.id)).collect()
 }
 
 #[test]
-fn a_healthy_host_and_server_have_nothing_to_say() {
+fn a_healthy_host_and_server_have_no_findings() {
     assert_eq!(wrong(&host(), &server()), [""; 0]);
     assert!(all(&host(), &server()).len() >= 20);
 }
@@ -129,7 +129,7 @@ fn with_sysctl(key: &str, value: &str) -> HostFacts {
 }
 
 #[test]
-fn every_broken_host_is_told_by_its_own_finding() {
+fn every_host_problem_has_its_own_finding() {
     let two_ranges = vec![range("root:1000000:1000000000"), range("root:1001000000:10000001")];
     let firewall = |drops, rules: &str| Forwarding {
         drops,
@@ -141,7 +141,7 @@ fn every_broken_host_is_told_by_its_own_finding() {
     let ufw = firewall(false, ":INPUT DROP [0:0]");
     let old_lxcfs = Some(Lxcfs { is_writable: true, version: Some("5.0.3-1+deb12u1".into()) });
     let cases: Vec<(HostFacts, &[&str])> = vec![
-        // The rules are read where no request was made.
+        // Without a DHCP test, the rules are evaluated.
         (HostFacts { forwarding: Some(ufw.clone()), offer: None, ..host() }, &["problem firewall"]),
         (HostFacts { forwarding: Some(ufw.clone()), ..host() }, &[]),
         (
@@ -149,7 +149,7 @@ fn every_broken_host_is_told_by_its_own_finding() {
             &["problem dhcp"],
         ),
         (HostFacts { offer: Some(Offer::Missing), ..host() }, &["problem dhcp"]),
-        (HostFacts { offer: Some(Offer::NotAsked("why".into())), ..host() }, &[]),
+        (HostFacts { offer: Some(Offer::NotTested("why".into())), ..host() }, &[]),
         (HostFacts { cgroups: Cgroups::V1, ..host() }, &["problem cgroups"]),
         (HostFacts { subuid: two_ranges, ..host() }, &["problem subordinate-ids"]),
         (
@@ -179,7 +179,7 @@ fn every_broken_host_is_told_by_its_own_finding() {
             HostFacts { has_apparmor: false, lxcfs: old_lxcfs.clone(), ..host() },
             &["warning apparmor", "problem lxcfs-writes"],
         ),
-        // AppArmor refuses the writes that lxcfs would let through.
+        // AppArmor denies the writes that lxcfs would allow.
         (HostFacts { lxcfs: old_lxcfs, ..host() }, &[]),
         (HostFacts { available_memory_bytes: Some(GIB), ..host() }, &["warning memory"]),
         (HostFacts { has_docker: true, forwarding: Some(docker), ..host() }, &["problem firewall"]),
@@ -198,7 +198,7 @@ fn instances(change: impl Fn(&mut InstanceFacts)) -> ServerFacts {
 }
 
 #[test]
-fn every_broken_server_is_told_by_its_own_finding() {
+fn every_server_problem_has_its_own_finding() {
     let pool = |change: fn(&mut PoolFacts)| instances(|i| change(i.root.as_mut().unwrap()));
     let network =
         |change: fn(&mut NetworkFacts)| instances(|i| change(i.network.as_mut().unwrap()));
@@ -252,13 +252,13 @@ fn every_broken_server_is_told_by_its_own_finding() {
 }
 
 #[test]
-fn whatever_is_wrong_says_what_it_means_and_how_to_mend_it() {
+fn every_finding_has_an_impact_and_a_fix() {
     let bare = HostFacts {
         sysctls: host().sysctls.into_keys().map(|key| (key, "-1".to_owned())).collect(),
         has_apparmor: false,
         lxcfs: Some(Lxcfs { is_writable: true, version: None }),
         cgroups: Cgroups::V1,
-        has_module_folder: true,
+        has_module_directory: true,
         filesystems: vec!["ext4".into()],
         available_memory_bytes: Some(1),
         memory_bytes: Some(1),
@@ -270,7 +270,7 @@ fn whatever_is_wrong_says_what_it_means_and_how_to_mend_it() {
     assert!(wrong.len() > 15, "{}", wrong.len());
     for finding in wrong {
         assert!(!finding.means.is_empty(), "{finding:?}");
-        assert!(!finding.mend.is_empty(), "{finding:?}");
+        assert!(!finding.remedies.is_empty(), "{finding:?}");
     }
 }
 
@@ -287,9 +287,9 @@ fn an_empty_server_is_set_up_by_safe_fixes() {
 }
 
 #[test]
-fn cgroup_v1_that_was_asked_for_is_no_problem() {
+fn cgroup_v1_is_accepted_on_request() {
     let broken = HostFacts { cgroups: Cgroups::V1, ..host() };
-    let findings = host_findings(&broken, Wishes { allow_cgroup_v1: true });
+    let findings = host_findings(&broken, CheckOptions { allow_cgroup_v1: true });
     assert!(!findings.iter().any(Finding::is_problem));
 }
 
@@ -307,7 +307,7 @@ fn all_low_limits_are_raised_by_one_command() {
 }
 
 #[test]
-fn who_drops_requests_for_an_address_is_named_with_the_command_against_it() {
+fn the_firewall_that_drops_dhcp_is_named_with_a_fix() {
     let missing = |rules: &str, tables: &[&str]| HostFacts {
         offer: Some(Offer::Missing),
         forwarding: Some(Forwarding {
@@ -327,10 +327,10 @@ fn who_drops_requests_for_an_address_is_named_with_the_command_against_it() {
         ("", &["inet own"], "table `inet own`", "nft list table inet own"),
         ("", &[], "no rule is known", "pgrep -a dnsmasq"),
     ] {
-        let findings = together_findings(&missing(rules, tables), &server());
+        let findings = combined_findings(&missing(rules, tables), &server());
         let finding = findings.iter().find(|finding| finding.id == "dhcp").unwrap();
         assert!(finding.is_problem());
         assert!(finding.found.contains(cause), "{}", finding.found);
-        assert!(finding.mend[0].contains(command), "{:?}", finding.mend);
+        assert!(finding.remedies[0].contains(command), "{:?}", finding.remedies);
     }
 }

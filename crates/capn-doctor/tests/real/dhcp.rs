@@ -1,5 +1,4 @@
-//! Requests for an address on a bridge of its own, past a firewall that drops them and one that does
-//! not.
+//! DHCP tests of a separate bridge, with and without a firewall that drops the requests.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -34,7 +33,7 @@ fn runs(command: &str) -> bool {
     Command::new("sh").args(["-c", command]).output().is_ok_and(|ran| ran.status.success())
 }
 
-/// A bridge that gives addresses; those of runs that ended before they removed theirs are removed.
+/// A bridge with DHCP. Leftover bridges of killed runs are removed.
 async fn bridge(client: &Client) -> String {
     for network in client.networks().await.unwrap() {
         let of = network.name.strip_prefix(PREFIX);
@@ -43,7 +42,7 @@ async fn bridge(client: &Client) -> String {
         }
     }
     let name = format!("{PREFIX}{}", std::process::id());
-    // Incus finds no free subnet itself where every address outside is answered.
+    // Incus finds no free subnet itself if every address is answered outside.
     let subnet = format!("10.213.{}.1/24", std::process::id() % 250);
     let config: Config = [("ipv4.address", subnet.as_str()), ("ipv6.address", "none")]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -54,8 +53,8 @@ async fn bridge(client: &Client) -> String {
     name
 }
 
-/// Deletes a bridge. Incus lists the host's interfaces for it, and fails when one of them, of an
-/// instance that stops just then, goes away meanwhile.
+/// Deletes a bridge. Incus lists the host's interfaces for that, and fails when one of a stopping
+/// instance disappears meanwhile.
 async fn delete(client: &Client, bridge: &str) {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
@@ -68,7 +67,7 @@ async fn delete(client: &Client, bridge: &str) {
     }
 }
 
-/// What doctor says of the bridge with this outcome and the rules that there are now.
+/// The finding about the bridge with this result and the current rules.
 async fn finding(bridge: &str, offer: Offer) -> Finding {
     let forwarding: Option<Forwarding> = facts::forwarding().await;
     let host = HostFacts { forwarding, offer: Some(offer), ..HostFacts::default() };
@@ -81,11 +80,11 @@ async fn finding(bridge: &str, offer: Offer) -> Finding {
     };
     let server = incus_client::api::Server::default();
     let instances = InstanceFacts { network: Some(network), ..InstanceFacts::default() };
-    let findings = rules::together_findings(&host, &ServerFacts::new(&server, instances));
+    let findings = rules::combined_findings(&host, &ServerFacts::new(&server, instances));
     findings.into_iter().find(|finding| finding.id == "dhcp").expect("a finding of the request")
 }
 
-/// Asks with a rule in place that `add` makes and `remove` takes away.
+/// Runs the DHCP test with a rule that `add` creates and `remove` deletes.
 async fn asked_with(bridge: &str, add: &str, remove: &str) -> (Offer, Finding) {
     let added = runs(add);
     let offer = facts::offer(bridge).await;
@@ -96,8 +95,8 @@ async fn asked_with(bridge: &str, add: &str, remove: &str) -> (Offer, Finding) {
 }
 
 #[tokio::test]
-async fn a_firewall_that_drops_requests_for_an_address_is_found_out() {
-    const TEST: &str = "a_firewall_that_drops_requests_for_an_address_is_found_out";
+async fn a_firewall_that_drops_dhcp_is_detected() {
+    const TEST: &str = "a_firewall_that_drops_dhcp_is_detected";
     let Some(client) = incus(TEST) else { return };
     let bridge = bridge(&client).await;
     let leftover = "capn-dhcp-99999999";
@@ -119,7 +118,8 @@ async fn a_firewall_that_drops_requests_for_an_address_is_found_out() {
     let leases = client.network_leases(&bridge).await.unwrap();
     delete(&client, &bridge).await;
 
-    let is_made = |offer: &Offer| matches!(offer, Offer::Made(ip) if *ip != Ipv4Addr::UNSPECIFIED);
+    let is_made =
+        |offer: &Offer| matches!(offer, Offer::Received(ip) if *ip != Ipv4Addr::UNSPECIFIED);
     assert!(is_made(&before), "{before:?}");
     assert_eq!(dropped, Offer::Missing);
     assert!(said.is_problem());
@@ -133,7 +133,7 @@ async fn a_firewall_that_drops_requests_for_an_address_is_found_out() {
     }
     assert!(is_made(&after), "{after:?}");
     let taken: Vec<_> = leases.iter().filter(|lease| lease.kind == "dynamic").collect();
-    assert!(taken.is_empty(), "a request is no lease: {taken:?}");
+    assert!(taken.is_empty(), "a request must not create a lease: {taken:?}");
     assert!(had_leftover && !Path::new("/run/netns").join(leftover).exists(), "{leftover} is left");
     let own = format!("/run/netns/capn-dhcp-{}", std::process::id());
     assert!(!Path::new(&own).exists(), "{own} is left");

@@ -1,7 +1,7 @@
-//! The doors of real nodes, on the servers of this machine, where there are any with an image.
+//! Escape vectors of real nodes, on the servers of this machine that have an image.
 //!
-//! The three modes are tried: no door may be open in the unprivileged ones. In a privileged node
-//! many have to be, or the attempts prove nothing.
+//! All three modes are tested. No vector may be open in the unprivileged ones. In a privileged node
+//! many must be open, or the probes prove nothing.
 
 #![expect(
     clippy::unwrap_used,
@@ -13,7 +13,7 @@
 mod dhcp;
 mod support;
 
-use capn_doctor::escape::{self, DoorState, EscapeReport, Mode, Targets};
+use capn_doctor::escape::{self, EscapeReport, Mode, Targets, VectorState};
 use support::{Node, servers};
 
 /// Keys of an instance and their values.
@@ -28,7 +28,7 @@ const UNPRIVILEGED: [(&str, Settings, Mode); 2] = [
     ),
 ];
 
-/// As a privileged node of the provider: nothing is kept from it but the system call filter.
+/// As a privileged node of the provider: the only restriction is the system call filter.
 const PRIVILEGED: Settings = &[
     ("security.nesting", "true"),
     ("security.privileged", "true"),
@@ -39,7 +39,7 @@ const PRIVILEGED: Settings = &[
     ),
 ];
 
-/// Doors that no kernel keeps shut for the host's own root.
+/// Vectors that no kernel closes for root of the host.
 const OPEN_IN_PRIVILEGED: [&str; 16] = [
     "user-map-host-root",
     "initial-user-namespace",
@@ -61,52 +61,52 @@ const OPEN_IN_PRIVILEGED: [&str; 16] = [
 
 async fn tried(node: &Node) -> EscapeReport {
     let targets = Targets::of_host("/".into());
-    let report = escape::try_doors(&node.client, &node.name, None, &targets).await.unwrap();
+    let report = escape::try_vectors(&node.client, &node.name, None, &targets).await.unwrap();
     println!(
         "{} on {}: {} open, {} unknown, {} absent, {} closed",
         node.name,
         node.server,
-        report.count(DoorState::Open),
-        report.count(DoorState::Unknown),
-        report.count(DoorState::Absent),
-        report.count(DoorState::Closed),
+        report.count(VectorState::Open),
+        report.count(VectorState::Unknown),
+        report.count(VectorState::Absent),
+        report.count(VectorState::Closed),
     );
-    for door in &report.doors {
-        if matches!(door.result, DoorState::Open | DoorState::Unknown) {
-            println!("  {} {}: {}", door.result, door.door.name, door.detail);
+    for vector in &report.vectors {
+        if matches!(vector.result, VectorState::Open | VectorState::Unknown) {
+            println!("  {} {}: {}", vector.result, vector.vector.name, vector.detail);
         }
     }
     report
 }
 
 #[tokio::test]
-async fn no_door_of_an_unprivileged_node_is_open() {
-    for server in servers("no_door_of_an_unprivileged_node_is_open").await {
+async fn no_vector_of_an_unprivileged_node_is_open() {
+    for server in servers("no_vector_of_an_unprivileged_node_is_open").await {
         for (name, config, mode) in UNPRIVILEGED {
             let node = Node::launch(&server, name, config).await;
             let report = tried(&node).await;
             let left = node.files_of_the_probes().await;
             node.delete().await;
             assert_eq!(report.mode, mode);
-            assert_eq!(report.names(DoorState::Unknown), [""; 0], "{name} on {}", server.name);
-            // What lxcfs before 6.0 lets through without AppArmor is the host's to mend; doctor
-            // names it, and where it is mended nothing may be open.
+            assert_eq!(report.names(VectorState::Unknown), [""; 0], "{name} on {}", server.name);
+            // lxcfs before 6.0 without AppArmor is a known problem of the host, which doctor reports;
+            // on a fixed host nothing may be open.
             let known: &[&str] = match support::lxcfs_writes() {
                 true => &["processors-offline"],
                 false => &[],
             };
-            assert_eq!(report.names(DoorState::Open), known, "{name} on {}", server.name);
+            assert_eq!(report.names(VectorState::Open), known, "{name} on {}", server.name);
             assert_eq!(left, "", "the probes left files in the node");
             if mode == Mode::Isolated {
-                assert!(!report.notes.is_empty(), "an isolated node says which ids it has");
+                assert!(!report.notes.is_empty(), "an isolated node reports its ids");
             }
         }
     }
 }
 
 #[tokio::test]
-async fn a_privileged_node_shows_that_open_doors_are_found() {
-    for server in servers("a_privileged_node_shows_that_open_doors_are_found").await {
+async fn open_vectors_of_a_privileged_node_are_found() {
+    for server in servers("open_vectors_of_a_privileged_node_are_found").await {
         let node = Node::launch(&server, "privileged", PRIVILEGED).await;
         let before = support::host_settings();
         let report = tried(&node).await;
@@ -114,21 +114,21 @@ async fn a_privileged_node_shows_that_open_doors_are_found() {
         node.delete().await;
         assert_eq!(report.mode, Mode::Privileged);
         assert!(!report.holds());
-        let open = report.names(DoorState::Open);
-        for door in OPEN_IN_PRIVILEGED {
-            assert!(open.contains(&door), "{door} is not open on {}: {open:?}", server.name);
+        let open = report.names(VectorState::Open);
+        for vector in OPEN_IN_PRIVILEGED {
+            assert!(open.contains(&vector), "{vector} is not open on {}: {open:?}", server.name);
         }
         assert!(open.len() >= 40, "only {} are open on {}", open.len(), server.name);
-        assert_eq!(report.names(DoorState::Unknown), [""; 0]);
-        assert_eq!(before, after, "open doors changed the host");
+        assert_eq!(report.names(VectorState::Unknown), [""; 0]);
+        assert_eq!(before, after, "the probes changed the host");
     }
 }
 
 #[tokio::test]
-async fn a_node_that_is_not_there_is_an_error_with_its_name() {
-    for server in servers("a_node_that_is_not_there_is_an_error_with_its_name").await {
+async fn a_missing_node_is_named() {
+    for server in servers("a_missing_node_is_named").await {
         let error =
-            escape::try_doors(&server.client, "capn-t-doctor-none", None, &Targets::default())
+            escape::try_vectors(&server.client, "capn-t-doctor-none", None, &Targets::default())
                 .await
                 .unwrap_err();
         assert!(matches!(error, escape::EscapeError::NoSuchNode { .. }), "{error:?}");

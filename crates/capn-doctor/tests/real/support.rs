@@ -1,4 +1,4 @@
-//! Servers with an image of a node, and nodes that are gone afterwards.
+//! Servers with a node image, and nodes that are removed afterwards.
 
 use std::time::{Duration, Instant};
 
@@ -84,7 +84,7 @@ impl Node {
         }
     }
 
-    /// What the probes left behind, one path a line.
+    /// Files that the probes left behind, one path per line.
     pub(crate) async fn files_of_the_probes(&self) -> String {
         let find = "find /run /tmp /var/tmp /root /dev -xdev -name 'capn-doors*' 2>/dev/null; true";
         let output = self.client.exec(&self.name, ExecRequest::shell(find)).await.unwrap();
@@ -93,7 +93,7 @@ impl Node {
 
     /// Stops and deletes the instance.
     pub(crate) async fn delete(&self) {
-        // One that is stopped already refuses.
+        // A stopped instance returns an error.
         if let Ok(stop) = self.client.set_state(&self.name, InstanceAction::Stop, true, None).await
         {
             stop.wait(MINUTE).await.ok();
@@ -102,7 +102,7 @@ impl Node {
     }
 }
 
-/// Settings of the host that an open door could have changed.
+/// Settings of the host that an open vector could have changed.
 pub(crate) fn host_settings() -> Vec<(&'static str, String)> {
     [
         "/proc/sys/kernel/panic",
@@ -123,8 +123,8 @@ pub(crate) fn host_settings() -> Vec<(&'static str, String)> {
     .to_vec()
 }
 
-/// Whether the host's lxcfs is one that writes for anybody: mounted writable, no AppArmor, and
-/// older than 6.0.
+/// Whether the host's lxcfs is writable from nodes: mounted writable, no AppArmor, and older than
+/// 6.0.
 pub(crate) fn lxcfs_writes() -> bool {
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
     let writable = mounts
@@ -132,7 +132,7 @@ pub(crate) fn lxcfs_writes() -> bool {
         .filter(|line| line.contains(" /var/lib/lxcfs fuse.lxcfs "))
         .any(|line| line.contains(" rw,"));
     let version = std::process::Command::new("lxcfs").arg("--version").output();
-    // It writes its version, in quotes, to stderr.
+    // It prints its quoted version to stderr.
     let text = version.map(|output| [output.stdout, output.stderr].concat()).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
     let major = text.trim().trim_matches('"').split('.').next().and_then(|m| m.parse().ok());

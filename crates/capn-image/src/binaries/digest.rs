@@ -1,4 +1,4 @@
-//! Digests of large files, remembered by size and time so that asking again costs nothing.
+//! Digests of large files, cached by size and modification time.
 
 use std::{
     collections::BTreeMap,
@@ -19,10 +19,10 @@ struct Known {
     sha256: String,
 }
 
-/// The SHA-256 of each file, in hex. What `memory` remembers of unchanged files is taken from
-/// there, and it is brought up to date; a memory that cannot be read or written costs time only.
+/// Returns the SHA-256 of each file, in hex. Digests of unchanged files come from the cache file
+/// `memory`, which is updated; an unreadable cache only costs time.
 ///
-/// Blocks: the first reading of a folder takes a second or two.
+/// Blocks: the first call for a directory takes one or two seconds.
 pub(crate) fn digests(files: &[Utf8PathBuf], memory: &Utf8Path) -> io::Result<Vec<String>> {
     let text = std::fs::read_to_string(memory).unwrap_or_default();
     let mut known: BTreeMap<String, Known> = serde_json::from_str(&text).unwrap_or_default();
@@ -47,13 +47,13 @@ pub(crate) fn digests(files: &[Utf8PathBuf], memory: &Utf8Path) -> io::Result<Ve
     if changed {
         known.retain(|path, _| Utf8Path::new(path).exists());
         if let Err(error) = remember(memory, &known) {
-            tracing::debug!(%memory, %error, "digests are not remembered");
+            tracing::debug!(%memory, %error, "cannot cache digests");
         }
     }
     Ok(digests)
 }
 
-/// The SHA-256 of one file, in hex.
+/// Returns the SHA-256 of one file, in hex.
 pub(crate) fn file_digest(path: &Utf8Path) -> io::Result<String> {
     let mut hasher = Sha256::new();
     io::copy(&mut File::open(path)?, &mut hasher)?;
@@ -61,11 +61,11 @@ pub(crate) fn file_digest(path: &Utf8Path) -> io::Result<String> {
 }
 
 fn remember(memory: &Utf8Path, known: &BTreeMap<String, Known>) -> io::Result<()> {
-    if let Some(folder) = memory.parent() {
-        std::fs::create_dir_all(folder)?;
+    if let Some(directory) = memory.parent() {
+        std::fs::create_dir_all(directory)?;
     }
-    let folder = memory.parent().filter(|folder| !folder.as_str().is_empty());
-    let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Utf8Path::new(".")))?;
+    let directory = memory.parent().filter(|directory| !directory.as_str().is_empty());
+    let mut file = tempfile::NamedTempFile::new_in(directory.unwrap_or(Utf8Path::new(".")))?;
     file.write_all(&serde_json::to_vec(known).map_err(io::Error::other)?)?;
     file.persist(memory)?;
     Ok(())
@@ -76,10 +76,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_changed_file_is_read_again_and_an_unchanged_one_is_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = Utf8Path::from_path(folder.path()).unwrap();
-        let (file, memory) = (folder.join("etcd"), folder.join("cache/digests.json"));
+    fn only_changed_files_are_hashed_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = Utf8Path::from_path(directory.path()).unwrap();
+        let (file, memory) = (directory.join("etcd"), directory.join("cache/digests.json"));
         std::fs::write(&file, "one").unwrap();
         let first = digests(std::slice::from_ref(&file), &memory).unwrap();
         assert_eq!(first, [hex::encode(Sha256::digest("one"))]);

@@ -1,8 +1,9 @@
-//! The official release downloads, the last resort for the programs of a node.
+//! Official release downloads, which are used if the programs of a node have no other source.
 //!
-//! Fetched with `curl`, which knows the machine's proxies and certificates, and checked before
-//! they get their name: the container runtime against the digests of [`RELEASES`], Kubernetes against
-//! those that are part of capn ([`known`]), or else those that are published beside each file.
+//! Files are downloaded with `curl`, which uses the machine's proxies and certificates, and
+//! verified before they get their final name: the container runtime with the digests of
+//! [`RELEASES`], Kubernetes with the digests that are part of capn ([`known`]), or else with those
+//! published next to each file.
 
 use std::{fs::File, io, os::unix::fs::PermissionsExt, process::Output};
 
@@ -11,19 +12,19 @@ use flate2::read::GzDecoder;
 use tokio::{fs, process::Command, task::spawn_blocking};
 
 use super::{
-    BinariesError, KubernetesFolder, Programs, RELEASES, RuntimeFolder, digest::file_digest,
-    folder, known, releases::Release,
+    BinariesError, KubernetesDirectory, Programs, RELEASES, RuntimeDirectory, digest::file_digest,
+    directory, known, releases::Release,
 };
 use crate::{build::Architecture, containers::ImageNames};
 
-/// Where releases are published; the defaults are the projects' own places.
+/// Base URLs of the releases; the defaults are those of the projects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sources {
-    /// Has `VERSION/bin/linux/ARCH/NAME` and `NAME.sha256`.
+    /// Contains `VERSION/bin/linux/ARCH/NAME` and `NAME.sha256`.
     pub kubernetes: String,
-    /// Has `vVERSION/etcd-vVERSION-linux-ARCH.tar.gz` and `vVERSION/SHA256SUMS`.
+    /// Contains `vVERSION/etcd-vVERSION-linux-ARCH.tar.gz` and `vVERSION/SHA256SUMS`.
     pub etcd: String,
-    /// Has `vVERSION/coredns_VERSION_linux_ARCH.tgz` and the same with `.sha256`.
+    /// Contains `vVERSION/coredns_VERSION_linux_ARCH.tgz` and the same with `.sha256`.
     pub coredns: String,
 }
 
@@ -37,30 +38,30 @@ impl Default for Sources {
     }
 }
 
-/// A folder that was downloaded.
+/// Result of a download.
 #[derive(Debug)]
 pub struct Downloaded {
-    /// The folder.
-    pub folder: KubernetesFolder,
-    /// Names of files that were fetched now and whose digests are not part of capn: they are what the
-    /// place says they are.
+    /// The directory of the binaries.
+    pub directory: KubernetesDirectory,
+    /// Names of downloaded files without a digest in capn, which were verified only with the
+    /// published digests.
     pub unknown: Vec<String>,
 }
 
 /// Downloads the binaries of one Kubernetes version for this machine's architecture.
 ///
-/// They end up in `parent/VERSION-ARCH`, about 700 MB; a folder that is there is taken as it is.
-/// etcd and CoreDNS are those that this version's kubeadm asks for. `file` is told each file
-/// before it is fetched.
+/// The result is `parent/VERSION-ARCH`, about 700 MB; an existing directory is used as it is. The
+/// versions of etcd and CoreDNS are those of this version's kubeadm. Calls `file` with each file
+/// name before its download.
 ///
 /// # Cancellation
 ///
-/// Files that were checked stay in `parent/VERSION-ARCH.part` and are not fetched again.
+/// Verified files stay in `parent/VERSION-ARCH.part` and are not downloaded again.
 ///
 /// # Errors
 ///
-/// [`BinariesError::NoRelease`] when there is no such version, [`BinariesError::Download`] when
-/// the place cannot be reached, [`BinariesError::Checksum`] when a file is not what it should be.
+/// [`BinariesError::NoRelease`] when the version does not exist, [`BinariesError::Download`] when
+/// the source cannot be reached, [`BinariesError::Checksum`] when the digest of a file is wrong.
 pub async fn download(
     version: &str,
     parent: &Utf8Path,
@@ -77,16 +78,16 @@ pub async fn download(
     let architecture = architecture();
     let path = parent.join(format!("{version}-{architecture}"));
     if path.exists() {
-        let folder = KubernetesFolder::open(path).await?;
-        return Ok(Downloaded { folder, unknown: Vec::new() });
+        let directory = KubernetesDirectory::open(path).await?;
+        return Ok(Downloaded { directory, unknown: Vec::new() });
     }
     let mut unknown = Vec::new();
     let part = parent.join(format!("{version}-{architecture}.part"));
     fs::create_dir_all(&part).await.map_err(failed("make", &part))?;
-    let fetch = Fetch { name: "Kubernetes", version, part: &part, limits: &PATIENT };
+    let fetch = Fetch { name: "Kubernetes", version, part: &part, limits: &LONG_TIMEOUT };
 
     let base = format!("{}/{version}/bin/linux/{architecture}", sources.kubernetes);
-    // kubeadm is the first: it says what else is needed.
+    // kubeadm is the first, because it determines what else is needed.
     for name in Programs::Kubernetes.required().iter().filter(|name| **name != "etcd") {
         let url = format!("{base}/{name}");
         if !part.join(name).exists() {
@@ -116,15 +117,16 @@ pub async fn download(
             unpack(&fetched, &part, &["coredns"]).await?;
         }
     }
-    KubernetesFolder::open(part.clone()).await?;
+    KubernetesDirectory::open(part.clone()).await?;
     fs::rename(&part, &path).await.map_err(failed("move", &part))?;
-    Ok(Downloaded { folder: KubernetesFolder::open(path).await?, unknown })
+    Ok(Downloaded { directory: KubernetesDirectory::open(path).await?, unknown })
 }
 
-/// Downloads the container runtime for this machine's architecture, the versions of this release.
+/// Downloads the container runtime for this machine's architecture, in the versions of this
+/// release.
 ///
-/// It ends up in a folder of `parent` that is named after the versions, about 150 MB; a folder that
-/// is there is taken as it is. `file` is told each file before it is fetched.
+/// The result is a directory in `parent` named after the versions, about 150 MB; an existing
+/// directory is used as it is. Calls `file` with each name before its download.
 ///
 /// # Cancellation
 ///
@@ -132,39 +134,40 @@ pub async fn download(
 ///
 /// # Errors
 ///
-/// [`BinariesError::Download`] when the place cannot be reached, which takes a few seconds at most;
-/// [`BinariesError::Checksum`] when a file is not what it should be.
+/// [`BinariesError::Download`] when the source cannot be reached, after at most a few seconds;
+/// [`BinariesError::Checksum`] when the digest of a file is wrong.
 pub async fn download_runtime(
     architecture: Architecture,
     parent: &Utf8Path,
     file: &mut (dyn FnMut(&str) + Send),
-) -> Result<RuntimeFolder, BinariesError> {
+) -> Result<RuntimeDirectory, BinariesError> {
     let fetched = |release: &Release| (release.url(architecture), release.digest(architecture));
     runtime(architecture, parent, &fetched, file).await
 }
 
-/// The same with other places: `fetched` says where a release's file is, and its digest.
+/// As [`download_runtime`], with other sources: `fetched` returns the URL and the digest of a
+/// release.
 async fn runtime(
     architecture: Architecture,
     parent: &Utf8Path,
     fetched: &(dyn Fn(&Release) -> (String, &'static str) + Sync),
     file: &mut (dyn FnMut(&str) + Send),
-) -> Result<RuntimeFolder, BinariesError> {
+) -> Result<RuntimeDirectory, BinariesError> {
     let versions = RELEASES.map(|release| format!("{}-{}", release.name, release.version));
     let path = parent.join(format!("{}-{}", versions.join("-"), architecture.as_str()));
     if path.exists() {
-        return RuntimeFolder::open(path).await;
+        return RuntimeDirectory::open(path).await;
     }
     let part = path.with_added_extension("part");
     fs::create_dir_all(&part).await.map_err(failed("make", &part))?;
     for release in &RELEASES {
-        // The last program of an archive says that it is unpacked.
+        // The last program of an archive marks it as unpacked.
         let Some(last) = release.programs.last().filter(|name| !part.join(name).exists()) else {
             continue;
         };
         file(release.name);
         let (name, version) = (release.name, release.version);
-        let fetch = Fetch { name, version, part: &part, limits: &QUICK };
+        let fetch = Fetch { name, version, part: &part, limits: &SHORT_TIMEOUT };
         let (url, digest) = fetched(release);
         let fetched = fetch.file(&url, digest).await?;
         match release.is_archive() {
@@ -172,12 +175,13 @@ async fn runtime(
             false => keep(&fetched, &part.join(last)).await?,
         }
     }
-    RuntimeFolder::open(part.clone()).await?;
+    RuntimeDirectory::open(part.clone()).await?;
     fs::rename(&part, &path).await.map_err(failed("move", &part))?;
-    RuntimeFolder::open(path).await
+    RuntimeDirectory::open(path).await
 }
 
-/// `v1.36.0`, also with a suffix such as `-rc.1`. Becomes part of URLs and paths.
+/// Returns whether the text is like `v1.36.0`, with an optional suffix such as `-rc.1`. It becomes
+/// part of URLs and paths.
 fn is_version(version: &str) -> bool {
     let Some(rest) = version.strip_prefix('v') else { return false };
     let (numbers, suffix) = rest.split_once('-').unwrap_or((rest, "x"));
@@ -188,7 +192,7 @@ fn is_version(version: &str) -> bool {
         && suffix.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.')
 }
 
-/// The release in an image's name: `registry.k8s.io/etcd:3.6.8-0` is 3.6.8.
+/// Returns the version in an image name: 3.6.8 for `registry.k8s.io/etcd:3.6.8-0`.
 fn tag_version(reference: &str) -> Option<&str> {
     let (_, tag) = reference.rsplit_once(':')?;
     let tag = tag.trim_start_matches('v');
@@ -206,17 +210,17 @@ fn architecture() -> &'static str {
 
 async fn image_names(kubeadm: &Utf8Path, version: &str) -> Result<ImageNames, BinariesError> {
     let arguments = ["config", "images", "list", "--kubernetes-version", version];
-    let list = folder::output(kubeadm, &arguments).await?;
+    let list = directory::output(kubeadm, &arguments).await?;
     ImageNames::parse(&list).ok_or_else(|| BinariesError::Version {
         path: kubeadm.to_owned(),
         source: io::Error::other(format!("it printed {list:?}")),
     })
 }
 
-/// curl's limits where there is no other way.
-const PATIENT: [&str; 4] = ["--retry", "3", "--connect-timeout", "15"];
-/// Where there is one: nobody waits long for a network that is not there.
-const QUICK: [&str; 4] = ["--retry", "1", "--connect-timeout", "5"];
+/// curl's limits if there is no other source.
+const LONG_TIMEOUT: [&str; 4] = ["--retry", "3", "--connect-timeout", "15"];
+/// curl's limits if there is another source: do not wait long for an unreachable network.
+const SHORT_TIMEOUT: [&str; 4] = ["--retry", "1", "--connect-timeout", "5"];
 
 struct Fetch<'a> {
     name: &'static str,
@@ -226,7 +230,7 @@ struct Fetch<'a> {
 }
 
 impl Fetch<'_> {
-    /// The digest in a published file: alone, before a name, or in the line of `name`.
+    /// Returns the digest in a published file: alone, in front of a name, or in the line of `name`.
     async fn digest(&self, url: &str, name: Option<&str>) -> Result<String, BinariesError> {
         let path = self.curl(url).await?;
         let text = fs::read_to_string(&path).await.map_err(failed("read", &path))?;
@@ -237,8 +241,8 @@ impl Fetch<'_> {
         })
     }
 
-    /// A file with the digest that capn knows, or else with the one that is published at `sums`, in the
-    /// line of `name`; then it is added to the unknown ones.
+    /// Downloads a file and verifies it with the digest in capn, or else with the published one at
+    /// `sums`, in the line of `name`; its name is then added to `unknown`.
     async fn checked(
         &self,
         url: &str,
@@ -254,7 +258,7 @@ impl Fetch<'_> {
         self.file(url, &digest).await
     }
 
-    /// A file with this digest.
+    /// Downloads a file and verifies its digest.
     async fn file(&self, url: &str, digest: &str) -> Result<Utf8PathBuf, BinariesError> {
         let path = self.curl(url).await?;
         let read = path.clone();
@@ -287,7 +291,7 @@ impl Fetch<'_> {
             .map_err(run)?;
         match status.code() {
             Some(0) => Ok(path),
-            // An HTTP status of 400 and more, or no such file.
+            // An HTTP status of 400 or more, or no such file.
             Some(22 | 37) => Err(BinariesError::NoRelease {
                 name: self.name,
                 version: self.version.to_owned(),
@@ -307,7 +311,7 @@ impl Fetch<'_> {
     }
 }
 
-/// What curl may speak: whoever answers an `https` URL cannot lead it to another scheme.
+/// Returns the allowed schemes of redirects: an `https` URL cannot redirect to another scheme.
 fn schemes(url: &str) -> &'static [&'static str] {
     match url.starts_with("https://") {
         true => &["--proto", "=https"],
@@ -337,13 +341,13 @@ async fn keep(fetched: &Utf8Path, path: &Utf8Path) -> Result<(), BinariesError> 
     fs::rename(fetched, path).await.map_err(failed("move", fetched))
 }
 
-/// Takes the named files out of an archive; the last name is the one that says it is done.
+/// Extracts the named files from an archive; the last name marks it as complete.
 async fn unpack(
     archive: &Utf8Path,
-    folder: &Utf8Path,
+    directory: &Utf8Path,
     names: &'static [&'static str],
 ) -> Result<(), BinariesError> {
-    let (from, to) = (archive.to_owned(), folder.to_owned());
+    let (from, to) = (archive.to_owned(), directory.to_owned());
     let unpacked = spawn_blocking(move || -> io::Result<()> {
         let mut tar = crate::archive::open(GzDecoder::new(File::open(from)?));
         for entry in tar.entries()? {

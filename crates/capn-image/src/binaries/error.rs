@@ -1,148 +1,151 @@
-//! How getting the programs of a node fails.
+//! Errors about the programs of a node.
 
 use camino::Utf8PathBuf;
 use thiserror::Error;
 
 use super::Programs;
 
-/// The act that failed, and on what.
+/// Error while finding, checking or downloading the programs of a node.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BinariesError {
-    /// The folder that was asked for is not there.
-    #[error("the folder of {} {path}, given by {origin}, does not exist", programs.describe())]
-    NoFolder {
+    /// The requested directory does not exist.
+    #[error("the directory of {} {path}, specified by {origin}, does not exist", programs.describe())]
+    NoDirectory {
         /// As given.
         path: Utf8PathBuf,
-        /// What gave it: a flag or a variable.
+        /// The flag or variable that names it.
         origin: &'static str,
-        /// What it should hold.
+        /// The programs that it should contain.
         programs: Programs,
     },
-    /// Files the folder lacks.
+    /// Files are missing in a directory.
     #[error("{path} lacks {}", missing.join(", "))]
     Incomplete {
-        /// The folder.
+        /// The directory.
         path: Utf8PathBuf,
         /// Names of the files.
         missing: Vec<&'static str>,
-        /// What it should hold.
+        /// The programs that it should contain.
         programs: Programs,
     },
-    /// A binary that does not run or does not say its version.
-    #[error("cannot ask {path} for its version")]
+    /// A binary cannot be run or does not print its version.
+    #[error("cannot determine the version of {path}")]
     Version {
         /// The binary.
         path: Utf8PathBuf,
-        /// Why not.
+        /// Cause.
         #[source]
         source: std::io::Error,
     },
-    /// A container runtime that is no longer kept.
+    /// The container runtime is no longer maintained.
     #[error("{path} is {found}, older than {}.{}", oldest[0], oldest[1])]
     TooOld {
         /// The binary.
         path: Utf8PathBuf,
         /// Its version.
         found: String,
-        /// Major and minor version of the oldest that will do.
+        /// Major and minor version of the oldest supported version.
         oldest: [u32; 2],
     },
-    /// The binaries are not all of the wanted version.
-    #[error("{path} is Kubernetes {found}, but {wanted} is asked for")]
+    /// The binaries are not all of the requested version.
+    #[error("{path} is Kubernetes {found}, but {wanted} was requested")]
     WrongVersion {
-        /// The binary or the folder.
+        /// The binary or the directory.
         path: Utf8PathBuf,
-        /// What it says.
+        /// Its version.
         found: String,
-        /// What was asked for.
+        /// The requested version.
         wanted: String,
     },
-    /// A file or folder of a download.
+    /// A file or directory of a download could not be used.
     #[error("cannot {act} {path}")]
     File {
-        /// What was tried, a verb.
+        /// Attempted action, as a verb.
         act: &'static str,
         /// On what.
         path: Utf8PathBuf,
-        /// Why not.
+        /// Cause.
         #[source]
         source: std::io::Error,
     },
     /// The tool that downloads.
-    #[error("cannot run curl, which downloads the programs")]
+    #[error("cannot run curl, which downloads the binaries")]
     Curl {
-        /// Why not.
+        /// Cause.
         #[source]
         source: std::io::Error,
     },
-    /// The place answers, and does not have it.
-    #[error("there is no release of {name} {version}{}{url}", if url.is_empty() { "" } else { ": nothing at " })]
+    /// The source does not have the release.
+    #[error("release {version} of {name} does not exist{}{url}", if url.is_empty() { "" } else { " : {}" })]
     NoRelease {
-        /// Of what: `Kubernetes`.
+        /// Name, such as `Kubernetes`.
         name: &'static str,
-        /// As asked for.
+        /// Requested version.
         version: String,
-        /// What is not there; empty when the version is not one.
+        /// URL of the missing file; empty when the version is invalid.
         url: String,
     },
-    /// The place cannot be reached.
+    /// The source cannot be reached.
     #[error("cannot download {url}: {message}")]
     Download {
-        /// From where.
+        /// URL.
         url: String,
-        /// What curl said.
+        /// Error message of curl.
         message: String,
-        /// What the file belongs to.
+        /// The programs that the file belongs to.
         programs: Programs,
     },
-    /// A file that is not the published one.
-    #[error("{url} has the SHA-256 digest {found}, but {wanted} is published")]
+    /// The digest of a file is wrong.
+    #[error("the SHA-256 digest of {url} is {found} instead of {wanted}")]
     Checksum {
-        /// From where.
+        /// URL.
         url: String,
-        /// Of what was downloaded.
+        /// Digest of the download.
         found: String,
-        /// What it should be.
+        /// Expected digest.
         wanted: String,
     },
 }
 
 impl BinariesError {
-    /// What the user can do.
+    /// Returns what the user can do about the error, if known.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoFolder { programs, .. } => Some(format!(
-                "name a folder that holds {}, or leave it out: then {} used",
+            Self::NoDirectory { programs, .. } => Some(format!(
+                "specify a directory that contains {}, or omit it to use {}",
                 programs.required().join(" "),
                 match programs {
-                    Programs::Kubernetes => "a prebuilt image or the official downloads are",
-                    Programs::Runtime => "the official downloads are",
+                    Programs::Kubernetes => "a prebuilt image or the official downloads",
+                    Programs::Runtime => "the official downloads",
                 }
             )),
             Self::Incomplete { programs, .. } => Some(format!(
-                "put {} there, optionally {}",
+                "put these files there: {}; optionally {}",
                 programs.required().join(" "),
                 programs.optional().join(" ")
             )),
             Self::TooOld { oldest: [major, minor], .. } => Some(format!(
-                "put a version from {major}.{minor} on there, or leave the folder out: then the \
-                 official downloads are used"
+                "install version {major}.{minor} or later there, or omit the directory to use the \
+                 official downloads"
             )),
             Self::WrongVersion { found, .. } => {
-                Some(format!("ask for {found}, or give a folder of the other version"))
+                Some(format!("request {found}, or specify a directory with the other version"))
             }
             Self::NoRelease { name: "Kubernetes", .. } => {
-                Some("versions are listed at https://kubernetes.io/releases/".to_owned())
+                Some("see the versions at https://kubernetes.io/releases/".to_owned())
             }
             Self::NoRelease { .. } => None,
             Self::Curl { .. } => Some("apt-get install -y curl".to_owned()),
             Self::Download { programs, .. } => Some(format!(
-                "check the network and proxy, or put the programs into a folder, {} DIR: {}",
+                "check the network and the proxy, or specify a directory with the binaries, {} \
+                 DIR: {}",
                 programs.flag(),
                 programs.required().join(" ")
             )),
-            Self::Checksum { .. } => Some("try again; if it stays, do not use the file".to_owned()),
+            Self::Checksum { .. } => {
+                Some("try again; if the error persists, do not use the file".to_owned())
+            }
             Self::Version { .. } | Self::File { .. } => None,
         }
     }

@@ -1,12 +1,12 @@
 //! Digests that are part of capn.
 //!
-//! A digest from the place that a file comes from tells that the file is whole, and nothing of who wrote
-//! it. These were there before.
+//! A digest from the source of a file shows that the file is complete, but not who wrote it. These
+//! digests are independent of the source.
 
-/// In the format of `sha256sum`, with ends of URLs for names.
+/// In the format of `sha256sum`, with URL suffixes as names.
 const SUMS: &str = include_str!("SHA256SUMS");
 
-/// The digest of the file at a URL.
+/// Returns the known digest of the file at a URL.
 pub(super) fn digest(url: &str) -> Option<&'static str> {
     entries().find(|(_, end)| is_at(url, end)).map(|(digest, _)| digest)
 }
@@ -15,7 +15,7 @@ fn entries() -> impl Iterator<Item = (&'static str, &'static str)> {
     SUMS.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once("  "))
 }
 
-/// Whole parts of the path, so that no name is the end of another.
+/// Compares whole path segments, so that no name is a suffix of another.
 fn is_at(url: &str, end: &str) -> bool {
     url.strip_suffix(end).is_some_and(|base| base.ends_with('/'))
 }
@@ -27,18 +27,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_line_is_a_digest_of_a_file_of_its_own() {
+    fn every_line_is_a_digest_of_a_distinct_file() {
         let mut seen = BTreeSet::new();
         for (digest, end) in entries() {
             let is_digest = digest.len() == 64 && digest.bytes().all(|it| it.is_ascii_hexdigit());
             assert!(is_digest, "{digest} {end}");
-            assert!(seen.insert(end), "{end} is there twice");
+            assert!(seen.insert(end), "{end} is listed twice");
         }
         assert!(seen.len() > 100, "{}", seen.len());
     }
 
     #[test]
-    fn a_file_is_known_by_the_whole_end_of_its_url() {
+    fn known_digests_are_matched_by_url_suffix() {
         let base = "https://dl.k8s.io/release";
         assert!(digest(&format!("{base}/v1.36.3/bin/linux/amd64/kubeadm")).is_some());
         for other in ["xv1.36.3/bin/linux/amd64/kubeadm", "v0.0.0/bin/linux/amd64/kubeadm"] {

@@ -1,28 +1,30 @@
-//! The container runtime's official releases, with their digests.
+//! Official releases of the container runtime, with their digests.
 
 use crate::build::Architecture;
 
 /// A file of an official release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Release {
-    /// What it is a release of.
+    /// Name of the program.
     pub(crate) name: &'static str,
     /// Without `v`.
     pub(crate) version: &'static str,
-    /// Where, with `{version}` and `{arch}` for themselves.
+    /// URL with the placeholders `{version}` and `{arch}`.
     pub(crate) url: &'static str,
     /// SHA-256 of the file for amd64 and for arm64.
     pub(crate) sha256: [&'static str; 2],
-    /// The programs in it, which is an archive if its name ends in `.tar.gz`, else the program.
+    /// Programs in the file, which is an archive if its name ends in `.tar.gz`, else a single
+    /// program.
     pub(crate) programs: &'static [&'static str],
 }
 
-/// What a node gets where neither a folder nor the distribution has it. All are static.
+/// Releases for nodes whose runtime comes neither from a directory nor from the distribution. All
+/// are static.
 ///
-/// The digests are those of kubespray's table of the files that the projects publish
+/// The digests come from kubespray's table of published files
 /// (`roles/kubespray_defaults/vars/main/checksums.yml` at 46dbdd3994b3, August 2026), which its
-/// `scripts/` take from the `.sha256sum` files beside them. Not compared by us with the files
-/// themselves: a download that differs is refused.
+/// `scripts/` read from the `.sha256sum` files of the projects. They have not been compared with
+/// the files themselves: a different download is rejected.
 pub(crate) const RELEASES: [Release; 3] = [
     Release {
         name: "containerd",
@@ -57,12 +59,12 @@ pub(crate) const RELEASES: [Release; 3] = [
 ];
 
 impl Release {
-    /// Where the file for an architecture is.
+    /// Returns the URL of the file for an architecture.
     pub(crate) fn url(&self, architecture: Architecture) -> String {
         self.url.replace("{version}", self.version).replace("{arch}", architecture.as_str())
     }
 
-    /// The digest of the file for an architecture.
+    /// Returns the digest of the file for an architecture.
     pub(crate) fn digest(&self, architecture: Architecture) -> &'static str {
         match architecture {
             Architecture::Amd64 => self.sha256[0],
@@ -70,7 +72,7 @@ impl Release {
         }
     }
 
-    /// Whether the programs are in an archive.
+    /// Returns whether the file is an archive.
     pub(crate) fn is_archive(&self) -> bool {
         self.url.ends_with(".tar.gz")
     }
@@ -82,7 +84,7 @@ mod tests {
     use crate::binaries::{OLDEST_CONTAINERD, OLDEST_RUNC, Programs, is_at_least};
 
     #[test]
-    fn the_releases_are_a_whole_runtime_that_is_not_too_old() {
+    fn the_pinned_releases_form_a_supported_runtime() {
         let programs: Vec<_> = RELEASES.iter().flat_map(|release| release.programs).collect();
         for program in Programs::Runtime.required().iter().chain(Programs::Runtime.optional()) {
             assert!(programs.contains(&program), "{program}");

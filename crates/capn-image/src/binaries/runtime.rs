@@ -1,27 +1,28 @@
-//! A folder with a container runtime: containerd, its shim, ctr and runc, and maybe crictl.
+//! A directory with a container runtime: containerd, its shim, ctr, runc, and optionally crictl.
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{BinariesError, Programs, folder::output};
+use super::{BinariesError, Programs, directory::output};
 
-/// The oldest that are kept alive: containerd 1.7 reached its end in September 2026
-/// (containerd.io/releases), and kubelet is to drop what it needs of an older CRI (KEP-4033).
+/// Oldest maintained version: containerd 1.7 reached its end of life in September 2026
+/// (containerd.io/releases), and a later kubelet drops support for its CRI (KEP-4033).
 pub(crate) const OLDEST_CONTAINERD: [u32; 2] = [2, 0];
-/// runc 1.2 reached its end with 1.4 (runc's RELEASES.md: the two newest minor versions).
+/// Oldest maintained version: runc 1.2 reached its end of life with 1.4 (RELEASES.md of runc: the
+/// two newest minor versions).
 pub(crate) const OLDEST_RUNC: [u32; 2] = [1, 3];
 
-/// A folder that holds a container runtime, and its versions.
+/// A directory with a container runtime, and its versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuntimeFolder {
+pub struct RuntimeDirectory {
     path: Utf8PathBuf,
     containerd: String,
     runc: String,
 }
 
-impl RuntimeFolder {
-    /// Looks into the folder: all files there, executable, and not too old.
+impl RuntimeDirectory {
+    /// Checks that all files are in the directory, executable, and not too old.
     ///
-    /// Runs `containerd` and `runc` of the folder to ask for their versions.
+    /// Runs its `containerd` and `runc` to get their versions.
     ///
     /// # Errors
     ///
@@ -34,24 +35,24 @@ impl RuntimeFolder {
         Ok(Self { path, containerd, runc })
     }
 
-    /// The folder.
+    /// Returns the path of the directory.
     pub fn path(&self) -> &Utf8Path {
         &self.path
     }
 
-    /// Version of containerd without `v`, e.g. `2.3.4`.
+    /// Returns the version of containerd without `v`, e.g. `2.3.4`.
     pub fn containerd_version(&self) -> &str {
         &self.containerd
     }
 
-    /// Version of runc, e.g. `1.4.3`.
+    /// Returns the version of runc, e.g. `1.4.3`.
     pub fn runc_version(&self) -> &str {
         &self.runc
     }
 
-    /// Names of all files that go into an image, sorted.
+    /// Names of all files for an image, sorted.
     pub(crate) fn programs(&self) -> Vec<&'static str> {
-        Programs::Runtime.in_folder(&self.path)
+        Programs::Runtime.in_directory(&self.path)
     }
 }
 
@@ -67,8 +68,8 @@ async fn version(program: &Utf8Path, oldest: [u32; 2]) -> Result<String, Binarie
     }
 }
 
-/// The first word of the first line that is a version: `runc version 1.4.3`, or
-/// `containerd github.com/containerd/containerd/v2 v2.3.4 5a8e2…`.
+/// Returns the first word of the first line that is a version: `runc version 1.4.3`, or `containerd
+/// github.com/containerd/containerd/v2 v2.3.4 5a8e2…`.
 fn parse_version(text: &str) -> Option<String> {
     let is_version = |word: &&str| {
         word.starts_with(|c: char| c.is_ascii_digit()) && word.split('.').count() >= 3
@@ -78,10 +79,10 @@ fn parse_version(text: &str) -> Option<String> {
     Some(found.split('+').next().unwrap_or(found).to_owned())
 }
 
-/// Whether a version, as a program or a distribution writes it (`1:2.2.1-0ubuntu1~24.04.4`), is of
-/// this major and minor version or newer. What has no numbers is not.
+/// Whether a version, as a program or a distribution formats it (`1:2.2.1-0ubuntu1~24.04.4`), is at
+/// least this major and minor version. False for a text without numbers.
 pub(crate) fn is_at_least(version: &str, oldest: [u32; 2]) -> bool {
-    // An epoch comes before a colon.
+    // Skip an epoch, which ends with a colon.
     let version = version.rsplit(':').next().unwrap_or(version);
     let mut parts = version.split(['.', '-', '~', '+']).map(|part| part.parse::<u32>().ok());
     match (parts.next().flatten(), parts.next().flatten()) {
@@ -96,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    fn folder(programs: &[(&str, &str)]) -> (tempfile::TempDir, Utf8PathBuf) {
+    fn directory(programs: &[(&str, &str)]) -> (tempfile::TempDir, Utf8PathBuf) {
         let held = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(held.path()).unwrap().to_owned();
         for (name, prints) in programs {
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_runtime_says_its_versions_and_an_old_one_is_refused() {
+    async fn runtime_versions_are_read_and_old_ones_refused() {
         let containerd = "containerd github.com/containerd/containerd/v2 v2.3.4+unknown 5a8e";
         let runc = "runc version 1.4.3";
         let with = |containerd, runc| {
@@ -119,8 +120,8 @@ mod tests {
                 ("containerd-shim-runc-v2", ""),
             ]
         };
-        let (_held, path) = folder(&with(containerd, runc));
-        let opened = RuntimeFolder::open(path).await.unwrap();
+        let (_held, path) = directory(&with(containerd, runc));
+        let opened = RuntimeDirectory::open(path).await.unwrap();
         assert_eq!((opened.containerd_version(), opened.runc_version()), ("2.3.4", "1.4.3"));
         assert_eq!(opened.programs(), ["containerd", "containerd-shim-runc-v2", "ctr", "runc"]);
 
@@ -128,19 +129,19 @@ mod tests {
         for (containerd, runc, says) in [
             (old, runc, "containerd is 1.7.28, older than 2.0"),
             (containerd, "runc version 1.2.8", "runc is 1.2.8, older than 1.3"),
-            (containerd, "no", "cannot ask"),
+            (containerd, "no", "cannot determine the version"),
         ] {
-            let (_held, path) = folder(&with(containerd, runc));
-            let error = RuntimeFolder::open(path).await.unwrap_err();
+            let (_held, path) = directory(&with(containerd, runc));
+            let error = RuntimeDirectory::open(path).await.unwrap_err();
             assert!(error.to_string().contains(says), "{error}");
         }
-        let (_held, path) = folder(&with(containerd, runc)[1..]);
-        let error = RuntimeFolder::open(path).await.unwrap_err();
+        let (_held, path) = directory(&with(containerd, runc)[1..]);
+        let error = RuntimeDirectory::open(path).await.unwrap_err();
         assert!(error.to_string().ends_with("lacks containerd"), "{error}");
     }
 
     #[test]
-    fn versions_of_distributions_are_compared_too() {
+    fn distribution_versions_are_compared() {
         for (version, oldest, holds) in [
             ("2.2.1-0ubuntu1~24.04.4", OLDEST_CONTAINERD, true),
             ("1:2.0.0~ds1", OLDEST_CONTAINERD, true),

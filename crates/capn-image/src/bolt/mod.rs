@@ -1,10 +1,10 @@
-//! containerd's database made the same for the same contents.
+//! Reproducible containerd databases: the same content yields the same bytes.
 //!
-//! containerd keeps what it knows of images and snapshots in files of
-//! [bbolt](https://github.com/etcd-io/bbolt), whose `page.go`, `bucket.go` and `db.go` are the
-//! source of the format here. Such a file holds times, leftovers of what was deleted, and pages in
-//! the order in which they were needed. [`settle`] writes it anew: what is in it now, in the order
-//! of the keys, with all times set to one.
+//! containerd stores its metadata of images and snapshots in files of
+//! [bbolt](https://github.com/etcd-io/bbolt), whose `page.go`, `bucket.go` and `db.go` define the
+//! format. Such a file contains timestamps, remains of deleted data, and pages in the order of
+//! their allocation. [`normalize`] rewrites it with its current content in key order and with all
+//! timestamps set to one value.
 
 mod read;
 mod write;
@@ -13,68 +13,68 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-/// Bytes of a page's header.
+/// Size of a page header, in bytes.
 const PAGE_HEADER: usize = 16;
-/// Bytes of one element of a page.
+/// Size of a page element, in bytes.
 const ELEMENT: usize = 16;
-/// Bytes of a bucket's header.
+/// Size of a bucket header, in bytes.
 const BUCKET_HEADER: usize = 16;
 /// First four bytes of a meta page, after its header.
 const MAGIC: u32 = 0xED0C_DAED;
-/// The one version of the format.
+/// The only version of the format.
 const VERSION: u32 = 2;
 
 const BRANCH: u16 = 0x01;
 const LEAF: u16 = 0x02;
 const META: u16 = 0x04;
 const FREELIST: u16 = 0x10;
-/// Flag of a leaf's element that is a bucket.
+/// Flag of a leaf element that is a bucket.
 const IS_BUCKET: u32 = 0x01;
 
-/// Keys under which containerd keeps times.
+/// Keys of timestamps in containerd.
 const TIMES: [&[u8]; 2] = [b"createdat", b"updatedat"];
-/// Bytes of a time, as Go's `time.Time.MarshalBinary` writes it without seconds in the offset.
+/// Size of a timestamp, as written by Go's `time.Time.MarshalBinary` without seconds in the offset.
 const TIME_BYTES: usize = 15;
 /// Seconds from the year 1 to 1970.
 const UNIX_EPOCH_SECONDS: i64 = 62_135_596_800;
 
-/// What is wrong with a database.
+/// Error of a database.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub(crate) enum BoltError {
-    /// It is not one, or was not closed.
-    #[error("there is no valid meta page: not a bbolt database of version 2")]
+    /// It is not a database, or was not closed.
+    #[error("the file has no valid meta page: it is not a bbolt database of version 2")]
     NoMeta,
-    /// It ends before its end, or leads in a circle.
+    /// It is truncated, or has a cycle.
     #[error("page {page} is damaged: {problem}")]
     Damaged {
         /// Number of the page.
         page: u64,
-        /// What is wrong.
+        /// Problem.
         problem: &'static str,
     },
 }
 
-/// What a key leads to.
+/// Value of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Entry {
     Value(Vec<u8>),
     Bucket(Bucket),
 }
 
-/// Keys and what they lead to.
+/// Keys and their values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Bucket {
-    /// The last number that was given out in it.
+    /// The last sequence number of the bucket.
     sequence: u64,
     entries: BTreeMap<Vec<u8>, Entry>,
 }
 
 impl Bucket {
-    fn settle(&mut self, time: &[u8; TIME_BYTES]) {
+    fn normalize(&mut self, time: &[u8; TIME_BYTES]) {
         for (key, entry) in &mut self.entries {
             match entry {
-                Entry::Bucket(bucket) => bucket.settle(time),
+                Entry::Bucket(bucket) => bucket.normalize(time),
                 Entry::Value(value) => {
                     if TIMES.contains(&key.as_slice()) && value.len() == TIME_BYTES {
                         value.copy_from_slice(time);
@@ -85,15 +85,14 @@ impl Bucket {
     }
 }
 
-/// The database `old` written anew, with all times of containerd set to `epoch`, in seconds since
-/// 1970.
+/// Rewrites a database with all timestamps of containerd set to `epoch`, in seconds since 1970.
 ///
 /// # Errors
 ///
-/// When `old` is not a whole database.
-pub(crate) fn settle(old: &[u8], epoch: i64) -> Result<Vec<u8>, BoltError> {
+/// [`BoltError`] when `old` is not a complete database.
+pub(crate) fn normalize(old: &[u8], epoch: i64) -> Result<Vec<u8>, BoltError> {
     let (mut root, page_size) = read::database(old)?;
-    root.settle(&time(epoch));
+    root.normalize(&time(epoch));
     Ok(write::database(&root, page_size))
 }
 

@@ -1,14 +1,14 @@
-//! From the bytes of a database to its buckets.
+//! Parsing of a database.
 
 use super::{
     BRANCH, BUCKET_HEADER, BoltError, Bucket, ELEMENT, Entry, IS_BUCKET, LEAF, MAGIC, META,
     PAGE_HEADER, VERSION, checksum,
 };
 
-/// More levels than any database has; one that leads in a circle has more.
+/// More levels than in any real database; a cycle exceeds it.
 const MAX_DEPTH: usize = 64;
 
-/// Where bytes of the meta page lie, after the page's header.
+/// Offsets in a meta page, after the page header.
 mod meta {
     pub(super) const VERSION: usize = 4;
     pub(super) const PAGE_SIZE: usize = 8;
@@ -18,10 +18,10 @@ mod meta {
     pub(super) const CHECKSUM: usize = 56;
 }
 
-/// Reads the bucket of all buckets, and the size of a page in bytes.
+/// Reads the root bucket, and the page size in bytes.
 pub(super) fn database(bytes: &[u8]) -> Result<(Bucket, usize), BoltError> {
-    // The second meta page is one page in, and only the first says how long a page is; a first
-    // one that is damaged is left to its owner.
+    // The second meta page is one page further, but only the first one has the page size. A
+    // database with a damaged first page is not repaired.
     let first = Meta::read(bytes, 0);
     let page_size = first.as_ref().map_or(4096, |meta| meta.page_size);
     let second = Meta::read(bytes, page_size);
@@ -63,16 +63,16 @@ struct Pages<'a> {
 }
 
 impl Pages<'_> {
-    /// Adds what a page and the pages below it hold.
+    /// Adds the content of a page and the pages below it.
     fn tree(&self, number: u64, depth: usize, into: &mut Bucket) -> Result<(), BoltError> {
         let damaged = |problem| BoltError::Damaged { page: number, problem };
         if depth > MAX_DEPTH {
-            return Err(damaged("it is in a circle of pages"));
+            return Err(damaged("it is part of a cycle"));
         }
         let start = usize::try_from(number).ok().and_then(|number| number.checked_mul(self.size));
         let page = start
             .and_then(|start| self.bytes.get(start..))
-            .ok_or_else(|| damaged("it is behind the end of the file"))?;
+            .ok_or_else(|| damaged("it is beyond the end of the file"))?;
         self.page(page, number, depth, into)
     }
 
@@ -84,7 +84,7 @@ impl Pages<'_> {
         into: &mut Bucket,
     ) -> Result<(), BoltError> {
         let damaged = |problem| BoltError::Damaged { page: number, problem };
-        let cut = || damaged("an element reaches beyond the end");
+        let cut = || damaged("an element extends beyond the end");
         let flags = u16_at(page, 8).ok_or_else(cut)?;
         let count = usize::from(u16_at(page, 10).ok_or_else(cut)?);
         for index in 0..count {
@@ -114,7 +114,7 @@ impl Pages<'_> {
         let mut bucket =
             Bucket { sequence: u64_at(value, 8).ok_or_else(cut)?, ..Bucket::default() };
         match root {
-            // A small bucket lies where its value is.
+            // A small bucket is stored inline in its value.
             0 => {
                 let page = value.get(BUCKET_HEADER..).ok_or_else(cut)?;
                 self.page(page, number, depth + 1, &mut bucket)?;
@@ -125,7 +125,7 @@ impl Pages<'_> {
     }
 }
 
-/// Flags, key and value of a leaf's element.
+/// Flags, key and value of a leaf element.
 fn leaf(element: &[u8]) -> Option<(u32, &[u8], &[u8])> {
     let at = |offset| u32_at(element, offset).and_then(|n| usize::try_from(n).ok());
     let (position, key, value) = (at(4)?, at(8)?, at(12)?);

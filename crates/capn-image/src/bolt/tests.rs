@@ -1,4 +1,4 @@
-//! What is written is read again; what is damaged is refused.
+//! Round trip of databases, and damaged databases.
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn value(text: impl AsRef<[u8]>) -> Entry {
     Entry::Value(text.as_ref().to_vec())
 }
 
-/// As containerd's: nested, with times; small, large and empty buckets.
+/// As in containerd: nested, with timestamps; small, large and empty buckets.
 fn sample(when: i64) -> Bucket {
     let image = |when| {
         Entry::Bucket(bucket([
@@ -36,7 +36,7 @@ fn sample(when: i64) -> Bucket {
 }
 
 #[test]
-fn what_is_written_is_read_again() {
+fn databases_round_trip() {
     for root in [Bucket::default(), bucket([("a", value("b"))]), sample(EPOCH)] {
         let bytes = write::database(&root, 4096);
         assert_eq!(bytes.len() % 4096, 0);
@@ -45,13 +45,13 @@ fn what_is_written_is_read_again() {
 }
 
 #[test]
-fn the_same_contents_of_another_time_become_the_same_bytes() {
+fn output_is_reproducible() {
     let one = write::database(&sample(EPOCH), 4096);
     let other = write::database(&sample(EPOCH + 1_000), 4096);
     assert_ne!(one, other);
-    let settled = settle(&one, EPOCH).unwrap();
-    assert_eq!(settled, settle(&other, EPOCH).unwrap());
-    assert_eq!(settled, settle(&settled, EPOCH).unwrap());
+    let normalized = normalize(&one, EPOCH).unwrap();
+    assert_eq!(normalized, normalize(&other, EPOCH).unwrap());
+    assert_eq!(normalized, normalize(&normalized, EPOCH).unwrap());
 }
 
 #[test]
@@ -62,10 +62,10 @@ fn a_time_is_written_as_go_writes_it() {
 }
 
 #[test]
-fn what_is_no_database_or_damaged_is_refused() {
-    assert_eq!(settle(b"", EPOCH), Err(BoltError::NoMeta));
-    assert_eq!(settle(&[0; 20_000], EPOCH), Err(BoltError::NoMeta));
+fn damaged_databases_are_refused() {
+    assert_eq!(normalize(b"", EPOCH), Err(BoltError::NoMeta));
+    assert_eq!(normalize(&[0; 20_000], EPOCH), Err(BoltError::NoMeta));
     let whole = write::database(&sample(EPOCH), 4096);
     let cut = whole.get(..5 * 4096).unwrap();
-    assert!(matches!(settle(cut, EPOCH), Err(BoltError::Damaged { .. })));
+    assert!(matches!(normalize(cut, EPOCH), Err(BoltError::Damaged { .. })));
 }

@@ -1,11 +1,11 @@
-//! From buckets to the bytes of a database.
+//! Serialization of a database.
 
 use super::{
     BRANCH, Bucket, ELEMENT, Entry, FREELIST, IS_BUCKET, LEAF, MAGIC, META, PAGE_HEADER, VERSION,
     checksum,
 };
 
-/// Two meta pages and the list of free pages come first.
+/// Two meta pages and the free list.
 const FIRST_PAGES: usize = 3;
 const FREELIST_PAGE: u64 = 2;
 
@@ -20,7 +20,7 @@ pub(super) fn database(root: &Bucket, page_size: usize) -> Vec<u8> {
     file.bytes
 }
 
-/// A database in the making.
+/// A database that is being written.
 struct File {
     bytes: Vec<u8>,
     page_size: usize,
@@ -40,7 +40,7 @@ impl Element {
 }
 
 impl File {
-    /// Writes a bucket and those in it, and gives its first page.
+    /// Writes a bucket and its nested buckets, and returns its first page.
     fn bucket(&mut self, bucket: &Bucket) -> u64 {
         let elements = self.elements(bucket);
         let mut level = Vec::new();
@@ -67,7 +67,8 @@ impl File {
         elements
     }
 
-    /// The value that stands for a bucket: the bucket itself if it is small and has none in it.
+    /// Returns the value of a nested bucket: the bucket itself if it is small and has no nested
+    /// buckets.
     fn bucket_value(&mut self, bucket: &Bucket) -> Vec<u8> {
         let has_buckets = bucket.entries.values().any(|entry| matches!(entry, Entry::Bucket(_)));
         let elements = if has_buckets { Vec::new() } else { self.elements(bucket) };
@@ -82,7 +83,7 @@ impl File {
         value
     }
 
-    /// Cuts elements into groups that fill a page; an element that is larger is alone.
+    /// Splits elements into groups that fill a page; a larger element is alone.
     fn groups(&self, elements: Vec<Element>) -> Vec<Vec<Element>> {
         let mut groups: Vec<Vec<Element>> = Vec::new();
         let mut used = usize::MAX;
@@ -108,7 +109,7 @@ impl File {
         number
     }
 
-    /// Writes the branches over a level, and gives their first keys and numbers.
+    /// Writes the branch pages above a level, and returns their first keys and page numbers.
     fn branches(&mut self, level: Vec<(Vec<u8>, u64)>) -> Vec<(Vec<u8>, u64)> {
         let elements = level.into_iter().map(|(key, page)| Element {
             flags: 0,
@@ -157,7 +158,7 @@ fn leaf_page(number: u64, overflow: u32, elements: &[Element]) -> Vec<u8> {
     let mut page = page_header(number, LEAF, elements.len(), overflow);
     let mut data: Vec<u8> = Vec::new();
     for (index, element) in elements.iter().enumerate() {
-        // Positions count from the element itself.
+        // Positions are relative to the element itself.
         let position = (elements.len() - index) * ELEMENT + data.len();
         page.extend(element.flags.to_le_bytes());
         page.extend(to_u32(position).to_le_bytes());
@@ -173,7 +174,7 @@ fn leaf_page(number: u64, overflow: u32, elements: &[Element]) -> Vec<u8> {
 fn page_header(number: u64, flags: u16, count: usize, overflow: u32) -> Vec<u8> {
     let mut header = number.to_le_bytes().to_vec();
     header.extend(flags.to_le_bytes());
-    // A page of elements of 16 bytes and more holds far fewer than 65,535.
+    // A page of elements of at least 16 bytes has far fewer than 65,535.
     header.extend(u16::try_from(count).unwrap_or(u16::MAX).to_le_bytes());
     header.extend(overflow.to_le_bytes());
     header
@@ -188,7 +189,7 @@ fn meta(number: u64, page_size: usize, root: u64, sequence: u64, pages: usize) -
     meta.extend(sequence.to_le_bytes());
     meta.extend(FREELIST_PAGE.to_le_bytes());
     meta.extend((pages as u64).to_le_bytes());
-    // The number of the transaction: which of the two meta pages is newer.
+    // The transaction number tells which of the two meta pages is newer.
     meta.extend(number.to_le_bytes());
     meta.extend(checksum(&meta).to_le_bytes());
     let mut page = page_header(number, META, 0, 0);
@@ -196,7 +197,7 @@ fn meta(number: u64, page_size: usize, root: u64, sequence: u64, pages: usize) -
     page
 }
 
-/// Sizes within a file of megabytes.
+/// Converts a size within a file of some megabytes.
 fn to_u32(size: usize) -> u32 {
     u32::try_from(size).unwrap_or(u32::MAX)
 }

@@ -1,30 +1,30 @@
-//! The distributions an image can be made from, and the architectures it can be for.
+//! Distributions and architectures of images.
 
 use super::BuildError;
 use crate::recipe::NEWER_SUITE_OF_DEBIAN_12;
 
-/// The distribution under the image.
+/// The base distribution of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Base {
-    /// Debian 12; boots also on hosts with cgroup v1.
+    /// Debian 12; also boots on hosts with cgroup v1.
     Debian12,
     /// Debian 13; its systemd needs cgroup v2.
     Debian13,
-    /// Ubuntu 24.04; boots also on hosts with cgroup v1, and has containerd 2.
+    /// Ubuntu 24.04; also boots on hosts with cgroup v1, and has containerd 2.
     Ubuntu2404,
 }
 
-/// Where a distribution comes from, and how it is recognized.
+/// Source and identification of a distribution.
 struct Distribution {
     /// `ID` of os-release, and the image property `os`.
     id: &'static str,
     name: &'static str,
     components: &'static str,
-    /// Path on this machine and in the target alike.
+    /// Path on this machine and in the target.
     keyring: &'static str,
     /// The Debian and Ubuntu package with the keyring.
     keyring_package: &'static str,
-    /// debootstrap's own script for the family, for one that does not know the suite yet.
+    /// debootstrap's script for the family, if debootstrap does not know the suite.
     script: &'static str,
 }
 
@@ -48,7 +48,7 @@ const UBUNTU: Distribution = Distribution {
 };
 
 impl Base {
-    /// All of them.
+    /// All bases.
     pub const ALL: [Self; 3] = [Self::Debian12, Self::Debian13, Self::Ubuntu2404];
 
     fn distribution(self) -> &'static Distribution {
@@ -58,15 +58,15 @@ impl Base {
         }
     }
 
-    /// The one that boots under this machine's kernel: the newest Debian, or Debian 12 with cgroup
-    /// v1, which systemd 256 and later refuse.
+    /// Returns the base that boots under this machine's kernel: the newest Debian or, with cgroup
+    /// v1, Debian 12, since systemd 256 and later do not support cgroup v1.
     pub fn of_this_machine() -> Self {
         super::host::fitting_base()
     }
 
-    /// Whether the distribution's own containerd and runc are ones that their projects still keep:
-    /// Debian 12 has containerd 1.6 and runc 1.1, Debian 13 1.7 and 1.1, Ubuntu 24.04 (updates)
-    /// 2.2 and 1.3.
+    /// Returns whether containerd and runc of the distribution are maintained by their projects:
+    /// Debian 12 has containerd 1.6 and runc 1.1, Debian 13 1.7 and 1.1, Ubuntu 24.04 (updates) 2.2
+    /// and 1.3.
     pub fn has_current_runtime(self) -> bool {
         match self {
             Self::Debian12 | Self::Debian13 => false,
@@ -97,12 +97,12 @@ impl Base {
         }
     }
 
-    /// For people: `Ubuntu 24.04`.
+    /// Returns the display name, such as `Ubuntu 24.04`.
     pub fn describe(self) -> String {
         format!("{} {}", self.distribution().name, self.version())
     }
 
-    /// The suite that newer packages come from, where the base's own are too old.
+    /// Returns the suite of newer packages, if those of the base are too old.
     pub(super) fn newer_suite(self) -> Option<&'static str> {
         match self {
             Self::Debian12 => Some(NEWER_SUITE_OF_DEBIAN_12),
@@ -126,7 +126,7 @@ impl Base {
         self.distribution().script
     }
 
-    /// The public mirrors: of the archive, and of its security updates.
+    /// Returns the public mirrors of the archive and of its security updates.
     pub(super) fn public_mirrors(self, architecture: Architecture) -> [&'static str; 2] {
         match (self, architecture) {
             (Self::Debian12 | Self::Debian13, _) => {
@@ -135,32 +135,32 @@ impl Base {
             (Self::Ubuntu2404, Architecture::Amd64) => {
                 ["http://archive.ubuntu.com/ubuntu", "http://security.ubuntu.com/ubuntu"]
             }
-            // Ubuntu keeps the other architectures apart.
+            // Ubuntu hosts other architectures separately.
             (Self::Ubuntu2404, Architecture::Arm64) => ["http://ports.ubuntu.com/ubuntu-ports"; 2],
         }
     }
 
-    /// Whether every mirror of the archive has its security updates too.
+    /// Returns whether every mirror of the archive includes the security updates.
     pub(super) fn mirrors_have_security(self) -> bool {
         self.distribution().id == UBUNTU.id
     }
 }
 
-/// What machines an image is for.
+/// Architecture of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Architecture {
-    /// `x86_64` in the servers' word.
+    /// `x86_64` in the server's API.
     Amd64,
-    /// `aarch64` in the servers' word.
+    /// `aarch64` in the server's API.
     Arm64,
 }
 
 impl Architecture {
-    /// This machine's.
+    /// Returns the architecture of this machine.
     ///
     /// # Errors
     ///
-    /// [`BuildError::UnknownArchitecture`] on any other kind of machine.
+    /// [`BuildError::UnknownArchitecture`] on any other machine.
     pub fn of_this_machine() -> Result<Self, BuildError> {
         match std::env::consts::ARCH {
             "x86_64" => Ok(Self::Amd64),
@@ -169,7 +169,7 @@ impl Architecture {
         }
     }
 
-    /// `amd64` or `arm64`, as Debian, Go and OCI say.
+    /// `amd64` or `arm64`, as in Debian, Go and OCI.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Amd64 => "amd64",
@@ -177,7 +177,7 @@ impl Architecture {
         }
     }
 
-    /// `x86_64` or `aarch64`, as servers and kernels say.
+    /// `x86_64` or `aarch64`, as in servers and kernels.
     pub fn server_name(self) -> &'static str {
         match self {
             Self::Amd64 => "x86_64",
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_base_names_itself_and_where_it_comes_from() {
+    fn every_base_has_a_name_and_mirrors() {
         let table = [
             (Base::Debian12, "debian", "bookworm", "Debian 12", "http://deb.debian.org/debian"),
             (Base::Debian13, "debian", "trixie", "Debian 13", "http://deb.debian.org/debian"),

@@ -1,5 +1,5 @@
-//! What one image has on top of its role's layer: container images and, for a kubeadm image, the
-//! Kubernetes binaries.
+//! Content of an image on top of the layer of its role: container images and, for a kubeadm image,
+//! the Kubernetes binaries.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -16,38 +16,38 @@ use super::{
     workspace::{Workspace, failed, make_parent, write_files},
 };
 use crate::{
-    binaries::{KubernetesFolder, OLDEST_CONTAINERD, OLDEST_RUNC, Programs, is_at_least},
+    binaries::{KubernetesDirectory, OLDEST_CONTAINERD, OLDEST_RUNC, Programs, is_at_least},
     containerd::{self, ConfigFormat},
     containers::{self, EtcdNames, ImageNames},
     packages,
     recipe::{self, DEFAULT_PAUSE_IMAGE, File, MASKED_UNITS, Role},
 };
 
-/// Binaries that run in the node itself.
+/// Binaries that run directly on the node.
 const NODE_BINARIES: [&str; 3] = ["kubeadm", "kubelet", "kubectl"];
 
-/// What a kubeadm image is made from, besides its layer.
+/// Inputs of a kubeadm image, besides its layer.
 #[derive(Debug, Clone)]
 pub(super) struct Kubernetes {
-    pub(super) folder: KubernetesFolder,
+    pub(super) directory: KubernetesDirectory,
     pub(super) names: ImageNames,
     pub(super) etcd: EtcdNames,
 }
 
 impl Kubernetes {
-    /// Asks the folder's kubeadm for its image names.
-    pub(super) async fn read(folder: &KubernetesFolder) -> Result<Self, BuildError> {
-        let names = folder.image_names().await?;
-        let etcd = EtcdNames::new(names.of("etcd"), folder.etcd_version());
-        Ok(Self { folder: folder.clone(), names, etcd })
+    /// Reads the image names from the directory's kubeadm.
+    pub(super) async fn read(directory: &KubernetesDirectory) -> Result<Self, BuildError> {
+        let names = directory.image_names().await?;
+        let etcd = EtcdNames::new(names.of("etcd"), directory.etcd_version());
+        Ok(Self { directory: directory.clone(), names, etcd })
     }
 
     pub(super) fn has_coredns(&self) -> bool {
-        self.folder.optional("coredns").is_some()
+        self.directory.optional("coredns").is_some()
     }
 }
 
-/// What goes on top of the layer.
+/// Content on top of the layer.
 #[derive(Debug, Clone)]
 pub(super) enum Content {
     Kubeadm(Kubernetes),
@@ -64,7 +64,7 @@ impl Content {
         }
     }
 
-    /// What a kubeadm image is made from.
+    /// Inputs of a kubeadm image, if it is one.
     pub(super) fn kubernetes(&self) -> Option<&Kubernetes> {
         match self {
             Self::Kubeadm(kubernetes) => Some(kubernetes),
@@ -72,7 +72,7 @@ impl Content {
         }
     }
 
-    /// The sandbox image of a node.
+    /// Returns the sandbox image of a node.
     pub(super) fn pause_image(&self) -> &str {
         match self {
             Self::Kubeadm(kubernetes) => kubernetes.names.of("pause"),
@@ -81,7 +81,7 @@ impl Content {
     }
 }
 
-/// Lays the files of the role over `root` and enables its units.
+/// Copies the files of the role to `root` and enables its units.
 pub(super) async fn configure(
     workspace: &Workspace,
     role: &Role,
@@ -98,20 +98,20 @@ pub(super) async fn configure(
         .await
 }
 
-/// What the content came to, for the manifest.
+/// The added content, for the manifest.
 #[derive(Debug, Default)]
 pub(super) struct Added {
-    /// Files of the recipe besides those of the role.
+    /// Additional files of the recipe, besides those of the role.
     pub(super) files: Vec<File>,
-    /// Container images that containerd has.
+    /// Container images that were imported into containerd.
     pub(super) images: Vec<AddedImage>,
-    /// The form of containerd's configuration, in a node.
+    /// Format of the containerd configuration, for a node.
     pub(super) config_format: Option<ConfigFormat>,
-    /// The container runtime, in a node.
+    /// The container runtime, for a node.
     pub(super) runtime: Option<RuntimeVersions>,
 }
 
-/// A container image that was imported.
+/// An imported container image.
 #[derive(Debug)]
 pub(super) struct AddedImage {
     /// All its names.
@@ -120,7 +120,7 @@ pub(super) struct AddedImage {
     pub(super) digest: String,
 }
 
-/// Puts the content into `root`.
+/// Adds the content to `root`.
 pub(super) async fn add(
     workspace: &Workspace,
     plan: &Plan,
@@ -137,45 +137,46 @@ pub(super) async fn add(
     let runtime = runtime(plan, root, progress).await?;
     let format = ConfigFormat::of(&runtime.containerd);
     let mut files = containerd::files(format, pause);
-    let pause_binary = kubernetes.and_then(|found| found.folder.optional("pause"));
+    let pause_binary = kubernetes.and_then(|found| found.directory.optional("pause"));
     let mut images = vec![containers::pause_image(pause, pause_binary, &root.tree())];
     if let Some(kubernetes) = kubernetes {
-        install(kubernetes.folder.path(), &NODE_BINARIES, root).await?;
+        install(kubernetes.directory.path(), &NODE_BINARIES, root).await?;
         files.extend(recipe::kubernetes_files());
         enable_kubelet(root).await?;
         images.extend(
             containers::kubernetes_images(
-                &kubernetes.folder,
+                &kubernetes.directory,
                 &kubernetes.names,
                 &kubernetes.etcd,
                 &root.tree(),
             )
-            .map_err(failed("read the programs of kube-proxy in", root.folder()))?,
+            .map_err(failed("read the kube-proxy binaries in", root.directory()))?,
         );
     }
     write_files(&root.upper(), &files).await?;
-    let folder = kubernetes.map(|found| found.folder.path());
+    let directory = kubernetes.map(|found| found.directory.path());
     let stage = if kubernetes.is_some() { Stage::Kubernetes } else { Stage::Images };
-    Loading { workspace, stage, root, folder }.complete(&mut images, progress).await?;
+    Loading { workspace, stage, root, directory }.complete(&mut images, progress).await?;
     let images = import(workspace, stage, images, plan.inputs.architecture, root, progress).await?;
     Ok(Added { files, images, config_format: Some(format), runtime: Some(runtime) })
 }
 
-/// Installs the container runtime of the plan's folder, or looks at that of the distribution.
+/// Installs the container runtime from the directory of the plan, or checks that of the
+/// distribution.
 async fn runtime(
     plan: &Plan,
     root: &Root,
     progress: &mut Progress<'_>,
 ) -> Result<RuntimeVersions, BuildError> {
-    if let Some(folder) = &plan.runtime {
-        install(folder.path(), &folder.programs(), root).await?;
+    if let Some(directory) = &plan.runtime {
+        install(directory.path(), &directory.programs(), root).await?;
         return Ok(RuntimeVersions {
-            containerd: folder.containerd_version().to_owned(),
-            runc: folder.runc_version().to_owned(),
+            containerd: directory.containerd_version().to_owned(),
+            runc: directory.runc_version().to_owned(),
             source: "folder".to_owned(),
         });
     }
-    let unreadable = failed("read the packages in", root.folder());
+    let unreadable = failed("read the packages in", root.directory());
     let installed = packages::installed(&root.tree()).map_err(unreadable)?;
     let version = |name: &str| {
         let found = packages::version_of(&installed, name).map(str::to_owned);
@@ -192,16 +193,16 @@ async fn runtime(
     Ok(versions)
 }
 
-/// What to say of a distribution's runtime that is no longer kept by its project.
+/// Notice about a runtime of the distribution that is no longer maintained upstream.
 fn old_runtime(base: &str, versions: &RuntimeVersions) -> Option<String> {
     let RuntimeVersions { containerd, runc, .. } = versions;
     let kept = is_at_least(containerd, OLDEST_CONTAINERD) && is_at_least(runc, OLDEST_RUNC);
     let ([major, minor], [runc_major, runc_minor]) = (OLDEST_CONTAINERD, OLDEST_RUNC);
     (!kept).then(|| {
         format!(
-            "the image has containerd {containerd} and runc {runc} of {base}, which are no longer \
+            "the image contains containerd {containerd} and runc {runc} of {base}, which are no longer \
              maintained upstream: put containerd {major}.{minor} and runc {runc_major}.{runc_minor} \
-             or newer into a folder ({}), and name it with {} DIR",
+             or newer into a directory ({}), and use it with {} DIR",
             Programs::Runtime.required().join(" "),
             Programs::Runtime.flag()
         )
@@ -209,18 +210,18 @@ fn old_runtime(base: &str, versions: &RuntimeVersions) -> Option<String> {
 }
 
 /// Copies programs into the node.
-async fn install(folder: &Utf8Path, names: &[&str], root: &Root) -> Result<(), BuildError> {
+async fn install(directory: &Utf8Path, names: &[&str], root: &Root) -> Result<(), BuildError> {
     for name in names {
         let target = root.upper().join("usr/bin").join(name);
         make_parent(&target).await?;
-        fs::copy(folder.join(name), &target).await.map_err(failed("write", &target))?;
+        fs::copy(directory.join(name), &target).await.map_err(failed("write", &target))?;
         let mode = std::fs::Permissions::from_mode(0o755);
         fs::set_permissions(&target, mode).await.map_err(failed("set the mode of", &target))?;
     }
     Ok(())
 }
 
-/// What `systemctl enable kubelet` does; kubeadm warns where it is not.
+/// Returns the equivalent of `systemctl enable kubelet`; kubeadm warns without it.
 async fn enable_kubelet(root: &Root) -> Result<(), BuildError> {
     let link = root.upper().join("etc/systemd/system/multi-user.target.wants/kubelet.service");
     make_parent(&link).await?;
@@ -238,7 +239,7 @@ async fn import(
     root: &Root,
     progress: &mut Progress<'_>,
 ) -> Result<Vec<AddedImage>, BuildError> {
-    let archive = workspace.fresh("images").await?.join("images.tar");
+    let archive = workspace.new_directory("images").await?.join("images.tar");
     let path = archive.clone();
     let written = spawn_blocking(move || {
         let file = std::fs::File::create(&path)?;
@@ -255,7 +256,7 @@ async fn import(
         .map_err(|join| failed("write", &archive)(std::io::Error::other(join)))?
         .map_err(failed("write", &archive))?;
     root.enter(Step::new(stage, "images.sh", &workspace.scripts()))
-        .variable("STORE", workspace.fresh("store").await?)
+        .variable("STORE", workspace.new_directory("store").await?)
         .variable("DEBS", workspace.debs())
         .variable("ARCHIVE", &archive)
         .run(progress)
@@ -268,7 +269,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_distributions_runtime_that_is_no_longer_kept_is_said() {
+    fn an_unmaintained_distribution_runtime_is_reported() {
         for (containerd, runc, says) in [
             ("1.7.24~ds1-6+deb13u1", "1.1.15+ds1-2+b4", true),
             ("2.2.1-0ubuntu1~24.04.4", "1.3.4-0ubuntu1", false),

@@ -1,93 +1,93 @@
-//! How a build fails.
+//! Errors of image builds.
 
 use camino::Utf8PathBuf;
 use thiserror::Error;
 
-/// The act that failed, and on what.
+/// Error of an image build.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// Building makes file systems with root's files in them.
+    /// The build creates file systems with files of root.
     #[error("building an image needs root")]
     NotRoot,
-    /// Tools that are not installed.
-    #[error("building an image needs {}, not found on this machine", tools.join(" and "))]
+    /// Required tools are not installed.
+    #[error("building an image needs {}, which are not installed on this machine", tools.join(" and "))]
     MissingTools {
         /// Names of the programs.
         tools: Vec<String>,
         /// Debian and Ubuntu packages that have them.
         packages: Vec<String>,
     },
-    /// A machine on which nothing can be built.
+    /// Images cannot be built on this machine.
     #[error("images cannot be built on {architecture} machines, only on amd64 and arm64")]
     UnknownArchitecture {
-        /// The machine's.
+        /// Architecture of the machine.
         architecture: String,
     },
-    /// The recipe's programs run on the machine that builds.
+    /// The build runs programs of the image, which must match the machine.
     #[error("an image for {wanted} cannot be built on this machine, which is {here}")]
     ForeignArchitecture {
-        /// What was asked for.
+        /// Requested architecture.
         wanted: &'static str,
-        /// The machine's.
+        /// Architecture of the machine.
         here: &'static str,
     },
-    /// The cache folder is not this user's own.
+    /// The cache directory is not owned by this user.
     #[error(transparent)]
-    NotOwn(#[from] crate::own::NotOwn),
-    /// Another build uses the cache folder.
+    NotOwned(#[from] crate::ownership::NotOwned),
+    /// Another build uses the cache directory.
     #[error("another image build is running in {path}")]
     Busy {
-        /// The cache folder.
+        /// The cache directory.
         path: Utf8PathBuf,
     },
-    /// A file or folder of the build.
+    /// A file or directory of the build could not be used.
     #[error("cannot {act} {path}")]
     File {
-        /// What was tried, a verb.
+        /// Attempted action, as a verb.
         act: &'static str,
         /// On what.
         path: Utf8PathBuf,
-        /// Why not.
+        /// Cause.
         #[source]
         source: std::io::Error,
     },
     /// The disk is full.
     #[error("no space left on the disk of {path}")]
     DiskFull {
-        /// The cache folder.
+        /// The cache directory.
         path: Utf8PathBuf,
     },
     /// A tool could not be started.
     #[error("cannot run {program}")]
     Run {
-        /// Which.
+        /// Name of the program.
         program: String,
-        /// Why not.
+        /// Cause.
         #[source]
         source: std::io::Error,
     },
     /// A tool failed.
     #[error("{stage} failed ({status}): {tail}")]
     Step {
-        /// What was being made.
+        /// Stage of the build.
         stage: &'static str,
-        /// Exit status in words.
+        /// Exit status as text.
         status: String,
-        /// The last lines it printed.
+        /// Last lines of its output.
         tail: String,
     },
-    /// A file of a container image that does not load with what else is in the image.
-    #[error("{file} of the container image {image} does not load: {problem}")]
+    /// A file of a container image cannot be loaded with the other files of the image.
+    #[error("cannot load {file} of container image {image}: {problem}")]
     DoesNotLoad {
         /// Name of the image.
         image: String,
-        /// Path in it.
+        /// Path in the image.
         file: String,
-        /// What the loader says; names the library that is missing.
+        /// Error of the loader, with the name of the missing library.
         problem: String,
     },
-    /// The folder of Kubernetes binaries.
+    /// The directory of Kubernetes binaries cannot be used.
     #[error("cannot use the Kubernetes binaries")]
     Binaries(#[from] crate::binaries::BinariesError),
     /// The alias belongs to an image that capn did not build.
@@ -95,55 +95,55 @@ pub enum BuildError {
     AliasTaken {
         /// The alias.
         alias: String,
-        /// Beginning of the fingerprint.
+        /// Prefix of the fingerprint.
         fingerprint: String,
     },
-    /// The image does not do what it should; it has not got the alias.
-    #[error("the image does not hold: {}", failures.join("; "))]
+    /// The image failed its validation and did not get the alias.
+    #[error("the image failed its validation: {}", failures.join("; "))]
     Invalid {
-        /// Instance, check and what was seen instead, for each check that failed.
+        /// Instance, check and result of each failed check.
         failures: Vec<String>,
     },
-    /// The server.
+    /// A request to the server failed.
     #[error("cannot {act} on the server")]
     Server {
-        /// What was tried, a verb phrase.
+        /// Attempted action, as a verb phrase.
         act: &'static str,
-        /// Why not.
+        /// Cause.
         #[source]
         source: incus_client::Error,
     },
 }
 
 impl BuildError {
-    /// What the user can do, as one sentence or a command.
+    /// Returns what the user can do about the error, as a sentence or a command.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NotOwn(error) => Some(error.hint()),
+            Self::NotOwned(error) => Some(error.hint()),
             Self::NotRoot => Some("run the same command with sudo".to_owned()),
             Self::MissingTools { packages, .. } => {
                 Some(format!("apt-get install -y {}", packages.join(" ")))
             }
             Self::Busy { .. } => {
-                Some("wait for it to end, or give another cache folder".to_owned())
+                Some("wait for it to finish, or use another cache directory".to_owned())
             }
             Self::DiskFull { path } => {
-                Some(format!("make room, or delete {path}: it holds only what can be built again"))
+                Some(format!("free space, or delete {path}: its content can be built again"))
             }
             Self::AliasTaken { alias, .. } => Some(format!(
                 "choose another alias with --alias, or free it: incus image alias delete {alias}"
             )),
             Self::Binaries(error) => error.hint(),
             Self::DoesNotLoad { .. } => Some(
-                "if the file is from a folder of yours, put a static program there, or one made \
-                 for this base (--base); if it is the base's own, build again with --rebuild"
+                "if the file comes from your directory, use a static binary or one built for this \
+                 base (--base); if it belongs to the base, rebuild with --rebuild"
                     .to_owned(),
             ),
             Self::ForeignArchitecture { wanted, .. } => {
                 Some(format!("run the same command on an {wanted} machine"))
             }
             Self::Step { .. } => Some(
-                "mend the cause and run the same command again: finished stages are not repeated"
+                "fix the cause and run the same command again: completed stages are not repeated"
                     .to_owned(),
             ),
             _ => None,

@@ -1,4 +1,4 @@
-//! What this machine is and has: root, tools, cgroups, and the mirrors it uses.
+//! Properties of this machine: root, tools, cgroups, and its mirrors.
 
 use std::path::Path;
 
@@ -6,27 +6,27 @@ use camino::Utf8Path;
 
 use super::{Architecture, Base, BuildError};
 
-/// Programs the build runs, and the packages that have them.
+/// Required programs, and their packages.
 const TOOLS: [(&str, &str); 4] = [
     ("debootstrap", "debootstrap"),
     ("mksquashfs", "squashfs-tools"),
     ("unshare", "util-linux"),
     ("chroot", "coreutils"),
 ];
-const TOOL_FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+const TOOL_DIRECTORIES: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
-/// Refuses what could only fail later, with what to install.
+/// Checks the requirements before the build, and names the packages to install.
 pub(super) fn check_tools(base: Base) -> Result<(), BuildError> {
     if !is_root() {
         return Err(BuildError::NotRoot);
     }
-    let has = |name: &str| TOOL_FOLDERS.iter().any(|dir| Path::new(dir).join(name).exists());
+    let has = |name: &str| TOOL_DIRECTORIES.iter().any(|dir| Path::new(dir).join(name).exists());
     let mut missing: Vec<(String, String)> = TOOLS
         .iter()
         .filter(|(tool, _)| !has(tool))
         .map(|(tool, package)| ((*tool).to_owned(), (*package).to_owned()))
         .collect();
-    // Checks the signatures of the package lists; other distributions have it as a package.
+    // Verifies the signatures of the package lists; other distributions have it as a package.
     if !Path::new(base.keyring()).exists() {
         let what = format!("the archive keys {}", base.keyring());
         missing.push((what, base.keyring_package().to_owned()));
@@ -40,7 +40,7 @@ pub(super) fn check_tools(base: Base) -> Result<(), BuildError> {
     }
 }
 
-/// Refuses to build for other machines: the recipe runs the image's own programs.
+/// Rejects other architectures: the build runs programs of the image.
 pub(super) fn check_architecture(wanted: Architecture) -> Result<(), BuildError> {
     let here = Architecture::of_this_machine()?;
     match wanted == here {
@@ -52,10 +52,11 @@ pub(super) fn check_architecture(wanted: Architecture) -> Result<(), BuildError>
 }
 
 fn is_root() -> bool {
-    crate::own::user().is_ok_and(|user| user == 0)
+    crate::ownership::user().is_ok_and(|user| user == 0)
 }
 
-/// The base that boots under this machine's kernel: systemd 256 and later refuse cgroup v1.
+/// Returns the base that boots under this machine's kernel: systemd 256 and later do not support
+/// cgroup v1.
 pub(super) fn fitting_base() -> Base {
     match Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
         true => Base::Debian13,
@@ -63,17 +64,18 @@ pub(super) fn fitting_base() -> Base {
     }
 }
 
-/// Where packages come from.
+/// Package mirrors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mirrors {
-    /// The archive.
+    /// Mirror of the archive.
     pub(super) main: String,
-    /// Security updates.
+    /// Mirror of the security updates.
     pub(super) security: String,
 }
 
 impl Mirrors {
-    /// The machine's own mirrors when it runs the base's distribution, else the public ones.
+    /// Returns the mirrors of this machine if it runs the distribution of the base, else the public
+    /// ones.
     pub(super) fn of_this_machine(base: Base, architecture: Architecture) -> Self {
         let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
         let apt = Utf8Path::new("/etc/apt");
@@ -93,8 +95,8 @@ impl Mirrors {
         Self::from_sources(base, architecture, &release, &sources)
     }
 
-    /// From the texts of `os-release` and of the source lists, each with whether it is in the
-    /// deb822 form.
+    /// Finds the mirrors in `os-release` and the source lists, each with a flag for the deb822
+    /// format.
     fn from_sources(
         base: Base,
         architecture: Architecture,
@@ -149,7 +151,7 @@ fn list_entries(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The same of paragraphs in the deb822 form.
+/// The same for paragraphs in deb822 format.
 fn deb822_entries(text: &str) -> Vec<(String, String)> {
     let mut entries = Vec::new();
     for paragraph in text.split("\n\n") {

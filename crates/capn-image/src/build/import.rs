@@ -1,4 +1,4 @@
-//! The server's side: what it has already, the upload, and the alias.
+//! Import into the server: existing images, the upload, and the alias.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,39 +11,38 @@ use tokio::sync::mpsc;
 use super::{BuildError, Event, Stage, pack::PackedImage, step::Progress};
 use crate::catalog::{PROPERTY_KIND, PROPERTY_MANIFEST, PROPERTY_RECIPE};
 
-/// Reading, sending and unpacking an image of a gigabyte over a slow network.
+/// Time limit to read, send and unpack an image of one gigabyte over a slow network.
 const IMPORT_DEADLINE: Duration = Duration::from_secs(1800);
-/// A server whose disk is busy (with an image, with what was deleted) may leave requests without
-/// an answer for longer than they wait.
+/// A server with a busy disk may not respond within the timeout of a request.
 const ATTEMPTS: u32 = 3;
 const DELETE_DEADLINE: Duration = Duration::from_secs(60);
 
-/// What the server has under the alias, and for the recipe.
+/// Existing images on the server.
 #[derive(Debug, Default)]
-pub(super) struct OnServer {
-    /// The image the alias points at; it is one of ours.
+pub(super) struct ServerImage {
+    /// The image of the alias, which was built by capn.
     pub(super) aliased: Option<Image>,
-    /// An image of the same recipe, aliased or not.
+    /// An image of the same recipe, with or without the alias.
     pub(super) same_recipe: Option<Image>,
 }
 
-/// Looks at the server.
+/// Reads the existing images.
 ///
 /// # Errors
 ///
-/// [`BuildError::AliasTaken`] when the alias is that of an image without our property.
+/// [`BuildError::AliasTaken`] when the alias belongs to an image without the property of capn.
 pub(super) async fn look(
     client: &Client,
     alias: &str,
     kind: &str,
     recipe: &str,
-) -> Result<OnServer, BuildError> {
+) -> Result<ServerImage, BuildError> {
     let mut attempts_left = ATTEMPTS;
     let (found, images) = loop {
         attempts_left -= 1;
-        match found_and_all(client, alias).await {
+        match matching_and_all(client, alias).await {
             Err(error) if error.is_transient() && attempts_left > 0 => {
-                tracing::warn!(%error, "the server is asked again");
+                tracing::warn!(%error, "retrying the request to the server");
             }
             done => break done.map_err(failed("look for the image"))?,
         }
@@ -56,28 +55,31 @@ pub(super) async fn look(
             });
         }
         if is_of(image, kind, recipe) {
-            return Ok(OnServer { same_recipe: found.clone(), aliased: found });
+            return Ok(ServerImage { same_recipe: found.clone(), aliased: found });
         }
     }
     let same_recipe = images.into_iter().find(|image| is_of(image, kind, recipe));
-    Ok(OnServer { aliased: found, same_recipe })
+    Ok(ServerImage { aliased: found, same_recipe })
 }
 
-async fn found_and_all(client: &Client, alias: &str) -> Result<(Option<Image>, Vec<Image>), Error> {
+async fn matching_and_all(
+    client: &Client,
+    alias: &str,
+) -> Result<(Option<Image>, Vec<Image>), Error> {
     Ok((client.image_by_alias(alias).await?, client.images().await?))
 }
 
-/// Whether the image has this manifest.
+/// Returns whether the image has this manifest.
 pub(super) fn has_manifest(image: &Image, digest: &str) -> bool {
     image.properties.get(PROPERTY_MANIFEST).is_some_and(|found| found == digest)
 }
 
-/// Deletes an image that was uploaded and is not to be used.
+/// Deletes an uploaded image that must not be used.
 pub(super) async fn discard(client: &Client, fingerprint: &str) -> Result<(), BuildError> {
     let deleted =
         async { client.delete_image(fingerprint).await?.wait(DELETE_DEADLINE).await.map(drop) };
     match deleted.await {
-        Err(error) if !error.is_not_found() => Err(failed("delete the refused image")(error)),
+        Err(error) if !error.is_not_found() => Err(failed("delete the rejected image")(error)),
         _ => Ok(()),
     }
 }
@@ -87,7 +89,7 @@ fn is_of(image: &Image, kind: &str, recipe: &str) -> bool {
     is(PROPERTY_KIND, kind) && is(PROPERTY_RECIPE, recipe)
 }
 
-/// Uploads the image; its fingerprint. An image that is there already is not sent.
+/// Uploads the image and returns its fingerprint. An existing image is not sent again.
 pub(super) async fn upload(
     client: &Client,
     packed: &PackedImage,
@@ -99,7 +101,7 @@ pub(super) async fn upload(
         attempts_left -= 1;
         match upload_once(client, packed, properties, progress).await {
             Err(error) if error.is_transient() && attempts_left > 0 => {
-                tracing::warn!(%error, "the import is taken up again");
+                tracing::warn!(%error, "retrying the import");
             }
             done => return done.map_err(failed("import the image")),
         }
@@ -124,7 +126,7 @@ async fn upload_once(
     let (sender, mut receiver) = mpsc::unbounded_channel();
     let mut last = None;
     let import = client.import_image(&image, IMPORT_DEADLINE, move |at| {
-        // Nobody listens any more only when the import is being dropped.
+        // The receiver is only gone while the import is being dropped.
         sender.send(to_event(at)).ok();
     });
     tokio::pin!(import);
@@ -156,16 +158,16 @@ fn to_event(at: UploadProgress) -> Event {
             Event::Percent { stage, percent: u8::try_from(percent).unwrap_or(100) }
         }
         UploadProgress::Importing => {
-            Event::Line { stage, text: "the server reads the image".to_owned() }
+            Event::Line { stage, text: "the server is importing the image".to_owned() }
         }
     }
 }
 
-/// Lets the alias point at the image, and deletes the image of ours that it pointed at before.
+/// Points the alias at the image, and deletes the previous image of capn.
 ///
 /// # Guarantees
 ///
-/// The alias never points at nothing on the way. Instances made from the former image stay.
+/// The alias always exists. Instances of the previous image stay.
 pub(super) async fn point_alias(
     client: &Client,
     alias: &str,
@@ -184,7 +186,7 @@ pub(super) async fn point_alias(
         return Ok(());
     }
     client.move_image_alias(alias, fingerprint).await.map_err(failed("move the alias"))?;
-    // Under another name it is still somebody's.
+    // An image with another alias may still be in use.
     if former.aliases.iter().any(|other| other.name != alias) {
         return Ok(());
     }
@@ -192,7 +194,7 @@ pub(super) async fn point_alias(
         client.delete_image(&former.fingerprint).await?.wait(DELETE_DEADLINE).await.map(drop)
     };
     match deleted.await {
-        Err(error) if !error.is_not_found() => Err(failed("delete the former image")(error)),
+        Err(error) if !error.is_not_found() => Err(failed("delete the previous image")(error)),
         _ => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! The cached root file systems: the distribution, and with a role's packages.
+//! Cached root file systems: the distribution, and the packages of a role on top.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio::{fs, process::Command};
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::recipe::{BASE_PACKAGES, Hash, Role};
 
-/// What layers are made from; its hash names them.
+/// Inputs of a layer, which determine its hash.
 pub(super) struct LayerInputs {
     pub(super) base: Base,
     pub(super) mirrors: Mirrors,
@@ -22,9 +22,9 @@ pub(super) struct LayerInputs {
 
 /// The finished layers of a role.
 pub(super) struct Layers {
-    /// Folders of the root file system, the uppermost first; not to be changed.
-    pub(super) folders: Vec<Utf8PathBuf>,
-    /// Seconds since 1970 of the newest package list.
+    /// Directories of the root file system, uppermost first, which must not be changed.
+    pub(super) directories: Vec<Utf8PathBuf>,
+    /// Time of the newest package list, in seconds since 1970.
     pub(super) epoch: i64,
 }
 
@@ -42,7 +42,7 @@ impl LayerInputs {
             .finish()
     }
 
-    /// Hash of the role's layer, which includes the base's.
+    /// Returns the hash of the role's layer, which includes the base.
     pub(super) fn hash(&self) -> String {
         Hash::new("role layer 2")
             .part("base", &self.base_hash())
@@ -63,7 +63,7 @@ impl LayerInputs {
     }
 }
 
-/// The role's layers, made if they are not cached (or if `rebuild`).
+/// Layers of the role, built if they are not cached, or if `rebuild` is set.
 pub(super) async fn role_layers(
     workspace: &Workspace,
     inputs: &LayerInputs,
@@ -73,7 +73,7 @@ pub(super) async fn role_layers(
     let base = base_layer(workspace, inputs, rebuild, progress).await?;
     let name = format!("{}-{}", inputs.role.name, inputs.base.suite());
     let path = workspace.layer(&name, &inputs.hash());
-    // What a layer adds fits only the very base it was made over, not one made anew since.
+    // A layer fits only the base that it was built on, not a later rebuild of it.
     let id = read(&base.join("id")).await?;
     if !rebuild && path.exists() && read(&path.join("base-id")).await? == id {
         cached(Stage::Packages, progress);
@@ -81,14 +81,14 @@ pub(super) async fn role_layers(
     }
     let started = start(Stage::Packages, progress);
     let root = Root::over(workspace, inputs.role.name, vec![base.join("rootfs")]).await?;
-    write(&root.folder().join("base-id"), &id).await?;
+    write(&root.directory().join("base-id"), &id).await?;
     let scripts = workspace.scripts();
     let mut step = root
         .enter(Step::new(Stage::Packages, "packages.sh", &scripts))
         .variable("DEBS", workspace.debs())
         .variable("PACKAGES", inputs.role.packages.join(" "))
         .variable("MIRROR", &inputs.mirrors.main)
-        .variable("EPOCH_FILE", root.folder().join("epoch"))
+        .variable("EPOCH_FILE", root.directory().join("epoch"))
         .variable("APT_PROXY", apt_proxy().await);
     if let Some(suite) =
         inputs.base.newer_suite().filter(|_| !inputs.role.newer_packages.is_empty())
@@ -103,7 +103,7 @@ pub(super) async fn role_layers(
     open(workspace, path, &base).await
 }
 
-/// The folder of the base layer.
+/// Returns the directory of the base layer.
 async fn base_layer(
     workspace: &Workspace,
     inputs: &LayerInputs,
@@ -131,7 +131,7 @@ async fn base_layer(
         .run(progress)
         .await?;
     let now = jiff::Timestamp::now().as_nanosecond();
-    write(&root.folder().join("id"), &now.to_string()).await?;
+    write(&root.directory().join("id"), &now.to_string()).await?;
     root.keep(workspace, &path).await?;
     finish(Stage::Base, started, progress);
     Ok(path)
@@ -145,13 +145,13 @@ async fn open(
     let epoch_file = path.join("epoch");
     let text = read(&epoch_file).await?;
     let epoch = text.trim().parse().map_err(|_| {
-        failed("read", &epoch_file)(std::io::Error::other(format!("it holds {text:?}")))
+        failed("read", &epoch_file)(std::io::Error::other(format!("it contains {text:?}")))
     })?;
-    let mut folders = vec![path.join("rootfs")];
+    let mut directories = vec![path.join("rootfs")];
     if workspace.has_overlay() {
-        folders.push(base.join("rootfs"));
+        directories.push(base.join("rootfs"));
     }
-    Ok(Layers { folders, epoch })
+    Ok(Layers { directories, epoch })
 }
 
 async fn read(path: &Utf8Path) -> Result<String, BuildError> {
@@ -162,7 +162,7 @@ async fn write(path: &Utf8Path, text: &str) -> Result<(), BuildError> {
     fs::write(path, text).await.map_err(failed("write", path))
 }
 
-/// The proxy this machine's apt is configured with, empty for none.
+/// Returns the proxy in this machine's apt configuration; empty if none.
 async fn apt_proxy() -> String {
     let output = Command::new("apt-config")
         .args(["shell", "PROXY", "Acquire::http::Proxy"])
@@ -205,14 +205,18 @@ mod tests {
     }
 
     #[test]
-    fn each_input_changes_the_hash_and_only_the_base_changes_the_bases() {
+    fn every_input_changes_the_layer_hash() {
         let (hash, base) = (inputs().hash(), inputs().base_hash());
         let table: Vec<(&str, LayerInputs, bool)> = vec![
             ("suite", LayerInputs { base: Base::Debian13, ..inputs() }, true),
             ("distribution", LayerInputs { base: Base::Ubuntu2404, ..inputs() }, true),
             ("architecture", LayerInputs { architecture: Architecture::Arm64, ..inputs() }, true),
             ("role", LayerInputs { role: recipe::haproxy(), ..inputs() }, false),
-            ("runtime", LayerInputs { role: recipe::node(NodeRuntime::Folder), ..inputs() }, false),
+            (
+                "runtime",
+                LayerInputs { role: recipe::node(NodeRuntime::Directory), ..inputs() },
+                false,
+            ),
         ];
         for (what, changed, base_changes) in table {
             assert_ne!(changed.hash(), hash, "{what}");

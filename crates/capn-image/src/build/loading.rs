@@ -1,5 +1,5 @@
-//! Container images that can load what they hold: the shared libraries of every program and plugin
-//! are added, and each is loaded once with nothing but the files of its image.
+//! Completes container images with the shared libraries of all programs and plugins, and loads each
+//! file once in a root directory with only the files of its image.
 
 use std::{collections::BTreeMap, fmt::Write as _, io};
 
@@ -18,35 +18,35 @@ use crate::{
     libraries::{Libraries, Trial, elf_files, trials},
 };
 
-/// Where the images' files are from.
+/// Sources of the files in the images.
 pub(super) struct Loading<'a> {
     pub(super) workspace: &'a Workspace,
     pub(super) stage: Stage,
-    /// The root file system that programs, plugins and libraries are taken from.
+    /// The root file system with programs, plugins and libraries.
     pub(super) root: &'a Root,
-    /// The folder of Kubernetes binaries.
-    pub(super) folder: Option<&'a Utf8Path>,
+    /// The directory of Kubernetes binaries.
+    pub(super) directory: Option<&'a Utf8Path>,
 }
 
 impl Loading<'_> {
-    /// Adds the libraries that files of the images need, and tries every file.
+    /// Adds the libraries of all files to the images, and loads every file once.
     ///
     /// # Errors
     ///
-    /// [`BuildError::DoesNotLoad`] with the first file that does not.
+    /// [`BuildError::DoesNotLoad`] with the first file that fails.
     pub(super) async fn complete(
         &self,
         images: &mut [ContainerImage],
         progress: &mut Progress<'_>,
     ) -> Result<(), BuildError> {
         let tree = self.root.tree();
-        let read = failed("read the files of container images in", self.root.folder());
-        // By their path on this machine, the path where ldd finds them.
+        let read = failed("read the files of container images in", self.root.directory());
+        // By their local path, which is the path that ldd sees.
         let mut files = BTreeMap::new();
         for image in &*images {
             for path in elf_files(image).map_err(read)? {
                 let inside = self.path_in_root(path).ok_or_else(|| {
-                    read(io::Error::other(format!("{path} is in no folder of the build")))
+                    read(io::Error::other(format!("{path} is not in a directory of the build")))
                 })?;
                 files.insert(path.to_owned(), inside);
             }
@@ -65,12 +65,12 @@ impl Loading<'_> {
             add_libraries(image, &tree, needs)
                 .map_err(|(file, library)| does_not_load(image, &file, &missing(&library)))?;
         }
-        let folder = self.workspace.fresh("load").await?;
-        load(&self.workspace.scripts(), self.stage, images, &folder, progress).await
+        let directory = self.workspace.new_directory("load").await?;
+        load(&self.workspace.scripts(), self.stage, images, &directory, progress).await
     }
 
     fn path_in_root(&self, path: &Utf8Path) -> Option<String> {
-        match self.folder.and_then(|folder| path.strip_prefix(folder).ok()) {
+        match self.directory.and_then(|directory| path.strip_prefix(directory).ok()) {
             Some(name) => Some(format!("/mnt/{name}")),
             None => self.root.tree().path_inside(path),
         }
@@ -85,7 +85,7 @@ impl Loading<'_> {
         self.root
             .enter(Step::new(self.stage, "closure.sh", &self.workspace.scripts()))
             .variable("DEBS", self.workspace.debs())
-            .variable("FOLDER", self.folder.unwrap_or(Utf8Path::new("")))
+            .variable("FOLDER", self.directory.unwrap_or(Utf8Path::new("")))
             .variable("FILES", files.join(" "))
             .variable("OUTPUT", &output)
             .run(progress)
@@ -95,19 +95,19 @@ impl Loading<'_> {
     }
 }
 
-/// Loads every program and plugin of each image once, in a root directory with nothing but the
-/// files of its image, which are laid out under `folder`.
+/// Loads every program and plugin of each image once, in a root directory below `directory` with
+/// only the files of its image.
 async fn load(
     scripts: &Utf8Path,
     stage: Stage,
     images: &[ContainerImage],
-    folder: &Utf8Path,
+    directory: &Utf8Path,
     progress: &mut Progress<'_>,
 ) -> Result<(), BuildError> {
     let mut tried: Vec<(&ContainerImage, Trial)> = Vec::new();
     let mut lines = String::new();
     for (number, image) in images.iter().enumerate() {
-        let root = folder.join(number.to_string());
+        let root = directory.join(number.to_string());
         let (copy, to) = (image.clone(), root.clone());
         let write = failed("write", &root);
         spawn_blocking(move || lay_out(&copy, &to))
@@ -116,12 +116,12 @@ async fn load(
             .map_err(write)?;
         for trial in trials(image).map_err(failed("read the files for", &root))? {
             let argument = trial.argument.unwrap_or_default();
-            // Writing to a string does not fail.
+            // Writing to a String cannot fail.
             writeln!(lines, "{root}\t{}\t{argument}", trial.file).ok();
             tried.push((image, trial));
         }
     }
-    let (list, output) = (folder.join("trials"), folder.join("problems"));
+    let (list, output) = (directory.join("trials"), directory.join("problems"));
     fs::write(&list, lines).await.map_err(failed("write", &list))?;
     Step::new(stage, "load.sh", scripts)
         .variable("TRIALS", &list)
@@ -134,7 +134,7 @@ async fn load(
     };
     match number.parse::<usize>().ok().and_then(|number| tried.get(number)) {
         Some((image, trial)) => Err(does_not_load(image, &trial.file, &problem(said))),
-        None => Err(failed("read", &output)(io::Error::other(format!("it holds {problems:?}")))),
+        None => Err(failed("read", &output)(io::Error::other(format!("it contains {problems:?}")))),
     }
 }
 
@@ -150,7 +150,7 @@ fn missing(library: &str) -> String {
     format!("the library {library} is missing")
 }
 
-/// In one form, what the loader says in two.
+/// Normalizes the two forms of the loader's message.
 fn problem(said: &str) -> String {
     let said = said.trim();
     let library = match said.strip_suffix(" => not found") {
@@ -162,10 +162,10 @@ fn problem(said: &str) -> String {
     library.map_or_else(|| said.to_owned(), missing)
 }
 
-/// Writes the files of an image under `folder`, sharing what this disk has already.
-fn lay_out(image: &ContainerImage, folder: &Utf8Path) -> io::Result<()> {
+/// Writes the files of an image below `directory`, with hard links where possible.
+fn lay_out(image: &ContainerImage, directory: &Utf8Path) -> io::Result<()> {
     for file in &image.files {
-        let path = folder.join(&file.path);
+        let path = directory.join(&file.path);
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;
         }
@@ -182,7 +182,7 @@ fn lay_out(image: &ContainerImage, folder: &Utf8Path) -> io::Result<()> {
 fn share(source: &Utf8PathBuf, path: &Utf8Path) -> io::Result<()> {
     match std::fs::hard_link(source, path) {
         Ok(()) => Ok(()),
-        // On another disk.
+        // On another file system.
         Err(_) => std::fs::copy(source, path).map(drop),
     }
 }

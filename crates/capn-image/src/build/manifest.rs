@@ -1,4 +1,4 @@
-//! What is inside an image, written down while it is made.
+//! Manifest of an image, written during the build.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -15,17 +15,17 @@ use crate::{
     recipe::File,
 };
 
-/// Where the image holds its own manifest.
+/// Path of the manifest in the image.
 const PATH_IN_IMAGE: &str = "/usr/share/capn/manifest.json";
 
-/// The document. Fields and lists are in a fixed order: the same content is the same text.
+/// The document. Fields and lists have a fixed order, so that the same content gives the same text.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Manifest<'a> {
-    /// Of this document's form.
+    /// Version of this format.
     schema_version: u8,
     kind: &'a str,
-    /// As in the property `capn.recipe`.
+    /// Value of the property `capn.recipe`.
     recipe: &'a str,
     architecture: &'a str,
     base: BaseSystem<'a>,
@@ -33,11 +33,11 @@ struct Manifest<'a> {
     kubernetes: Option<Kubernetes<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     runtime: Option<&'a RuntimeVersions>,
-    /// The number that containerd's configuration begins with.
+    /// Version number of the containerd configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     containerd_config_version: Option<u8>,
     packages: Vec<Package>,
-    /// Programs that are not of a package.
+    /// Programs that do not belong to a package.
     binaries: Vec<Binary<'a>>,
     container_images: Vec<ContainerImage<'a>>,
     /// Files of the recipe.
@@ -52,7 +52,7 @@ struct BaseSystem<'a> {
     version: &'a str,
     mirror: &'a str,
     security_mirror: &'a str,
-    /// The date of the newest package list.
+    /// Date of the newest package list.
     package_lists: String,
 }
 
@@ -89,19 +89,19 @@ impl<'a> ListedFile<'a> {
     }
 }
 
-/// The SHA-256 of a text, in hex.
+/// Returns the SHA-256 of a text, in hex.
 pub(super) fn digest(text: &str) -> String {
     hex::encode(Sha256::digest(text.as_bytes()))
 }
 
-/// The text of the manifest of what is in `root`, whose newest package list is of `epoch`.
+/// Returns the manifest of `root`, whose newest package list is from `epoch`.
 pub(super) fn write(
     plan: &Plan,
     root: &Root,
     added: &Added,
     epoch: i64,
 ) -> Result<String, BuildError> {
-    let unreadable = failed("read the packages in", root.folder());
+    let unreadable = failed("read the packages in", root.directory());
     let inputs = &plan.inputs;
     let mut files: Vec<_> =
         inputs.role.files.iter().chain(&added.files).map(ListedFile::new).collect();
@@ -121,8 +121,8 @@ pub(super) fn write(
                 .map_or_else(|_| epoch.to_string(), |time| time.to_string()),
         },
         kubernetes: plan.content.kubernetes().map(|found| Kubernetes {
-            version: found.folder.version(),
-            etcd: found.folder.etcd_version(),
+            version: found.directory.version(),
+            etcd: found.directory.etcd_version(),
             coredns: found.has_coredns(),
         }),
         runtime: added.runtime.as_ref(),
@@ -141,7 +141,7 @@ pub(super) fn write(
     Ok(text + "\n")
 }
 
-/// The container runtime that a manifest tells of.
+/// Returns the container runtime in a manifest.
 pub(super) fn runtime(manifest: &str) -> Option<RuntimeVersions> {
     #[derive(Deserialize)]
     struct Part {
@@ -150,7 +150,7 @@ pub(super) fn runtime(manifest: &str) -> Option<RuntimeVersions> {
     serde_json::from_str::<Part>(manifest).ok()?.runtime
 }
 
-/// Puts the manifest into the image itself.
+/// Writes the manifest into the image.
 pub(super) async fn place(root: &Root, text: &str) -> Result<(), BuildError> {
     let file = File { path: PATH_IN_IMAGE, mode: 0o644, text: text.to_owned() };
     write_files(&root.upper(), &[file]).await

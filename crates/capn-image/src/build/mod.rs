@@ -1,8 +1,8 @@
-//! `capn image build`: makes an image on this machine and imports it into a server.
+//! `capn image build`: builds an image on this machine and imports it into a server.
 //!
-//! The work is done in stages, each cached under the cache folder by a hash of what went into
-//! it. Stages that need root's view of a file system run in a mount and process namespace of
-//! their own that dies with this process, so that nothing stays mounted whatever happens to it.
+//! The build runs in stages, each cached in the cache directory by a hash of its inputs. Stages
+//! that need mounts run in separate mount and process namespaces that end with this process, so
+//! that nothing stays mounted in any case.
 
 mod base;
 mod content;
@@ -12,11 +12,11 @@ mod import;
 mod layers;
 mod loading;
 mod manifest;
+mod normalize;
 mod pack;
 mod plan;
 mod request;
 mod root;
-mod settle;
 mod step;
 mod stock;
 mod validate;
@@ -33,30 +33,30 @@ pub use stock::{StockRequest, build_from_stock};
 pub use validate::{Check, Validated, ValidationCase, remove_validation};
 
 use self::{
-    import::OnServer, pack::PackedImage, plan::Plan, root::Root, step::Progress,
+    import::ServerImage, pack::PackedImage, plan::Plan, root::Root, step::Progress,
     workspace::Workspace,
 };
 
-/// Builds the image and imports it, unless the server has it from the same inputs already.
+/// Builds the image and imports it, unless the server already has it from the same inputs.
 ///
 /// # Guarantees
 ///
-/// The alias exists afterwards and points at an image with this request's recipe. An alias of
-/// somebody else's image is never touched. A former image of ours under the alias is deleted
-/// once the new one has taken it over. An image that is to be validated gets the alias only if it
-/// holds; if it does not, it is deleted, unless the server had it before.
+/// Afterwards the alias exists and points at an image with this request's recipe. An alias of an
+/// image that capn did not build is never changed. A previous image of capn is deleted after the
+/// new one has the alias. An image to validate gets the alias only if it passes; otherwise it is
+/// deleted, unless the server had it before.
 ///
 /// # Assumptions
 ///
-/// Root, the tools of [`BuildError::MissingTools`] and a mirror are needed only when there is
-/// something to build. The same inputs give the same bytes as long as the mirror holds the same
-/// packages, except for the database of the container images, which holds times.
+/// Root, the tools of [`BuildError::MissingTools`] and a mirror are needed only if there is
+/// something to build. The same inputs give the same bytes as long as the mirror has the same
+/// packages.
 ///
 /// # Cancellation
 ///
-/// Dropping the future (or killing the process) stops what it runs. Finished stages stay in the
-/// cache folder and are used by the next build; unfinished ones are removed by it. Instances of a
-/// validation stay until [`remove_validation`] or the next one.
+/// Dropping the future, or killing the process, stops all child processes. Completed stages stay in
+/// the cache directory for the next build; incomplete ones are removed by it. Instances of a
+/// validation stay until [`remove_validation`] or the next validation.
 ///
 /// # Errors
 ///
@@ -85,17 +85,24 @@ pub async fn build(
         [&on_server.aliased, &on_server.same_recipe].into_iter().flatten().collect();
     let (cases, cache) = (&request.validate, &request.cache_dir);
     let subject = plan.subject();
-    let validated =
-        validate::before_alias(client, &subject, cases, &fingerprint, &before, cache, progress)
-            .await?;
-    let OnServer { aliased, .. } = on_server;
+    let validated = validate::validate_before_alias(
+        client,
+        &subject,
+        cases,
+        &fingerprint,
+        &before,
+        cache,
+        progress,
+    )
+    .await?;
+    let ServerImage { aliased, .. } = on_server;
     import::point_alias(client, &plan.alias, aliased.as_ref(), &fingerprint).await?;
     let image = client.image(&fingerprint).await.map_err(import::failed("read the image"))?;
     let size_bytes = image.map_or(0, |image| image.size);
     Ok(plan.into_built(fingerprint, size_bytes, reused, manifest, validated, started.elapsed()))
 }
 
-/// The manifest of the server's image, if it was made here: its digest says so.
+/// Returns the manifest of the server's image if it was built here, as its digest shows.
 async fn known_manifest(
     request: &BuildRequest,
     plan: &Plan,
@@ -106,7 +113,7 @@ async fn known_manifest(
     image.is_some_and(|image| import::has_manifest(image, &manifest::digest(&text))).then_some(text)
 }
 
-/// Makes what is not cached and uploads it; the fingerprint and the manifest.
+/// Builds what is not cached and uploads it. Returns the fingerprint and the manifest.
 async fn make(
     request: &BuildRequest,
     plan: &Plan,
@@ -146,14 +153,14 @@ async fn pack(
 ) -> Result<PackedImage, BuildError> {
     let layers = layers::role_layers(workspace, &plan.inputs, request.rebuild, progress).await?;
     let started = layers::start(Stage::Configuration, progress);
-    let root = Root::over(workspace, "image", layers.folders).await?;
+    let root = Root::over(workspace, "image", layers.directories).await?;
     content::configure(workspace, &plan.inputs.role, &root, progress).await?;
     layers::finish(Stage::Configuration, started, progress);
     let mut added = content::Added::default();
     if let Some(stage) = plan.content_stage() {
         let started = layers::start(stage, progress);
         added = content::add(workspace, plan, &root, progress).await?;
-        settle::databases(&root, layers.epoch).await?;
+        normalize::databases(&root, layers.epoch).await?;
         layers::finish(stage, started, progress);
     }
     let started = layers::start(Stage::Pack, progress);

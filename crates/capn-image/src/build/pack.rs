@@ -1,4 +1,4 @@
-//! The root file system packed, and the metadata beside it.
+//! The packed root file system and its metadata.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio::fs;
@@ -11,10 +11,10 @@ use super::{
 };
 use crate::metadata::ImageMetadata;
 
-/// Fast to write and the fastest to unpack; what Incus 6.0 and LXD 5.0 call for it reads it.
+/// Fast to write and fastest to unpack; supported by Incus 6.0 and LXD 5.0.
 pub(super) const COMPRESSION: &str = "-comp zstd -Xcompression-level 3";
 
-/// The two halves of a split image and what is in it, on disk.
+/// The two files of a split image and its manifest, on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PackedImage {
     pub(super) metadata: Utf8PathBuf,
@@ -23,17 +23,17 @@ pub(super) struct PackedImage {
 }
 
 impl PackedImage {
-    /// In this folder, which is complete when it has its final name.
-    pub(super) fn at(folder: &Utf8Path) -> Self {
+    /// In this directory, which is complete once it has its final name.
+    pub(super) fn at(directory: &Utf8Path) -> Self {
         Self {
-            metadata: folder.join("metadata.tar.gz"),
-            rootfs: folder.join("rootfs.squashfs"),
-            manifest: folder.join("manifest.json"),
+            metadata: directory.join("metadata.tar.gz"),
+            rootfs: directory.join("rootfs.squashfs"),
+            manifest: directory.join("manifest.json"),
         }
     }
 }
 
-/// Packs `root`, which is spent afterwards, and keeps the result as `path`.
+/// Packs `root`, which is consumed, and stores the result at `path`.
 pub(super) async fn pack(
     workspace: &Workspace,
     root: &Root,
@@ -42,8 +42,8 @@ pub(super) async fn pack(
     path: &Utf8Path,
     progress: &mut Progress<'_>,
 ) -> Result<PackedImage, BuildError> {
-    let folder = workspace.fresh("packed").await?;
-    let packed = PackedImage::at(&folder);
+    let directory = workspace.new_directory("packed").await?;
+    let packed = PackedImage::at(&directory);
     root.enter(Step::new(Stage::Pack, "pack.sh", &workspace.scripts()))
         .variable("EPOCH", metadata.creation_date)
         .variable("OUTPUT", &packed.rootfs)
@@ -57,6 +57,6 @@ pub(super) async fn pack(
         let opened = fs::File::open(file).await.map_err(failed("open", file))?;
         opened.sync_all().await.map_err(failed("write", file))?;
     }
-    workspace.keep(&folder, path).await?;
+    workspace.keep(&directory, path).await?;
     Ok(PackedImage::at(path))
 }

@@ -1,4 +1,4 @@
-//! What a request comes to on this machine: layers, properties and the recipe's hash.
+//! Plan of a build on this machine: layers, properties and the hash of the recipe.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,11 +11,11 @@ use super::{
     host::{self, Mirrors},
     layers::LayerInputs,
     pack::COMPRESSION,
-    validate::{Needs, Subject},
+    validate::{Needs, ValidatedImage},
     workspace::failed,
 };
 use crate::{
-    binaries::{self, RuntimeFolder},
+    binaries::{self, RuntimeDirectory},
     catalog::{
         PROPERTY_CONTAINERD_VERSION, PROPERTY_COREDNS, PROPERTY_ETCD_IMAGE_TAG,
         PROPERTY_ETCD_VERSION, PROPERTY_KIND, PROPERTY_KUBERNETES_VERSION, PROPERTY_MANIFEST,
@@ -26,24 +26,24 @@ use crate::{
     recipe::{self, Hash, MASKED_UNITS, NodeRuntime},
 };
 
-/// Everything that is decided before anything is made.
+/// All decisions before the build starts.
 pub(super) struct Plan {
     pub(super) alias: String,
     pub(super) recipe: String,
     pub(super) inputs: LayerInputs,
     pub(super) content: Content,
     pub(super) properties: BTreeMap<String, String>,
-    /// The folder that the container runtime comes from.
-    pub(super) runtime: Option<RuntimeFolder>,
-    /// Names and digests of the programs that are not of a package.
+    /// The directory of the container runtime.
+    pub(super) runtime: Option<RuntimeDirectory>,
+    /// Names and digests of the programs that do not belong to a package.
     pub(super) digests: Vec<(String, String)>,
 }
 
 impl Plan {
-    /// Reads the Kubernetes folder, if there is one; everything else is known.
+    /// Creates a plan. Reads the Kubernetes directory, if there is one.
     pub(super) async fn new(request: &BuildRequest) -> Result<Self, BuildError> {
         let content = match &request.kind {
-            Kind::Kubeadm(folder) => Content::Kubeadm(Kubernetes::read(folder).await?),
+            Kind::Kubeadm(directory) => Content::Kubeadm(Kubernetes::read(directory).await?),
             Kind::Node => Content::Node,
             Kind::Haproxy => Content::Haproxy,
         };
@@ -71,17 +71,17 @@ impl Plan {
             role: match &content {
                 Content::Haproxy => recipe::haproxy(),
                 Content::Node | Content::Kubeadm(_) => recipe::node(match runtime {
-                    Some(_) => NodeRuntime::Folder,
+                    Some(_) => NodeRuntime::Directory,
                     None => NodeRuntime::Packages,
                 }),
             },
         };
         let mut digests = Vec::new();
-        if let Content::Kubeadm(Kubernetes { folder, .. }) = &content {
-            digests.extend(self::digests(request, folder.path(), folder.programs()).await?);
+        if let Content::Kubeadm(Kubernetes { directory, .. }) = &content {
+            digests.extend(self::digests(request, directory.path(), directory.programs()).await?);
         }
-        if let Some(folder) = &runtime {
-            digests.extend(self::digests(request, folder.path(), folder.programs()).await?);
+        if let Some(directory) = &runtime {
+            digests.extend(self::digests(request, directory.path(), directory.programs()).await?);
         }
         let mut properties = properties(&content, inputs.base, architecture);
         let recipe = recipe_hash(&content, &inputs, &digests, &properties);
@@ -90,12 +90,12 @@ impl Plan {
         Ok(Self { alias, recipe, inputs, content, properties, runtime, digests })
     }
 
-    /// The value of the property `capn.kind`.
+    /// Returns the value of the property `capn.kind`.
     pub(super) fn kind(&self) -> &'static str {
         self.content.kind()
     }
 
-    /// The stage that makes the content, if there is any.
+    /// Returns the stage that builds the content, if there is any.
     pub(super) fn content_stage(&self) -> Option<Stage> {
         match self.content {
             Content::Kubeadm(_) => Some(Stage::Kubernetes),
@@ -104,17 +104,17 @@ impl Plan {
         }
     }
 
-    /// All stages before the import.
+    /// Returns all stages before the import.
     pub(super) fn stages(&self) -> impl Iterator<Item = Stage> {
         let first = [Stage::Base, Stage::Packages, Stage::Configuration];
         first.into_iter().chain(self.content_stage()).chain([Stage::Pack])
     }
 
-    /// The properties of the image with this manifest.
+    /// Properties of the image with this manifest.
     pub(super) fn properties(&self, manifest: &str) -> BTreeMap<String, String> {
         let mut properties = self.properties.clone();
         properties.insert(PROPERTY_MANIFEST.to_owned(), super::manifest::digest(manifest));
-        // Which packages a distribution had is known when they are installed.
+        // The package versions of a distribution are known only after the installation.
         if let Some(runtime) = super::manifest::runtime(manifest) {
             properties.insert(PROPERTY_CONTAINERD_VERSION.to_owned(), runtime.containerd);
             properties.insert(PROPERTY_RUNC_VERSION.to_owned(), runtime.runc);
@@ -122,7 +122,7 @@ impl Plan {
         properties
     }
 
-    /// The metadata of the image; the time is that of the layer.
+    /// Returns the metadata of the image, with the time of the layer.
     pub(super) fn metadata(&self, epoch: i64, manifest: &str) -> ImageMetadata {
         let mut properties = self.properties(manifest);
         if let Ok(time) = jiff::Timestamp::from_second(epoch) {
@@ -136,8 +136,8 @@ impl Plan {
         }
     }
 
-    /// What instances of the image are looked at for.
-    pub(super) fn subject(&self) -> Subject {
+    /// Returns the description of the image for the validation.
+    pub(super) fn subject(&self) -> ValidatedImage {
         let needs = match &self.content {
             Content::Haproxy => Needs::Haproxy,
             Content::Node => Needs::Node,
@@ -145,12 +145,12 @@ impl Plan {
                 let coredns = (!kubernetes.has_coredns()).then_some("coredns");
                 let etcd = kubernetes.etcd.tag_to_configure.as_ref().map(|_| "etcd");
                 Needs::Kubernetes {
-                    version: kubernetes.folder.version().to_owned(),
+                    version: kubernetes.directory.version().to_owned(),
                     images: Some(coredns.into_iter().chain(etcd).collect()),
                 }
             }
         };
-        Subject { alias: self.alias.clone(), recipe: self.recipe.clone(), needs }
+        ValidatedImage { alias: self.alias.clone(), recipe: self.recipe.clone(), needs }
     }
 
     pub(super) fn into_built(
@@ -181,15 +181,15 @@ impl Plan {
     }
 }
 
-/// The digest of each program of a folder, in the order of their names.
+/// Returns the digest of each program in a directory, ordered by name.
 async fn digests(
     request: &BuildRequest,
-    folder: &Utf8Path,
+    directory: &Utf8Path,
     names: Vec<&'static str>,
 ) -> Result<Vec<(String, String)>, BuildError> {
     let memory = request.cache_dir.join("digests.json");
-    let files: Vec<_> = names.iter().map(|name| folder.join(name)).collect();
-    let read = failed("read", folder);
+    let files: Vec<_> = names.iter().map(|name| directory.join(name)).collect();
+    let read = failed("read", directory);
     let digests = spawn_blocking(move || binaries::digests(&files, &memory))
         .await
         .map_err(|join| read(std::io::Error::other(join)))?
@@ -204,7 +204,9 @@ fn properties(
 ) -> BTreeMap<String, String> {
     let architecture = architecture.as_str();
     let what = match content {
-        Content::Kubeadm(kubernetes) => format!("node, Kubernetes {}", kubernetes.folder.version()),
+        Content::Kubeadm(kubernetes) => {
+            format!("node, Kubernetes {}", kubernetes.directory.version())
+        }
         Content::Node => "node without Kubernetes".to_owned(),
         Content::Haproxy => "load balancer".to_owned(),
     };
@@ -220,8 +222,8 @@ fn properties(
     set("description", &format!("capn {what} ({}, {architecture})", base.describe()));
     set(PROPERTY_KIND, content.kind());
     if let Content::Kubeadm(kubernetes) = content {
-        set(PROPERTY_KUBERNETES_VERSION, kubernetes.folder.version());
-        set(PROPERTY_ETCD_VERSION, kubernetes.folder.etcd_version());
+        set(PROPERTY_KUBERNETES_VERSION, kubernetes.directory.version());
+        set(PROPERTY_ETCD_VERSION, kubernetes.directory.etcd_version());
         set(PROPERTY_COREDNS, if kubernetes.has_coredns() { "true" } else { "false" });
         if let Some(tag) = &kubernetes.etcd.tag_to_configure {
             set(PROPERTY_ETCD_IMAGE_TAG, tag);
@@ -230,7 +232,7 @@ fn properties(
     properties
 }
 
-/// The name of everything the image is made from.
+/// Returns the hash of all inputs of the image.
 fn recipe_hash(
     content: &Content,
     inputs: &LayerInputs,
@@ -252,7 +254,7 @@ fn recipe_hash(
         .script("pack.sh");
     if !matches!(content, Content::Haproxy) {
         hash = hash.script("closure.sh").script("load.sh").script("images.sh");
-        // Which of the two it is says the containerd of the layer.
+        // The containerd of the layer determines which of the two it is.
         for format in [ConfigFormat::Version2, ConfigFormat::Version3] {
             hash = hash.files(&containerd::files(format, content.pause_image()));
         }
@@ -294,7 +296,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_image_says_what_it_is() {
+    async fn an_image_has_descriptive_properties() {
         let node = plan(Kind::Node, |_| {}).await;
         let metadata = node.metadata(1_700_000_000, "{}\n");
         assert_eq!(metadata.properties["capn.kind"], "node");
@@ -313,10 +315,10 @@ mod tests {
     #[tokio::test]
     async fn a_runtime_is_in_the_recipe_and_in_the_properties_and_a_load_balancer_has_none() {
         let held = tempfile::tempdir().unwrap();
-        let folder = Utf8Path::from_path(held.path()).unwrap();
+        let directory = Utf8Path::from_path(held.path()).unwrap();
         let program = |name: &str, prints: &str| {
             use std::os::unix::fs::PermissionsExt;
-            let path = folder.join(name);
+            let path = directory.join(name);
             std::fs::write(&path, format!("#!/bin/sh\necho '{prints}'\n")).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         };
@@ -324,10 +326,10 @@ mod tests {
         program("containerd-shim-runc-v2", "");
         program("ctr", "");
         program("runc", "runc version 1.4.3");
-        let runtime = RuntimeFolder::open(folder).await.unwrap();
+        let runtime = RuntimeDirectory::open(directory).await.unwrap();
         let with = |request: &mut BuildRequest| {
             request.runtime = Some(runtime.clone());
-            request.cache_dir = folder.join("cache");
+            request.cache_dir = directory.join("cache");
         };
         let node = plan(Kind::Node, with).await;
         let packages = plan(Kind::Node, |_| {}).await;

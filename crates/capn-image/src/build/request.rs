@@ -1,4 +1,4 @@
-//! What a build is asked for, what it tells on the way, and what comes out.
+//! Input, progress and result of a build.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Base, Validated, ValidationCase};
-use crate::binaries::{KubernetesFolder, RuntimeFolder};
+use crate::binaries::{KubernetesDirectory, RuntimeDirectory};
 use crate::catalog;
 
-/// Which image to build.
+/// Kind of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// A node with Kubernetes, from a folder of binaries.
-    Kubeadm(KubernetesFolder),
+    /// A node with Kubernetes, from a directory of binaries.
+    Kubeadm(KubernetesDirectory),
     /// A node without Kubernetes: systemd, cloud-init and containerd.
     Node,
     /// The load balancer.
@@ -21,7 +21,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The value of the image property `capn.kind`.
+    /// Returns the value of the image property `capn.kind`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Kubeadm(_) => "kubeadm",
@@ -30,47 +30,48 @@ impl Kind {
         }
     }
 
-    /// The alias the image gets when the request names none.
+    /// Returns the default alias of the image.
     pub fn alias(&self) -> String {
         match self {
-            Self::Kubeadm(folder) => catalog::kubeadm_alias(folder.version()),
+            Self::Kubeadm(directory) => catalog::kubeadm_alias(directory.version()),
             Self::Node => catalog::NODE_ALIAS.to_owned(),
             Self::Haproxy => catalog::HAPROXY_ALIAS.to_owned(),
         }
     }
 }
 
-/// One image to build.
+/// A request to build an image.
 #[derive(Debug, Clone)]
 pub struct BuildRequest {
-    /// Which.
+    /// Kind of the image.
     pub kind: Kind,
     /// Alias on the server; [`Kind::alias`] when absent.
     pub alias: Option<String>,
-    /// Where finished stages are kept, e.g. `/var/cache/capn`. Made if absent. A few hundred MB.
+    /// Directory for completed stages, such as `/var/cache/capn`. It is created if missing, and
+    /// takes a few hundred megabytes.
     pub cache_dir: Utf8PathBuf,
-    /// Distribution; chosen to fit this machine's cgroups when absent.
+    /// Distribution; by default one that fits this machine's cgroups.
     pub base: Option<Base>,
-    /// Architecture; this machine's when absent, and no other can be built.
+    /// Architecture; by default that of this machine, and no other is supported.
     pub architecture: Option<Architecture>,
-    /// Mirror of the base's archive; the machine's own when it runs the same distribution, else
-    /// the public one.
+    /// Mirror of the base's archive; by default that of the machine if it runs the same
+    /// distribution, else the public one.
     pub mirror: Option<String>,
-    /// Mirror of the security updates; as for `mirror`.
+    /// Mirror of the security updates; default as for `mirror`.
     pub security_mirror: Option<String>,
-    /// Make sure that [`BuiltImage::manifest`] is there, building what is needed for that.
+    /// Ensure that [`BuiltImage::manifest`] is available, building what is needed for it.
     pub manifest: bool,
-    /// Container runtime of a node; the base's own packages when absent. A load balancer has none.
-    pub runtime: Option<RuntimeFolder>,
-    /// Instances to launch from the image and to look at before it gets its alias; none for none.
+    /// Container runtime of a node; by default the packages of the base. A load balancer has none.
+    pub runtime: Option<RuntimeDirectory>,
+    /// Instances to launch from the image for validation before it gets its alias; empty for none.
     pub validate: Vec<ValidationCase>,
-    /// Build everything anew, with the packages of today, even if the server has the same image
-    /// and the cache its parts.
+    /// Rebuild everything with current packages, even if the server has the same image or stages
+    /// are cached.
     pub rebuild: bool,
 }
 
 impl BuildRequest {
-    /// A request with everything left to the builder.
+    /// Creates a request with defaults.
     pub fn new(kind: Kind, cache_dir: impl Into<Utf8PathBuf>) -> Self {
         Self {
             kind,
@@ -88,7 +89,7 @@ impl BuildRequest {
     }
 }
 
-/// A part of the build, in the order they run.
+/// A stage of the build, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
     /// The distribution with systemd, shared by all images.
@@ -97,20 +98,20 @@ pub enum Stage {
     Packages,
     /// Files and units of the image's role.
     Configuration,
-    /// The pods' sandbox image, for a node without Kubernetes.
+    /// The pod sandbox image, for a node without Kubernetes.
     Images,
     /// Kubernetes binaries and the static pods' container images.
     Kubernetes,
-    /// The root file system packed.
+    /// Packing of the root file system.
     Pack,
-    /// Upload into the server.
+    /// Upload to the server.
     Import,
-    /// Instances launched from the image and looked at.
+    /// Validation with instances of the image.
     Validate,
 }
 
 impl Stage {
-    /// What the stage does, for a progress line.
+    /// Returns the description for progress lines.
     pub fn describe(self) -> &'static str {
         match self {
             Self::Base => "base system",
@@ -129,53 +130,53 @@ impl Stage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RuntimeVersions {
-    /// `2.3.4`, or as the distribution writes it.
+    /// containerd version, such as `2.3.4`, or as formatted by the distribution.
     pub containerd: String,
-    /// `1.4.3`, or as the distribution writes it.
+    /// runc version, such as `1.4.3`, or as formatted by the distribution.
     pub runc: String,
     /// `folder`, or `distribution` for its packages.
     pub source: String,
 }
 
-/// What happens during a build.
+/// Progress of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A stage begins.
+    /// A stage started.
     StageStarted {
-        /// Which.
+        /// The stage.
         stage: Stage,
     },
-    /// A line a tool printed, or a step within the stage.
+    /// A line of output, or a step within the stage.
     Line {
-        /// Within.
+        /// The stage.
         stage: Stage,
         /// One line, without its end.
         text: String,
     },
-    /// Something about the image that its user has to know.
+    /// A notice about the image for the user.
     Notice {
         /// One sentence.
         text: String,
     },
-    /// A share of the stage is done, where that is known.
+    /// Progress of a stage, if known.
     Percent {
-        /// Within.
+        /// The stage.
         stage: Stage,
-        /// 0 to 100.
+        /// Percentage from 0 to 100.
         percent: u8,
     },
-    /// A stage is done.
+    /// A stage finished.
     StageFinished {
-        /// Which.
+        /// The stage.
         stage: Stage,
-        /// How long it took.
+        /// Duration.
         elapsed: Duration,
-        /// Whether a former build's result was taken.
+        /// Whether the result came from the cache.
         cached: bool,
     },
 }
 
-/// The image as the server has it.
+/// The built image on the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuiltImage {
     /// `kubeadm`, `node` or `haproxy`.
@@ -186,23 +187,23 @@ pub struct BuiltImage {
     pub fingerprint: String,
     /// Hash of the inputs, as in the property `capn.recipe`.
     pub recipe: String,
-    /// Whether the server had it from the same inputs, and nothing was built.
+    /// Whether the server already had it from the same inputs.
     pub reused: bool,
     /// Size on the server, in bytes.
     pub size_bytes: u64,
-    /// `v1.36.0`, for a kubeadm image.
+    /// Kubernetes version of a kubeadm image, such as `v1.36.0`.
     pub kubernetes_version: Option<String>,
-    /// `3.6.5`, for a kubeadm image.
+    /// etcd version of a kubeadm image, such as `3.6.5`.
     pub etcd_version: Option<String>,
     /// Versions of containerd and runc, for a node.
     pub runtime: Option<RuntimeVersions>,
-    /// Whether the image holds CoreDNS.
+    /// Whether the image contains CoreDNS.
     pub coredns: bool,
-    /// What is inside, as JSON; always there if [`BuildRequest::manifest`] asked for it. Its
-    /// SHA-256 is the image's property `capn.manifest`.
+    /// Manifest as JSON; always present if [`BuildRequest::manifest`] is set. Its SHA-256 is the
+    /// image property `capn.manifest`.
     pub manifest: Option<String>,
-    /// What was seen in each instance of [`BuildRequest::validate`].
+    /// Results of the validation.
     pub validated: Vec<Validated>,
-    /// The whole build.
+    /// Duration of the build.
     pub elapsed: Duration,
 }

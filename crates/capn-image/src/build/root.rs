@@ -1,4 +1,4 @@
-//! A root file system in the making.
+//! A root file system that is being built.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio::fs;
@@ -10,65 +10,65 @@ use super::{
 };
 use crate::tree::Tree;
 
-/// A root file system in the making, over finished layers that it does not change.
+/// A root file system that is being built, on top of finished layers that it does not change.
 ///
-/// Where the cache's file system allows it, it is an overlay, mounted by each step for itself:
-/// copying and deleting ten thousand files for each image can keep a busy disk for half a minute.
-/// Elsewhere the layers are copied.
+/// If the file system of the cache supports it, it is an overlay that each step mounts for itself:
+/// copying and deleting ten thousand files per image can keep a slow disk busy for half a minute.
+/// Otherwise the layers are copied.
 pub(super) struct Root {
-    folder: Utf8PathBuf,
+    directory: Utf8PathBuf,
     lowers: Vec<Utf8PathBuf>,
 }
 
 impl Root {
-    /// An empty one over `lowers`, the uppermost first, in a fresh folder `name`.
+    /// Creates an empty one on `lowers`, uppermost first, in a new directory `name`.
     pub(super) async fn over(
         workspace: &Workspace,
         name: &str,
         lowers: Vec<Utf8PathBuf>,
     ) -> Result<Self, BuildError> {
-        let folder = workspace.fresh(name).await?;
+        let directory = workspace.new_directory(name).await?;
         if workspace.has_overlay() || lowers.is_empty() {
-            let root = Self { folder, lowers };
+            let root = Self { directory, lowers };
             for made in [root.upper(), root.target(), root.kernel_work()] {
                 fs::create_dir_all(&made).await.map_err(failed("make", &made))?;
             }
             return Ok(root);
         }
-        // Without overlays each layer is whole, and the uppermost is all there is.
+        // Without overlays, each layer is complete, and only the uppermost is used.
         if let Some(lower) = lowers.first() {
-            copy_tree(lower, &folder.join("rootfs")).await?;
+            copy_tree(lower, &directory.join("rootfs")).await?;
         }
-        Ok(Self { folder, lowers: Vec::new() })
+        Ok(Self { directory, lowers: Vec::new() })
     }
 
-    /// The folder with everything of it; what is to be kept beside the files goes here.
-    pub(super) fn folder(&self) -> &Utf8Path {
-        &self.folder
+    /// Returns its directory; data to be stored next to the files goes here.
+    pub(super) fn directory(&self) -> &Utf8Path {
+        &self.directory
     }
 
-    /// The files that are new: all of them where nothing is below.
+    /// Returns the new files; all files if there are no lower layers.
     pub(super) fn upper(&self) -> Utf8PathBuf {
-        self.folder.join("rootfs")
+        self.directory.join("rootfs")
     }
 
     fn target(&self) -> Utf8PathBuf {
         match self.lowers.is_empty() {
             true => self.upper(),
-            false => self.folder.join("target"),
+            false => self.directory.join("target"),
         }
     }
 
     fn kernel_work(&self) -> Utf8PathBuf {
-        self.folder.join("overlay")
+        self.directory.join("overlay")
     }
 
-    /// All its files.
+    /// Returns all its files.
     pub(super) fn tree(&self) -> Tree {
         Tree::new([self.upper()].into_iter().chain(self.lowers.iter().cloned()).collect())
     }
 
-    /// Tells a step where it is.
+    /// Sets the variables of a step.
     pub(super) fn enter<'a>(&self, step: Step<'a>) -> Step<'a> {
         let lowers: Vec<&str> = self.lowers.iter().map(|path| path.as_str()).collect();
         step.variable("TARGET", self.target())
@@ -77,7 +77,7 @@ impl Root {
             .variable("LOWER", lowers.join(":"))
     }
 
-    /// Keeps it as a layer: `path/rootfs`, and what else is in its folder.
+    /// Stores it as a layer: `path/rootfs`, and the other content of its directory.
     pub(super) async fn keep(
         self,
         workspace: &Workspace,
@@ -87,6 +87,6 @@ impl Root {
             super::workspace::remove(&self.target()).await?;
         }
         super::workspace::remove(&self.kernel_work()).await?;
-        workspace.keep(&self.folder, path).await
+        workspace.keep(&self.directory, path).await
     }
 }

@@ -1,4 +1,4 @@
-//! One script of the recipe, run in namespaces of its own that end with this process.
+//! Runs a script of the recipe in namespaces that end with this process.
 
 use std::{collections::VecDeque, process::Stdio};
 
@@ -10,10 +10,10 @@ use tokio::{
 
 use super::{BuildError, Event, Stage};
 
-/// Lines kept for the error when a step fails.
+/// Number of output lines in the error of a failed step.
 const TAIL_LINES: usize = 12;
 
-/// Receives progress; a trait object so that the build is not generic over it.
+/// Receiver of progress, as a trait object so that the build is not generic over it.
 pub(super) type Progress<'a> = dyn FnMut(Event) + Send + 'a;
 
 /// A script and its variables.
@@ -25,7 +25,7 @@ pub(super) struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
-    /// `script` is a name in `scripts`, the folder that holds the recipe's scripts.
+    /// `script` is a file name in `scripts`, the directory of the recipe's scripts.
     pub(super) fn new(stage: Stage, script: &'static str, scripts: &'a Utf8Path) -> Self {
         Self { stage, script, scripts, variables: vec![("SCRIPTS", scripts.to_string())] }
     }
@@ -36,13 +36,13 @@ impl<'a> Step<'a> {
         self
     }
 
-    /// Runs it to its end, each line it prints becoming an [`Event::Line`].
+    /// Runs the script. Each line of output becomes an [`Event::Line`].
     ///
     /// # Cancellation
     ///
-    /// Dropping the future kills the script and everything it started, and undoes its mounts:
-    /// they are in namespaces whose first process dies with `unshare` and with the end of its
-    /// standard input, which this process holds.
+    /// Dropping the future kills the script and all its children, and undoes its mounts: they are
+    /// in namespaces whose first process dies with `unshare` and with the end of its standard
+    /// input, which this process holds.
     pub(super) async fn run(self, progress: &mut Progress<'_>) -> Result<(), BuildError> {
         let mut command = Command::new("unshare");
         command
@@ -90,7 +90,7 @@ fn lines<R: AsyncRead + Unpin>(reader: R) -> Lines<BufReader<R>> {
     BufReader::new(reader).lines()
 }
 
-/// The last lines of a step.
+/// The last lines of output.
 #[derive(Default)]
 struct Tail(VecDeque<String>);
 

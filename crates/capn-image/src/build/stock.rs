@@ -1,5 +1,5 @@
-//! A node image made on a server, from a stock cloud image: launched, made a node by the script of
-//! [`crate::install`], cleaned, and published.
+//! Builds a node image on a server from a stock cloud image: launches an instance, runs the script
+//! of [`crate::install`], cleans it, and publishes it.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use super::{
     import::{self, failed},
     layers,
     step::Progress,
-    validate::{self, MARK, Needs, Subject},
+    validate::{self, MARK, Needs, ValidatedImage},
 };
 use crate::{
     catalog::{PROPERTY_BASE_IMAGE, PROPERTY_KIND, PROPERTY_KUBERNETES_VERSION, PROPERTY_RECIPE},
@@ -28,20 +28,20 @@ use crate::{
 };
 
 const KIND: &str = "kubeadm";
-/// The image may have to be downloaded by the server.
+/// Time limit including the download of the image by the server.
 const CREATE: Duration = Duration::from_secs(1800);
 const STATE: Duration = Duration::from_secs(120);
-/// Packages and binaries over a slow network.
+/// Time limit for packages and binaries over a slow network.
 const INSTALL: Duration = Duration::from_secs(1800);
 const PUBLISH: Duration = Duration::from_secs(1800);
 
-/// Waits until the system is up and its own cloud-init, if it has one, is done.
+/// Waits until the system is up and its cloud-init, if any, is done.
 const SETTLE: &str = "n=0; while [ $n -lt 600 ]; do \
      case \"$(systemctl is-system-running --wait 2>/dev/null)\" in running|degraded) break;; esac; \
      n=$((n + 1)); sleep 0.2; done; \
      if command -v cloud-init >/dev/null; then cloud-init status --wait >/dev/null || true; fi";
 
-/// Takes away what belongs to one instance, so that each made from the image is a new one.
+/// Removes what is specific to one instance.
 const CLEAN: &str = "set -e; systemctl stop kubelet containerd; \
      rm -rf /var/lib/containerd/io.containerd.grpc.v1.introspection \
      /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/journal/* /etc/ssh/ssh_host_*; \
@@ -49,22 +49,22 @@ const CLEAN: &str = "set -e; systemctl stop kubelet containerd; \
      if command -v cloud-init >/dev/null; then cloud-init clean --logs; fi; \
      rm -f /var/lib/dbus/machine-id; : >/etc/machine-id; sync";
 
-/// A node image to make from a stock one.
+/// A request to build a node image from a stock image.
 #[derive(Debug, Clone)]
 pub struct StockRequest {
     /// The stock image.
     pub source: InstanceSource,
-    /// What the user calls it.
+    /// Name of the stock image as given by the user.
     pub source_name: String,
-    /// What makes it a node; also says the version.
+    /// Install script, which also has the version.
     pub script: InstallScript,
     /// Alias on the server.
     pub alias: String,
-    /// Config of the instance it is made in.
+    /// Configuration of the build instance.
     pub config: Config,
-    /// Where the lock of validations is.
+    /// Directory for the lock of validations.
     pub cache_dir: Utf8PathBuf,
-    /// Make it even if the server has one of the same recipe.
+    /// Build it even if the server has one of the same recipe.
     pub rebuild: bool,
     /// As in [`super::BuildRequest::validate`].
     pub validate: Vec<ValidationCase>,
@@ -105,22 +105,22 @@ impl StockRequest {
     }
 }
 
-/// Makes the image, unless the server has one of the same recipe.
+/// Builds the image, unless the server has one of the same recipe.
 ///
 /// # Guarantees
 ///
-/// As [`super::build`]: the alias is only given to an image that is complete (and holds, where that
-/// is asked for), and an alias of somebody else's image is never touched. The instance that it is
-/// made in is removed, whatever happens.
+/// As for [`super::build`]: the alias is only given to an image that is complete and, if requested,
+/// passes the validation. An alias of an image that capn did not build is never changed. The build
+/// instance is always removed.
 ///
 /// # Assumptions
 ///
-/// The instance reaches its distribution's mirrors and the downloads of Kubernetes. Container images
-/// are not in the image: kubeadm pulls them.
+/// The instance can reach the mirrors of its distribution and the downloads of Kubernetes. The
+/// image does not contain container images: kubeadm pulls them.
 ///
 /// # Cancellation
 ///
-/// The instance stays until [`super::remove_validation`] of the alias, or the next call.
+/// The instance stays until [`super::remove_validation`] with the alias, or the next call.
 ///
 /// # Errors
 ///
@@ -138,14 +138,14 @@ pub async fn build_from_stock(
         Some(image) => (image.fingerprint.clone(), true),
         None => (make(request, client, &recipe, progress).await?, false),
     };
-    let subject = Subject {
+    let subject = ValidatedImage {
         alias: request.alias.clone(),
         recipe: recipe.clone(),
         needs: Needs::Kubernetes { version: request.script.version.clone(), images: None },
     };
     let before: Vec<&Image> =
         [&on_server.aliased, &on_server.same_recipe].into_iter().flatten().collect();
-    let validated = validate::before_alias(
+    let validated = validate::validate_before_alias(
         client,
         &subject,
         &request.validate,
@@ -254,11 +254,11 @@ async fn make_in(
         .and_then(serde_json::Value::as_str)
         .map(str::to_owned);
     fingerprint.ok_or_else(|| BuildError::Invalid {
-        failures: vec!["the server does not say which image it made".to_owned()],
+        failures: vec!["the server did not report the published image".to_owned()],
     })
 }
 
-/// Runs a script in the instance that has to succeed.
+/// Runs a script in the instance, which must succeed.
 async fn step(client: &Client, name: &str, stage: Stage, script: &str) -> Result<(), BuildError> {
     let request = incus_client::ExecRequest::shell(script).deadline(INSTALL);
     let output =

@@ -1,4 +1,4 @@
-//! Instances launched from an image, looked at from inside, and removed.
+//! Validation of an image in instances that are launched from it and removed again.
 
 use std::{fs::File, time::Duration};
 
@@ -19,82 +19,83 @@ use super::{
 
 mod checks;
 
-/// Key of an instance that is made to look at an image, or to make it; its value is the image's
-/// alias.
+/// Key of an instance for validating or building an image; the value is the alias of the image.
 pub(super) const MARK: &str = "user.capn.validates";
-/// Kernel modules the server loads at the start of an instance.
+/// Kernel modules that the server loads when it starts the instance.
 const MODULES: &str = "linux.kernel_modules";
 const CREATE: Duration = Duration::from_secs(300);
 const START: Duration = Duration::from_secs(60);
 const REMOVE: Duration = Duration::from_secs(120);
-/// How long a script may run, those that wait for the system included.
+/// Time limit of a script, including scripts that wait for the system.
 pub(super) const CHECK: Duration = Duration::from_secs(180);
 
-/// One kind of instance that the image has to work in.
+/// A kind of instance in which the image must work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValidationCase {
-    /// Part of the instance's name and of messages: `unprivileged`.
+    /// Part of the instance's name and of messages, such as `unprivileged`.
     pub name: &'static str,
     /// Whether it runs in a user namespace.
     pub unprivileged: bool,
-    /// Config of the instance. Kernel modules that the server cannot load are left to its host.
+    /// Configuration of the instance. Kernel modules that the server cannot load are left to its
+    /// host.
     pub config: Config,
-    /// Devices of the instance, besides those of the default profile.
+    /// Devices of the instance, in addition to those of the default profile.
     pub devices: Devices,
 }
 
-/// What was seen in the instance of one [`ValidationCase`].
+/// Result of a [`ValidationCase`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Validated {
     /// [`ValidationCase::name`].
     pub case: &'static str,
-    /// All that was looked at, in this order.
+    /// All checks, in order.
     pub checks: Vec<Check>,
 }
 
-/// One thing that was looked at.
+/// Result of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What has to hold: `systemd runs with no failed unit`.
+    /// The expectation, such as `systemd runs with no failed unit`.
     pub name: &'static str,
-    /// Whether it does.
+    /// Whether it is met.
     pub passed: bool,
-    /// What was seen.
-    pub seen: String,
+    /// The observed result.
+    #[serde(rename = "seen")]
+    pub observed: String,
 }
 
-/// What is looked at.
+/// The image to validate.
 #[derive(Debug, Clone)]
-pub(super) struct Subject {
-    /// The alias it is to get.
+pub(super) struct ValidatedImage {
+    /// Alias that it will get.
     pub(super) alias: String,
     /// Hash of its recipe.
     pub(super) recipe: String,
-    /// What it has to do.
+    /// Requirements.
     pub(super) needs: Needs,
 }
 
-/// What an image is for, as far as it can be seen in an instance.
+/// Requirements on an image.
 #[derive(Debug, Clone)]
 pub(super) enum Needs {
-    /// To be a load balancer.
+    /// It is a load balancer.
     Haproxy,
-    /// To be a node.
+    /// It is a node.
     Node,
-    /// To be a node with Kubernetes.
+    /// It is a node with Kubernetes.
     Kubernetes {
-        /// `v1.36.2`
+        /// Version, such as `v1.36.2`.
         version: String,
-        /// Whether container images are there, and which components lack theirs.
+        /// The components without container images, or `None` if the node has no images at all.
         images: Option<Vec<&'static str>>,
     },
 }
 
-/// Looks at the image before it gets its alias, if there are cases. One that does not hold and was
-/// not there `before` goes.
-pub(super) async fn before_alias(
+/// Validates the image before it gets its alias, if there are cases. An image that fails and was
+/// not there `before` is deleted.
+pub(super) async fn validate_before_alias(
     client: &Client,
-    subject: &Subject,
+    subject: &ValidatedImage,
     cases: &[ValidationCase],
     fingerprint: &str,
     before: &[&Image],
@@ -117,20 +118,20 @@ pub(super) async fn before_alias(
     Ok(validated)
 }
 
-/// Looks at the image in each case.
+/// Validates the image in each case.
 ///
 /// # Guarantees
 ///
-/// The instances are removed again, whatever was seen. If the future is dropped or the process
-/// killed they stay until [`remove_validation`] or the next validation of this image.
+/// The instances are removed in any case. If the future is dropped or the process is killed, they
+/// stay until [`remove_validation`] or the next validation of this image.
 ///
 /// # Errors
 ///
-/// [`BuildError::Invalid`] with everything that does not hold; [`BuildError::Busy`] while another
-/// process does the same.
+/// [`BuildError::Invalid`] with all failed checks; [`BuildError::Busy`] while another process does
+/// the same.
 async fn validate(
     client: &Client,
-    subject: &Subject,
+    subject: &ValidatedImage,
     cases: &[ValidationCase],
     fingerprint: &str,
     cache: &Utf8Path,
@@ -144,7 +145,7 @@ async fn validate(
         let name = format!("capn-validate-{short}-{}", case.name);
         let text = format!("{}: launching", case.name);
         progress(Event::Line { stage: Stage::Validate, text });
-        let result = look(client, subject, case, &name, fingerprint, progress).await;
+        let result = run_checks(client, subject, case, &name, fingerprint, progress).await;
         let removed = remove(client, &name).await;
         let checks = result?;
         removed?;
@@ -154,7 +155,7 @@ async fn validate(
         .iter()
         .flat_map(|of| of.checks.iter().map(move |check| (of.case, check)))
         .filter(|(_, check)| !check.passed)
-        .map(|(case, check)| format!("{case}: not so that {}: {}", check.name, check.seen))
+        .map(|(case, check)| format!("{case}: check `{}` failed: {}", check.name, check.observed))
         .collect();
     match failures.is_empty() {
         true => Ok(validated),
@@ -162,8 +163,8 @@ async fn validate(
     }
 }
 
-/// Removes the instances that a validation of the image with this alias left behind. Nothing else
-/// has their mark.
+/// Removes the instances that a validation of the image with this alias left behind. Only these
+/// instances have the mark.
 ///
 /// # Errors
 ///
@@ -172,14 +173,14 @@ pub async fn remove_validation(client: &Client, alias: &str) -> Result<(), Build
     let left = client
         .instances(&InstanceFilter::new().config(MARK, alias))
         .await
-        .map_err(failed("look for instances of a former validation"))?;
+        .map_err(failed("list instances of an earlier validation"))?;
     for instance in left {
         remove(client, &instance.name).await?;
     }
     Ok(())
 }
 
-/// Held while instances of a validation exist.
+/// Takes the lock that is held while instances of a validation exist.
 fn lock(cache: &Utf8Path) -> Result<File, BuildError> {
     let path = cache.join("validation.lock");
     let fail = super::workspace::failed("lock", &path);
@@ -192,9 +193,9 @@ fn lock(cache: &Utf8Path) -> Result<File, BuildError> {
     }
 }
 
-async fn look(
+async fn run_checks(
     client: &Client,
-    subject: &Subject,
+    subject: &ValidatedImage,
     case: &ValidationCase,
     name: &str,
     fingerprint: &str,
@@ -213,18 +214,18 @@ async fn look(
     let created = async { client.create_instance(&post, None).await?.wait(CREATE).await.map(drop) };
     created.await.map_err(failed("launch an instance of the image"))?;
     start(client, name).await.map_err(failed("start an instance of the image"))?;
-    let mut seen = Vec::new();
+    let mut observed = Vec::new();
     for check in checks::of(&subject.needs, case) {
         progress(Event::Line {
             stage: Stage::Validate,
             text: format!("{}: {}", case.name, check.name()),
         });
-        seen.push(check.run(client, name).await);
+        observed.push(check.run(client, name).await);
     }
-    Ok(seen)
+    Ok(observed)
 }
 
-/// Starts it; a server that cannot load the kernel modules is not asked to.
+/// Starts the instance, without kernel modules if the server cannot load them.
 pub(super) async fn start(client: &Client, name: &str) -> Result<(), Error> {
     let start = || async {
         let started = client.set_state(name, InstanceAction::Start, false, None).await?;
@@ -241,11 +242,11 @@ pub(super) async fn start(client: &Client, name: &str) -> Result<(), Error> {
     }
 }
 
-/// Stops and deletes an instance, if it is there.
+/// Stops and deletes an instance, if it exists.
 pub(super) async fn remove(client: &Client, name: &str) -> Result<(), BuildError> {
     let deadline = Instant::now() + REMOVE;
     loop {
-        // One that is stopped already refuses, which is as good.
+        // A stopped instance returns an error, which is fine.
         if let Ok(stop) = client.set_state(name, InstanceAction::Stop, true, None).await
             && let Err(error) = stop.wait(START).await
         {
@@ -254,7 +255,7 @@ pub(super) async fn remove(client: &Client, name: &str) -> Result<(), BuildError
         let deleted = async { client.delete_instance(name).await?.wait(REMOVE).await.map(drop) };
         match deleted.await {
             Err(error) if error.is_not_found() => return Ok(()),
-            // A start that was interrupted may still run.
+            // An interrupted start may still be running.
             Err(error) if Instant::now() < deadline => {
                 tracing::debug!(%error, name, "not removed yet");
                 sleep(Duration::from_millis(500)).await;
@@ -264,7 +265,7 @@ pub(super) async fn remove(client: &Client, name: &str) -> Result<(), BuildError
     }
 }
 
-/// Runs a script; its exit code and output, or why it could not run.
+/// Runs a script. Returns whether it succeeded, and its output or the reason why it could not run.
 pub(super) async fn shell(client: &Client, name: &str, script: &str) -> (bool, String) {
     match client.exec(name, ExecRequest::shell(script).deadline(CHECK)).await {
         Err(error) => (false, error.to_string()),

@@ -1,15 +1,16 @@
-//! The cache folder: finished layers and packed images, and room for what is being made.
+//! The cache directory: completed layers and packed images, and space for the current build.
 //!
 //! ```text
-//! lock                    held by the build that runs
+//! lock                    held by the running build
 //! debs/                   downloaded packages
 //! digests.json            digests of Kubernetes binaries, by size and time
 //! layers/NAME-HASH/       root file systems, each in `rootfs`, or what it adds to the base
 //! images/KIND-RECIPE/     metadata.tar.gz, rootfs.squashfs
-//! work/                   unfinished; removed by the next build
+//! work/                   incomplete; removed by the next build
 //! ```
 //!
-//! Things get their final name when they are complete, so that whatever has one can be used.
+//! Everything gets its final name when it is complete, so that anything with a final name can be
+//! used.
 
 use std::fs::{File, TryLockError};
 
@@ -26,12 +27,12 @@ pub(super) struct Workspace {
 }
 
 impl Workspace {
-    /// Takes the cache folder, making it if needed, and removes what a former build left
-    /// unfinished.
+    /// Locks the cache directory, creating it if needed, and removes incomplete data of an earlier
+    /// build.
     pub(super) async fn open(cache: &Utf8Path) -> Result<Self, BuildError> {
-        crate::own::check(cache)?;
-        for folder in ["", "debs", "layers", "images"] {
-            let path = cache.join(folder);
+        crate::ownership::check(cache)?;
+        for directory in ["", "debs", "layers", "images"] {
+            let path = cache.join(directory);
             fs::create_dir_all(&path).await.map_err(failed("make", &path))?;
         }
         let path = cache.join("lock");
@@ -55,9 +56,9 @@ impl Workspace {
         Ok(workspace)
     }
 
-    /// Whether an overlay can be mounted here.
+    /// Returns whether an overlay can be mounted here.
     async fn probe(&self) -> Result<bool, BuildError> {
-        // The kernel separates folders and options by these.
+        // The kernel uses these as separators of directories and options.
         if self.cache.as_str().contains([':', ',', '\\']) {
             return Ok(false);
         }
@@ -66,24 +67,24 @@ impl Workspace {
         let step = root.enter(Step::new(Stage::Base, "probe.sh", &scripts));
         match step.run(&mut |_| {}).await {
             Err(BuildError::Step { tail, .. }) => {
-                tracing::debug!(cache = %self.cache, reason = tail, "no overlay, layers are copied");
+                tracing::debug!(cache = %self.cache, reason = tail, "overlayfs cannot be used, copying layers");
                 Ok(false)
             }
             done => done.map(|()| true),
         }
     }
 
-    /// Whether layers lie over each other; else each is whole.
+    /// Returns whether layers are stacked; otherwise each is complete.
     pub(super) fn has_overlay(&self) -> bool {
         self.overlay
     }
 
-    /// Where unfinished things are.
+    /// Returns the directory of incomplete data.
     pub(super) fn work(&self) -> Utf8PathBuf {
         self.cache.join("work")
     }
 
-    /// The recipe's scripts.
+    /// Returns the recipe's scripts.
     pub(super) fn scripts(&self) -> Utf8PathBuf {
         self.work().join("scripts")
     }
@@ -93,27 +94,27 @@ impl Workspace {
         self.cache.join("debs")
     }
 
-    /// The folder of a layer, finished or not.
+    /// Returns the directory of a layer, complete or not.
     pub(super) fn layer(&self, name: &str, hash: &str) -> Utf8PathBuf {
         let form = if self.overlay { "" } else { "-whole" };
         self.cache.join("layers").join(format!("{name}{form}-{}", short(hash)))
     }
 
-    /// An empty folder for something new.
-    pub(super) async fn fresh(&self, name: &str) -> Result<Utf8PathBuf, BuildError> {
+    /// Creates an empty directory for new data.
+    pub(super) async fn new_directory(&self, name: &str) -> Result<Utf8PathBuf, BuildError> {
         let path = self.work().join(name);
         remove(&path).await?;
         fs::create_dir_all(&path).await.map_err(failed("make", &path))?;
         Ok(path)
     }
 
-    /// Gives a complete thing its final name, and removes former ones of the same kind.
+    /// Gives complete data its final name, and removes earlier data of the same kind.
     pub(super) async fn keep(&self, made: &Utf8Path, path: &Utf8Path) -> Result<(), BuildError> {
         remove(path).await?;
         fs::rename(made, path).await.map_err(failed("move", made))?;
-        let Some((folder, name)) = path.parent().zip(path.file_name()) else { return Ok(()) };
+        let Some((directory, name)) = path.parent().zip(path.file_name()) else { return Ok(()) };
         let kind = name.rsplit_once('-').map_or(name, |(kind, _)| kind);
-        for entry in folder.read_dir_utf8().map_err(failed("read", folder))?.flatten() {
+        for entry in directory.read_dir_utf8().map_err(failed("read", directory))?.flatten() {
             let other = entry.file_name();
             let same_kind = other.rsplit_once('-').is_some_and(|(found, _)| found == kind);
             if same_kind && other != name {
@@ -123,13 +124,13 @@ impl Workspace {
         Ok(())
     }
 
-    /// Removes the work folder; what is left of it after a failure goes with the next build.
+    /// Removes the work directory. After a failure, the next build removes it.
     pub(super) async fn close(self) -> Result<(), BuildError> {
         remove(&self.work()).await
     }
 }
 
-/// The folder of a packed image, which can be looked for without taking the workspace.
+/// Returns the directory of a packed image, which can be checked without a lock.
 pub(super) fn packed(cache: &Utf8Path, kind: &str, recipe: &str) -> Utf8PathBuf {
     cache.join("images").join(format!("{kind}-{}", short(recipe)))
 }
@@ -138,7 +139,7 @@ fn short(hash: &str) -> &str {
     hash.get(..16).unwrap_or(hash)
 }
 
-/// Copies a root file system, sharing blocks where the file system can.
+/// Copies a root file system, with reflinks where possible.
 pub(super) async fn copy_tree(from: &Utf8Path, to: &Utf8Path) -> Result<(), BuildError> {
     let run = |source| BuildError::Run { program: "cp".to_owned(), source };
     let output = Command::new("cp")
@@ -158,7 +159,7 @@ pub(super) async fn copy_tree(from: &Utf8Path, to: &Utf8Path) -> Result<(), Buil
     Err(failed("write", to)(std::io::Error::other(text.trim().to_owned())))
 }
 
-/// Writes files of the recipe under a root.
+/// Writes files of the recipe below a root directory.
 pub(super) async fn write_files(root: &Utf8Path, files: &[recipe::File]) -> Result<(), BuildError> {
     use std::os::unix::fs::PermissionsExt;
     for file in files {
@@ -171,13 +172,13 @@ pub(super) async fn write_files(root: &Utf8Path, files: &[recipe::File]) -> Resu
     Ok(())
 }
 
-/// Makes the folder a file goes into.
+/// Creates the parent directory of a file.
 pub(super) async fn make_parent(path: &Utf8Path) -> Result<(), BuildError> {
     let Some(parent) = path.parent() else { return Ok(()) };
     fs::create_dir_all(parent).await.map_err(failed("make", parent))
 }
 
-/// Removes a folder or file if it is there.
+/// Removes a directory or file if it exists.
 pub(super) async fn remove(path: &Utf8Path) -> Result<(), BuildError> {
     let result = match fs::symlink_metadata(path).await {
         Ok(found) if found.is_dir() => fs::remove_dir_all(path).await,
@@ -192,7 +193,7 @@ pub(super) async fn remove(path: &Utf8Path) -> Result<(), BuildError> {
     }
 }
 
-/// The error of an act on a path; a full disk is its own.
+/// Returns the error of an action on a path; a full disk is a separate error.
 pub(super) fn failed<'a>(
     act: &'static str,
     path: &'a Utf8Path,
@@ -209,35 +210,35 @@ pub(super) fn failed<'a>(
 mod tests {
     use super::*;
 
-    async fn workspace(folder: &tempfile::TempDir) -> Result<Workspace, BuildError> {
-        Workspace::open(Utf8Path::from_path(folder.path()).unwrap()).await
+    async fn workspace(directory: &tempfile::TempDir) -> Result<Workspace, BuildError> {
+        Workspace::open(Utf8Path::from_path(directory.path()).unwrap()).await
     }
 
     #[tokio::test]
-    async fn a_second_build_in_the_same_folder_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = workspace(&folder).await.unwrap();
-        assert!(matches!(workspace(&folder).await, Err(BuildError::Busy { .. })));
+    async fn a_second_build_in_the_same_directory_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = workspace(&directory).await.unwrap();
+        assert!(matches!(workspace(&directory).await, Err(BuildError::Busy { .. })));
         first.close().await.unwrap();
-        assert!(workspace(&folder).await.is_ok());
+        assert!(workspace(&directory).await.is_ok());
     }
 
     #[tokio::test]
-    async fn what_is_unfinished_goes_and_what_is_finished_stays_until_it_is_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = workspace(&folder).await.unwrap();
-        let made = first.fresh("base").await.unwrap();
+    async fn unfinished_layers_are_removed_and_finished_ones_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = workspace(&directory).await.unwrap();
+        let made = first.new_directory("base").await.unwrap();
         let kept = first.layer("base", &"a".repeat(64));
         first.keep(&made, &kept).await.unwrap();
         let other = first.layer("node", &"a".repeat(64));
-        first.keep(&first.fresh("node").await.unwrap(), &other).await.unwrap();
-        let unfinished = first.fresh("half").await.unwrap();
+        first.keep(&first.new_directory("node").await.unwrap(), &other).await.unwrap();
+        let unfinished = first.new_directory("half").await.unwrap();
         drop(first);
 
-        let second = workspace(&folder).await.unwrap();
+        let second = workspace(&directory).await.unwrap();
         assert!(!unfinished.exists());
         let newer = second.layer("base", &"b".repeat(64));
-        second.keep(&second.fresh("base").await.unwrap(), &newer).await.unwrap();
+        second.keep(&second.new_directory("base").await.unwrap(), &newer).await.unwrap();
         assert_eq!((kept.exists(), newer.exists(), other.exists()), (false, true, true));
     }
 }

@@ -1,4 +1,4 @@
-//! gRPC over any two-way stream.
+//! gRPC over any bidirectional stream.
 
 use std::{io, sync::Mutex, time::Duration};
 
@@ -11,14 +11,14 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-/// How long one call may take: the first sandbox of a slow machine takes seconds.
+/// Timeout of a call: the first sandbox on a slow machine takes several seconds.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A connection to the runtime service.
 pub(super) struct Runtime(Grpc<Channel>);
 
 impl Runtime {
-    /// Speaks over `stream`, once: a connection that breaks is not made again.
+    /// Connects over `stream`, without reconnects.
     pub(super) async fn connect<S>(stream: S) -> Result<Self, tonic::transport::Error>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -29,12 +29,12 @@ impl Runtime {
             std::future::ready(stream.map(TokioIo::new).ok_or(io::ErrorKind::NotConnected.into()))
                 as std::future::Ready<io::Result<TokioIo<S>>>
         });
-        // The name is not looked up; HTTP/2 wants one.
+        // The name is not resolved, but HTTP/2 requires one.
         let endpoint = Endpoint::from_static("http://containerd").timeout(CALL_TIMEOUT);
         Ok(Self(Grpc::new(endpoint.connect_with_connector(connector).await?)))
     }
 
-    /// One call of `runtime.v1.RuntimeService`. `path` is the whole path of the method.
+    /// Calls a method of `runtime.v1.RuntimeService`. `path` is its full path.
     pub(super) async fn call<Q, A>(
         &mut self,
         path: &'static str,

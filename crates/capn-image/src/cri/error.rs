@@ -1,52 +1,52 @@
-//! How talking to containerd fails.
+//! Errors of CRI.
 
 use thiserror::Error;
 
-/// The act that failed.
+/// Error of a CRI call.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CriError {
-    /// The exec into the instance.
+    /// The exec in the instance failed.
     #[error("cannot run socat in {instance}")]
     Exec {
         /// The instance.
         instance: String,
-        /// Why not.
+        /// Cause.
         #[source]
         source: incus_client::Error,
     },
-    /// No gRPC over the exec.
-    #[error("containerd in {instance} does not answer")]
+    /// There is no gRPC connection over the exec.
+    #[error("containerd in {instance} does not respond")]
     Connect {
         /// The instance.
         instance: String,
-        /// Why not.
+        /// Cause.
         #[source]
         source: tonic::transport::Error,
     },
-    /// The runtime refused or failed.
+    /// The runtime returned an error.
     #[error("cannot {act} in {instance}")]
     Call {
-        /// What was tried, a verb phrase.
+        /// Attempted action, as a verb phrase.
         act: &'static str,
         /// The instance.
         instance: String,
-        /// The runtime's answer.
+        /// Error of the runtime.
         #[source]
         source: Box<tonic::Status>,
     },
-    /// The sandbox came up but is not ready.
+    /// The sandbox was started but is not ready.
     #[error("the pod sandbox in {instance} is not ready (state {state})")]
     NotReady {
         /// The instance.
         instance: String,
-        /// CRI's number of the state it is in.
+        /// State, as a number of CRI.
         state: i32,
     },
 }
 
 impl CriError {
-    /// What the user can look at.
+    /// Returns what the user can check, if known.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Exec { .. } => None,

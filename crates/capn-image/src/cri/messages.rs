@@ -1,5 +1,5 @@
-//! The few messages of CRI v1 (`runtime.v1`, `k8s.io/cri-api`) that running a sandbox takes,
-//! with the fields that are used. Protocol buffers ignore the rest.
+//! The messages of CRI v1 (`runtime.v1`, `k8s.io/cri-api`) for running a sandbox, with the fields
+//! that are used. Protocol buffers ignore the others.
 
 use std::collections::HashMap;
 
@@ -93,7 +93,7 @@ pub(super) struct PodSandboxStatusRequest {
 pub(super) struct PodSandboxStatusResponse {
     #[prost(message, optional, tag = "1")]
     pub(super) status: Option<PodSandboxStatus>,
-    /// With `verbose`: what the runtime tells, in its own form.
+    /// With `verbose`: information in the runtime's own format.
     #[prost(map = "string, string", tag = "2")]
     pub(super) info: HashMap<String, String>,
 }

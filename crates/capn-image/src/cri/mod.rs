@@ -1,5 +1,5 @@
-//! A small client of the Container Runtime Interface (CRI v1), spoken to the containerd of an
-//! instance through the server's exec: no port is opened and nothing is installed for it.
+//! A small client of the Container Runtime Interface (CRI v1). It reaches containerd of an instance
+//! through the server's exec, without opening a port or installing anything.
 
 mod channel;
 mod error;
@@ -22,50 +22,50 @@ use self::{
 
 pub use error::CriError;
 
-/// Name, namespace and label of the sandbox, so that one that was left is found again.
+/// Name, namespace and label of the sandbox, so that a leftover one is found again.
 const NAME: &str = "capn-sandbox-proof";
 
-/// What was seen while a pod sandbox ran.
+/// Result of running a pod sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SandboxProof {
-    /// Name and version of the runtime, e.g. `containerd 1.7.24`.
+pub struct SandboxCheck {
+    /// Name and version of the runtime, such as `containerd 1.7.24`.
     pub runtime: String,
-    /// Id of the sandbox that was ready and is removed again.
+    /// Id of the sandbox, which has been removed again.
     pub sandbox_id: String,
-    /// The sandbox (pause) image it ran from, as containerd reports it; empty when it does not.
+    /// The sandbox (pause) image, as reported by containerd; may be empty.
     pub image: String,
 }
 
-/// Runs a pod sandbox in the instance, sees it ready, stops and removes it.
+/// Runs a pod sandbox in the instance, waits until it is ready, and removes it.
 ///
-/// The sandbox uses the node's own network, so that no CNI configuration is needed.
+/// The sandbox uses the network of the node, so that no CNI configuration is needed.
 ///
 /// # Guarantees
 ///
-/// Nothing is left in the instance, also of a former call that was interrupted.
+/// Nothing is left in the instance, not even from an interrupted earlier call.
 ///
 /// # Assumptions
 ///
-/// The instance has `socat`, as our node images do.
+/// The instance has `socat`, as node images of capn do.
 ///
 /// # Cancellation
 ///
-/// Dropping the future may leave the sandbox, which the next call removes.
+/// Dropping the future may leave the sandbox behind; the next call removes it.
 ///
 /// # Errors
 ///
-/// [`CriError`]: the instance has no containerd that answers, or it cannot run the sandbox.
-pub async fn prove_sandbox(client: &Client, instance: &str) -> Result<SandboxProof, CriError> {
+/// [`CriError`]: containerd in the instance does not respond, or it cannot run the sandbox.
+pub async fn check_sandbox(client: &Client, instance: &str) -> Result<SandboxCheck, CriError> {
     let command = ["socat", "-", "UNIX-CONNECT:/run/containerd/containerd.sock"];
     let tunnel = client
         .tunnel(instance, &ExecRequest::new(command))
         .await
         .map_err(|source| CriError::Exec { instance: instance.to_owned(), source })?;
-    prove_over(tunnel, instance).await
+    check_over(tunnel, instance).await
 }
 
-/// The same over a stream to the runtime's socket. `instance` is for errors.
-async fn prove_over<S>(stream: S, instance: &str) -> Result<SandboxProof, CriError>
+/// As [`check_sandbox`], over a stream to the runtime's socket. `instance` is for errors.
+async fn check_over<S>(stream: S, instance: &str) -> Result<SandboxCheck, CriError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -82,7 +82,7 @@ where
     let version: VersionResponse = runtime
         .call("/runtime.v1.RuntimeService/Version", VersionRequest { version: "v1".to_owned() })
         .await
-        .map_err(failed("ask for the runtime's version"))?;
+        .map_err(failed("read the version of the runtime"))?;
 
     let label_selector = labels();
     let list: ListPodSandboxResponse = runtime
@@ -93,7 +93,7 @@ where
         .await
         .map_err(failed("list the pod sandboxes"))?;
     for left in list.items {
-        remove(&mut runtime, left.id).await.map_err(failed("remove a former pod sandbox"))?;
+        remove(&mut runtime, left.id).await.map_err(failed("remove a leftover pod sandbox"))?;
     }
 
     let SandboxId { pod_sandbox_id } = runtime
@@ -109,7 +109,7 @@ where
             PodSandboxStatusRequest { pod_sandbox_id: pod_sandbox_id.clone(), verbose: true },
         )
         .await;
-    // Removed whatever was seen.
+    // Removed in any case.
     let removed = remove(&mut runtime, pod_sandbox_id.clone()).await;
     let status = status.map_err(failed("read the pod sandbox's status"))?;
     removed.map_err(failed("remove the pod sandbox"))?;
@@ -117,7 +117,7 @@ where
     if state != SANDBOX_READY {
         return Err(CriError::NotReady { instance: instance.to_owned(), state });
     }
-    Ok(SandboxProof {
+    Ok(SandboxCheck {
         runtime: format!("{} {}", version.runtime_name, version.runtime_version),
         sandbox_id: pod_sandbox_id,
         image: image_of(&status),
@@ -147,7 +147,7 @@ fn sandbox() -> PodSandboxConfig {
         hostname: String::new(),
         labels: labels(),
         linux: Some(LinuxPodSandboxConfig {
-            // With the systemd cgroup driver the parent is a slice.
+            // With the systemd cgroup driver, the parent is a slice.
             cgroup_parent: "system.slice".to_owned(),
             security_context: Some(LinuxSandboxSecurityContext {
                 namespace_options: Some(NamespaceOption { network: NAMESPACE_NODE }),

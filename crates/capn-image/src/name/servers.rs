@@ -1,4 +1,4 @@
-//! Which image servers there are, and what they are called.
+//! Image servers and their prefixes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,15 +8,14 @@ use thiserror::Error;
 
 use crate::catalog;
 
-/// The prefix of the project's own server, which default images come from.
+/// Prefix of the project's own server, which has the default images.
 const DEFAULT: &str = "capi";
 const STAGING: &str = "capi-stg";
 
-/// The server of the default images, which the prefix `capi` stands for, and servers with a
-/// prefix of their own.
+/// The server of the default images, with the prefix `capi`, and servers with other prefixes.
 ///
-/// Written as a list with commas: `URL` changes the default server, `PREFIX=URL` adds a prefix
-/// or changes what one means.
+/// Written as a comma-separated list: `URL` changes the default server, `PREFIX=URL` adds or
+/// changes a prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageServers {
     prefixes: BTreeMap<String, String>,
@@ -31,11 +30,11 @@ impl Default for ImageServers {
 }
 
 impl ImageServers {
-    /// From entries as [`ImageServers`] describes them; later ones win.
+    /// Parses entries as described at [`ImageServers`]; later ones override earlier ones.
     ///
     /// # Errors
     ///
-    /// When an entry is neither a URL nor a prefix with one.
+    /// [`ImageServersError`] when an entry is neither a URL nor a prefix with one.
     pub fn of(entries: &[impl AsRef<str>]) -> Result<Self, ImageServersError> {
         let mut servers = Self::default();
         for entry in entries.iter().flat_map(|entries| entries.as_ref().split(',')) {
@@ -48,7 +47,7 @@ impl ImageServers {
     }
 
     fn add(&mut self, entry: &str) -> Result<(), ImageServersError> {
-        // A URL may have an equals sign too, but not before its colon.
+        // A URL may contain an equals sign too, but not before its colon.
         let (prefix, url) = match entry.split_once('=') {
             Some((prefix, url)) if !prefix.contains(':') => (prefix, url),
             _ => (DEFAULT, entry),
@@ -60,7 +59,7 @@ impl ImageServers {
         }
         let host = url.split_once("://").map(|(scheme, rest)| (scheme, rest.trim_matches('/')));
         match host {
-            // Incus and LXD take simplestreams over HTTPS only.
+            // Incus and LXD support simplestreams over HTTPS only.
             Some(("https", host)) if !host.is_empty() && !url.contains(char::is_whitespace) => {}
             _ => return Err(ImageServersError::Url { url: url.to_owned() }),
         }
@@ -68,17 +67,17 @@ impl ImageServers {
         Ok(())
     }
 
-    /// URL of the server of the default images.
+    /// Returns the URL of the server of the default images.
     pub fn default_url(&self) -> &str {
         self.url(DEFAULT).unwrap_or(catalog::IMAGE_SERVER)
     }
 
-    /// URL of the server with a prefix.
+    /// Returns the URL of the server with this prefix.
     pub fn url(&self, prefix: &str) -> Option<&str> {
         self.prefixes.get(prefix).map(String::as_str)
     }
 
-    /// All prefixes, sorted.
+    /// Returns all prefixes, sorted.
     pub fn prefixes(&self) -> impl Iterator<Item = &str> {
         self.prefixes.keys().map(String::as_str)
     }
@@ -92,7 +91,7 @@ impl FromStr for ImageServers {
     }
 }
 
-/// What differs from the default, in the form that is read.
+/// Formats the differences from the default, as a list that can be parsed again.
 impl fmt::Display for ImageServers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let default = Self::default();
@@ -109,17 +108,19 @@ impl fmt::Display for ImageServers {
     }
 }
 
-/// An entry that names no image server.
+/// Error of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ImageServersError {
-    /// Incus and LXD read image servers over HTTPS only.
-    #[error("image server {url:?} is not a URL that begins with https://")]
+    /// Incus and LXD support image servers over HTTPS only.
+    #[error("image server {url:?} is not an https:// URL")]
     Url {
         /// As given.
         url: String,
     },
-    /// Prefixes are written before a colon.
-    #[error("the prefix {prefix:?} of an image server may have lowercase letters, digits and `-`")]
+    /// The prefix has invalid characters.
+    #[error(
+        "the prefix {prefix:?} of an image server may only contain lowercase letters, digits and `-`"
+    )]
     Prefix {
         /// As given.
         prefix: String,
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_given_is_the_projects_server() {
+    fn the_default_is_the_project_image_server() {
         let servers: ImageServers = "".parse().unwrap();
         assert_eq!(servers, ImageServers::default());
         assert_eq!(servers.default_url(), catalog::IMAGE_SERVER);
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_servers_cannot_read_is_refused_by_name() {
+    fn invalid_server_names_are_refused() {
         for (text, part) in [
             ("http://a.example", "\"http://a.example\""),
             ("https://", "\"https://\""),

@@ -75,7 +75,7 @@ fn plain_names_and_fingerprints_stay_on_the_server() {
 }
 
 #[test]
-fn a_given_server_takes_the_name_as_it_stands() {
+fn an_explicit_server_uses_the_name_unchanged() {
     let fields = ImageFields {
         name: "kindest/node:v1.34.0@sha256:00ff",
         server: "https://registry.example",
@@ -117,13 +117,13 @@ fn kind_images_are_oci_and_not_for_lxd() {
 }
 
 #[test]
-fn what_cannot_be_resolved_is_said_so() {
+fn unresolvable_names_are_errors() {
     let error = |fields: ImageFields<'_>| {
         resolve(&fields, None, ServerFlavor::Unknown).unwrap_err().to_string()
     };
     let table = [
         (named("fedora:42"), "unknown prefix \"fedora\""),
-        (named("ubuntu:"), "names nothing after its prefix"),
+        (named("ubuntu:"), "has no name after its prefix"),
         (named("capi:kubeadm/VERSION"), "contains VERSION"),
         (named("debian:13"), "only be resolved on Incus or LXD"),
         (ImageFields { protocol: "oci", name: "x", ..ImageFields::default() }, "without a server"),

@@ -1,7 +1,7 @@
-//! Architectures have two names: Debian's, which products use, and the kernel's, which servers
-//! and `metadata.yaml` use.
+//! Names of architectures: those of Debian, which products use, and those of the kernel, which
+//! servers and `metadata.yaml` use.
 
-/// Debian's name, kernel's name, other names that are met.
+/// Debian's name, kernel's name, other names in use.
 const KNOWN: &[(&str, &str, &[&str])] = &[
     ("amd64", "x86_64", &[]),
     ("arm64", "aarch64", &[]),
@@ -13,7 +13,7 @@ const KNOWN: &[(&str, &str, &[&str])] = &[
     ("loong64", "loongarch64", &[]),
 ];
 
-/// Debian's name of an architecture with any of its names.
+/// Returns Debian's name of an architecture with any of these names.
 pub(super) fn debian_name(name: &str) -> Option<&'static str> {
     let is = |(debian, kernel, more): &&(&str, &str, &[&str])| {
         *debian == name || *kernel == name || more.contains(&name)
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_names_lead_to_debians() {
+    fn both_names_map_to_the_debian_architecture() {
         for (name, expected) in [
             ("amd64", Some("amd64")),
             ("x86_64", Some("amd64")),

@@ -1,7 +1,6 @@
-//! The documents of a simplestreams tree, as they are written. Pure.
+//! Documents of a simplestreams tree. Pure.
 //!
-//! Fields that are not known here are kept, so that a document of somebody else that gets an
-//! image added loses nothing.
+//! Unknown fields are kept, so that documents of other tools lose nothing when an image is added.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +8,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::problem::Place;
+use super::problem::Location;
 
-/// Where the index is, below the root of the tree.
+/// Path of the index, relative to the root of the tree.
 pub const INDEX_PATH: &str = "streams/v1/index.json";
-/// Where a tree that is made here has its products.
+/// Path of the products in new trees.
 pub const PRODUCTS_PATH: &str = "streams/v1/images.json";
 /// Data type of a document that lists images.
 pub const IMAGE_DOWNLOADS: &str = "image-downloads";
@@ -21,7 +20,7 @@ pub const IMAGE_DOWNLOADS: &str = "image-downloads";
 const INDEX_FORMAT: &str = "index:1.0";
 const PRODUCTS_FORMAT: &str = "products:1.0";
 
-/// `index.json`: which documents there are.
+/// `index.json`: the list of documents.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Index {
     /// `index:1.0`.
@@ -29,21 +28,21 @@ pub struct Index {
     /// Documents by the name of their content.
     #[serde(default)]
     pub index: BTreeMap<String, IndexEntry>,
-    /// When it was written, as in mail headers.
+    /// Time of the last update, in RFC 2822 format.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updated: Option<String>,
-    /// Anything else.
+    /// Unknown fields.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
 
-/// One document, as the index names it.
+/// A document in the index.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct IndexEntry {
     /// `image-downloads` for images.
     #[serde(default)]
     pub datatype: String,
-    /// Below the root of the tree.
+    /// Path relative to the root of the tree.
     pub path: String,
     /// `products:1.0`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -51,10 +50,10 @@ pub struct IndexEntry {
     /// Keys of its products.
     #[serde(default)]
     pub products: Vec<String>,
-    /// When it was written.
+    /// Time of the last update.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updated: Option<String>,
-    /// Anything else.
+    /// Unknown fields.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
@@ -70,23 +69,23 @@ pub struct Products {
     pub datatype: String,
     /// `products:1.0`.
     pub format: String,
-    /// Products by key, `os:release:variant:architecture` by custom.
+    /// Products by key, usually `os:release:variant:architecture`.
     pub products: BTreeMap<String, Product>,
-    /// When it was written.
+    /// Time of the last update.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updated: Option<String>,
-    /// Anything else.
+    /// Unknown fields.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
 
-/// What stays the same from version to version.
+/// A product: everything that is the same for all its versions.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Product {
-    /// Names, with commas between.
+    /// Aliases, separated by commas.
     #[serde(default)]
     pub aliases: String,
-    /// As Debian names it: `amd64`, `arm64`.
+    /// Architecture as named by Debian: `amd64`, `arm64`.
     #[serde(default)]
     pub arch: String,
     /// `debian`.
@@ -95,7 +94,7 @@ pub struct Product {
     /// `bookworm`.
     #[serde(default)]
     pub release: String,
-    /// How the release is called for people.
+    /// Name of the release for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub release_title: String,
     /// `12`.
@@ -104,22 +103,22 @@ pub struct Product {
     /// `cloud`, `kubeadm`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub variant: String,
-    /// What an instance from it needs, as Incus reads it.
+    /// Requirements on instances, for Incus.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub requirements: BTreeMap<String, String>,
-    /// The same, as LXD reads it.
+    /// Requirements on instances, for LXD.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lxd_requirements: BTreeMap<String, String>,
     /// Versions by serial, which begins with a date: `202611241352`.
     #[serde(default)]
     pub versions: BTreeMap<String, Version>,
-    /// Anything else.
+    /// Unknown fields.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
 
 impl Product {
-    /// The aliases, one by one.
+    /// Iterates over the aliases.
     pub fn alias_list(&self) -> impl Iterator<Item = &str> {
         self.aliases.split(',').map(str::trim).filter(|alias| !alias.is_empty())
     }
@@ -128,90 +127,91 @@ impl Product {
 /// The files of one version.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Version {
-    /// Files by a key that only has to be unique; by custom it is the file type.
+    /// Files by a unique key, usually the file type.
     #[serde(default)]
     pub items: BTreeMap<String, Item>,
     /// `release`, `daily`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// Properties of the image (`capn.kind`, …). Ours: servers skip it, `capn` reads it.
+    /// Properties of the image (`capn.kind`, …) for capn; servers ignore them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub capn_properties: BTreeMap<String, String>,
-    /// Anything else.
+    /// Unknown fields.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
 
-/// One file.
+/// A file of an image.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Item {
-    /// `incus.tar.xz`, `squashfs`, `disk-kvm.img`, … It says what the file is for; how it is
-    /// compressed the servers see for themselves.
+    /// `incus.tar.xz`, `squashfs`, `disk-kvm.img`, … Gives the purpose of the file; servers detect
+    /// the compression.
     pub ftype: String,
-    /// Below the root of the tree.
+    /// Path relative to the root of the tree.
     #[serde(default)]
     pub path: String,
-    /// Bytes.
+    /// Size in bytes.
     #[serde(default)]
     pub size: u64,
     /// SHA-256, hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
-    /// Of this metadata file followed by the squashfs.
+    /// SHA-256 of this metadata file followed by the squashfs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub combined_squashfs_sha256: Option<String>,
-    /// Of this metadata file followed by the tarball of the root filesystem.
+    /// SHA-256 of this metadata file followed by the tarball of the root filesystem.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub combined_rootxz_sha256: Option<String>,
-    /// The former name of the same.
+    /// Older name of the previous field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub combined_sha256: Option<String>,
-    /// Of this metadata file followed by the qcow2 disk.
+    /// SHA-256 of this metadata file followed by the qcow2 disk.
     #[serde(rename = "combined_disk-kvm-img_sha256")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub combined_disk_kvm_img_sha256: Option<String>,
-    /// Of this metadata file followed by Ubuntu's disk.
+    /// SHA-256 of this metadata file followed by Ubuntu's disk.
     #[serde(rename = "combined_disk1-img_sha256")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub combined_disk1_img_sha256: Option<String>,
-    /// Of this metadata file followed by Ubuntu's UEFI disk.
+    /// SHA-256 of this metadata file followed by Ubuntu's UEFI disk.
     #[serde(rename = "combined_uefi1-img_sha256")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub combined_uefi1_img_sha256: Option<String>,
-    /// `virtual-machine` where a unified tarball is one; older servers take it for a container.
+    /// `virtual-machine` for a unified tarball of a virtual machine; older servers treat it as a
+    /// container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub combined_type: Option<String>,
-    /// Anything else (`delta_base`, `md5`, …).
+    /// Unknown fields (`delta_base`, `md5`, …).
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
 
-/// Why a document cannot be understood.
+/// Error while parsing a document.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
-    /// Not JSON, or a field is not what it should be.
-    #[error("{place}")]
+    /// Not JSON, or a field has an unexpected type.
+    #[error("{location}")]
     Json {
-        /// Where in the document; the cause says the line and what was expected.
-        place: Box<Place>,
+        /// Location in the document; the cause gives the line and what was expected.
+        location: Box<Location>,
         /// Cause.
         source: serde_json::Error,
     },
     /// Another format.
     #[error("the format is {found:?}, not {wanted:?}")]
     Format {
-        /// What it says.
+        /// Format of the document.
         found: String,
-        /// What is read.
+        /// Supported format.
         wanted: &'static str,
     },
 }
 
-/// Reads `index.json`.
+/// Parses `index.json`.
 ///
 /// # Errors
 ///
-/// The place and what is wrong there.
+/// [`DocumentError`] with the location of the problem.
 pub fn parse_index(text: &str) -> Result<Index, DocumentError> {
     let index: Index = parse(text)?;
     match index.format.as_str() {
@@ -220,7 +220,7 @@ pub fn parse_index(text: &str) -> Result<Index, DocumentError> {
     }
 }
 
-/// Reads a document of products.
+/// Parses a document of products.
 ///
 /// # Errors
 ///
@@ -236,16 +236,16 @@ pub fn parse_products(text: &str) -> Result<Products, DocumentError> {
 fn parse<T: DeserializeOwned>(text: &str) -> Result<T, DocumentError> {
     let mut json = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let place = Box::new(Place::of_path(error.path()));
-        DocumentError::Json { place, source: error.into_inner() }
+        let location = Box::new(Location::of_path(error.path()));
+        DocumentError::Json { location, source: error.into_inner() }
     })?;
-    // What follows the object would be lost when the document is written again.
-    json.end().map_err(|source| DocumentError::Json { place: Box::default(), source })?;
+    // Anything after the object would be lost when the document is written again.
+    json.end().map_err(|source| DocumentError::Json { location: Box::default(), source })?;
     Ok(value)
 }
 
 impl Products {
-    /// A document without products.
+    /// Creates a document without products.
     pub fn new() -> Self {
         Self {
             content_id: "images".to_owned(),
@@ -257,12 +257,12 @@ impl Products {
 }
 
 impl Index {
-    /// An index that names nothing.
+    /// Creates an empty index.
     pub fn new() -> Self {
         Self { format: INDEX_FORMAT.to_owned(), ..Self::default() }
     }
 
-    /// Lets the index name a document and its products.
+    /// Adds or updates the entry of a document and its products.
     pub fn name(&mut self, path: &str, products: &Products) {
         let known = self.index.iter().find(|(_, entry)| entry.path == path);
         let id = known.map_or_else(|| products.content_id.clone(), |(id, _)| id.clone());

@@ -9,174 +9,174 @@ use super::document::DocumentError;
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a tree cannot be read or written.
+/// Error while reading or writing a tree.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StreamsError {
     /// A file cannot be read.
     #[error("cannot read {path}")]
     ReadFile {
-        /// Which file.
+        /// The file.
         path: Utf8PathBuf,
         /// Cause.
         source: io::Error,
     },
-    /// A file or folder cannot be written.
+    /// A file or directory cannot be written.
     #[error("cannot {act} {path}")]
     WriteFile {
-        /// What was tried.
+        /// Attempted action.
         act: &'static str,
-        /// Which file or folder.
+        /// The file or directory.
         path: Utf8PathBuf,
         /// Cause.
         source: io::Error,
     },
-    /// Not a URL that can be asked.
+    /// The URL is invalid.
     #[error("{url:?} is not the address of an image server: {why}")]
     Url {
         /// As given.
         url: String,
-        /// What is wrong with it.
+        /// Reason.
         why: String,
     },
-    /// TLS cannot be set up.
+    /// TLS could not be set up.
     #[error("cannot set up TLS")]
     Tls {
         /// Cause.
         source: Cause,
     },
-    /// The server cannot be reached, or stopped in the middle.
+    /// The server could not be reached, or the connection was lost.
     #[error("cannot get {url}")]
     Get {
-        /// What was asked for.
+        /// Requested URL.
         url: String,
         /// Cause.
         source: Cause,
     },
-    /// The server refuses.
-    #[error("cannot get {url}: the server says {status}")]
+    /// The server returned an error.
+    #[error("cannot get {url}: the server returned status {status}")]
     Status {
-        /// What was asked for.
+        /// Requested URL.
         url: String,
         /// HTTP status.
         status: u16,
     },
-    /// The server sends nothing.
-    #[error("cannot get {url}: nothing came for {} s", after.as_secs())]
+    /// The server stopped sending data.
+    #[error("cannot get {url}: no data for {} s", after.as_secs())]
     Silent {
-        /// What was asked for.
+        /// Requested URL.
         url: String,
-        /// How long it was waited.
+        /// Time limit that passed.
         after: Duration,
     },
-    /// One redirection after the other.
+    /// A redirect is invalid.
     #[error("cannot get {url}: {why}")]
     Redirect {
-        /// What was asked for.
+        /// Requested URL.
         url: String,
-        /// What is wrong with where it leads.
+        /// Reason.
         why: String,
     },
     /// A document is larger than any real one.
-    #[error("{path} has more than {limit} bytes, which no document of images has")]
+    #[error("{path} is larger than {limit} bytes, the maximum for an image index")]
     TooLarge {
-        /// Which document.
+        /// The document.
         path: String,
-        /// The most that is read.
+        /// Maximum size, in bytes.
         limit: usize,
     },
-    /// A document cannot be understood.
-    #[error("cannot understand {path}")]
+    /// A document could not be parsed.
+    #[error("cannot parse {path}")]
     Document {
-        /// Which document.
+        /// The document.
         path: String,
         /// Cause.
         source: DocumentError,
     },
-    /// A document has no JSON form.
+    /// A document could not be serialized.
     #[error("cannot write {path} as JSON")]
     Encode {
-        /// Which document.
+        /// The document.
         path: String,
         /// Cause.
         source: serde_json::Error,
     },
-    /// Another process adds to the folder.
-    #[error("another import into {folder} is running")]
+    /// Another import into the directory is running.
+    #[error("another import into {directory} is running")]
     Busy {
-        /// The folder.
-        folder: Utf8PathBuf,
+        /// The directory.
+        directory: Utf8PathBuf,
     },
-    /// A path of a document leads out of the tree.
-    #[error("the path {path:?} leads out of the tree")]
+    /// A path in a document is outside of the tree.
+    #[error("the path {path:?} is outside of the tree")]
     UnsafePath {
-        /// As written.
+        /// The path.
         path: String,
     },
-    /// A file is none of those an image consists of.
+    /// A file is not a valid part of an image.
     #[error("{path} is not {wanted}: it is {found}")]
     WrongFile {
-        /// Which file.
+        /// The file.
         path: Utf8PathBuf,
-        /// What it should be.
+        /// What is expected.
         wanted: &'static str,
-        /// What its first bytes say.
+        /// What its first bytes indicate.
         found: &'static str,
     },
-    /// A folder that should hold the files of one image.
-    #[error("{folder} does not hold one image: {files} files could belong to one")]
+    /// A directory does not contain exactly one image.
+    #[error("{directory} does not contain exactly one image: {files} files could belong to one")]
     NotOneImage {
-        /// The folder.
-        folder: Utf8PathBuf,
-        /// Tarballs, squashfs and qcow2 files in it.
+        /// The directory.
+        directory: Utf8PathBuf,
+        /// Number of tarballs, squashfs and qcow2 files in it.
         files: usize,
     },
-    /// A tarball without `metadata.yaml`.
-    #[error("{path} holds no metadata.yaml")]
+    /// A tarball has no `metadata.yaml`.
+    #[error("{path} does not contain metadata.yaml")]
     NoMetadata {
-        /// Which tarball.
+        /// The tarball.
         path: Utf8PathBuf,
     },
-    /// `metadata.yaml` cannot be understood.
-    #[error("cannot understand the metadata.yaml in {path}")]
+    /// `metadata.yaml` could not be parsed.
+    #[error("cannot parse the metadata.yaml in {path}")]
     Metadata {
-        /// Which tarball.
+        /// The tarball.
         path: Utf8PathBuf,
         /// Cause.
         source: Cause,
     },
-    /// `metadata.yaml` lacks something.
+    /// `metadata.yaml` is incomplete.
     #[error("the metadata.yaml in {path} {problem}")]
     Incomplete {
-        /// Which tarball.
+        /// The tarball.
         path: Utf8PathBuf,
-        /// What is missing or wrong.
+        /// The missing or invalid field.
         problem: String,
     },
-    /// A unified tarball that holds a virtual machine, which most servers take for a container.
+    /// A unified tarball of a virtual machine, which most servers treat as a container.
     #[error("{path} is a virtual machine in one tarball")]
     UnifiedMachine {
-        /// Which tarball.
+        /// The tarball.
         path: Utf8PathBuf,
     },
-    /// An alias leads to another product already.
+    /// An alias belongs to another product.
     #[error("alias {alias} belongs to the product {product}")]
     AliasTaken {
         /// The alias.
         alias: String,
-        /// Key of the product that has it.
+        /// Key of the other product.
         product: String,
     },
-    /// Not an alias.
+    /// The alias is invalid.
     #[error("{alias:?} cannot be an alias: {why}")]
     BadAlias {
         /// As given.
         alias: String,
-        /// What is wrong with it.
+        /// Reason.
         why: &'static str,
     },
-    /// The version exists with other files.
-    #[error("product {product} has a version {version} with other files")]
+    /// The version already exists with other files.
+    #[error("version {version} of product {product} already exists with other files")]
     VersionTaken {
         /// Key of the product.
         product: String,
@@ -184,44 +184,46 @@ pub enum StreamsError {
         version: String,
     },
     /// The product exists for another architecture.
-    #[error("product {product} is for {found}, and the image for {wanted}")]
+    #[error("product {product} is for {found}, but the image is for {wanted}")]
     OtherArchitecture {
         /// Key of the product.
         product: String,
-        /// What the product is for.
+        /// Architecture of the product.
         found: String,
-        /// What the image is for.
+        /// Architecture of the image.
         wanted: String,
     },
 }
 
 impl StreamsError {
-    /// What the user can do.
+    /// Returns what the user can do about the error, if known.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::ReadFile { path, source }
                 if source.kind() == io::ErrorKind::NotFound && is_index(path.as_str()) =>
             {
-                Some("a folder of images has streams/v1/index.json; `capn simplestreams import` makes one".to_owned())
+                Some("a directory of images has streams/v1/index.json; `capn simplestreams import` creates one".to_owned())
             }
             Self::Status { url, status: 404 } if is_index(url) => Some(
-                "an image server has streams/v1/index.json; give the address above that".to_owned(),
+                "an image server has streams/v1/index.json; specify the URL of the directory \
+                 above streams".to_owned(),
             ),
             Self::Get { .. } | Self::Silent { .. } => {
                 Some("check the address, the network and the certificate of the server".to_owned())
             }
-            Self::Busy { .. } => Some("wait until it is done, and try again".to_owned()),
+            Self::Busy { .. } => Some("wait until it has finished, and try again".to_owned()),
             Self::WrongFile { .. } | Self::NoMetadata { .. } | Self::NotOneImage { .. } => Some(
                 "an image is a metadata tarball with a squashfs, a tarball or a qcow2 disk, or all in one tarball".to_owned(),
             ),
             Self::UnifiedMachine { .. } => Some(
-                "give its metadata and its disk as two files: `incus image export` of a split image does".to_owned(),
+                "specify its metadata and its disk as two files, as `incus image export` writes a \
+                 split image".to_owned(),
             ),
             Self::AliasTaken { .. } => {
-                Some("take it from there: `--move-aliases`, or choose another alias".to_owned())
+                Some("move it with `--move-aliases`, or choose another alias".to_owned())
             }
             Self::VersionTaken { .. } | Self::OtherArchitecture { .. } => {
-                Some("put the image into a product of its own: `--product KEY`".to_owned())
+                Some("add the image to another product: `--product KEY`".to_owned())
             }
             _ => None,
         }

@@ -1,4 +1,4 @@
-//! A small HTTP(S) reader: GET, redirections, and the body a piece at a time.
+//! A small HTTP(S) client: GET, redirects, and streaming bodies.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 use url::Url;
 
 use super::error::StreamsError;
-use super::source::Pieces;
+use super::source::Chunks;
 
-/// How a server is reached.
+/// Options for reaching a server.
 #[derive(Debug, Clone)]
 pub struct HttpOptions {
-    /// Certificates (PEM) of authorities that are trusted besides those of the host.
+    /// Certificates (PEM) of additional trusted authorities.
     pub authorities_pem: Option<String>,
-    /// The longest time without a byte.
+    /// Maximum time without data.
     pub silence: Duration,
 }
 
@@ -32,7 +32,7 @@ impl Default for HttpOptions {
     }
 }
 
-/// Mirrors redirect once or twice.
+/// Maximum number of redirects; mirrors use one or two.
 const REDIRECTIONS: usize = 5;
 
 pub(super) struct HttpReader {
@@ -53,7 +53,7 @@ impl HttpReader {
         let wrong = |why: String| StreamsError::Url { url: url.to_owned(), why };
         let mut base = Url::parse(url).map_err(|error| wrong(error.to_string()))?;
         if !matches!(base.scheme(), "http" | "https") {
-            return Err(wrong("it has to begin with https://".to_owned()));
+            return Err(wrong("it must begin with https://".to_owned()));
         }
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
@@ -74,8 +74,8 @@ impl HttpReader {
         self.base.as_str()
     }
 
-    /// Asks for a file; its size, if the server says it, and its pieces.
-    pub(super) async fn get(&self, path: &str) -> Result<(Option<u64>, Pieces), StreamsError> {
+    /// Requests a file. Returns its size, if known, and its content.
+    pub(super) async fn get(&self, path: &str) -> Result<(Option<u64>, Chunks), StreamsError> {
         let first = self.base.join(path).map_err(|error| StreamsError::Url {
             url: format!("{}{path}", self.base),
             why: error.to_string(),
@@ -90,17 +90,17 @@ impl HttpReader {
             let location = response.headers().get(header::LOCATION);
             let location = location
                 .and_then(|value| value.to_str().ok())
-                .ok_or_else(|| refused("it redirects to nowhere".to_owned()))?;
+                .ok_or_else(|| refused("the redirect has no location".to_owned()))?;
             let next =
                 url.join(location).map_err(|error| refused(format!("{location}: {error}")))?;
             if url.scheme() == "https" && next.scheme() != "https" {
-                return Err(refused(format!("it redirects to {next}, which is not protected")));
+                return Err(refused(format!("the server redirects to {next}, which is not HTTPS")));
             }
             url = next;
         }
         Err(StreamsError::Redirect {
             url: first.to_string(),
-            why: format!("it redirects more than {REDIRECTIONS} times"),
+            why: format!("the server redirects more than {REDIRECTIONS} times"),
         })
     }
 
@@ -125,7 +125,7 @@ impl HttpReader {
         &self,
         url: &Url,
         response: Response<hyper::body::Incoming>,
-    ) -> Result<(Option<u64>, Pieces), StreamsError> {
+    ) -> Result<(Option<u64>, Chunks), StreamsError> {
         if response.status() != StatusCode::OK {
             let status = response.status().as_u16();
             return Err(StreamsError::Status { url: url.to_string(), status });
@@ -133,7 +133,7 @@ impl HttpReader {
         let size = response.headers().get(header::CONTENT_LENGTH);
         let size = size.and_then(|value| value.to_str().ok()?.parse().ok());
         let state = (response.into_body(), url.to_string(), self.silence);
-        let pieces = unfold(Some(state), |state| async move {
+        let chunks = unfold(Some(state), |state| async move {
             let (mut body, url, silence) = state?;
             loop {
                 let frame = match tokio::time::timeout(silence, body.frame()).await {
@@ -148,19 +148,19 @@ impl HttpReader {
                     }
                     Ok(Some(Ok(frame))) => frame,
                 };
-                // Trailers are no data.
+                // Ignore trailers.
                 if let Ok(data) = frame.into_data() {
                     return Some((Ok(data), Some((body, url, silence))));
                 }
             }
         });
-        Ok((size, pieces.boxed()))
+        Ok((size, chunks.boxed()))
     }
 }
 
 fn tls(options: &HttpOptions) -> Result<ClientConfig, StreamsError> {
     let mut roots = RootCertStore::empty();
-    // A host without authorities can still read over plain HTTP, and what it is given here.
+    // A host without authorities can still use plain HTTP and the given certificates.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(pem) = &options.authorities_pem {
         for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {

@@ -7,13 +7,13 @@ use serde::Serialize;
 
 use super::architecture::debian_name;
 use super::document::{Item, Product, Products, Version};
-use super::problem::{Place, Problem};
+use super::problem::{Location, Problem};
 
 mod selection;
 
 pub use selection::{SelectError, Selection, select};
 
-/// What an image becomes.
+/// Type of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ImageType {
@@ -24,7 +24,7 @@ pub enum ImageType {
 }
 
 impl ImageType {
-    /// The word of the servers' API.
+    /// Returns the name in the servers' API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Container => "container",
@@ -33,22 +33,22 @@ impl ImageType {
     }
 }
 
-/// One file of an image.
+/// A file of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct File {
     /// Key of its item.
     pub item: String,
     /// Type of its item.
     pub ftype: String,
-    /// Below the root of the tree.
+    /// Path relative to the root of the tree.
     pub path: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// SHA-256, if the document says it.
+    /// SHA-256, if it is in the document.
     pub sha256: Option<String>,
 }
 
-/// One image of one version.
+/// An image of a version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Image {
@@ -56,45 +56,45 @@ pub struct Image {
     pub product: String,
     /// Key of the version, which servers show as the serial.
     pub version: String,
-    /// SHA-256 of its files one after the other.
+    /// SHA-256 of the concatenation of its files.
     pub fingerprint: String,
-    /// What it becomes.
+    /// Type.
     #[serde(rename = "type")]
     pub image_type: ImageType,
-    /// Debian's name: `amd64`.
+    /// Architecture as named by Debian, such as `amd64`.
     pub architecture: String,
-    /// Names of the product. They lead to its newest version.
+    /// Aliases of the product, which refer to its newest version.
     pub aliases: Vec<String>,
-    /// `debian`.
+    /// Distribution, such as `debian`.
     pub os: String,
-    /// `bookworm`.
+    /// Release, such as `bookworm`.
     pub release: String,
-    /// `kubeadm`.
+    /// Variant, such as `kubeadm`.
     pub variant: String,
-    /// From the version's key.
+    /// Date in the key of the version.
     pub date: Date,
-    /// Of all files, bytes.
+    /// Total size of all files, in bytes.
     pub size: u64,
-    /// Metadata, or the whole image.
+    /// Metadata file, or the whole image.
     pub metadata: File,
-    /// Root filesystem or disk.
+    /// Root filesystem or disk, if it is a separate file.
     pub root: Option<File>,
-    /// Whether Incus finds it.
+    /// Whether Incus supports it.
     pub for_incus: bool,
-    /// Whether LXD finds it.
+    /// Whether LXD supports it.
     pub for_lxd: bool,
-    /// Our properties, where the image is one of ours.
+    /// Properties of capn, if it is an image of capn.
     pub properties: BTreeMap<String, String>,
 }
 
 impl Image {
-    /// Whether it runs on an architecture with this name, Debian's or the kernel's.
+    /// Returns whether its architecture has this name, in Debian or in the kernel.
     pub fn is_of_architecture(&self, name: &str) -> bool {
         debian_name(name).unwrap_or(name) == self.architecture
     }
 }
 
-/// Which servers read a metadata item, and whether it is the whole image.
+/// The servers that read a metadata item, and whether it is the whole image.
 struct Metadata {
     for_incus: bool,
     for_lxd: bool,
@@ -112,7 +112,7 @@ fn metadata_type(ftype: &str) -> Option<Metadata> {
     Some(Metadata { for_incus, for_lxd, unified })
 }
 
-/// What a root filesystem or disk becomes.
+/// Returns the image type of a root filesystem or disk.
 pub(super) fn root_type(ftype: &str) -> Option<ImageType> {
     match ftype {
         "squashfs" | "root.tar.xz" => Some(ImageType::Container),
@@ -121,7 +121,7 @@ pub(super) fn root_type(ftype: &str) -> Option<ImageType> {
     }
 }
 
-/// The fingerprint a metadata item gives an image with such a root.
+/// Returns the fingerprint in a metadata item for an image with this root.
 pub(super) fn combined<'a>(metadata: &'a Item, root: &str) -> Option<&'a String> {
     match root {
         "squashfs" => metadata.combined_squashfs_sha256.as_ref(),
@@ -136,20 +136,20 @@ pub(super) fn combined<'a>(metadata: &'a Item, root: &str) -> Option<&'a String>
     .filter(|hash| !hash.is_empty())
 }
 
-/// The images of a document, by product, and newest version first; and what is in it that no
-/// server makes an image of.
+/// Returns the images of a document, by product, newest version first; and the entries that servers
+/// ignore.
 pub fn images_of(products: &Products) -> (Vec<Image>, Vec<Problem>) {
     let mut found = Found::default();
     for (key, product) in &products.products {
         let Some(architecture) = debian_name(&product.arch) else {
-            let problem = format!("architecture {:?} is unknown", product.arch);
-            found.problems.push(Problem::new(Place::product(key), problem));
+            let problem = format!("unknown architecture {:?}", product.arch);
+            found.problems.push(Problem::new(Location::product(key), problem));
             continue;
         };
         for (serial, version) in product.versions.iter().rev() {
             let Some(date) = date(serial) else {
-                let problem = "does not begin with a date, as 20261124; servers skip it";
-                found.problems.push(Problem::new(Place::version(key, serial), problem));
+                let problem = "does not begin with a date such as 20261124, so servers skip it";
+                found.problems.push(Problem::new(Location::version(key, serial), problem));
                 continue;
             };
             found.version(&About { key, product, serial, version, date, architecture });
@@ -214,7 +214,8 @@ impl Found {
                 }
             }
             if !has_root {
-                let problem = "has no combined hash for a root filesystem or disk beside it";
+                let problem =
+                    "has no combined hash for a root filesystem or disk of the same version";
                 self.problem(about, key, problem.to_owned());
             }
         }
@@ -227,10 +228,10 @@ impl Found {
     }
 
     fn problem(&mut self, about: &About<'_>, item: &str, problem: String) {
-        self.problems.push(Problem::new(Place::item(about.key, about.serial, item), problem));
+        self.problems.push(Problem::new(Location::item(about.key, about.serial, item), problem));
     }
 
-    /// Adds an image; one that the version has already is only marked for the other server.
+    /// Adds an image; if the version already has it, only marks it for the other server.
     fn add(
         &mut self,
         about: &About<'_>,
@@ -288,7 +289,7 @@ fn item_problem(item: &Item) -> Option<String> {
         return Some("has no path".to_owned());
     }
     if !is_inside(&item.path) {
-        return Some(format!("the path {:?} leads out of the tree", item.path));
+        return Some(format!("the path {:?} is outside of the tree", item.path));
     }
     match &item.sha256 {
         Some(hash) if !is_sha256(hash) => Some(format!("the sha256 {hash:?} is not a SHA-256")),
@@ -300,7 +301,7 @@ fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Whether a path stays below the root of its tree.
+/// Returns whether a path is inside the root of its tree.
 pub(super) fn is_inside(path: &str) -> bool {
     !path.contains(['\\', '\0'])
         && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")

@@ -1,66 +1,66 @@
-//! Adding an image to a folder.
+//! Importing an image into a directory.
 
 use std::collections::BTreeMap;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 
+use super::directory::Tree;
 use super::error::StreamsError;
-use super::folder::Tree;
 use super::images::{Image, images_of};
 use super::tarball::{Content, FileKind, ImageMetadata, file_kind, read_metadata};
 
 mod entry;
-mod place;
+mod store;
 
 use entry::{Entry, Files};
-use place::place;
+use store::store_files;
 
-/// The files of an image.
+/// Files of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImageFiles {
-    /// One tarball with everything.
+    /// A single tarball.
     Unified(Utf8PathBuf),
     /// Metadata, and a squashfs, a tarball or a qcow2 disk.
     Split {
         /// Tarball with `metadata.yaml`.
         metadata: Utf8PathBuf,
-        /// The other file.
+        /// Root filesystem or disk.
         root: Utf8PathBuf,
     },
 }
 
-/// How the files come into the folder.
+/// How files are added to the directory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Placement {
-    /// Copied. Parts that are zero become holes.
+    /// Copied. Zeros become holes.
     #[default]
     Copy,
-    /// As another name of the same file, where both are on one filesystem; else copied.
+    /// Hard-linked on the same filesystem, else copied.
     Link,
-    /// As [`Placement::Link`], and the former name is removed once the image is in the index.
+    /// As [`Placement::Link`]; the original is removed once the image is in the index.
     Move,
 }
 
-/// An image to add.
+/// An image to import.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Import {
     /// Its files.
     pub files: ImageFiles,
-    /// Names of the product. Without any, a new product is called `os/release/variant`.
+    /// Aliases of the product. Without any, a new product gets `os/release/variant`.
     pub aliases: Vec<String>,
-    /// Takes aliases away from other products of the same architecture.
+    /// Move aliases from other products of the same architecture.
     pub move_aliases: bool,
-    /// Key of the product; else `os:release:variant:architecture`.
+    /// Key of the product; by default `os:release:variant:architecture`.
     pub product: Option<String>,
-    /// Properties that win over those in the metadata.
+    /// Properties that override those in the metadata.
     pub properties: BTreeMap<String, String>,
-    /// How the files come into the folder.
+    /// How the files are added to the directory.
     pub placement: Placement,
 }
 
 impl Import {
-    /// Copies these files, with everything else from their metadata.
+    /// Creates an import that copies these files, with defaults from their metadata.
     pub fn new(files: ImageFiles) -> Self {
         Self {
             files,
@@ -73,35 +73,36 @@ impl Import {
     }
 }
 
-/// An image that is in the folder now.
+/// An imported image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Imported {
-    /// As the documents have it.
+    /// The image in the documents.
     pub image: Image,
-    /// It was there before; at most aliases were added.
+    /// Whether it already existed, so that at most aliases were added.
     pub existed: bool,
-    /// Aliases that were taken from other products, with the product's key.
+    /// Aliases moved from other products, with the key of the product.
     pub moved_aliases: Vec<(String, String)>,
 }
 
-/// Adds an image to a folder, which becomes a tree if it is none. Readable by Incus and LXD.
+/// Imports an image into a directory, which becomes a tree if it is not one yet. Incus and LXD can
+/// read it.
 ///
-/// `now` is written as the time of the change. `progress` is told how many bytes of how many
-/// were read.
+/// `now` is recorded as the time of the change. Calls `progress` with the number of bytes read and
+/// the total.
 ///
-/// Blocks. Holds one piece of a file at a time, whatever the size.
+/// Blocks. Memory use does not depend on file sizes.
 ///
 /// # Guarantees
 ///
-/// The same image is added once. A killed import leaves a valid tree, and the same call finishes
-/// it. One import at a time changes a folder.
+/// The same image is added once. An interrupted import leaves a valid tree, and the same call
+/// completes it. Only one import at a time can change a directory.
 ///
 /// # Errors
 ///
-/// When a file is none of an image, cannot be read or written, or what is there stands against
-/// it; the documents are as they were then.
+/// [`StreamsError`] when a file is not part of an image, or cannot be read or written, or conflicts
+/// with the existing content. The documents are then unchanged.
 pub fn import(
-    folder: &Utf8Path,
+    directory: &Utf8Path,
     import: &Import,
     now: Timestamp,
     progress: &mut dyn FnMut(u64, u64),
@@ -109,16 +110,16 @@ pub fn import(
     for alias in &import.aliases {
         check_alias(alias)?;
     }
-    let looked_at = look(&import.files)?;
-    let mut tree = Tree::open(folder)?;
-    // Before hours of copying.
-    let entry = Entry::new(import, looked_at.metadata);
+    let inspected = inspect(&import.files)?;
+    let mut tree = Tree::open(directory)?;
+    // Before copying, which may take hours.
+    let entry = Entry::new(import, inspected.metadata);
     entry.check(&tree)?;
 
-    let placed = place(&tree, &import.files, looked_at.kinds, import.placement, progress)?;
+    let stored = store_files(&tree, &import.files, inspected.kinds, import.placement, progress)?;
     let known = tree.documents.iter().enumerate().find_map(|(number, (_, products))| {
         let (images, _) = images_of(products);
-        let image = images.into_iter().find(|image| image.fingerprint == placed.fingerprint)?;
+        let image = images.into_iter().find(|image| image.fingerprint == stored.fingerprint)?;
         Some((number, image))
     });
     let existed = known.is_some();
@@ -126,13 +127,13 @@ pub fn import(
     entry.check_aliases(&tree, key, |_| false)?;
     let (number, product, version) = match known {
         Some((number, image)) => (number, image.product, image.version),
-        None => entry.add(&mut tree, &placed)?,
+        None => entry.add(&mut tree, &stored)?,
     };
     let moved_aliases = entry.name(&mut tree, number, &product, existed);
     let updated = jiff::fmt::rfc2822::to_string(&now.to_zoned(jiff::tz::TimeZone::UTC))
         .unwrap_or_else(|_| now.to_string());
-    // Documents that lost an alias first: an alias that is nowhere for a moment is better than
-    // one that is there twice.
+    // Save documents that lose an alias first: an alias that is missing for a moment is better than
+    // one that exists twice.
     for other in (0..tree.documents.len()).filter(|other| *other != number) {
         if moved_aliases.iter().any(|(_, key)| tree.documents[other].1.products.contains_key(key)) {
             tree.save(other, &updated)?;
@@ -140,12 +141,12 @@ pub fn import(
     }
     tree.save(number, &updated)?;
     if import.placement == Placement::Move {
-        placed.remove_sources(&tree)?;
+        stored.remove_sources(&tree)?;
     }
     let (images, _) = images_of(&tree.documents[number].1);
     let image = images
         .into_iter()
-        .find(|image| image.fingerprint == placed.fingerprint && image.version == version)
+        .find(|image| image.fingerprint == stored.fingerprint && image.version == version)
         .ok_or_else(|| StreamsError::VersionTaken { product, version })?;
     Ok(Imported { image, existed, moved_aliases })
 }
@@ -154,20 +155,20 @@ fn check_alias(alias: &str) -> Result<(), StreamsError> {
     let why = match alias {
         "" => "it is empty",
         _ if alias.contains(',') => "it has a comma",
-        _ if alias.contains(char::is_whitespace) => "it has white space",
+        _ if alias.contains(char::is_whitespace) => "it contains whitespace",
         _ if alias.contains(':') => "it has a colon",
         _ => return Ok(()),
     };
     Err(StreamsError::BadAlias { alias: alias.to_owned(), why })
 }
 
-struct LookedAt {
+struct InspectedFiles {
     metadata: ImageMetadata,
     kinds: Files<FileKind>,
 }
 
-/// Finds out what the files are, before anything is written.
-fn look(files: &ImageFiles) -> Result<LookedAt, StreamsError> {
+/// Detects the file types before anything is written.
+fn inspect(files: &ImageFiles) -> Result<InspectedFiles, StreamsError> {
     let (tarball, root) = match files {
         ImageFiles::Unified(path) => (path, None),
         ImageFiles::Split { metadata, root } => (metadata, Some(root)),
@@ -181,7 +182,7 @@ fn look(files: &ImageFiles) -> Result<LookedAt, StreamsError> {
         (None, Content::MetadataOnly) => {
             return Err(StreamsError::Incomplete {
                 path: tarball.clone(),
-                problem: "comes without a root filesystem; name that file too".to_owned(),
+                problem: "has no root filesystem; specify that file too".to_owned(),
             });
         }
         (Some(root), _) => match file_kind(root)? {
@@ -204,7 +205,7 @@ fn look(files: &ImageFiles) -> Result<LookedAt, StreamsError> {
         metadata: file_kind(tarball)?,
         root: root.map(|root| file_kind(root)).transpose()?,
     };
-    Ok(LookedAt { metadata, kinds })
+    Ok(InspectedFiles { metadata, kinds })
 }
 
 #[cfg(test)]

@@ -1,30 +1,30 @@
-//! Reading all documents of a tree.
+//! Loading of all documents of a tree.
 
 use super::document::{IMAGE_DOWNLOADS, INDEX_PATH, Index, Products, parse_index, parse_products};
 use super::error::StreamsError;
 use super::images::{Image, images_of};
-use super::problem::{Place, Problem};
+use super::problem::{Location, Problem};
 use super::source::Source;
 
-/// What a tree holds.
+/// Content of a tree.
 #[derive(Debug, Clone)]
 pub struct Streams {
     /// The index.
     pub index: Index,
-    /// Documents of products, by path below the root.
+    /// Documents of products, by path relative to the root.
     pub documents: Vec<(String, Products)>,
-    /// The images of all of them.
+    /// Images of all documents.
     pub images: Vec<Image>,
-    /// What no server makes an image of.
+    /// Entries that servers ignore.
     pub problems: Vec<Problem>,
 }
 
-/// Reads the index and the documents of images it names.
+/// Loads the index and its documents of images.
 ///
 /// # Errors
 ///
-/// When one cannot be had or understood. Single products, versions and items that cannot be used
-/// are no error: they are in [`Streams::problems`].
+/// [`StreamsError`] when a document cannot be read or parsed. Unusable products, versions and items
+/// are not errors but entries of [`Streams::problems`].
 pub async fn load(source: &Source) -> Result<Streams, StreamsError> {
     let failed = |path: &str| {
         let path = source.name_of(path);
@@ -33,7 +33,7 @@ pub async fn load(source: &Source) -> Result<Streams, StreamsError> {
     let index = parse_index(&source.text(INDEX_PATH).await?).map_err(failed(INDEX_PATH))?;
     let (mut documents, mut images, mut problems) = (Vec::new(), Vec::new(), Vec::new());
     for entry in index.index.values() {
-        // Servers skip documents of something else, and those that list no products.
+        // Servers skip documents with other data types, and those that list no products.
         if entry.datatype != IMAGE_DOWNLOADS || entry.products.is_empty() {
             continue;
         }
@@ -44,8 +44,8 @@ pub async fn load(source: &Source) -> Result<Streams, StreamsError> {
         problems.extend(wrong);
         for key in &entry.products {
             if !products.products.contains_key(key) {
-                let problem = format!("is in the index and not in {}", entry.path);
-                problems.push(Problem::new(Place::product(key), problem));
+                let problem = format!("is in the index but not in {}", entry.path);
+                problems.push(Problem::new(Location::product(key), problem));
             }
         }
         documents.push((entry.path.clone(), products));

@@ -1,13 +1,13 @@
-//! What is wrong in a tree, and where. Pure.
+//! Problems in a tree, and their location. Pure.
 
 use std::fmt;
 
 use serde::Serialize;
 use serde_path_to_error::Segment;
 
-/// A place in a document. What is absent does not apply.
+/// A location in a document. Absent fields do not apply.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Place {
+pub struct Location {
     /// Key of the product.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub product: Option<String>,
@@ -17,28 +17,28 @@ pub struct Place {
     /// Key of the item.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub item: Option<String>,
-    /// Name of the field, with those above it that are none of the former.
+    /// Name of the field, with its parents below the item.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
 }
 
-impl Place {
-    /// The place of a product.
+impl Location {
+    /// Returns the location of a product.
     pub fn product(product: &str) -> Self {
         Self { product: Some(product.to_owned()), ..Self::default() }
     }
 
-    /// The place of a version.
+    /// Returns the location of a version.
     pub fn version(product: &str, version: &str) -> Self {
         Self { version: Some(version.to_owned()), ..Self::product(product) }
     }
 
-    /// The place of an item.
+    /// Returns the location of an item.
     pub fn item(product: &str, version: &str, item: &str) -> Self {
         Self { item: Some(item.to_owned()), ..Self::version(product, version) }
     }
 
-    /// From `products.KEY.versions.KEY.items.KEY.FIELD`; keys may have dots of their own.
+    /// Converts from `products.KEY.versions.KEY.items.KEY.FIELD`; keys may contain dots.
     pub(super) fn of_path(path: &serde_path_to_error::Path) -> Self {
         let keys: Vec<String> = path
             .iter()
@@ -65,7 +65,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = [
             ("product", &self.product),
@@ -85,25 +85,25 @@ impl fmt::Display for Place {
     }
 }
 
-/// Something that keeps an image, or a part of one, from being used.
+/// A problem that makes an image, or a part of one, unusable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// Where.
+    /// Location.
     #[serde(flatten)]
-    pub place: Place,
-    /// What, as a sentence without a full stop.
+    pub location: Location,
+    /// The problem, as a sentence without a full stop.
     pub problem: String,
 }
 
 impl Problem {
-    /// A problem of a place.
-    pub fn new(place: Place, problem: impl Into<String>) -> Self {
-        Self { place, problem: problem.into() }
+    /// Creates a problem at a location.
+    pub fn new(location: Location, problem: impl Into<String>) -> Self {
+        Self { location, problem: problem.into() }
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.problem)
+        write!(f, "{}: {}", self.location, self.problem)
     }
 }

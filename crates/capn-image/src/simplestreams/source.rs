@@ -1,4 +1,4 @@
-//! Where a tree is read from: a folder, or a server.
+//! Source of a tree: a directory or a server.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,40 +14,41 @@ use super::images::is_inside;
 
 pub use super::http::HttpOptions;
 
-/// The largest public server has some ten megabytes.
+/// The largest public server has about ten megabytes.
 const DOCUMENT_LIMIT: usize = 64 << 20;
 /// Few system calls, little memory.
-const PIECE: usize = 256 << 10;
+const CHUNK_SIZE: usize = 256 << 10;
 
-/// The bytes of a file, a piece at a time.
-pub type Pieces = BoxStream<'static, Result<Bytes, StreamsError>>;
+/// Stream of the content of a file.
+pub type Chunks = BoxStream<'static, Result<Bytes, StreamsError>>;
 
-/// A tree that can be read. Cheap to clone.
+/// A readable tree. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Source(Kind);
 
 #[derive(Clone, Debug)]
 enum Kind {
-    Folder(Utf8PathBuf),
+    Directory(Utf8PathBuf),
     Http(Arc<HttpReader>),
 }
 
 impl Source {
-    /// A folder of this machine.
-    pub fn folder(path: impl Into<Utf8PathBuf>) -> Self {
-        Self(Kind::Folder(path.into()))
+    /// Creates a source from a local directory.
+    pub fn directory(path: impl Into<Utf8PathBuf>) -> Self {
+        Self(Kind::Directory(path.into()))
     }
 
-    /// A server. Nothing is connected yet.
+    /// Creates a source from a server, without connecting.
     ///
     /// # Errors
     ///
-    /// When the URL is not one of HTTP or HTTPS, or a certificate cannot be read.
+    /// [`StreamsError::Url`] when the URL is not HTTP or HTTPS, [`StreamsError::Tls`] when a
+    /// certificate is invalid.
     pub fn http(url: &str, options: &HttpOptions) -> Result<Self, StreamsError> {
         Ok(Self(Kind::Http(Arc::new(HttpReader::new(url, options)?))))
     }
 
-    /// A server if the text begins like a URL, else a folder.
+    /// Creates a source from a server if the text begins like a URL, else from a directory.
     ///
     /// # Errors
     ///
@@ -55,37 +56,37 @@ impl Source {
     pub fn parse(text: &str, options: &HttpOptions) -> Result<Self, StreamsError> {
         match text.contains("://") {
             true => Self::http(text, options),
-            false => Ok(Self::folder(text)),
+            false => Ok(Self::directory(text)),
         }
     }
 
-    /// The folder, if it is one.
-    pub fn as_folder(&self) -> Option<&Utf8Path> {
+    /// Returns the directory, if it is one.
+    pub fn as_directory(&self) -> Option<&Utf8Path> {
         match &self.0 {
-            Kind::Folder(path) => Some(path),
+            Kind::Directory(path) => Some(path),
             Kind::Http(_) => None,
         }
     }
 
-    /// Opens a file of the tree; its size, if that is known, and its pieces.
+    /// Opens a file of the tree. Returns its size, if known, and its content.
     ///
     /// # Errors
     ///
-    /// When the path leads out of the tree, or the file cannot be had.
-    pub async fn open(&self, path: &str) -> Result<(Option<u64>, Pieces), StreamsError> {
+    /// [`StreamsError`] when the path is outside of the tree, or the file cannot be read.
+    pub async fn open(&self, path: &str) -> Result<(Option<u64>, Chunks), StreamsError> {
         if !is_inside(path) {
             return Err(StreamsError::UnsafePath { path: path.to_owned() });
         }
         match &self.0 {
             Kind::Http(http) => http.get(path).await,
-            Kind::Folder(folder) => {
-                let path = folder.join(path);
+            Kind::Directory(directory) => {
+                let path = directory.join(path);
                 let failed = |source| StreamsError::ReadFile { path: path.clone(), source };
                 let file = tokio::fs::File::open(&path).await.map_err(failed)?;
                 let size = file.metadata().await.map_err(failed)?.len();
-                let pieces = ReaderStream::with_capacity(file, PIECE)
+                let chunks = ReaderStream::with_capacity(file, CHUNK_SIZE)
                     .map_err(move |source| StreamsError::ReadFile { path: path.clone(), source });
-                Ok((Some(size), pieces.boxed()))
+                Ok((Some(size), chunks.boxed()))
             }
         }
     }
@@ -94,16 +95,16 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// As [`Source::open`], and when it is larger than any document of images or not UTF-8.
+    /// As [`Source::open`], and when it is too large or not UTF-8.
     pub async fn text(&self, path: &str) -> Result<String, StreamsError> {
-        let (_, mut pieces) = self.open(path).await?;
+        let (_, mut chunks) = self.open(path).await?;
         let mut bytes = Vec::new();
-        while let Some(piece) = pieces.try_next().await? {
-            if bytes.len() + piece.len() > DOCUMENT_LIMIT {
+        while let Some(chunk) = chunks.try_next().await? {
+            if bytes.len() + chunk.len() > DOCUMENT_LIMIT {
                 let path = self.name_of(path);
                 return Err(StreamsError::TooLarge { path, limit: DOCUMENT_LIMIT });
             }
-            bytes.extend_from_slice(&piece);
+            bytes.extend_from_slice(&chunk);
         }
         String::from_utf8(bytes).map_err(|error| StreamsError::ReadFile {
             path: self.name_of(path).into(),
@@ -111,10 +112,10 @@ impl Source {
         })
     }
 
-    /// A path of the tree, as a person finds it.
+    /// Returns the path or URL of a file, for display.
     pub fn name_of(&self, path: &str) -> String {
         match &self.0 {
-            Kind::Folder(folder) => folder.join(path).into_string(),
+            Kind::Directory(directory) => directory.join(path).into_string(),
             Kind::Http(http) => format!("{}{path}", http.base()),
         }
     }
@@ -123,7 +124,7 @@ impl Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Folder(folder) => f.write_str(folder.as_str()),
+            Kind::Directory(directory) => f.write_str(directory.as_str()),
             Kind::Http(http) => f.write_str(http.base()),
         }
     }

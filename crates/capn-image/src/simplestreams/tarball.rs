@@ -1,4 +1,4 @@
-//! What image files are, by their first bytes, and the metadata in them.
+//! Detection of image files by their first bytes, and their metadata.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,16 +14,16 @@ use super::architecture::debian_name;
 use super::error::StreamsError;
 use super::import::ImageFiles;
 
-/// What a file is.
+/// Type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
-    /// Something compressed with xz; in an image, a tarball.
+    /// Data compressed with xz; in an image, a tarball.
     TarXz,
-    /// Something compressed with gzip.
+    /// Data compressed with gzip.
     TarGz,
-    /// A tarball that is not compressed.
+    /// An uncompressed tarball.
     Tar,
-    /// Something compressed with zstd.
+    /// Data compressed with zstd.
     TarZstd,
     /// A squashfs.
     Squashfs,
@@ -34,7 +34,7 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    /// For people.
+    /// Returns the description for display.
     pub(super) fn describe(self) -> &'static str {
         match self {
             Self::TarXz => "compressed with xz",
@@ -47,7 +47,7 @@ impl FileKind {
         }
     }
 
-    /// End of the file's name in a tree.
+    /// Returns the file name extension in a tree.
     pub(super) fn extension(self) -> &'static str {
         match self {
             Self::TarXz => "tar.xz",
@@ -61,11 +61,11 @@ impl FileKind {
     }
 }
 
-/// Looks at the first bytes of a file. Blocks.
+/// Detects the type of a file by its first bytes. Blocks.
 ///
 /// # Errors
 ///
-/// When it cannot be read.
+/// [`StreamsError::ReadFile`] when it cannot be read.
 pub fn file_kind(path: &Utf8Path) -> Result<FileKind, StreamsError> {
     let failed = |source| StreamsError::ReadFile { path: path.to_owned(), source };
     let mut head = Vec::with_capacity(512);
@@ -86,17 +86,17 @@ pub fn file_kind(path: &Utf8Path) -> Result<FileKind, StreamsError> {
 pub(super) struct ImageMetadata {
     /// Debian's name.
     pub(super) architecture: &'static str,
-    /// Seconds since 1970.
+    /// Creation time, in seconds since 1970.
     pub(super) creation_date: i64,
     pub(super) properties: BTreeMap<String, String>,
-    /// What the tarball holds besides.
+    /// Other content of the tarball.
     pub(super) content: Content,
 }
 
-/// What a tarball with metadata holds besides.
+/// Content of a tarball, besides the metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
-    /// Nothing: the root is another file.
+    /// Nothing: the root is a separate file.
     MetadataOnly,
     /// `rootfs/`.
     Container,
@@ -114,13 +114,13 @@ struct Yaml {
     properties: BTreeMap<String, Value>,
 }
 
-/// No real one has more.
+/// Maximum size of the metadata, in bytes.
 const METADATA_LIMIT: u64 = 1 << 20;
-/// In KiB. What `xz -9` needs.
+/// In KiB: the requirement of `xz -9`.
 const XZ_MEMORY: u32 = 65 << 10;
 
-/// Reads the metadata of a tarball, and finds out what else is in it. Stops as soon as both are
-/// known; nothing is held but the metadata.
+/// Reads the metadata of a tarball, and detects its other content. Stops as soon as both are known,
+/// and keeps only the metadata in memory.
 pub(super) fn read_metadata(path: &Utf8Path) -> Result<ImageMetadata, StreamsError> {
     let failed = |source| StreamsError::ReadFile { path: path.to_owned(), source };
     let (mut yaml, mut content) = (None, Content::MetadataOnly);
@@ -146,25 +146,25 @@ pub(super) fn read_metadata(path: &Utf8Path) -> Result<ImageMetadata, StreamsErr
     understand(path, &yaml, content)
 }
 
-/// Properties in the metadata of a tarball. Blocks.
+/// Reads the properties in the metadata of a tarball. Blocks.
 ///
 /// # Errors
 ///
-/// When it is no tarball of an image.
+/// [`StreamsError`] when it is not an image tarball.
 pub fn read_properties(path: &Utf8Path) -> Result<BTreeMap<String, String>, StreamsError> {
     Ok(read_metadata(path)?.properties)
 }
 
-/// The files of the image in a folder: a tarball with metadata, and the root filesystem or disk
-/// if it is a file of its own. Blocks.
+/// Finds the files of the image in a directory: a tarball with metadata, and the root filesystem or
+/// disk if it is a separate file. Blocks.
 ///
 /// # Errors
 ///
-/// When the folder holds none, or more than one image.
-pub fn image_files_in(folder: &Utf8Path) -> Result<ImageFiles, StreamsError> {
-    let failed = |source| StreamsError::ReadFile { path: folder.to_owned(), source };
+/// [`StreamsError::NotOneImage`] when the directory contains no image, or more than one.
+pub fn image_files_in(directory: &Utf8Path) -> Result<ImageFiles, StreamsError> {
+    let failed = |source| StreamsError::ReadFile { path: directory.to_owned(), source };
     let mut paths = Vec::new();
-    for entry in folder.read_dir_utf8().map_err(failed)? {
+    for entry in directory.read_dir_utf8().map_err(failed)? {
         let entry = entry.map_err(failed)?;
         if entry.file_type().map_err(failed)?.is_file()
             && file_kind(entry.path())? != FileKind::Other
@@ -173,7 +173,8 @@ pub fn image_files_in(folder: &Utf8Path) -> Result<ImageFiles, StreamsError> {
         }
     }
     paths.sort();
-    let not_one = || StreamsError::NotOneImage { folder: folder.to_owned(), files: paths.len() };
+    let not_one =
+        || StreamsError::NotOneImage { directory: directory.to_owned(), files: paths.len() };
     match paths.as_slice() {
         [one] => Ok(ImageFiles::Unified(one.clone())),
         [a, b] => {
@@ -241,7 +242,7 @@ fn understand(
     Ok(ImageMetadata { architecture, creation_date, properties, content })
 }
 
-/// `io::Error` for a reader of another file.
+/// Creates an error for another file from an `io::Error`.
 pub(super) fn read_failed(path: &Utf8Path) -> impl Fn(io::Error) -> StreamsError + '_ {
     move |source| StreamsError::ReadFile { path: path.to_owned(), source }
 }

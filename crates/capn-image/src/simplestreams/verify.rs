@@ -1,4 +1,4 @@
-//! Comparing every file of a tree with what its documents say.
+//! Comparison of every file in a tree with its documents.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,42 +9,44 @@ use sha2::{Digest, Sha256};
 use super::error::StreamsError;
 use super::images::{File, Image};
 use super::load::Streams;
-use super::problem::{Place, Problem};
+use super::problem::{Location, Problem};
 use super::source::Source;
 
-/// What came out of a verification.
+/// Result of a verification.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Verified {
-    /// Images in the documents.
+    /// Number of images in the documents.
     pub images: usize,
-    /// Files that were read.
+    /// Number of files read.
     pub files: usize,
-    /// Bytes of them.
+    /// Number of bytes read.
     pub bytes: u64,
-    /// Everything that is wrong; empty when the tree holds.
+    /// All problems; empty when the tree is correct.
     pub problems: Vec<Problem>,
 }
 
-/// Which images need a file.
+/// A use of a file by an image.
 struct Use<'a> {
     image: &'a Image,
     file: &'a File,
 }
 
 impl Use<'_> {
-    fn place(&self) -> Place {
-        Place::item(&self.image.product, &self.image.version, &self.file.item)
+    fn location(&self) -> Location {
+        Location::item(&self.image.product, &self.image.version, &self.file.item)
     }
 }
 
-/// Reads every file of every image once: it is there, has its size, its hash, and together with
-/// its metadata the fingerprint.
+/// Reads every file of every image once, and checks that it exists, its size, its hash, and the
+/// fingerprint together with its metadata.
 ///
-/// Holds one piece of a file at a time. `progress` is told each file and the bytes read of it.
+/// Memory use does not depend on file sizes. Calls `progress` with each file and the bytes read of
+/// it.
 ///
 /// # Errors
 ///
-/// When the server cannot be reached at all; a file that is absent or different is a problem.
+/// [`StreamsError`] when the server cannot be reached at all. Missing and different files are
+/// problems.
 pub async fn verify(
     source: &Source,
     streams: &Streams,
@@ -64,7 +66,7 @@ pub async fn verify(
             roots.entry(&file.path).or_default().push(Use { image, file });
         }
     }
-    // The hash of an image goes on from that of its metadata, so that no file is read twice.
+    // The hash of an image continues from that of its metadata, so that no file is read twice.
     let mut begun: BTreeMap<&str, Sha256> = BTreeMap::new();
     for (path, uses) in metadata {
         let mut hash = [Sha256::new()];
@@ -105,33 +107,34 @@ struct Checking<'a> {
 }
 
 impl Checking<'_> {
-    /// Servers do not look into a document whose products the index does not list.
+    /// Servers ignore a document whose products the index does not list.
     fn index(&mut self, streams: &Streams) {
         for (path, document) in &streams.documents {
             let entry = streams.index.index.values().find(|entry| entry.path == *path);
             let listed = entry.map(|entry| entry.products.as_slice()).unwrap_or_default();
             for key in document.products.keys().filter(|key| !listed.contains(key)) {
-                self.problem(Place::product(key), "is not in the index".to_owned());
+                self.problem(Location::product(key), "is not in the index".to_owned());
             }
         }
     }
 
-    fn problem(&mut self, place: Place, problem: String) {
-        self.found.problems.push(Problem { place, problem });
+    fn problem(&mut self, location: Location, problem: String) {
+        self.found.problems.push(Problem { location, problem });
     }
 
     fn fingerprint(&mut self, used: &Use<'_>, found: &str) {
         if !found.eq_ignore_ascii_case(&used.image.fingerprint) {
             let problem = format!(
-                "the files together have the SHA-256 {found}, not {} as the metadata item says",
+                "the combined SHA-256 of the files is {found} instead of {}, as in the metadata \
+                 item",
                 used.image.fingerprint
             );
-            self.problem(used.place(), problem);
+            self.problem(used.location(), problem);
         }
     }
 
-    /// Reads a file into all hashes, of which the first is its own; whether it is what all say
-    /// that use it.
+    /// Reads a file into all hashes, of which the first is its own. Returns whether it matches all
+    /// its uses.
     async fn file(
         &mut self,
         path: &str,
@@ -142,8 +145,8 @@ impl Checking<'_> {
             Ok(size) => size,
             Err(error) => {
                 if let Some(problem) = absent(&error) {
-                    for place in places(uses) {
-                        self.problem(place, format!("{path} {problem}"));
+                    for location in locations(uses) {
+                        self.problem(location, format!("{path} {problem}"));
                     }
                     return Ok(false);
                 }
@@ -156,62 +159,62 @@ impl Checking<'_> {
         let mut is_right = true;
         let mut seen = BTreeSet::new();
         for used in uses {
-            let place = used.place();
-            if !seen.insert(place.to_string()) {
+            let location = used.location();
+            if !seen.insert(location.to_string()) {
                 continue;
             }
             if used.file.size != size {
                 is_right = false;
-                let problem = format!("{path} has {size} bytes, not {}", used.file.size);
-                self.problem(place, problem);
+                let problem = format!("{path} has {size} bytes instead of {}", used.file.size);
+                self.problem(location, problem);
                 continue;
             }
             if let (Some(own), Some(wanted)) = (&own, &used.file.sha256)
                 && !own.eq_ignore_ascii_case(wanted)
             {
                 is_right = false;
-                let problem = format!("{path} has the SHA-256 {own}, not {wanted}");
-                self.problem(place, problem);
+                let problem = format!("the SHA-256 of {path} is {own} instead of {wanted}");
+                self.problem(location, problem);
             }
         }
-        // What is wrong already would only be said once more.
+        // Do not report the same problem twice.
         Ok(is_right)
     }
 
     async fn read(&mut self, path: &str, hashes: &mut [Sha256]) -> Result<u64, StreamsError> {
-        let (_, mut pieces) = self.source.open(path).await?;
+        let (_, mut chunks) = self.source.open(path).await?;
         let mut size = 0;
-        while let Some(piece) = pieces.try_next().await? {
+        while let Some(chunk) = chunks.try_next().await? {
             for hash in hashes.iter_mut() {
-                hash.update(&piece);
+                hash.update(&chunk);
             }
-            size += piece.len() as u64;
+            size += chunk.len() as u64;
             (self.progress)(path, size);
         }
         Ok(size)
     }
 }
 
-fn places(uses: &[Use<'_>]) -> Vec<Place> {
-    let mut places: Vec<Place> = Vec::new();
+fn locations(uses: &[Use<'_>]) -> Vec<Location> {
+    let mut locations: Vec<Location> = Vec::new();
     for used in uses {
-        let place = used.place();
-        if !places.contains(&place) {
-            places.push(place);
+        let location = used.location();
+        if !locations.contains(&location) {
+            locations.push(location);
         }
     }
-    places
+    locations
 }
 
-/// What to say of a file that is not there.
+/// Returns the description of a missing file.
 fn absent(error: &StreamsError) -> Option<String> {
     match error {
         StreamsError::ReadFile { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-            Some("is not there".to_owned())
+            Some("does not exist".to_owned())
         }
         StreamsError::ReadFile { source, .. } => Some(format!("cannot be read: {source}")),
         StreamsError::Status { status, .. } => {
-            Some(format!("cannot be had: the server says {status}"))
+            Some(format!("cannot be downloaded: the server returned status {status}"))
         }
         _ => None,
     }

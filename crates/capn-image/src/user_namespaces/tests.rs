@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use super::*;
 
 #[test]
-fn kubelet_is_told_the_ids_that_its_node_has() {
+fn kubelet_gets_the_id_range_of_its_node() {
     const ALL: u64 = (1 << 32) - 65_536;
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
     fs::write(path("getsubids"), GETSUBIDS).unwrap();
     let answer = |users: &str, groups: &str, config: &str| {
         fs::write(path("users"), users).unwrap();
@@ -53,7 +53,7 @@ fn program(path: &Path, text: &str) {
 }
 
 #[test]
-fn runc_is_run_as_asked_and_only_a_pods_creation_is_looked_at() {
+fn runc_is_wrapped_only_for_pod_creation() {
     let wrapper = Wrapper::new();
     wrapper.put("cgroups/cgroup.controllers", "");
     wrapper.put("a pod/config.json", r#"{"mounts":[{"uidMappings":[]}]}"#);
@@ -73,7 +73,7 @@ fn runc_is_run_as_asked_and_only_a_pods_creation_is_looked_at() {
 }
 
 #[test]
-fn with_cgroup_v1_what_is_run_in_a_pod_begins_in_the_pods_groups() {
+fn on_cgroup_v1_exec_starts_in_the_cgroups_of_the_pod() {
     let wrapper = Wrapper::new();
     wrapper.put("a pod/config.json", r#"{"mounts":[{"uidMappings":[]}]}"#);
     let groups = wrapper.path("cgroups");
@@ -84,7 +84,7 @@ fn with_cgroup_v1_what_is_run_in_a_pod_begins_in_the_pods_groups() {
     wrapper.put("r/5a/state.json", &state);
     wrapper.put("cgroups/cpu,cpuacct/a/cgroup.procs", "");
     wrapper.put("cgroups/pids/cgroup.procs", "");
-    // A container of another pod: runc puts processes into its groups.
+    // A container of another pod: runc puts processes into its cgroups.
     wrapper.run(&["--root", "r", "exec", "--process", "p", "5a"]);
     assert_eq!(wrapper.read("cgroups/cpu,cpuacct/a/cgroup.procs"), "");
 
@@ -105,7 +105,7 @@ fn with_cgroup_v1_what_is_run_in_a_pod_begins_in_the_pods_groups() {
     assert!(!wrapper.path("cgroups/unified").exists());
 }
 
-/// The wrapper, with a runc that says how it was run, in a folder with control groups.
+/// The wrapper, with a runc that records its arguments, in a directory with cgroups.
 struct Wrapper(tempfile::TempDir);
 
 impl Wrapper {
@@ -130,7 +130,7 @@ impl Wrapper {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
-    /// Exit code, and what was said on the error stream and then on the other.
+    /// Exit code, and the outputs of stderr and stdout.
     fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
         const START: &str = "PATH=$1:$PATH CAPN_POD_MOUNTS=$1/pod-mounts CAPN_CGROUPS=$1/cgroups; \
                              export CAPN_POD_MOUNTS CAPN_CGROUPS; shift; exec sh \"$@\"";
@@ -142,15 +142,15 @@ impl Wrapper {
     }
 }
 
-/// The program in a user namespace of its own, with folders of a kubelet; `None` where this user or
-/// this host does not allow one.
+/// The program in a user namespace, with directories of a kubelet; `None` if this user or host does
+/// not allow one.
 fn in_a_node(name: &str) -> Option<Value> {
-    let folder = tempfile::tempdir().unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let path = |name: &str| folder.path().join(name);
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = |name: &str| directory.path().join(name);
     program(&path("pod_mounts.py"), POD_MOUNTS);
     program(&path("node.py"), include_str!("node.py"));
-    let output = Command::new("python3").arg(path("node.py")).arg(folder.path()).output();
+    let output = Command::new("python3").arg(path("node.py")).arg(directory.path()).output();
     let output = match output {
         Ok(output) => output,
         Err(error) => {
@@ -167,7 +167,7 @@ fn in_a_node(name: &str) -> Option<Value> {
 }
 
 #[test]
-fn mounts_of_a_pod_fit_a_node_in_a_user_namespace() {
+fn pod_mounts_are_adapted_to_unprivileged_nodes() {
     let Some(found) = in_a_node("mounts of pods") else { return };
     // Id 65536 of the node is root in the pod.
     for (what, owner) in [
@@ -194,7 +194,7 @@ fn mounts_of_a_pod_fit_a_node_in_a_user_namespace() {
     let mapped: Vec<&str> =
         found["mapped"].as_array().unwrap().iter().map(|path| path.as_str().unwrap()).collect();
     assert_eq!(mapped, ["/secret", "/config"], "these are in a tmpfs of the node");
-    // As it was on the disk.
+    // As on disk.
     let given = "0400 0 2000 subpath";
     let files = json!({"..data": "..1", "..1/key": "0400 0 2000 value", "..1/given": given});
     assert_eq!(found["config"], files);
@@ -202,20 +202,22 @@ fn mounts_of_a_pod_fit_a_node_in_a_user_namespace() {
     assert_eq!(found["unknown"], json!({"kept": [1, 1.5, "é"]}));
     assert_eq!(found["options"], json!(["rbind", "ro"]));
     assert_eq!(found["mode"], json!("0640"));
-    assert_eq!(found["left"], json!([]), "nothing of ours is left beside the configuration");
+    assert_eq!(found["left"], json!([]), "no file of capn is left next to the configuration");
 }
 
 #[test]
-fn a_configuration_that_cannot_be_read_ends_the_creation_with_its_name() {
-    let folder = tempfile::tempdir().unwrap();
-    program(&folder.path().join("pod_mounts.py"), POD_MOUNTS);
+fn an_unreadable_configuration_fails_the_creation() {
+    let directory = tempfile::tempdir().unwrap();
+    program(&directory.path().join("pod_mounts.py"), POD_MOUNTS);
     for text in
         ["no json", "[]", r#"{"linux":{"uidMappings":[{}],"gidMappings":[{}]},"mounts":[]}"#]
     {
-        let config = folder.path().join("config.json");
+        let config = directory.path().join("config.json");
         fs::write(&config, text).unwrap();
-        let output =
-            Command::new("python3").arg(folder.path().join("pod_mounts.py")).arg(&config).output();
+        let output = Command::new("python3")
+            .arg(directory.path().join("pod_mounts.py"))
+            .arg(&config)
+            .output();
         let Ok(output) = output else { return println!("SKIPPED: python3 does not run") };
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success());

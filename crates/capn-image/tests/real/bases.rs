@@ -1,11 +1,11 @@
-//! Ubuntu as base, images that do not hold, and nodes that are made when they boot.
+//! Ubuntu as base, images that fail validation, and nodes that are installed at boot.
 
 use std::collections::BTreeMap;
 
 use capn_image::{
     BuildRequest, Kind,
     build::{Base, BuildError, ValidationCase, remove_validation},
-    cri::prove_sandbox,
+    cri::check_sandbox,
     install::InstallScript,
 };
 use incus_client::{
@@ -36,29 +36,29 @@ async fn an_ubuntu_node_has_containerd_2_which_follows_its_mode() {
         assert_eq!(settings(&client, name).await, [true, true, true]);
         let status = containerd_status(&client, name).await;
         assert!(status.contains("config.unprivileged.toml"), "{status}");
-        let proof = prove_sandbox(&client, name).await.unwrap();
-        assert!(proof.runtime.starts_with("containerd 2."), "{proof:?}");
+        let check = check_sandbox(&client, name).await.unwrap();
+        assert!(check.runtime.starts_with("containerd 2."), "{check:?}");
 
         restart_with(&client, name, "security.privileged", "true").await;
         let status = containerd_status(&client, name).await;
         let restricted = status.contains("config.restricted.toml");
         assert!(restricted || status.contains("config.default.toml"), "{status}");
         assert_eq!(settings(&client, name).await, [false, restricted, false]);
-        prove_sandbox(&client, name).await.unwrap();
+        check_sandbox(&client, name).await.unwrap();
 
         restart_with(&client, name, "security.privileged", "false").await;
         let status = containerd_status(&client, name).await;
         assert!(status.contains("config.unprivileged.toml"), "{status}");
         assert_eq!(settings(&client, name).await, [true, true, true]);
-        prove_sandbox(&client, name).await.unwrap();
+        check_sandbox(&client, name).await.unwrap();
     })
     .await;
 }
 
 #[tokio::test]
-async fn an_image_that_does_not_hold_gets_no_alias_and_leaves_nothing() {
+async fn an_image_that_fails_validation_is_removed() {
     in_one_project("validation", |client| async move {
-        // It says that it is unprivileged, and is not.
+        // It claims to be unprivileged but is not.
         let config = ["security.nesting", "security.privileged"];
         let wrong = ValidationCase {
             name: "unprivileged",
@@ -75,7 +75,7 @@ async fn an_image_that_does_not_hold_gets_no_alias_and_leaves_nothing() {
         assert!(client.images().await.unwrap().is_empty());
         assert!(client.instances(&InstanceFilter::new()).await.unwrap().is_empty());
 
-        // One that is left is found by its mark.
+        // A leftover instance is found by its mark.
         request.validate = Vec::new();
         request.manifest = true;
         let image = build_patiently(&client, &request).await.unwrap();
@@ -111,7 +111,7 @@ async fn a_node_is_made_at_boot_from_checked_downloads() {
     .await;
 }
 
-/// Serves the binaries to the instance on its own loopback, and lets it install them.
+/// Serves the binaries to the instance on its own loopback, and installs them.
 async fn installed_in(client: &Client, name: &str, image: &str) {
     launched(client, name, image, &[("security.nesting", "true")]).await;
     let disk = [("type", "disk"), ("source", BINARIES), ("path", "/srv/bin"), ("readonly", "true")];
@@ -129,7 +129,7 @@ async fn installed_in(client: &Client, name: &str, image: &str) {
     let mirror = ExecRequest::new(["bash", "-c", &mirror]).deadline(MINUTE);
     assert!(client.exec(name, mirror).await.unwrap().success());
 
-    // What the image has is taken away, so that it is seen to come from the script.
+    // Remove what the image has, to show that it comes from the script.
     sh(client, name, "rm -r /etc/containerd/* /usr/local/lib/capn /opt/cni").await;
     let script = InstallScript {
         kubernetes_url: "http://127.0.0.1:8000".to_owned(),
@@ -147,7 +147,7 @@ async fn installed_in(client: &Client, name: &str, image: &str) {
     let text = sh(client, name, path).await;
     assert!(text.contains(&format!("kubeadm {version} is there")), "{text}");
 
-    // A file that is not what it should be is not installed.
+    // A file with a wrong digest is not installed.
     let spoil = "rm /usr/bin/kubectl; head -c 64 /dev/zero | tr '\\0' 0 | \
                  tee /srv/mirror/*/bin/linux/*/kubectl.sha256";
     sh(client, name, spoil).await;

@@ -1,15 +1,15 @@
-//! The kubeadm image, where a folder of Kubernetes binaries is found: a control plane and a
-//! worker brought up by hand, both unprivileged, the worker with ids of its own.
+//! The kubeadm image, if there is a directory of Kubernetes binaries: a control plane and a worker
+//! set up by hand, both unprivileged, the worker with isolated IDs.
 
 use std::time::Instant;
 
 use capn_image::{
     Kind,
-    binaries::{KubernetesFolder, Programs},
+    binaries::{KubernetesDirectory, Programs},
 };
 use incus_client::{Client, FileOptions};
 
-use super::support::{built, folder_of, in_one_project, launched, restart_with, sh, until};
+use super::support::{built, directory_of, in_one_project, launched, restart_with, sh, until};
 
 const CONTROL_PLANE: &str = "capn-t-img-cp";
 const WORKER: &str = "capn-t-img-w";
@@ -24,16 +24,16 @@ failCgroupV1: false
 
 #[tokio::test]
 async fn pods_on_two_unprivileged_nodes_reach_each_other_without_a_registry() {
-    let Some(path) = folder_of(Programs::Kubernetes) else { return };
-    let folder = KubernetesFolder::open(path).await.unwrap();
-    in_one_project("kubeadm image", |client| bring_up(client, folder.clone())).await;
+    let Some(path) = directory_of(Programs::Kubernetes) else { return };
+    let directory = KubernetesDirectory::open(path).await.unwrap();
+    in_one_project("kubeadm image", |client| bring_up(client, directory.clone())).await;
 }
 
-async fn bring_up(client: Client, folder: KubernetesFolder) {
+async fn bring_up(client: Client, directory: KubernetesDirectory) {
     let client = &client;
-    let version = folder.version().to_owned();
-    let coredns = folder.optional("coredns").is_some();
-    let (image, _) = built(client, Kind::Kubeadm(folder)).await;
+    let version = directory.version().to_owned();
+    let coredns = directory.optional("coredns").is_some();
+    let (image, _) = built(client, Kind::Kubeadm(directory)).await;
     launched(client, CONTROL_PLANE, &image.alias, &[("security.nesting", "true")]).await;
     let isolated = [("security.nesting", "true"), ("security.idmap.isolated", "true")];
     launched(client, WORKER, &image.alias, &isolated).await;
@@ -63,7 +63,7 @@ async fn bring_up(client: Client, folder: KubernetesFolder) {
     sh(client, CONTROL_PLANE, &wait).await;
     pods_reach_each_other(client, coredns).await;
 
-    // Routes and cgroups come back with the node, with nothing else running.
+    // Routes and cgroups are restored with the node, without anything else running.
     restart_with(client, WORKER, "user.capn-test", "restarted").await;
     let route = "ip route show proto 202 | grep via";
     until(client, WORKER, "the route to the other node", route).await;
@@ -78,7 +78,7 @@ async fn prepare(client: &Client, name: &str, config: &str) {
     client.push_file(name, "/root/kubeadm.yaml", config, &options).await.unwrap();
 }
 
-/// Writes what capn writes into the nodes of a cluster with the bridge CNI.
+/// Writes what capn writes to the nodes of a cluster with the bridge CNI.
 async fn connect(client: &Client) {
     let mut nodes = Vec::new();
     for name in [CONTROL_PLANE, WORKER] {
@@ -96,11 +96,11 @@ async fn connect(client: &Client) {
         let conflist = include_str!("bridge.json").replace("SUBNET", subnet);
         let path = "/etc/cni/net.d/10-capn.conflist";
         client.push_file(name, path, conflist, &options).await.unwrap();
-        // As capn does after it wrote the file.
+        // As capn does after it has written the file.
         sh(client, name, "systemctl restart capn-pod-network.service").await;
         let route = format!("ip route show proto 202 | grep '{peer} via {via}'");
         until(client, name, "the route to the other node", &route).await;
-        // A pod of a node that nobody knows.
+        // A pod of an unknown node.
         sh(client, name, "if ip route get 10.244.255.1; then exit 1; fi").await;
     }
 }
@@ -128,7 +128,7 @@ async fn pods_reach_each_other(client: &Client, coredns: bool) {
     let address = |pod: &str| format!("{KUBECTL} get pod {pod} -o jsonpath='{{.status.podIP}}'");
     let a = sh(client, CONTROL_PLANE, &address("a")).await;
     let b = sh(client, CONTROL_PLANE, &address("b")).await;
-    // From within b's network: the other pod, the API through its service, the world outside.
+    // From b's network: the other pod, the API through its Service, the outside world.
     let script = format!(
         "set -e; for p in $(ctr -n k8s.io tasks list | awk 'NR > 1 {{ print $2 }}'); do \
            if nsenter -t $p -n ip -4 -o addr | grep -q 'inet {b}/'; then break; fi; \

@@ -1,4 +1,4 @@
-//! The node and load balancer images: built, reused, started, and looked at from inside.
+//! The node and load balancer images: built, reused, started, and validated.
 
 use std::{io::Write, time::Duration};
 
@@ -7,12 +7,13 @@ use capn_image::{
     binaries::Programs,
     build,
     build::{BuildError, Stage},
-    cri::prove_sandbox,
+    cri::check_sandbox,
 };
 use incus_client::{Client, FileOptions, ImageFiles, ImageUpload, api::ImageAlias};
 
 use super::support::{
-    MINUTE, built, cache, folder_of, in_one_project, in_project, launched, restart_with, sh, until,
+    MINUTE, built, cache, directory_of, in_one_project, in_project, launched, restart_with, sh,
+    until,
 };
 
 const USER_DATA: &str = "## template: jinja
@@ -39,16 +40,16 @@ async fn a_node_image_boots_in_a_user_namespace_and_runs_a_pod_sandbox() {
             let failed = sh(&client, name, "systemctl list-units --failed --plain --no-legend");
             assert_eq!(failed.await, "", "failed units in {name}");
             assert_eq!(sh(&client, name, "hostname").await.trim(), name);
-            // Braces of user data are not the server's to render.
+            // The server must not render braces of user data.
             let expected = format!("{name} {{{{ braces }}}}");
             assert_eq!(sh(&client, name, "cat /run/capn-test").await.trim(), expected);
             assert_eq!(settings(&client, name).await, [true, true, true]);
             let status = containerd_status(&client, name).await;
             assert!(status.contains("config.unprivileged.toml"), "{status}");
-            let proof = prove_sandbox(&client, name).await.unwrap();
-            let old = folder_of(Programs::Runtime).is_none();
-            assert_eq!(proof.runtime.starts_with("containerd 1.7"), old, "{proof:?}");
-            assert_eq!(proof.image, "registry.k8s.io/pause:3.10.1");
+            let check = check_sandbox(&client, name).await.unwrap();
+            let old = directory_of(Programs::Runtime).is_none();
+            assert_eq!(check.runtime.starts_with("containerd 1.7"), old, "{check:?}");
+            assert_eq!(check.image, "registry.k8s.io/pause:3.10.1");
             assert_eq!(sh(&client, name, "ctr -n k8s.io containers list -q").await, "");
         }
         let map = sh(&client, "capn-t-img-a", "cat /proc/self/uid_map").await;
@@ -71,21 +72,21 @@ async fn containerd_follows_when_a_node_becomes_privileged_and_back() {
 
         restart_with(&client, name, "security.privileged", "true").await;
         let status = containerd_status(&client, name).await;
-        // A server that may not lower OOM scores itself cannot let its instances do it.
+        // If the server cannot lower OOM scores itself, neither can its instances.
         let restricted = status.contains("config.restricted.toml");
         assert!(restricted || status.contains("config.default.toml"), "{status}");
         assert_eq!(settings(&client, name).await, [false, restricted, false]);
-        prove_sandbox(&client, name).await.unwrap();
+        check_sandbox(&client, name).await.unwrap();
 
         restart_with(&client, name, "security.privileged", "false").await;
         assert_eq!(settings(&client, name).await, [true, true, true]);
-        prove_sandbox(&client, name).await.unwrap();
+        check_sandbox(&client, name).await.unwrap();
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_load_balancer_image_starts_listening_to_nobody_and_reloads() {
+async fn a_load_balancer_image_starts_idle_and_reloads() {
     in_project("haproxy image", |client| async move {
         let name = "capn-t-img-lb";
         let (image, _) = built(&client, Kind::Haproxy).await;
@@ -102,7 +103,7 @@ async fn a_load_balancer_image_starts_listening_to_nobody_and_reloads() {
         let path = "/etc/haproxy/haproxy.cfg";
         client.push_file(name, path, config, &FileOptions::default()).await.unwrap();
         sh(&client, name, "systemctl reload haproxy").await;
-        // A reload is a signal: the new worker binds when the command is long back.
+        // A reload is a signal: the new worker binds long after the command has returned.
         let ports = until(&client, name, "listening", listening).await;
         assert!(ports.contains(":6443") && ports.lines().count() == 1, "{ports}");
     })
@@ -110,7 +111,7 @@ async fn a_load_balancer_image_starts_listening_to_nobody_and_reloads() {
 }
 
 #[tokio::test]
-async fn the_same_inputs_build_nothing_and_a_lost_alias_comes_back() {
+async fn unchanged_inputs_build_nothing_and_restore_a_lost_alias() {
     in_one_project("reuse", |client| async move {
         let (first, _) = built(&client, Kind::Node).await;
         let (second, events) = built(&client, Kind::Node).await;
@@ -121,7 +122,7 @@ async fn the_same_inputs_build_nothing_and_a_lost_alias_comes_back() {
         let (third, _) = built(&client, Kind::Node).await;
         assert_eq!((third.reused, &third.fingerprint), (true, &first.fingerprint));
 
-        // The server lost the image: it is sent again from the cache, and nothing is built.
+        // The server has lost the image: it is sent again from the cache without a build.
         let gone = client.delete_image(&first.fingerprint).await.unwrap();
         gone.wait(MINUTE).await.unwrap();
         let (fourth, events) = built(&client, Kind::Node).await;
@@ -139,7 +140,7 @@ async fn the_same_inputs_build_nothing_and_a_lost_alias_comes_back() {
 }
 
 #[tokio::test]
-async fn somebody_elses_alias_is_not_touched() {
+async fn aliases_of_others_are_not_changed() {
     in_project("alias clash", |client| async move {
         let foreign = foreign_image(&client, "capn/node").await;
         let request = BuildRequest::new(Kind::Node, cache());
@@ -152,12 +153,12 @@ async fn somebody_elses_alias_is_not_touched() {
 }
 
 #[tokio::test]
-async fn a_build_that_is_dropped_leaves_nothing_mounted_and_the_next_one_succeeds() {
+async fn a_cancelled_build_leaves_no_mounts() {
     in_one_project("interrupted build", |client| async move {
         let cache = tempfile::tempdir().unwrap();
-        // A colon keeps the kernel's overlays away, so that copied layers are seen to work too.
-        let folder = format!("{}/co:lon", cache.path().display());
-        let request = BuildRequest::new(Kind::Haproxy, folder.clone());
+        // A colon prevents overlays, to test copied layers too.
+        let directory = format!("{}/co:lon", cache.path().display());
+        let request = BuildRequest::new(Kind::Haproxy, directory.clone());
         let (seen, mut lines) = tokio::sync::mpsc::unbounded_channel();
         let build_client = client.clone();
         let running = tokio::spawn(async move {
@@ -168,7 +169,7 @@ async fn a_build_that_is_dropped_leaves_nothing_mounted_and_the_next_one_succeed
             };
             build(&request, &build_client, &mut tell).await
         });
-        // Some way in: the base system is being unpacked, with things mounted in it.
+        // In the middle: the base system is being unpacked, with mounts in it.
         while let Some(line) = tokio::time::timeout(5 * MINUTE, lines.recv()).await.unwrap() {
             if line.contains("Configuring") {
                 break;
@@ -178,34 +179,37 @@ async fn a_build_that_is_dropped_leaves_nothing_mounted_and_the_next_one_succeed
         assert!(running.await.unwrap_err().is_cancelled());
 
         let deadline = std::time::Instant::now() + MINUTE;
-        while processes_in(&folder) > 0 {
-            assert!(std::time::Instant::now() < deadline, "the build goes on in {folder}");
+        while processes_in(&directory) > 0 {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "the build is still running in {directory}"
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
-        assert!(!mounts.contains(&folder), "{mounts}");
+        assert!(!mounts.contains(&directory), "{mounts}");
         assert!(client.images().await.unwrap().is_empty());
-        // The folder is free again, and what was left in it is no hindrance.
-        let request = BuildRequest::new(Kind::Haproxy, folder.clone());
+        // The directory is unlocked again, and leftover data does not interfere.
+        let request = BuildRequest::new(Kind::Haproxy, directory.clone());
         build(&request, &client, &mut |_| {}).await.unwrap();
     })
     .await;
 }
 
-/// Processes whose command line names the folder.
-fn processes_in(folder: &str) -> usize {
+/// Processes whose command line contains the directory.
+fn processes_in(directory: &str) -> usize {
     std::fs::read_dir("/proc")
         .unwrap()
         .flatten()
         .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
-        .filter(|line| String::from_utf8_lossy(line).contains(folder))
+        .filter(|line| String::from_utf8_lossy(line).contains(directory))
         .count()
 }
 
-/// An image that capn did not build, under the alias; its fingerprint.
+/// An image with the alias that capn did not build; returns its fingerprint.
 async fn foreign_image(client: &Client, alias: &str) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("foreign.tar.gz");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("foreign.tar.gz");
     let gz = flate2::write::GzEncoder::new(
         std::fs::File::create(&path).unwrap(),
         flate2::Compression::fast(),
@@ -231,7 +235,7 @@ async fn foreign_image(client: &Client, alias: &str) -> String {
     client.import_image(&upload, MINUTE, |_| {}).await.unwrap().fingerprint
 }
 
-/// Which of [`SETTINGS`] containerd runs with.
+/// The values of [`SETTINGS`] in the running containerd.
 pub(crate) async fn settings(client: &Client, name: &str) -> [bool; 3] {
     let dump = sh(client, name, "containerd config dump").await;
     SETTINGS.map(|setting| {

@@ -1,8 +1,8 @@
-//! Images built on this machine and run on the servers of this machine, where there are any.
+//! Images built on this machine and run on its servers, if there are any.
 //!
-//! Slow (a minute or two when nothing is cached), and only as root. Every test works in a
-//! project of its own, which is deleted at the end, also when the test fails. The cache folder
-//! is `CAPN_TEST_CACHE`, else `/var/cache/capn`; it stays.
+//! Slow (one or two minutes when nothing is cached), and only as root. Every test has its own
+//! project, which is deleted at the end even if the test fails. The cache directory is
+//! `CAPN_TEST_CACHE`, else `/var/cache/capn`; it stays.
 
 #![expect(
     clippy::unwrap_used,

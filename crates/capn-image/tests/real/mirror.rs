@@ -11,15 +11,15 @@ use tokio::{
     time::timeout,
 };
 
-use super::support::{built, folder_of, in_one_project, launched, sh};
+use super::support::{built, directory_of, in_one_project, launched, sh};
 
 const NODE: &str = "capn-t-img-mirror";
 
 #[tokio::test]
-async fn a_pull_asks_the_mirror_of_its_registry_and_drop_in_settings_hold() {
-    let Some(folder) = folder_of(Programs::Runtime) else { return };
-    if !folder.join("crictl").exists() {
-        println!("SKIPPED: registry mirror: {folder} has no crictl");
+async fn pulls_use_the_registry_mirror_and_drop_in_settings() {
+    let Some(directory) = directory_of(Programs::Runtime) else { return };
+    if !directory.join("crictl").exists() {
+        println!("SKIPPED: registry mirror: {directory} has no crictl");
         return;
     }
     in_one_project("registry mirror", |client| async move {
@@ -39,7 +39,7 @@ async fn a_pull_asks_the_mirror_of_its_registry_and_drop_in_settings_hold() {
                 stream.write_all(b"HTTP/1.0 404 Not Found\r\n\r\n").await.ok();
             }
         });
-        // The registry itself is nowhere.
+        // The registry itself does not exist.
         let hosts = format!(
             "server = \"{mirror}\"\n[host.\"{mirror}\"]\ncapabilities = [\"pull\", \"resolve\"]\n"
         );
@@ -48,8 +48,8 @@ async fn a_pull_asks_the_mirror_of_its_registry_and_drop_in_settings_hold() {
             ("/etc/containerd/certs.d/registry.invalid/hosts.toml", hosts.as_str()),
             ("/etc/containerd/conf.d/mine.toml", settings),
         ] {
-            let folder = path.rsplit_once('/').unwrap().0;
-            sh(client, NODE, &format!("mkdir -p {folder}")).await;
+            let directory = path.rsplit_once('/').unwrap().0;
+            sh(client, NODE, &format!("mkdir -p {directory}")).await;
             client
                 .push_file(NODE, path, text.as_bytes().to_vec(), &FileOptions::default())
                 .await

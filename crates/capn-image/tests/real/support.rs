@@ -1,4 +1,4 @@
-//! Finding what a test needs, a project per test, instances that are up.
+//! Requirements of a test, a project per test, and running instances.
 
 use std::{
     future::Future,
@@ -11,7 +11,7 @@ use std::{
 use camino::Utf8PathBuf;
 use capn_image::{
     BuildRequest, BuiltImage, Event, Kind,
-    binaries::{Programs, RuntimeFolder, find_folder},
+    binaries::{Programs, RuntimeDirectory, find_directory},
     build,
     build::BuildError,
 };
@@ -28,7 +28,7 @@ static PROJECTS: AtomicU32 = AtomicU32::new(0);
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
-/// Servers on which images can be built from here; prints why there are none.
+/// Servers for which images can be built here; prints why there are none.
 pub(crate) fn servers(test: &str) -> Vec<(&'static str, Client)> {
     use std::os::unix::fs::MetadataExt;
     if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
@@ -52,7 +52,7 @@ pub(crate) fn servers(test: &str) -> Vec<(&'static str, Client)> {
     found
 }
 
-/// Runs `test` on every server, in a new project each, and cleans up.
+/// Runs `test` on every server, each in a new project, and cleans up.
 pub(crate) async fn in_project<F, Fut>(name: &str, test: F)
 where
     F: Fn(Client) -> Fut,
@@ -61,7 +61,7 @@ where
     in_projects(servers(name), name, test).await;
 }
 
-/// The same on one server only, for what does not depend on the server.
+/// As [`in_project`], on one server only, for tests that do not depend on the server.
 pub(crate) async fn in_one_project<F, Fut>(name: &str, test: F)
 where
     F: Fn(Client) -> Fut,
@@ -107,34 +107,34 @@ async fn clean(client: &Client) {
 
 /// Stops and deletes an instance.
 pub(crate) async fn delete(client: &Client, name: &str) {
-    // One that is stopped already refuses.
+    // A stopped instance returns an error.
     if let Ok(stop) = client.set_state(name, InstanceAction::Stop, true, None).await {
         stop.wait(MINUTE).await.ok();
     }
     client.delete_instance(name).await.unwrap().wait(MINUTE).await.unwrap();
 }
 
-/// The test's cache folder.
+/// The cache directory of the test.
 pub(crate) fn cache() -> String {
     std::env::var("CAPN_TEST_CACHE").unwrap_or_else(|_| "/var/cache/capn".to_owned())
 }
 
-/// The folder of these programs on this machine; prints that there is none.
-pub(crate) fn folder_of(programs: Programs) -> Option<Utf8PathBuf> {
-    let (variable, default) = (programs.variable(), programs.default_folder());
+/// The directory of these programs on this machine; prints a message if there is none.
+pub(crate) fn directory_of(programs: Programs) -> Option<Utf8PathBuf> {
+    let (variable, default) = (programs.variable(), programs.default_directory());
     let value = std::env::var(variable).unwrap_or_default();
-    let found = find_folder(programs, None, Some(value.as_str().into()), default).unwrap();
+    let found = find_directory(programs, None, Some(value.as_str().into()), default).unwrap();
     if found.is_none() {
         println!("SKIPPED: what needs {programs:?} binaries: no {variable} and no {default}");
     }
     found
 }
 
-/// Builds an image, waiting for its turn where another build runs; also what it did.
+/// Builds an image, waiting for other builds. Also returns the events.
 pub(crate) async fn built(client: &Client, kind: Kind) -> (BuiltImage, Vec<Event>) {
     let mut request = BuildRequest::new(kind, cache());
-    if let Some(path) = folder_of(Programs::Runtime) {
-        request.runtime = Some(RuntimeFolder::open(path).await.unwrap());
+    if let Some(path) = directory_of(Programs::Runtime) {
+        request.runtime = Some(RuntimeDirectory::open(path).await.unwrap());
     }
     let deadline = Instant::now() + 15 * MINUTE;
     loop {
@@ -152,7 +152,7 @@ pub(crate) async fn built(client: &Client, kind: Kind) -> (BuiltImage, Vec<Event
     }
 }
 
-/// Launches an instance and waits until it is up, whatever of it failed.
+/// Launches an instance and waits until it is up, even with failed units.
 pub(crate) async fn launched(
     client: &Client,
     name: &str,
@@ -174,11 +174,11 @@ pub(crate) async fn launched(
     elapsed
 }
 
-/// Starts an instance and waits until systemd in it has come to rest.
+/// Starts an instance and waits until systemd has finished starting.
 pub(crate) async fn start(client: &Client, name: &str) {
     let start = client.set_state(name, InstanceAction::Start, false, None).await.unwrap();
     start.wait(MINUTE).await.unwrap();
-    // "running" and "degraded" are both rest; which one is for the test to judge.
+    // Both "running" and "degraded" mean that it has finished; the test decides which one is right.
     let script = "systemctl is-system-running --wait";
     let deadline = Instant::now() + 2 * MINUTE;
     loop {
@@ -201,7 +201,7 @@ pub(crate) async fn restart_with(client: &Client, name: &str, key: &str, value: 
     start(client, name).await;
 }
 
-/// Runs a script in an instance that has to succeed; what it printed.
+/// Runs a script in an instance, which must succeed. Returns its output.
 pub(crate) async fn sh(client: &Client, name: &str, script: &str) -> String {
     let request = ExecRequest::shell(script).deadline(4 * MINUTE);
     let output = client.exec(name, request).await.unwrap();
@@ -211,7 +211,7 @@ pub(crate) async fn sh(client: &Client, name: &str, script: &str) -> String {
     text
 }
 
-/// Runs a script again and again until it succeeds.
+/// Repeats a script until it succeeds.
 pub(crate) async fn until(client: &Client, name: &str, what: &str, script: &str) -> String {
     let deadline = Instant::now() + 2 * MINUTE;
     loop {
@@ -225,7 +225,7 @@ pub(crate) async fn until(client: &Client, name: &str, what: &str, script: &str)
     }
 }
 
-/// Builds an image, waiting for its turn where another build runs.
+/// Builds an image, waiting for other builds.
 pub(crate) async fn build_patiently(
     client: &Client,
     request: &BuildRequest,
@@ -241,7 +241,7 @@ pub(crate) async fn build_patiently(
     }
 }
 
-/// Whether images can be made from Ubuntu here; prints why not.
+/// Whether images can be built from Ubuntu here; prints why not.
 pub(crate) fn has_ubuntu(test: &str) -> bool {
     let keys = "/usr/share/keyrings/ubuntu-archive-keyring.gpg";
     if !Path::new(keys).exists() {

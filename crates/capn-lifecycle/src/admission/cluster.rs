@@ -18,7 +18,7 @@ pub(super) fn validate(new: &Value, old: Option<&Value>) -> Vec<Problem> {
     if !is_dns1123_label(&cluster.name_any()) {
         problems.push(Problem::new(
             "metadata.name",
-            "has to be a DNS label: at most 63 lower case letters, digits and dashes",
+            "must be a DNS label: at most 63 lower-case letters, digits and dashes",
         ));
     }
     if cluster.spec.topology.is_some() && old.is_none() {
@@ -34,7 +34,7 @@ pub(super) fn validate(new: &Value, old: Option<&Value>) -> Vec<Problem> {
                 if !is_cidr(block) {
                     problems.push(Problem::new(
                         format!("spec.clusterNetwork.{field}.cidrBlocks[{at}]"),
-                        format!("\"{block}\" is no range of addresses, as \"10.244.0.0/16\" is"),
+                        format!("\"{block}\" is not a valid CIDR (example: 10.244.0.0/16)"),
                     ));
                 }
             }

@@ -15,7 +15,7 @@ use super::set::select_by;
 use super::taints::check_taints;
 use crate::objects::annotation;
 
-/// Checks that can be left out before a machine is made.
+/// Preflight checks that can be skipped.
 const PREFLIGHT_CHECKS: [&str; 5] = [
     "All",
     "KubeadmVersionSkew",
@@ -47,7 +47,7 @@ pub(super) fn validate(new: &Value, old: Option<&Value>) -> Vec<Problem> {
     if deployment.name_any().len() > 63 {
         problems.push(Problem::new(
             "metadata.name",
-            "has to have at most 63 characters: it becomes a label of the machines",
+            "must have at most 63 characters: it becomes a label of the machines",
         ));
     }
     problems.extend(check_cluster_name(new, old));
@@ -56,7 +56,7 @@ pub(super) fn validate(new: &Value, old: Option<&Value>) -> Vec<Problem> {
     let naming = spec.machine_naming.as_ref().and_then(|naming| naming.template.as_deref());
     problems.extend(check_naming("spec.machineNaming.template", naming));
     if spec.replicas.is_some_and(|replicas| replicas < 0) {
-        problems.push(Problem::new("spec.replicas", "cannot be negative"));
+        problems.push(Problem::new("spec.replicas", "must not be negative"));
     }
     problems.extend(check_strategy(&deployment));
     let in_flight = spec.remediation.as_ref().and_then(|r| r.max_in_flight.as_ref());
@@ -66,7 +66,7 @@ pub(super) fn validate(new: &Value, old: Option<&Value>) -> Vec<Problem> {
         if !check.is_empty() && !PREFLIGHT_CHECKS.contains(&check) {
             problems.push(Problem::new(
                 format!("metadata.annotations[{}]", labels::SKIP_PREFLIGHT_CHECKS),
-                format!("\"{check}\" is none of {}", PREFLIGHT_CHECKS.join(", ")),
+                format!("\"{check}\" is not one of {}", PREFLIGHT_CHECKS.join(", ")),
             ));
         }
     }

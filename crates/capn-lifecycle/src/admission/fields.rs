@@ -1,4 +1,4 @@
-//! Reading and writing single fields of JSON, and checks several kinds share.
+//! Access to single fields of JSON, and checks that several kinds share.
 
 use capi_api::core::{Bootstrap, MachineTemplate};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use super::Problem;
 use crate::objects::{check_length, machine_name, selects, version};
 
-/// The text at a pointer.
+/// Returns the string at a JSON pointer.
 pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> Option<&'a str> {
     object.pointer(pointer).and_then(Value::as_str)
 }
 
-/// Sets a field and makes the objects on the way. Does nothing where something else is in the way.
+/// Sets a field and creates the parent objects. Does nothing if a parent is not an object.
 pub(super) fn set(object: &mut Value, path: &[&str], value: Value) {
     let Some((last, parents)) = path.split_last() else { return };
     let mut at = object;
@@ -39,7 +39,7 @@ pub(super) fn default(object: &mut Value, path: &[&str], value: Value) {
     }
 }
 
-/// Puts the leading `v` on a version.
+/// Adds the leading `v` to a version.
 pub(super) fn prefix_version(object: &mut Value, path: &[&str]) {
     let pointer: String = path.iter().map(|key| format!("/{key}")).collect();
     let Some(version) = text(object, &pointer) else { return };
@@ -49,34 +49,34 @@ pub(super) fn prefix_version(object: &mut Value, path: &[&str]) {
     }
 }
 
-/// The typed object, or the problem that it is not one.
+/// Deserializes the object, or returns why that fails.
 pub(super) fn typed<K: DeserializeOwned>(object: &Value) -> Result<K, Vec<Problem>> {
     K::deserialize(object).map_err(|error| vec![Problem::new("spec", error.to_string())])
 }
 
-/// A version is `v` and a semantic version.
+/// Checks that a version is `v` followed by a semantic version.
 pub(super) fn check_version(field: &str, value: Option<&str>) -> Option<Problem> {
     let value = value?;
     let is_good = value.starts_with('v') && version(value).is_some();
     (!is_good).then(|| {
-        Problem::new(field, format!("\"{value}\" is no version: write it as in \"v1.36.0\""))
+        Problem::new(field, format!("\"{value}\" is not a valid version (example: v1.36.0)"))
     })
 }
 
-/// Bootstrap data has to come from somewhere.
+/// Checks that the source of bootstrap data is set.
 pub(super) fn check_bootstrap(field: &str, bootstrap: &Bootstrap) -> Option<Problem> {
     let is_missing = bootstrap.config_ref.is_none() && bootstrap.data_secret_name.is_none();
     is_missing.then(|| Problem::new(field, "set configRef or dataSecretName"))
 }
 
-/// A cluster is chosen once.
+/// Checks that the cluster does not change.
 pub(super) fn check_cluster_name(new: &Value, old: Option<&Value>) -> Option<Problem> {
     let name = |object| text(object, "/spec/clusterName").map(str::to_owned);
     let old = name(old?);
     (old != name(new)).then(|| Problem::new("spec.clusterName", "cannot be changed"))
 }
 
-/// The template belongs to the same cluster, and its labels match the selector.
+/// Checks that the template belongs to the same cluster and that its labels match the selector.
 pub(super) fn check_template(
     cluster: &str,
     selector: &k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector,
@@ -86,7 +86,7 @@ pub(super) fn check_template(
     if template.spec.cluster_name != cluster {
         problems.push(Problem::new(
             "spec.template.spec.clusterName",
-            format!("has to be \"{cluster}\", as spec.clusterName is"),
+            format!("must be \"{cluster}\", like spec.clusterName"),
         ));
     }
     let meta = ObjectMeta {
@@ -98,7 +98,7 @@ pub(super) fn check_template(
     } else if !selects(selector, &meta) {
         problems.push(Problem::new(
             "spec.template.metadata.labels",
-            "do not match spec.selector: machines would not be found again",
+            "do not match spec.selector: the selector would not find the machines",
         ));
     }
     problems.extend(check_bootstrap("spec.template.spec.bootstrap", &template.spec.bootstrap));
@@ -107,20 +107,20 @@ pub(super) fn check_template(
     problems
 }
 
-/// A naming template can be filled in and gives names that Kubernetes takes.
+/// Checks that a naming template can be rendered and yields names that Kubernetes accepts.
 pub(super) fn check_naming(field: &str, template: Option<&str>) -> Option<Problem> {
     let template = template?;
     let problem = match machine_name(template, "cluster", "set", "abcde") {
         Err(problem) => problem,
         Ok(name) if !is_dns1123_subdomain(&name) => {
-            format!("gives names like \"{name}\", which are no DNS names")
+            format!("yields names like \"{name}\", which are not valid DNS names")
         }
         Ok(_) => return None,
     };
     Some(Problem::new(field, problem))
 }
 
-/// A number that is not negative, or a percentage.
+/// Checks that a value is a non-negative number or a percentage.
 pub(super) fn check_count(field: &str, value: Option<&IntOrString>) -> Option<Problem> {
     let is_good = match value? {
         IntOrString::Int(count) => *count >= 0,
@@ -128,10 +128,12 @@ pub(super) fn check_count(field: &str, value: Option<&IntOrString>) -> Option<Pr
             .strip_suffix('%')
             .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())),
     };
-    (!is_good).then(|| Problem::new(field, "has to be a number or a percentage, as 1 or \"25%\""))
+    (!is_good)
+        .then(|| Problem::new(field, "must be a number or a percentage (examples: 1, \"25%\")"))
 }
 
-/// Lower case letters, digits and dashes, begun and ended by a letter or digit.
+/// Returns whether a name has only lower-case letters, digits and dashes, and starts and ends with
+/// a letter or digit.
 pub(super) fn is_dns1123_label(name: &str) -> bool {
     let is_alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     !name.is_empty()

@@ -1,4 +1,4 @@
-//! Defaults and checks of the kubeadm kinds.
+//! Defaults and validation of the kubeadm kinds.
 
 mod control_plane;
 mod immutable;

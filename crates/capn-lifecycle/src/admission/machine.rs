@@ -10,7 +10,7 @@ use super::fields::{
 use super::taints::check_taints;
 use crate::objects::label;
 
-/// Seconds for the deletion of the node object when nobody says.
+/// Default timeout for the deletion of the Node, in seconds.
 const NODE_DELETION_TIMEOUT_SECS: i32 = 10;
 
 pub(super) fn mutate(object: &mut Value, _: Option<&Value>) {

@@ -1,8 +1,8 @@
-//! What upstream's webhooks do: defaults and checks of single objects, as plain functions over
-//! JSON. The binary hands them to the plane.
+//! Defaults and validation of single objects, like upstream's webhooks, as pure functions over
+//! JSON. The binary passes them to the plane.
 //!
-//! `mutate` may run on any JSON and leaves alone what has the wrong shape; `validate` then says
-//! what is wrong. Neither has effects.
+//! `mutate` accepts any JSON and ignores fields of the wrong type; `validate` then reports them.
+//! Neither has side effects.
 
 mod cluster;
 mod deployment;
@@ -11,6 +11,7 @@ mod fields;
 mod health_check;
 mod kubeadm;
 mod machine;
+mod pool;
 mod replicas;
 mod resource_set;
 mod set;
@@ -20,41 +21,41 @@ use capi_api::addons;
 use capi_api::core::GROUP;
 use serde_json::Value;
 
-/// One wrong field.
+/// An invalid field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Path, for example `spec.template.spec.version`.
     pub field: String,
-    /// What is wrong with it.
+    /// The problem.
     pub message: String,
 }
 
 impl Problem {
-    /// A problem with a field.
+    /// Creates a problem with a field.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), message: message.into() }
     }
 }
 
-/// Completes a new object; the second argument is the stored one on update.
+/// Sets defaults in an object. The second argument is the stored object on update.
 pub type Mutate = fn(&mut Value, Option<&Value>);
-/// Judges a completed object; the second argument is the stored one on update.
+/// Validates an object with defaults. The second argument is the stored object on update.
 pub type Validate = fn(&Value, Option<&Value>) -> Vec<Problem>;
 
-/// Defaults and checks of one kind.
+/// Defaults and validation of one kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Admission {
     /// API group.
     pub group: &'static str,
     /// Kind.
     pub kind: &'static str,
-    /// Completes a new or changed object.
+    /// Sets the defaults of a new or changed object.
     pub mutate: Mutate,
-    /// Judges it afterwards; no problems means it is accepted.
+    /// Validates it afterwards. No problems means that it is accepted.
     pub validate: Validate,
 }
 
-/// The admissions of every kind this crate has a controller for.
+/// Returns the admissions of every kind that has a controller in this crate.
 #[must_use]
 pub fn admission() -> Vec<Admission> {
     let core = |kind, mutate, validate| Admission { group: GROUP, kind, mutate, validate };
@@ -63,6 +64,7 @@ pub fn admission() -> Vec<Admission> {
         core("Machine", machine::mutate, machine::validate),
         core("MachineSet", set::mutate, set::validate),
         core("MachineDeployment", deployment::mutate, deployment::validate),
+        core("MachinePool", pool::mutate, pool::validate),
         core("MachineHealthCheck", health_check::mutate, health_check::validate),
         core("MachineDrainRule", drain_rule::mutate, drain_rule::validate),
     ];

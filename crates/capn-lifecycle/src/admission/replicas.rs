@@ -1,12 +1,12 @@
-//! How many replicas an object has that does not say.
+//! Default number of replicas.
 
 use capi_api::labels;
 use serde_json::{Value, json};
 
 use super::fields::text;
 
-/// Fills in `spec.replicas`: with the bounds of an autoscaler in the annotations, a size within
-/// them that is nearest to the one before; else 1.
+/// Sets the default of `spec.replicas`: with autoscaler bounds in the annotations, the size within
+/// the bounds that is nearest to the previous one, or else 1.
 pub(super) fn default(object: &mut Value, old: Option<&Value>) {
     if object.pointer("/spec/replicas").is_some_and(|value| !value.is_null()) {
         return;

@@ -18,8 +18,8 @@ pub(super) fn mutate(object: &mut Value, old: Option<&Value>) {
     prefix_version(object, &["spec", "template", "spec", "version"]);
 }
 
-/// Labels the object and its template with the cluster, and selects by it. A selector that selects
-/// by nothing selects by `key` as well.
+/// Adds the cluster label to the object, its template and the selector. An empty selector also
+/// selects by `key`.
 pub(super) fn select_by(object: &mut Value, key: &str, name: Option<String>) {
     let Some(cluster) = text(object, "/spec/clusterName").map(str::to_owned) else { return };
     set(object, &["metadata", "labels", labels::CLUSTER_NAME], json!(cluster));
@@ -57,7 +57,7 @@ pub(super) fn validate(new: &Value, old: Option<&Value>) -> Vec<Problem> {
     let naming = spec.machine_naming.as_ref().and_then(|naming| naming.template.as_deref());
     problems.extend(check_naming("spec.machineNaming.template", naming));
     if spec.replicas.is_some_and(|replicas| replicas < 0) {
-        problems.push(Problem::new("spec.replicas", "cannot be negative"));
+        problems.push(Problem::new("spec.replicas", "must not be negative"));
     }
     if let Some(old) = old
         && old.pointer("/spec/selector") != new.pointer("/spec/selector")

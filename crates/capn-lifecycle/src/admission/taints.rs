@@ -1,17 +1,17 @@
-//! Taints that machines may bring to their nodes.
+//! Taints that machines may set on their nodes.
 
 use capi_api::core::MachineTaint;
 use capi_api::labels;
 
 use super::Problem;
 
-/// The one of `node.kubernetes.io` that people set.
+/// The only `node.kubernetes.io` taint that users set.
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
-/// What kubeadm called it before 1.24.
+/// Name of the control plane taint in kubeadm before 1.24.
 const MASTER: &str = "node-role.kubernetes.io/master";
 
-/// Taints that belong to controllers are refused, as in Cluster API v1.14.
+/// Rejects taints that belong to controllers, like Cluster API v1.14.
 pub(super) fn check_taints(
     field: &str,
     taints: Option<&Vec<MachineTaint>>,
@@ -22,8 +22,8 @@ pub(super) fn check_taints(
         labels::NODE_UNINITIALIZED_TAINT | labels::NODE_OUTDATED_REVISION_TAINT => {
             Some("is set and removed by controllers")
         }
-        MASTER => Some("is no longer used since Kubernetes 1.24"),
-        CONTROL_PLANE if is_worker => Some("is not for workers"),
+        MASTER => Some("has not been used since Kubernetes 1.24"),
+        CONTROL_PLANE if is_worker => Some("is not allowed on workers"),
         OUT_OF_SERVICE => None,
         key if is_of(key, "node.kubernetes.io") => Some(
             "is reserved for Kubernetes; of node.kubernetes.io/ only out-of-service may be set",

@@ -1,4 +1,4 @@
-//! What is filled in and what is refused.
+//! Tests of defaults and validation.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ fn of(kind: &str) -> Admission {
     admission().into_iter().find(|admission| admission.kind == kind).unwrap()
 }
 
-/// Fills in and judges, as the plane does.
+/// Applies the defaults and validates, as the plane does.
 fn admit(kind: &str, mut new: Value, old: Option<&Value>) -> (Value, Vec<String>) {
     let admission = of(kind);
     (admission.mutate)(&mut new, old);
@@ -39,7 +39,7 @@ fn deployment(change: &[(&str, Value)]) -> Value {
 }
 
 #[test]
-fn a_short_deployment_is_completed() {
+fn defaults_of_a_deployment_are_set() {
     let (new, problems) = admit("MachineDeployment", deployment(&[]), None);
     assert_eq!(problems, [] as [&str; 0]);
     let labels = json!({
@@ -89,7 +89,7 @@ fn replicas_follow_the_bounds_of_an_autoscaler() {
 }
 
 #[test]
-fn what_is_wrong_with_a_deployment_is_named_by_its_field() {
+fn invalid_fields_of_a_deployment_are_named() {
     let rolling = "spec/rollout/strategy/rollingUpdate";
     for (change, field) in [
         (vec![("spec/template/spec/version", json!("latest"))], "spec.template.spec.version"),
@@ -171,7 +171,7 @@ fn health_check(change: &[(&str, Value)]) -> Value {
 }
 
 #[test]
-fn what_is_wrong_with_a_health_check_is_named_by_its_field() {
+fn invalid_fields_of_a_health_check_are_named() {
     let trigger = "spec/remediation/triggerIf";
     let in_range = "spec.remediation.triggerIf.unhealthyInRange";
     let at_most = "spec.remediation.triggerIf.unhealthyLessThanOrEqualTo";
@@ -256,7 +256,7 @@ fn a_resource_set_gets_its_strategy_and_keeps_its_clusters() {
     assert_eq!(problems, [] as [&str; 0]);
     assert_eq!(old["spec"]["strategy"], json!("ApplyOnce"));
     let near = json!({ "matchExpressions": [{ "key": "a", "operator": "Near" }] });
-    // One from before there were checks.
+    // One that was created before these checks existed.
     let before = of(json!({}), json!(null));
     for (new, old, expected) in [
         (of(json!({}), json!(null)), None, vec!["spec.clusterSelector"]),
@@ -281,7 +281,7 @@ fn a_resource_set_gets_its_strategy_and_keeps_its_clusters() {
 }
 
 #[test]
-fn a_drain_rule_that_would_be_in_the_way_is_refused() {
+fn an_invalid_drain_rule_is_rejected() {
     let rule = |drain: Value| {
         json!({
             "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "MachineDrainRule",
@@ -326,4 +326,45 @@ fn clusters_that_could_never_work_are_refused() {
         let (_, problems) = admit("Cluster", object.clone(), None);
         assert_eq!(problems, expected, "{object}");
     }
+}
+
+fn pool(change: &[(&str, Value)]) -> Value {
+    let mut value = json!({
+        "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "MachinePool",
+        "metadata": { "name": "mp" },
+        "spec": { "clusterName": "c", "template": { "spec": spec() } },
+    });
+    for (pointer, change) in change {
+        let path: Vec<&str> = pointer.split('/').collect();
+        super::fields::set(&mut value, &path, change.clone());
+    }
+    value
+}
+
+#[test]
+fn defaults_of_a_pool_are_set_and_an_invalid_one_is_rejected() {
+    let (new, problems) = admit("MachinePool", pool(&[]), None);
+    assert_eq!(problems, [] as [&str; 0]);
+    assert_eq!(new["metadata"]["labels"], json!({ "cluster.x-k8s.io/cluster-name": "c" }));
+    assert_eq!(new["spec"]["replicas"], json!(1));
+    let template = &new["spec"]["template"]["spec"];
+    assert_eq!(template["version"], json!("v1.36.0"));
+    assert_eq!(template["deletion"]["nodeDeletionTimeoutSeconds"], json!(10));
+    assert_eq!(admit("MachinePool", new.clone(), Some(&new)).0, new, "once is enough");
+
+    let taint = json!([{ "key": "a", "effect": "NoSchedule", "propagation": "Always" }]);
+    for (field, path, value) in [
+        ("metadata.name", "metadata/name", json!("x".repeat(64))),
+        ("spec.replicas", "spec/replicas", json!(-1)),
+        ("spec.replicas", "spec/replicas", json!(1001)),
+        ("spec.template.spec.clusterName", "spec/template/spec/clusterName", json!("other")),
+        ("spec.template.spec.bootstrap", "spec/template/spec/bootstrap", json!({})),
+        ("spec.template.spec.version", "spec/template/spec/version", json!("latest")),
+        ("spec.template.spec.taints", "spec/template/spec/taints", taint),
+    ] {
+        assert_eq!(admit("MachinePool", pool(&[(path, value)]), None).1, [field], "{path}");
+    }
+    let moved =
+        pool(&[("spec/clusterName", json!("d")), ("spec/template/spec/clusterName", json!("d"))]);
+    assert_eq!(admit("MachinePool", moved, Some(&new)).1, ["spec.clusterName"]);
 }

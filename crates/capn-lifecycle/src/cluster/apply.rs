@@ -1,4 +1,4 @@
-//! Carries out what was decided about a cluster. The only writer besides `report`.
+//! Executes the plan of a cluster. Nothing else except `report` writes.
 
 use capi_api::{Cluster, Machine, MachineDeployment, MachinePool, MachineSet, labels};
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -15,17 +15,17 @@ use crate::nodes::ClusterKey;
 use crate::objects::plain_owner;
 use crate::patch;
 
-/// Carries out a plan.
+/// Executes a plan.
 ///
 /// # Guarantees
 ///
-/// Every action can be repeated; an interrupted plan is made again from what is then observed.
-/// Returns the cluster as it is afterwards, or `None` if the pass ends here because the next one
-/// starts at once or the cluster is gone.
+/// Every action can be repeated; an interrupted plan is computed again from the new state. Returns
+/// the resulting cluster, or `None` if this reconcile ends because the next one starts at once or
+/// the cluster is gone.
 pub(super) async fn apply(
     ctx: &Context,
     mut cluster: Cluster,
-    seen: &Observed,
+    observed: &Observed,
     plan: &Plan,
 ) -> Result<Option<Cluster>, Failure> {
     let namespace = cluster.namespace().unwrap_or_default();
@@ -60,7 +60,7 @@ pub(super) async fn apply(
                     .await
                     .map_err(Failure::api("patch", &cluster))?;
             }
-            Action::WriteKubeconfig => write_kubeconfig(ctx, &cluster, seen).await?,
+            Action::WriteKubeconfig => write_kubeconfig(ctx, &cluster, observed).await?,
             Action::Delete(target) => delete(ctx, &cluster, target).await?,
         }
     }
@@ -70,9 +70,9 @@ pub(super) async fn apply(
 async fn write_kubeconfig(
     ctx: &Context,
     cluster: &Cluster,
-    seen: &Observed,
+    observed: &Observed,
 ) -> Result<(), Failure> {
-    let access = seen.access.as_ref();
+    let access = observed.access.as_ref();
     let authority = access.and_then(|access| access.authority.as_ref());
     let (Some(endpoint), Some(authority), Some(owner)) =
         (cluster.endpoint(), authority, plain_owner(cluster))

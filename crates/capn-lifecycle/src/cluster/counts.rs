@@ -1,4 +1,4 @@
-//! Counts of a cluster's machines. Pure.
+//! Machine counts of a cluster. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,26 +8,27 @@ use kube::Resource;
 
 use super::observe::Observed;
 
-/// Counts of the control plane: what the control plane object says, else its machines.
-pub(super) fn control_plane(cluster: &Cluster, seen: &Observed) -> ReplicaCounts {
+/// Returns the counts of the control plane, from the control plane object or else from its
+/// machines.
+pub(super) fn control_plane(cluster: &Cluster, observed: &Observed) -> ReplicaCounts {
     if cluster.spec.control_plane_ref.is_none() && cluster.spec.topology.is_none() {
-        return of_machines(seen.descendants.control_plane_machines());
+        return of_machines(observed.descendants.control_plane_machines());
     }
-    let Some(said) = seen.control_plane.said() else { return ReplicaCounts::default() };
+    let Some(view) = observed.control_plane.view() else { return ReplicaCounts::default() };
     ReplicaCounts {
-        desired_replicas: said.desired_replicas(),
-        replicas: said.status_count("replicas"),
-        ready_replicas: said.status_count("readyReplicas"),
-        available_replicas: said.status_count("availableReplicas"),
-        up_to_date_replicas: said.status_count("upToDateReplicas"),
-        versions: said.at("/status/versions"),
+        desired_replicas: view.desired_replicas(),
+        replicas: view.status_count("replicas"),
+        ready_replicas: view.status_count("readyReplicas"),
+        available_replicas: view.status_count("availableReplicas"),
+        up_to_date_replicas: view.status_count("upToDateReplicas"),
+        versions: view.at("/status/versions"),
         upgrade_plan: None,
     }
 }
 
-/// Counts of the workers: deployments, pools, standalone sets and standalone machines.
-pub(super) fn workers(seen: &Observed) -> ReplicaCounts {
-    let below = &seen.descendants;
+/// Returns the counts of the workers: deployments, pools, standalone sets and standalone machines.
+pub(super) fn workers(observed: &Observed) -> ReplicaCounts {
+    let below = &observed.descendants;
     let mut sum = Sum::default();
     for deployment in &below.machine_deployments {
         let status = deployment.status.clone().unwrap_or_default();
@@ -71,7 +72,7 @@ pub(super) fn workers(seen: &Observed) -> ReplicaCounts {
     sum.counts()
 }
 
-/// Counts of single machines. Nobody says how many there should be, so all are wanted.
+/// Counts single machines. They have no desired number, so all of them are desired.
 fn of_machines<'a>(machines: impl Iterator<Item = &'a Machine>) -> ReplicaCounts {
     let mut sum = Sum::default();
     for machine in machines {
@@ -96,7 +97,7 @@ fn of_machines<'a>(machines: impl Iterator<Item = &'a Machine>) -> ReplicaCounts
     sum.counts()
 }
 
-/// Adds counts up. A count nobody gave stays absent.
+/// Sum of counts. A count that no object reports stays absent.
 #[derive(Default)]
 struct Sum {
     counts: ReplicaCounts,

@@ -1,34 +1,39 @@
-//! What belongs to a cluster, by the cluster label.
+//! Descendants of a cluster, found by the cluster label.
+
+use std::sync::Arc;
 
 use capi_api::{Machine, MachineDeployment, MachinePool, MachineSet, refs};
 use kube::{Resource, ResourceExt as _};
 
-/// Everything of a cluster that makes machines, and the machines.
+/// All objects of a cluster that create machines, and the machines.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Descendants {
-    pub(super) machines: Vec<Machine>,
-    pub(super) machine_sets: Vec<MachineSet>,
-    pub(super) machine_deployments: Vec<MachineDeployment>,
-    pub(super) machine_pools: Vec<MachinePool>,
+    pub(super) machines: Vec<Arc<Machine>>,
+    pub(super) machine_sets: Vec<Arc<MachineSet>>,
+    pub(super) machine_deployments: Vec<Arc<MachineDeployment>>,
+    pub(super) machine_pools: Vec<Arc<MachinePool>>,
 }
 
 impl Descendants {
-    /// Machines with the control plane label.
+    /// Returns the machines with the control plane label.
     pub(super) fn control_plane_machines(&self) -> impl Iterator<Item = &Machine> {
-        self.machines.iter().filter(|machine| machine.is_control_plane())
+        self.machines.iter().map(Arc::as_ref).filter(|machine| machine.is_control_plane())
     }
 
-    /// Machines without the control plane label.
+    /// Returns the machines without the control plane label.
     pub(super) fn worker_machines(&self) -> impl Iterator<Item = &Machine> {
-        self.machines.iter().filter(|machine| !machine.is_control_plane())
+        self.machines.iter().map(Arc::as_ref).filter(|machine| !machine.is_control_plane())
     }
 
-    /// Sets that no deployment controls.
+    /// Returns the sets that no deployment controls.
     pub(super) fn standalone_sets(&self) -> impl Iterator<Item = &MachineSet> {
-        self.machine_sets.iter().filter(|set| refs::controller(set.meta()).is_none())
+        self.machine_sets
+            .iter()
+            .map(Arc::as_ref)
+            .filter(|set| refs::controller(set.meta()).is_none())
     }
 
-    /// Names of what is left of the workers, by kind, for messages.
+    /// Returns the names of the remaining workers, by kind, for messages.
     pub(super) fn workers_left(&self) -> Vec<String> {
         let mut left = Vec::new();
         let mut note = |kind: &str, names: Vec<String>| {
@@ -45,6 +50,6 @@ impl Descendants {
     }
 }
 
-fn names<K: Resource<DynamicType = ()>>(objects: &[K]) -> Vec<String> {
+fn names<K: Resource<DynamicType = ()>>(objects: &[Arc<K>]) -> Vec<String> {
     objects.iter().map(|object| object.name_any()).collect()
 }

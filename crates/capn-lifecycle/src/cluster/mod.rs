@@ -1,16 +1,16 @@
 //! The Cluster controller.
 //!
-//! Ties a Cluster to its infrastructure and control plane objects, carries the endpoint and the
-//! milestones over, and takes a cluster down in the right order: workers, control plane,
+//! Connects a Cluster with its infrastructure and control plane objects, copies the endpoint and
+//! the milestones to its status, and deletes a cluster in the right order: workers, control plane,
 //! infrastructure.
 //!
-//! A Cluster with the annotation or label `capn.cluster.x-k8s.io/bootstrap: none` has machines
-//! that never become nodes: its control plane counts as initialized as soon as its infrastructure
-//! is provisioned, and its API server is not looked for.
+//! A Cluster with the annotation or label `capn.cluster.x-k8s.io/bootstrap: none` has machines that
+//! never become nodes: its control plane counts as initialized as soon as its infrastructure is
+//! provisioned, and its API server is not probed.
 //!
-//! For a cluster without a control plane object whose machines are kubeadm's, this controller also
-//! makes the kubeconfig; then the first control plane machine with a node says that the control
-//! plane is initialized.
+//! For a cluster without a control plane object whose machines use kubeadm, this controller also
+//! creates the kubeconfig. The control plane is then initialized once the first control plane
+//! machine has a node.
 
 mod apply;
 mod counts;
@@ -21,51 +21,46 @@ mod report;
 
 use std::sync::Arc;
 
-use capi_api::{Cluster, Machine, MachineDeployment, MachineSet, labels};
+use capi_api::{Cluster, Machine, MachineDeployment, MachinePool, MachineSet, labels};
 use capn_controller::watch;
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::Secret;
-use kube::core::PartialObjectMeta;
+use kube::Resource as _;
+use kube::api::ObjectMeta;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Resource};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::Context;
 use crate::drive::drive;
 use crate::error::Failure;
-use crate::external::Touched;
+use crate::external::ExternalEvent;
 use crate::lookup::PROVIDER_RECHECK;
 use crate::nodes::{ClusterKey, NodeEvent, has_nodes};
 use crate::objects::{is_deleting, is_paused};
 
-/// Runs the controller until `stop`.
+/// Runs the controller until `stop` is cancelled.
 pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
-    let all = watcher::Config::default;
-    let clusters = watch::controller(Api::<Cluster>::all(ctx.client.clone()), all());
+    let clusters = ctx.all::<Cluster>();
     let store = clusters.store();
-    // Certificates and kubeconfigs, of which only the names matter here.
-    let secrets: Api<PartialObjectMeta<Secret>> = Api::all(ctx.client.clone());
-    let secrets =
-        watcher(secrets, all().labels(labels::CLUSTER_NAME)).default_backoff().touched_objects();
-    let (machines, sets, deployments) = (
-        Api::<Machine>::all(ctx.client.clone()),
-        Api::<MachineSet>::all(ctx.client.clone()),
-        Api::<MachineDeployment>::all(ctx.client.clone()),
-    );
+    // Certificates and kubeconfigs. Only their names are relevant here.
+    let secrets = ctx.secrets_of_clusters().touched();
+    let (machines, sets) = (ctx.all::<Machine>().touched(), ctx.all::<MachineSet>().touched());
+    let deployments = ctx.all::<MachineDeployment>().touched();
+    let pools = ctx.all::<MachinePool>().touched();
     let controller = clusters
-        .watches_stream(secrets, |secret: PartialObjectMeta<Secret>| of_label(&secret))
-        .watches_stream(watch::touched(machines, all()), |m: Machine| of_label(&m))
-        .watches_stream(watch::touched(sets, all()), |m: MachineSet| of_label(&m))
-        .watches_stream(watch::touched(deployments, all()), |m: MachineDeployment| of_label(&m))
+        .controller()
+        .reconcile_on(watch::concerning(secrets, |secret| of_label(&secret.metadata)))
+        .reconcile_on(watch::concerning(machines, |machine| of_label(machine.meta())))
+        .reconcile_on(watch::concerning(sets, |set| of_label(set.meta())))
+        .reconcile_on(watch::concerning(deployments, |deployment| of_label(deployment.meta())))
+        .reconcile_on(watch::concerning(pools, |pool| of_label(pool.meta())))
         .reconcile_on(external_events(&ctx, store.clone()))
         .reconcile_on(connection_events(&ctx, store));
     drive(controller, ctx, stop, reconcile).await;
 }
 
-/// One pass over one cluster.
+/// Reconciles one cluster.
 async fn reconcile(cluster: Arc<Cluster>, ctx: Arc<Context>) -> Result<Action, Failure> {
     let Some(cluster) = observe::current(&ctx, &cluster).await? else {
         ctx.nodes.stop(&ClusterKey::of(&cluster));
@@ -75,25 +70,25 @@ async fn reconcile(cluster: Arc<Cluster>, ctx: Arc<Context>) -> Result<Action, F
         report::paused(&ctx, &cluster).await?;
         return Ok(Action::await_change());
     }
-    let seen = observe::observe(&ctx, &cluster).await?;
-    let plan = plan::plan(&cluster, &seen, ctx.now());
-    let applied = apply::apply(&ctx, cluster, &seen, &plan).await?;
+    let observed = observe::observe(&ctx, &cluster).await?;
+    let plan = plan::plan(&cluster, &observed, ctx.now());
+    let applied = apply::apply(&ctx, cluster, &observed, &plan).await?;
     let Some(cluster) = applied else { return Ok(Action::await_change()) };
     if !is_deleting(cluster.meta()) && has_nodes(&cluster) {
         ctx.nodes.ensure(&ctx, &cluster);
     }
-    report::write(&ctx, &cluster, &seen, &plan).await?;
-    let waits = seen.infrastructure.is_unreadable() || seen.control_plane.is_unreadable();
+    report::write(&ctx, &cluster, &observed, &plan).await?;
+    let waits = observed.infrastructure.is_unreadable() || observed.control_plane.is_unreadable();
     Ok(Action::requeue(if waits { PROVIDER_RECHECK } else { ctx.resync }))
 }
 
-/// The cluster an object belongs to, by its label.
-fn of_label<K: Resource<DynamicType = ()>>(object: &K) -> Option<ObjectRef<Cluster>> {
-    let name = crate::objects::label(object.meta(), labels::CLUSTER_NAME)?;
-    Some(ObjectRef::new(name).within(object.meta().namespace.as_deref()?))
+/// Returns the cluster that the label of an object names.
+fn of_label(meta: &ObjectMeta) -> Option<ObjectRef<Cluster>> {
+    let name = crate::objects::label(meta, labels::CLUSTER_NAME)?;
+    Some(ObjectRef::new(name).within(meta.namespace.as_deref()?))
 }
 
-/// Clusters whose infrastructure or control plane object something happened to.
+/// Returns the clusters whose infrastructure or control plane object changed.
 fn external_events(
     ctx: &Context,
     store: Store<Cluster>,
@@ -101,7 +96,7 @@ fn external_events(
     let events = ctx.external.listen();
     futures::stream::unfold((events, store), |(mut events, store)| async move {
         let found: Vec<_> = match events.recv().await {
-            Ok(touched) => referring(&store, |cluster| refers_to(cluster, &touched)),
+            Ok(event) => referring(&store, |cluster| refers_to(cluster, &event)),
             Err(RecvError::Lagged(_)) => referring(&store, |_| true),
             Err(RecvError::Closed) => return None,
         };
@@ -110,7 +105,7 @@ fn external_events(
     .flatten()
 }
 
-/// Clusters whose connection came or went.
+/// Returns the clusters whose connection was established or lost.
 fn connection_events(
     ctx: &Context,
     store: Store<Cluster>,
@@ -139,10 +134,10 @@ fn referring(store: &Store<Cluster>, fits: impl Fn(&Cluster) -> bool) -> Vec<Obj
         .collect()
 }
 
-fn refers_to(cluster: &Cluster, touched: &Touched) -> bool {
-    cluster.metadata.namespace == touched.meta.namespace
+fn refers_to(cluster: &Cluster, event: &ExternalEvent) -> bool {
+    cluster.metadata.namespace == event.meta.namespace
         && [&cluster.spec.infrastructure_ref, &cluster.spec.control_plane_ref]
             .into_iter()
             .flatten()
-            .any(|reference| touched.is(reference))
+            .any(|reference| event.is(reference))
 }

@@ -1,46 +1,45 @@
-//! Reads what a cluster consists of. Only reads.
+//! Reads the objects of a cluster. Read-only.
 
 use std::sync::Arc;
 
-use capi_api::{Cluster, Machine, MachineDeployment, MachinePool, MachineSet};
-use capn_controller::lists;
+use capi_api::{Cluster, Machine, MachineDeployment, MachinePool, MachineSet, labels};
+use capn_controller::watch::Kind;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
-use serde::de::DeserializeOwned;
 
 use super::descendants::Descendants;
 use crate::Context;
 use crate::error::{Failure, describe};
-use crate::lookup::{Seen, look_up_for};
+use crate::lookup::{Lookup, look_up_for};
 use crate::nodes::{ClusterKey, Connection};
-use crate::objects::of_cluster;
+use crate::objects::label;
 use crate::pki::{PemPair, Purpose};
 use crate::workload::secret_name;
 
-/// What a cluster consists of.
+/// Observed state of a cluster.
 #[derive(Clone, Debug)]
 pub(super) struct Observed {
-    pub(super) infrastructure: Seen,
-    pub(super) control_plane: Seen,
+    pub(super) infrastructure: Lookup,
+    pub(super) control_plane: Lookup,
     pub(super) descendants: Descendants,
     pub(super) connection: Connection,
-    /// Why the kubeconfig is not used, where it is not.
+    /// The reason the kubeconfig is not used, if it was rejected.
     pub(super) refused: Option<String>,
-    /// Read only for clusters whose kubeconfig is made here.
+    /// Only read for clusters whose kubeconfig is created here.
     pub(super) access: Option<Access>,
 }
 
-/// What it takes to make a kubeconfig.
+/// Inputs of a kubeconfig.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Access {
-    /// The secret with the kubeconfig.
+    /// The Secret with the kubeconfig.
     pub(super) kubeconfig: Option<Secret>,
-    /// The cluster's authority.
+    /// The cluster's certificate authority.
     pub(super) authority: Option<PemPair>,
 }
 
-/// The cluster as it is now, or `None` if it is gone. The one that woke us may be older.
+/// Reads the current cluster. `None` if it is gone. The object that triggered the reconcile may be
+/// older.
 pub(super) async fn current(
     ctx: &Context,
     cluster: &Arc<Cluster>,
@@ -50,10 +49,9 @@ pub(super) async fn current(
     api.get_opt(&cluster.name_any()).await.map_err(Failure::api("get", cluster.as_ref()))
 }
 
-/// Reads what a cluster consists of.
+/// Reads the objects of a cluster.
 pub(super) async fn observe(ctx: &Context, cluster: &Cluster) -> Result<Observed, Failure> {
     let namespace = cluster.namespace().unwrap_or_default();
-    let name = cluster.name_any();
     let on_behalf_of = describe(cluster);
     let spec = &cluster.spec;
     let (infrastructure, control_plane) = futures::try_join!(
@@ -61,10 +59,10 @@ pub(super) async fn observe(ctx: &Context, cluster: &Cluster) -> Result<Observed
         look_up_for(ctx, &namespace, spec.control_plane_ref.as_ref(), &on_behalf_of, cluster),
     )?;
     let descendants = Descendants {
-        machines: list::<Machine>(ctx, &namespace, &name).await?,
-        machine_sets: list::<MachineSet>(ctx, &namespace, &name).await?,
-        machine_deployments: list::<MachineDeployment>(ctx, &namespace, &name).await?,
-        machine_pools: list::<MachinePool>(ctx, &namespace, &name).await?,
+        machines: known::<Machine>(ctx, cluster).await?,
+        machine_sets: known::<MachineSet>(ctx, cluster).await?,
+        machine_deployments: known::<MachineDeployment>(ctx, cluster).await?,
+        machine_pools: known::<MachinePool>(ctx, cluster).await?,
     };
     let nodes = ctx.nodes.get(&ClusterKey::of(cluster));
     let connection = nodes.as_ref().map_or(Connection::NotYet, |nodes| nodes.connection());
@@ -73,7 +71,8 @@ pub(super) async fn observe(ctx: &Context, cluster: &Cluster) -> Result<Observed
     Ok(Observed { infrastructure, control_plane, descendants, connection, refused, access })
 }
 
-/// No control plane object makes the cluster's kubeconfig, but kubeadm makes its control plane.
+/// Returns whether kubeadm creates the control plane but no control plane object creates the
+/// kubeconfig.
 fn makes_kubeconfig(cluster: &Cluster) -> bool {
     let spec = &cluster.spec;
     spec.control_plane_ref.is_none() && spec.topology.is_none() && !cluster.is_without_bootstrap()
@@ -94,18 +93,12 @@ async fn access(ctx: &Context, cluster: &Cluster) -> Result<Access, Failure> {
     })
 }
 
-async fn list<K>(ctx: &Context, namespace: &str, cluster: &str) -> Result<Vec<K>, Failure>
-where
-    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + DeserializeOwned
-        + std::fmt::Debug
-        + Send
-        + 'static,
-{
-    let api: Api<K> = Api::namespaced(ctx.client.clone(), namespace);
-    let found = lists::list(&api, &ListParams::default().labels(&of_cluster(cluster)))
-        .await
-        .map_err(Failure::api_named("list", &K::plural(&()), namespace, cluster))?;
-    Ok(found.items)
+/// Returns the known objects with the label of a cluster. Objects that become known later trigger a
+/// reconcile.
+async fn known<K: Kind>(ctx: &Context, cluster: &Cluster) -> Result<Vec<Arc<K>>, Failure> {
+    let (namespace, name) = (cluster.namespace().unwrap_or_default(), cluster.name_any());
+    let is_below = |object: &K| label(object.meta(), labels::CLUSTER_NAME) == Some(&*name);
+    let mut all = ctx.all::<K>().list(&namespace, is_below).await?;
+    all.sort_by_key(|object| object.name_any());
+    Ok(all)
 }

@@ -1,4 +1,4 @@
-//! Decides what is done about a cluster. Pure.
+//! Decides what to do about a cluster. Pure.
 
 use capi_api::core::{ApiEndpoint, ContractRef};
 use capi_api::{Cluster, labels, refs};
@@ -8,32 +8,32 @@ use kube::api::DynamicObject;
 use kube::{Resource, ResourceExt as _};
 
 use super::observe::Observed;
-use crate::kubeconfig::{self, Need};
-use crate::lookup::Seen;
+use crate::kubeconfig::{self, KubeconfigAction};
+use crate::lookup::Lookup;
 use crate::objects::{has_finalizer, is_deleting, label, plain_owner};
 
 /// One effect.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Action {
-    /// Add the finalizer; everything else comes in the next pass.
+    /// Add the finalizer. Everything else follows in the next reconcile.
     AddFinalizer,
-    /// Let the cluster go.
+    /// Remove the finalizer.
     RemoveFinalizer,
-    /// Make the cluster an owner of an object it refers to and label the object.
+    /// Add an owner reference and a label to an object that the cluster refers to.
     Own {
         object: ContractRef,
         owners: Option<Vec<OwnerReference>>,
         resource_version: Option<String>,
     },
-    /// Write the endpoint into the cluster.
+    /// Write the endpoint to the cluster.
     SetEndpoint(ApiEndpoint),
-    /// Make the kubeconfig, or renew its certificate.
+    /// Create the kubeconfig, or renew its certificate.
     WriteKubeconfig,
-    /// Ask for the deletion of something the cluster consists of.
+    /// Delete an object of the cluster.
     Delete(Target),
 }
 
-/// Something a cluster consists of.
+/// An object of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     Machine(String),
@@ -43,54 +43,55 @@ pub(super) enum Target {
     External(ContractRef),
 }
 
-/// How far deletion has come: reason and message of the condition `Deleting`.
+/// Progress of the deletion: reason and message of the condition `Deleting`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Deleting {
+pub(super) struct DeletionProgress {
     pub(super) reason: &'static str,
     pub(super) message: String,
 }
 
-/// What is done now.
+/// The next action.
 #[must_use = "a plan does nothing until it is applied"]
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Plan {
     pub(super) actions: Vec<Action>,
     /// Set while the cluster is being deleted.
-    pub(super) deleting: Option<Deleting>,
+    pub(super) deleting: Option<DeletionProgress>,
 }
 
-/// Decides what is done about a cluster that is not paused.
-pub(super) fn plan(cluster: &Cluster, seen: &Observed, now: Timestamp) -> Plan {
+/// Decides what to do about a cluster that is not paused.
+pub(super) fn plan(cluster: &Cluster, observed: &Observed, now: Timestamp) -> Plan {
     if is_deleting(cluster.meta()) {
-        return plan_deletion(cluster, seen);
+        return plan_deletion(cluster, observed);
     }
     if !has_finalizer(cluster.meta(), labels::CLUSTER_FINALIZER) {
         return Plan { actions: vec![Action::AddFinalizer], deleting: None };
     }
     let mut actions = Vec::new();
     let spec = &cluster.spec;
-    actions.extend(own(cluster, spec.infrastructure_ref.as_ref(), &seen.infrastructure));
-    actions.extend(own(cluster, spec.control_plane_ref.as_ref(), &seen.control_plane));
-    actions.extend(endpoint(cluster, seen).map(Action::SetEndpoint));
-    actions.extend(kubeconfig(cluster, seen, now));
+    actions.extend(own(cluster, spec.infrastructure_ref.as_ref(), &observed.infrastructure));
+    actions.extend(own(cluster, spec.control_plane_ref.as_ref(), &observed.control_plane));
+    actions.extend(endpoint(cluster, observed).map(Action::SetEndpoint));
+    actions.extend(kubeconfig(cluster, observed, now));
     Plan { actions, deleting: None }
 }
 
-/// Makes the kubeconfig once endpoint and authority are known, and keeps it valid.
-fn kubeconfig(cluster: &Cluster, seen: &Observed, now: Timestamp) -> Option<Action> {
-    let access = seen.access.as_ref()?;
+/// Creates the kubeconfig once the endpoint and the certificate authority are known, and keeps it
+/// valid.
+fn kubeconfig(cluster: &Cluster, observed: &Observed, now: Timestamp) -> Option<Action> {
+    let access = observed.access.as_ref()?;
     let (Some(_), Some(_)) = (cluster.endpoint(), &access.authority) else { return None };
     match kubeconfig::need(access.kubeconfig.as_ref(), now) {
-        Need::Create | Need::Renew => Some(Action::WriteKubeconfig),
-        Need::Nothing { .. } => None,
+        KubeconfigAction::Create | KubeconfigAction::Renew => Some(Action::WriteKubeconfig),
+        KubeconfigAction::Nothing { .. } => None,
     }
 }
 
-/// The owner reference and label that tie an object to the cluster, unless it has them.
-fn own(cluster: &Cluster, reference: Option<&ContractRef>, seen: &Seen) -> Option<Action> {
-    let (reference, object) = (reference?, seen.found()?);
+/// Returns the owner reference and label for an object of the cluster, unless it already has them.
+fn own(cluster: &Cluster, reference: Option<&ContractRef>, observed: &Lookup) -> Option<Action> {
+    let (reference, object) = (reference?, observed.found()?);
     let owner = OwnerReference {
-        // Upstream makes the cluster the controller only of what its topology made.
+        // Like upstream, the cluster is the controller only of objects that its topology created.
         controller: Some(cluster.spec.topology.is_some()),
         ..plain_owner(cluster)?
     };
@@ -107,36 +108,36 @@ fn is_labelled(object: &DynamicObject, cluster: &Cluster) -> bool {
     label(&object.metadata, labels::CLUSTER_NAME) == Some(cluster.name_any().as_str())
 }
 
-/// The endpoint to take over: that of the infrastructure once it is provisioned, else that of an
-/// initialized control plane. An endpoint the cluster has already is never replaced.
-fn endpoint(cluster: &Cluster, seen: &Observed) -> Option<ApiEndpoint> {
+/// Returns the endpoint to use: that of the provisioned infrastructure, or else that of an
+/// initialized control plane. An existing endpoint of the cluster is never replaced.
+fn endpoint(cluster: &Cluster, observed: &Observed) -> Option<ApiEndpoint> {
     if cluster.endpoint().is_some() {
         return None;
     }
-    let infrastructure = seen.infrastructure.said();
-    let control_plane = seen.control_plane.said();
-    infrastructure.filter(|said| said.is_provisioned()).and_then(|said| said.endpoint()).or_else(
+    let infrastructure = observed.infrastructure.view();
+    let control_plane = observed.control_plane.view();
+    infrastructure.filter(|view| view.is_provisioned()).and_then(|view| view.endpoint()).or_else(
         || {
             control_plane
-                .filter(|said| said.is_control_plane_initialized())
-                .and_then(|said| said.endpoint())
+                .filter(|view| view.is_control_plane_initialized())
+                .and_then(|view| view.endpoint())
         },
     )
 }
 
-fn plan_deletion(cluster: &Cluster, seen: &Observed) -> Plan {
+fn plan_deletion(cluster: &Cluster, observed: &Observed) -> Plan {
     if !has_finalizer(cluster.meta(), labels::CLUSTER_FINALIZER) {
         return Plan { actions: Vec::new(), deleting: Some(completed()) };
     }
-    let below = &seen.descendants;
+    let below = &observed.descendants;
     let with_control_plane = cluster.spec.control_plane_ref.is_some();
     let left = below.workers_left();
     let machines_left = !with_control_plane && !below.machines.is_empty();
     if !left.is_empty() || machines_left {
-        let mut actions = delete_children(cluster, seen);
+        let mut actions = delete_children(cluster, observed);
         actions.dedup();
         let message = if left.is_empty() {
-            let names: Vec<_> = below.machines.iter().map(kube::ResourceExt::name_any).collect();
+            let names: Vec<_> = below.machines.iter().map(|machine| machine.name_any()).collect();
             let names: Vec<_> = names.iter().map(String::as_str).collect();
             crate::summary::named("Machine", &names)
         } else {
@@ -144,20 +145,20 @@ fn plan_deletion(cluster: &Cluster, seen: &Observed) -> Plan {
         };
         return Plan {
             actions,
-            deleting: Some(Deleting { reason: "WaitingForWorkersDeletion", message }),
+            deleting: Some(DeletionProgress { reason: "WaitingForWorkersDeletion", message }),
         };
     }
     let spec = &cluster.spec;
     if let Some(waiting) = delete_external(
         spec.control_plane_ref.as_ref(),
-        &seen.control_plane,
+        &observed.control_plane,
         "WaitingForControlPlaneDeletion",
     ) {
         return waiting;
     }
     if let Some(waiting) = delete_external(
         spec.infrastructure_ref.as_ref(),
-        &seen.infrastructure,
+        &observed.infrastructure,
         "WaitingForInfrastructureDeletion",
     ) {
         return waiting;
@@ -165,14 +166,17 @@ fn plan_deletion(cluster: &Cluster, seen: &Observed) -> Plan {
     Plan { actions: vec![Action::RemoveFinalizer], deleting: Some(completed()) }
 }
 
-fn completed() -> Deleting {
-    Deleting { reason: capi_api::conditions::reason::DELETION_COMPLETED, message: String::new() }
+fn completed() -> DeletionProgress {
+    DeletionProgress {
+        reason: capi_api::conditions::reason::DELETION_COMPLETED,
+        message: String::new(),
+    }
 }
 
-/// Deletes the topmost workers; what is below them is deleted by their controllers. Machines of
-/// the control plane are deleted here only if there is no control plane object to do it.
-fn delete_children(cluster: &Cluster, seen: &Observed) -> Vec<Action> {
-    let below = &seen.descendants;
+/// Deletes the top-level workers; their controllers delete the objects below them. Control plane
+/// machines are deleted here only if there is no control plane object.
+fn delete_children(cluster: &Cluster, observed: &Observed) -> Vec<Action> {
+    let below = &observed.descendants;
     let with_control_plane = cluster.spec.control_plane_ref.is_some();
     let mut targets = Vec::new();
     for deployment in below.machine_deployments.iter().filter(|x| !is_deleting(x.meta())) {
@@ -196,19 +200,21 @@ fn delete_children(cluster: &Cluster, seen: &Observed) -> Vec<Action> {
 
 fn delete_external(
     reference: Option<&ContractRef>,
-    seen: &Seen,
+    observed: &Lookup,
     reason: &'static str,
 ) -> Option<Plan> {
     let reference = reference?;
-    let (actions, message) = match seen {
-        Seen::NoReference | Seen::Missing => return None,
-        Seen::Unreadable(why) => (Vec::new(), why.clone()),
-        Seen::Found(object) if is_deleting(&object.metadata) => (Vec::new(), reference.to_string()),
-        Seen::Found(_) => {
+    let (actions, message) = match observed {
+        Lookup::NoReference | Lookup::Missing => return None,
+        Lookup::Unreadable(why) => (Vec::new(), why.clone()),
+        Lookup::Found(object) if is_deleting(&object.metadata) => {
+            (Vec::new(), reference.to_string())
+        }
+        Lookup::Found(_) => {
             (vec![Action::Delete(Target::External(reference.clone()))], reference.to_string())
         }
     };
-    Some(Plan { actions, deleting: Some(Deleting { reason, message }) })
+    Some(Plan { actions, deleting: Some(DeletionProgress { reason, message }) })
 }
 
 #[cfg(test)]

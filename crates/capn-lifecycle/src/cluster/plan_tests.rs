@@ -1,4 +1,4 @@
-//! What is done about a cluster, case by case.
+//! Table-driven tests of a cluster's plan.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use crate::nodes::Connection;
 use crate::pki::PemPair;
 use crate::testing::{cluster, controller, deleting, deployment, external, machine, now, set};
 
-fn seen(infrastructure: Seen, control_plane: Seen) -> Observed {
+fn observed(infrastructure: Lookup, control_plane: Lookup) -> Observed {
     Observed {
         infrastructure,
         control_plane,
@@ -22,11 +22,11 @@ fn seen(infrastructure: Seen, control_plane: Seen) -> Observed {
     }
 }
 
-fn infrastructure(change: Value) -> Seen {
+fn infrastructure(change: Value) -> Lookup {
     external("FooCluster", "c", change)
 }
 
-fn control_plane(change: Value) -> Seen {
+fn control_plane(change: Value) -> Lookup {
     external("FooControlPlane", "cp", change)
 }
 
@@ -44,20 +44,24 @@ fn reference(kind: &str, name: &str) -> ContractRef {
 #[test]
 fn a_new_cluster_first_gets_its_finalizer() {
     let cluster = cluster(json!({ "metadata": { "finalizers": null } }));
-    let plan = plan(&cluster, &seen(Seen::Missing, Seen::Missing), now());
+    let plan = plan(&cluster, &observed(Lookup::Missing, Lookup::Missing), now());
     assert_eq!(plan.actions, [Action::AddFinalizer]);
 }
 
 #[test]
-fn objects_that_are_not_there_yet_are_waited_for() {
-    let plan = plan(&cluster(json!({})), &seen(Seen::Missing, Seen::Unreadable("x".into())), now());
+fn missing_objects_are_waited_for() {
+    let plan = plan(
+        &cluster(json!({})),
+        &observed(Lookup::Missing, Lookup::Unreadable("x".into())),
+        now(),
+    );
     assert_eq!(plan, Plan::default());
 }
 
 #[test]
 fn referenced_objects_get_the_cluster_as_owner_but_not_as_controller() {
     let fresh = infrastructure(json!({ "metadata": { "ownerReferences": null, "labels": null } }));
-    let plan = plan(&cluster(json!({})), &seen(fresh, control_plane(json!({}))), now());
+    let plan = plan(&cluster(json!({})), &observed(fresh, control_plane(json!({}))), now());
     let [Action::Own { object, owners: Some(owners), resource_version }] = &plan.actions[..] else {
         panic!("{plan:?}");
     };
@@ -67,7 +71,7 @@ fn referenced_objects_get_the_cluster_as_owner_but_not_as_controller() {
 }
 
 #[test]
-fn the_endpoint_comes_from_who_knows_it_first_and_is_never_replaced() {
+fn the_first_known_endpoint_is_used_and_never_replaced() {
     let initialized = json!({
         "spec": { "controlPlaneEndpoint": { "host": "cp", "port": 6443 } },
         "status": { "initialization": { "controlPlaneInitialized": true } },
@@ -92,7 +96,8 @@ fn the_endpoint_comes_from_who_knows_it_first_and_is_never_replaced() {
         ("else an initialized control plane", json!({}), half, initialized, Some("cp")),
         ("that of the user stays", has, provisioned("infra"), json!({}), None),
     ] {
-        let plan = plan(&cluster(change), &seen(infrastructure(infra), control_plane(cp)), now());
+        let plan =
+            plan(&cluster(change), &observed(infrastructure(infra), control_plane(cp)), now());
         let host = plan.actions.iter().find_map(|action| match action {
             Action::SetEndpoint(endpoint) => endpoint.host.clone(),
             _ => None,
@@ -102,7 +107,7 @@ fn the_endpoint_comes_from_who_knows_it_first_and_is_never_replaced() {
 }
 
 fn with(descendants: Descendants) -> Observed {
-    Observed { descendants, ..seen(infrastructure(json!({})), control_plane(json!({}))) }
+    Observed { descendants, ..observed(infrastructure(json!({})), control_plane(json!({}))) }
 }
 
 fn standalone(name: &str, change: Value) -> capi_api::Machine {
@@ -117,15 +122,16 @@ fn stage(plan: &Plan) -> &str {
 #[test]
 fn deletion_begins_with_the_topmost_workers() {
     let below = Descendants {
-        machine_deployments: vec![deployment(json!({}))],
+        machine_deployments: vec![deployment(json!({})).into()],
         machine_sets: vec![
-            set("of-md", json!({})),
-            set("alone", json!({ "metadata": { "ownerReferences": null } })),
+            set("of-md", json!({})).into(),
+            set("alone", json!({ "metadata": { "ownerReferences": null } })).into(),
         ],
         machines: vec![
-            machine("of-set", json!({})),
-            standalone("alone", json!({})),
-            standalone("cp-0", json!({ "metadata": { "labels": { labels::CONTROL_PLANE: "" } } })),
+            machine("of-set", json!({})).into(),
+            standalone("alone", json!({})).into(),
+            standalone("cp-0", json!({ "metadata": { "labels": { labels::CONTROL_PLANE: "" } } }))
+                .into(),
         ],
         machine_pools: Vec::new(),
     };
@@ -143,24 +149,28 @@ fn deletion_begins_with_the_topmost_workers() {
 }
 
 #[test]
-fn what_goes_already_is_not_deleted_again() {
-    let below =
-        Descendants { machine_deployments: vec![deployment(deleting())], ..Descendants::default() };
+fn objects_being_deleted_are_not_deleted_again() {
+    let below = Descendants {
+        machine_deployments: vec![deployment(deleting()).into()],
+        ..Descendants::default()
+    };
     let plan = plan(&cluster(deleting()), &with(below), now());
     assert_eq!((plan.actions.len(), stage(&plan)), (0, "WaitingForWorkersDeletion"));
     assert_eq!(plan.deleting.unwrap().message, "MachineDeployment md");
 }
 
 #[test]
-fn then_come_control_plane_infrastructure_and_finalizer() {
+fn control_plane_infrastructure_and_finalizer_follow() {
     let control = json!({ "metadata": {
         "labels": { labels::CONTROL_PLANE: "" },
         "ownerReferences": [controller("FooControlPlane", "cp")],
     } });
-    let below = Descendants { machines: vec![machine("cp-0", control)], ..Descendants::default() };
-    let of = |infra: Seen, cp: Seen| Observed { descendants: below.clone(), ..seen(infra, cp) };
+    let below =
+        Descendants { machines: vec![machine("cp-0", control).into()], ..Descendants::default() };
+    let of =
+        |infra: Lookup, cp: Lookup| Observed { descendants: below.clone(), ..observed(infra, cp) };
     let delete = |kind, name| vec![Action::Delete(Target::External(reference(kind, name)))];
-    for (what, seen, actions, reason) in [
+    for (what, observed, actions, reason) in [
         (
             "the control plane, although it has machines",
             of(infrastructure(json!({})), control_plane(json!({}))),
@@ -175,30 +185,30 @@ fn then_come_control_plane_infrastructure_and_finalizer() {
         ),
         (
             "the infrastructure",
-            of(infrastructure(json!({})), Seen::Missing),
+            of(infrastructure(json!({})), Lookup::Missing),
             delete("FooCluster", "c"),
             "WaitingForInfrastructureDeletion",
         ),
         (
             "it takes its time too",
-            of(infrastructure(deleting()), Seen::Missing),
+            of(infrastructure(deleting()), Lookup::Missing),
             vec![],
             "WaitingForInfrastructureDeletion",
         ),
         (
             "a provider that is gone holds the cluster, for there may be instances",
-            of(Seen::Unreadable("x".into()), Seen::Missing),
+            of(Lookup::Unreadable("x".into()), Lookup::Missing),
             vec![],
             "WaitingForInfrastructureDeletion",
         ),
         (
             "nothing is left",
-            of(Seen::Missing, Seen::Missing),
+            of(Lookup::Missing, Lookup::Missing),
             vec![Action::RemoveFinalizer],
             "DeletionCompleted",
         ),
     ] {
-        let plan = plan(&cluster(deleting()), &seen, now());
+        let plan = plan(&cluster(deleting()), &observed, now());
         assert_eq!((&plan.actions, stage(&plan)), (&actions, reason), "{what}");
     }
 }
@@ -206,20 +216,20 @@ fn then_come_control_plane_infrastructure_and_finalizer() {
 #[test]
 fn without_a_control_plane_object_its_machines_are_workers_like_others() {
     let change = crate::testing::both(deleting(), &json!({ "spec": { "controlPlaneRef": null } }));
-    let machines = vec![standalone(
-        "cp-0",
-        json!({ "metadata": { "labels": { labels::CONTROL_PLANE: "" } } }),
-    )];
-    let seen = Observed {
+    let machines = vec![
+        standalone("cp-0", json!({ "metadata": { "labels": { labels::CONTROL_PLANE: "" } } }))
+            .into(),
+    ];
+    let observed = Observed {
         descendants: Descendants { machines, ..Descendants::default() },
-        ..seen(infrastructure(json!({})), Seen::NoReference)
+        ..observed(infrastructure(json!({})), Lookup::NoReference)
     };
-    let plan = plan(&cluster(change), &seen, now());
+    let plan = plan(&cluster(change), &observed, now());
     assert_eq!(plan.actions, [Action::Delete(Target::Machine("cp-0".into()))]);
 }
 
 #[test]
-fn the_kubeconfig_is_made_here_only_where_nobody_else_does_and_all_is_known() {
+fn the_kubeconfig_is_created_only_without_a_control_plane_object_and_with_all_inputs() {
     let endpoint = json!({ "spec": {
         "controlPlaneRef": null, "controlPlaneEndpoint": { "host": "h", "port": 6443 },
     } });
@@ -233,8 +243,9 @@ fn the_kubeconfig_is_made_here_only_where_nobody_else_does_and_all_is_known() {
         ("the user made one", endpoint.clone(), access(authority(), Some(theirs)), false),
         ("somebody else does", endpoint, None, false),
     ] {
-        let seen = Observed { access, ..seen(infrastructure(json!({})), Seen::NoReference) };
-        let plan = plan(&cluster(change), &seen, now());
+        let observed =
+            Observed { access, ..observed(infrastructure(json!({})), Lookup::NoReference) };
+        let plan = plan(&cluster(change), &observed, now());
         assert_eq!(plan.actions.contains(&Action::WriteKubeconfig), expected, "{what}");
     }
 }

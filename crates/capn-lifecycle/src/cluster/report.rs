@@ -1,4 +1,4 @@
-//! Turns what is known of a cluster into its status.
+//! Computes the status of a cluster.
 
 use capi_api::conditions::{self, Conditions, Status, reason};
 use capi_api::core::{ClusterInitialization, ClusterPhase, ClusterStatus, ConditionPolarity};
@@ -12,23 +12,23 @@ use super::observe::Observed;
 use super::plan::Plan;
 use crate::Context;
 use crate::error::Failure;
-use crate::lookup::Seen;
+use crate::lookup::Lookup;
 use crate::nodes::Connection;
 use crate::objects::is_deleting;
 use crate::patch;
-use crate::summary::{Part, Reasons, Verdict, aggregate, summarize};
+use crate::summary::{ConditionState, Part, Reasons, aggregate, summarize};
 
-/// Writes the status of a cluster, if it changed.
+/// Writes the status of a cluster if it changed.
 pub(super) async fn write(
     ctx: &Context,
     cluster: &Cluster,
-    seen: &Observed,
+    observed: &Observed,
     plan: &Plan,
 ) -> Result<(), Failure> {
-    put(ctx, cluster, &status(cluster, seen, plan, ctx.now())).await
+    put(ctx, cluster, &status(cluster, observed, plan, ctx.now())).await
 }
 
-/// Says that nothing is done about the cluster because it is paused.
+/// Reports that the cluster is paused.
 pub(super) async fn paused(ctx: &Context, cluster: &Cluster) -> Result<(), Failure> {
     let before = cluster.status.clone().unwrap_or_default();
     let mut list =
@@ -55,26 +55,26 @@ fn pause_message(cluster: &Cluster) -> &'static str {
     }
 }
 
-/// The status of a cluster. Pure.
+/// Returns the status of a cluster. Pure.
 pub(super) fn status(
     cluster: &Cluster,
-    seen: &Observed,
+    observed: &Observed,
     plan: &Plan,
     now: Timestamp,
 ) -> ClusterStatus {
     let before = cluster.status.clone().unwrap_or_default();
-    let reached = initialization(cluster, seen);
-    let domains = seen.infrastructure.said().filter(|said| said.is_provisioned());
+    let reached = initialization(cluster, observed);
+    let domains = observed.infrastructure.view().filter(|view| view.is_provisioned());
     let failure_domains = match domains {
-        Some(said) => Some(said.failure_domains()).filter(|list| !list.is_empty()),
+        Some(view) => Some(view.failure_domains()).filter(|list| !list.is_empty()),
         None => before.failure_domains.clone(),
     };
-    let list = all_conditions(cluster, seen, plan, reached, now);
+    let list = all_conditions(cluster, observed, plan, reached, now);
     ClusterStatus {
         conditions: Some(list.finish()),
         initialization: (reached != ClusterInitialization::default()).then_some(reached),
-        control_plane: Some(counts::control_plane(cluster, seen)),
-        workers: Some(counts::workers(seen)),
+        control_plane: Some(counts::control_plane(cluster, observed)),
+        workers: Some(counts::workers(observed)),
         failure_domains,
         phase: Some(phase(cluster, reached)),
         observed_generation: cluster.metadata.generation,
@@ -82,20 +82,20 @@ pub(super) fn status(
     }
 }
 
-/// The milestones: once reached they stay.
-fn initialization(cluster: &Cluster, seen: &Observed) -> ClusterInitialization {
+/// Returns the milestones, which are permanent once they are reached.
+fn initialization(cluster: &Cluster, observed: &Observed) -> ClusterInitialization {
     let infrastructure = cluster.infrastructure_provisioned()
-        || match &seen.infrastructure {
-            Seen::NoReference => cluster.spec.topology.is_none(),
-            found => found.said().is_some_and(|said| said.is_provisioned()),
+        || match &observed.infrastructure {
+            Lookup::NoReference => cluster.spec.topology.is_none(),
+            found => found.view().is_some_and(|view| view.is_provisioned()),
         };
     let control_plane = cluster.control_plane_initialized()
-        || match &seen.control_plane {
-            Seen::NoReference if cluster.is_without_bootstrap() => infrastructure,
-            Seen::NoReference => {
-                seen.descendants.control_plane_machines().any(|m| m.node_name().is_some())
+        || match &observed.control_plane {
+            Lookup::NoReference if cluster.is_without_bootstrap() => infrastructure,
+            Lookup::NoReference => {
+                observed.descendants.control_plane_machines().any(|m| m.node_name().is_some())
             }
-            found => found.said().is_some_and(|said| said.is_control_plane_initialized()),
+            found => found.view().is_some_and(|view| view.is_control_plane_initialized()),
         };
     ClusterInitialization {
         infrastructure_provisioned: infrastructure.then_some(true),
@@ -120,33 +120,33 @@ fn phase(cluster: &Cluster, reached: ClusterInitialization) -> ClusterPhase {
 
 fn all_conditions(
     cluster: &Cluster,
-    seen: &Observed,
+    observed: &Observed,
     plan: &Plan,
     reached: ClusterInitialization,
     now: Timestamp,
 ) -> Conditions {
     let existing = cluster.status.as_ref().and_then(|status| status.conditions.as_ref());
     let mut list = Conditions::new(existing, cluster.metadata.generation, now);
-    let below = &seen.descendants;
+    let below = &observed.descendants;
 
-    Verdict::no(reason::NOT_PAUSED, "").set(&mut list, conditions::PAUSED);
+    ConditionState::no(reason::NOT_PAUSED, "").set(&mut list, conditions::PAUSED);
     match &plan.deleting {
-        None => Verdict::no(reason::NOT_DELETING, ""),
-        Some(stage) => Verdict::new(Status::True, stage.reason, stage.message.clone()),
+        None => ConditionState::no(reason::NOT_DELETING, ""),
+        Some(stage) => ConditionState::new(Status::True, stage.reason, stage.message.clone()),
     }
     .set(&mut list, conditions::DELETING);
 
-    match infrastructure_ready(cluster, seen) {
-        Some(verdict) => verdict.set(&mut list, conditions::INFRASTRUCTURE_READY),
+    match infrastructure_ready(cluster, observed) {
+        Some(state) => state.set(&mut list, conditions::INFRASTRUCTURE_READY),
         None => {
             list.remove(conditions::INFRASTRUCTURE_READY);
         }
     }
-    control_plane_initialized(cluster, seen, reached)
+    control_plane_initialized(cluster, observed, reached)
         .set(&mut list, conditions::CONTROL_PLANE_INITIALIZED);
-    control_plane_available(cluster, seen, reached)
+    control_plane_available(cluster, observed, reached)
         .set(&mut list, conditions::CONTROL_PLANE_AVAILABLE);
-    workers_available(seen).set(&mut list, conditions::WORKERS_AVAILABLE);
+    workers_available(observed).set(&mut list, conditions::WORKERS_AVAILABLE);
 
     let control_plane: Vec<_> = below.control_plane_machines().collect();
     let workers: Vec<_> = below.worker_machines().collect();
@@ -164,37 +164,38 @@ fn all_conditions(
         (conditions::SCALING_DOWN, reason::SCALING_DOWN, reason::NOT_SCALING_DOWN),
         (conditions::REMEDIATING, reason::REMEDIATING, reason::NOT_REMEDIATING),
     ] {
-        any_does(cluster, seen, kind, yes, no).set(&mut list, kind);
+        any_does(cluster, observed, kind, yes, no).set(&mut list, kind);
     }
 
     if cluster.is_without_bootstrap() {
         list.remove(conditions::REMOTE_CONNECTION_PROBE);
     } else {
-        connection(seen).set(&mut list, conditions::REMOTE_CONNECTION_PROBE);
+        connection(observed).set(&mut list, conditions::REMOTE_CONNECTION_PROBE);
     }
     available(cluster, &list).set(&mut list, conditions::AVAILABLE);
     list
 }
 
-fn infrastructure_ready(cluster: &Cluster, seen: &Observed) -> Option<Verdict> {
+fn infrastructure_ready(cluster: &Cluster, observed: &Observed) -> Option<ConditionState> {
     let reference = cluster.spec.infrastructure_ref.as_ref()?;
-    Some(match &seen.infrastructure {
-        Seen::NoReference => return None,
-        Seen::Unreadable(why) => Verdict::unknown(reason::INTERNAL_ERROR, why.clone()),
-        Seen::Missing if cluster.infrastructure_provisioned() => {
-            Verdict::no(reason::OBJECT_DELETED, format!("{reference} was deleted"))
+    Some(match &observed.infrastructure {
+        Lookup::NoReference => return None,
+        Lookup::Unreadable(why) => ConditionState::unknown(reason::INTERNAL_ERROR, why.clone()),
+        Lookup::Missing if cluster.infrastructure_provisioned() => {
+            ConditionState::no(reason::OBJECT_DELETED, format!("{reference} was deleted"))
         }
-        Seen::Missing => {
-            Verdict::no(reason::OBJECT_DOES_NOT_EXIST, format!("{reference} does not exist"))
+        Lookup::Missing => {
+            ConditionState::no(reason::OBJECT_DOES_NOT_EXIST, format!("{reference} does not exist"))
         }
-        Seen::Found(object) => {
-            let said = crate::contract::Said(object);
-            match said.ready() {
-                Some(ready) => Verdict::mirror(&ready, reason::READY),
-                None if said.is_provisioned() => Verdict::yes(reason::READY),
-                None => {
-                    Verdict::no(reason::NOT_READY, format!("{reference} is not provisioned yet"))
-                }
+        Lookup::Found(object) => {
+            let view = crate::contract::ContractView(object);
+            match view.ready() {
+                Some(ready) => ConditionState::mirror(&ready, reason::READY),
+                None if view.is_provisioned() => ConditionState::yes(reason::READY),
+                None => ConditionState::no(
+                    reason::NOT_READY,
+                    format!("{reference} is not provisioned yet"),
+                ),
             }
         }
     })
@@ -202,55 +203,64 @@ fn infrastructure_ready(cluster: &Cluster, seen: &Observed) -> Option<Verdict> {
 
 fn control_plane_initialized(
     cluster: &Cluster,
-    seen: &Observed,
+    observed: &Observed,
     reached: ClusterInitialization,
-) -> Verdict {
+) -> ConditionState {
     if reached.control_plane_initialized == Some(true) {
-        return Verdict::yes("Initialized");
+        return ConditionState::yes("Initialized");
     }
-    match (&seen.control_plane, &cluster.spec.control_plane_ref) {
-        (Seen::Unreadable(why), _) => Verdict::unknown(reason::INTERNAL_ERROR, why.clone()),
-        (Seen::Missing, Some(reference)) => {
-            Verdict::unknown(reason::OBJECT_DOES_NOT_EXIST, format!("{reference} does not exist"))
+    match (&observed.control_plane, &cluster.spec.control_plane_ref) {
+        (Lookup::Unreadable(why), _) => {
+            ConditionState::unknown(reason::INTERNAL_ERROR, why.clone())
         }
+        (Lookup::Missing, Some(reference)) => ConditionState::unknown(
+            reason::OBJECT_DOES_NOT_EXIST,
+            format!("{reference} does not exist"),
+        ),
         (_, Some(reference)) => {
-            Verdict::no("NotInitialized", format!("{reference} is not initialized yet"))
+            ConditionState::no("NotInitialized", format!("{reference} is not initialized yet"))
         }
         (_, None) if cluster.is_without_bootstrap() => {
-            Verdict::no("NotInitialized", "the infrastructure is not provisioned yet")
+            ConditionState::no("NotInitialized", "the infrastructure is not provisioned yet")
         }
-        (_, None) => Verdict::no("NotInitialized", "no control plane machine has a node yet"),
+        (_, None) => {
+            ConditionState::no("NotInitialized", "no control plane machine has a node yet")
+        }
     }
 }
 
 fn control_plane_available(
     cluster: &Cluster,
-    seen: &Observed,
+    observed: &Observed,
     reached: ClusterInitialization,
-) -> Verdict {
+) -> ConditionState {
     let Some(reference) = &cluster.spec.control_plane_ref else {
-        let machines: Vec<_> = seen.descendants.control_plane_machines().collect();
-        let verdict = of_machines(&machines, conditions::AVAILABLE);
-        return match verdict.status {
-            Status::True => Verdict::yes(reason::AVAILABLE),
-            Status::False => Verdict::no(reason::NOT_AVAILABLE, verdict.message),
-            Status::Unknown => Verdict::unknown(reason::AVAILABLE_UNKNOWN, verdict.message),
+        let machines: Vec<_> = observed.descendants.control_plane_machines().collect();
+        let state = of_machines(&machines, conditions::AVAILABLE);
+        return match state.status {
+            Status::True => ConditionState::yes(reason::AVAILABLE),
+            Status::False => ConditionState::no(reason::NOT_AVAILABLE, state.message),
+            Status::Unknown => ConditionState::unknown(reason::AVAILABLE_UNKNOWN, state.message),
         };
     };
-    match &seen.control_plane {
-        Seen::Unreadable(why) => Verdict::unknown(reason::INTERNAL_ERROR, why.clone()),
-        Seen::NoReference | Seen::Missing if reached.control_plane_initialized == Some(true) => {
-            Verdict::no(reason::OBJECT_DELETED, format!("{reference} was deleted"))
+    match &observed.control_plane {
+        Lookup::Unreadable(why) => ConditionState::unknown(reason::INTERNAL_ERROR, why.clone()),
+        Lookup::NoReference | Lookup::Missing
+            if reached.control_plane_initialized == Some(true) =>
+        {
+            ConditionState::no(reason::OBJECT_DELETED, format!("{reference} was deleted"))
         }
-        Seen::NoReference | Seen::Missing => {
-            Verdict::no(reason::OBJECT_DOES_NOT_EXIST, format!("{reference} does not exist"))
+        Lookup::NoReference | Lookup::Missing => {
+            ConditionState::no(reason::OBJECT_DOES_NOT_EXIST, format!("{reference} does not exist"))
         }
-        Seen::Found(object) => {
-            let said = crate::contract::Said(object);
-            match said.condition(conditions::AVAILABLE) {
-                Some(available) => Verdict::mirror(&available, reason::AVAILABLE),
-                None if said.is_control_plane_initialized() => Verdict::yes(reason::AVAILABLE),
-                None => Verdict::no(
+        Lookup::Found(object) => {
+            let view = crate::contract::ContractView(object);
+            match view.condition(conditions::AVAILABLE) {
+                Some(available) => ConditionState::mirror(&available, reason::AVAILABLE),
+                None if view.is_control_plane_initialized() => {
+                    ConditionState::yes(reason::AVAILABLE)
+                }
+                None => ConditionState::no(
                     reason::NOT_AVAILABLE,
                     format!("{reference} is not initialized yet"),
                 ),
@@ -259,12 +269,12 @@ fn control_plane_available(
     }
 }
 
-fn workers_available(seen: &Observed) -> Verdict {
-    let deployments = &seen.descendants.machine_deployments;
+fn workers_available(observed: &Observed) -> ConditionState {
+    let deployments = &observed.descendants.machine_deployments;
     if deployments.is_empty() {
-        return Verdict::yes("NoWorkers");
+        return ConditionState::yes("NoWorkers");
     }
-    let names: Vec<_> = deployments.iter().map(kube::ResourceExt::name_any).collect();
+    let names: Vec<_> = deployments.iter().map(|deployment| deployment.name_any()).collect();
     let reasons = Reasons {
         issue: reason::NOT_AVAILABLE,
         unknown: reason::AVAILABLE_UNKNOWN,
@@ -277,9 +287,9 @@ fn workers_available(seen: &Observed) -> Verdict {
     aggregate("MachineDeployment", available, reasons)
 }
 
-/// One condition over machines. Machines that never report it (standalone machines have no
-/// `UpToDate`) are left out.
-fn of_machines(machines: &[&Machine], kind: &str) -> Verdict {
+/// Aggregates one condition over machines. Machines that never report it are skipped (standalone
+/// machines have no `UpToDate`).
+fn of_machines(machines: &[&Machine], kind: &str) -> ConditionState {
     let reasons = if kind == conditions::UP_TO_DATE {
         Reasons {
             issue: reason::NOT_UP_TO_DATE,
@@ -300,20 +310,21 @@ fn of_machines(machines: &[&Machine], kind: &str) -> Verdict {
         .filter(|(_, condition)| kind != conditions::UP_TO_DATE || condition.is_some())
         .collect();
     if reported.is_empty() {
-        return Verdict::yes(reason::NO_REPLICAS);
+        return ConditionState::yes(reason::NO_REPLICAS);
     }
     aggregate("Machine", reported, reasons)
 }
 
-/// True if the control plane, a deployment or a standalone set says so of itself.
+/// Returns whether the control plane, a deployment or a standalone set reports the condition as
+/// true.
 fn any_does(
     cluster: &Cluster,
-    seen: &Observed,
+    observed: &Observed,
     kind: &str,
     yes: &'static str,
     no: &'static str,
-) -> Verdict {
-    let below = &seen.descendants;
+) -> ConditionState {
+    let below = &observed.descendants;
     let mut does: Vec<String> = Vec::new();
     let mut ask = |what: String, condition: Option<&Condition>| {
         if let Some(condition) = condition.filter(|c| Status::parse(&c.status) == Status::True) {
@@ -322,10 +333,10 @@ fn any_does(
             does.push(format!("* {what}: {}", message.replace('\n', "\n  ")));
         }
     };
-    if let (Some(said), Some(reference)) =
-        (seen.control_plane.said(), &cluster.spec.control_plane_ref)
+    if let (Some(view), Some(reference)) =
+        (observed.control_plane.view(), &cluster.spec.control_plane_ref)
     {
-        ask(reference.to_string(), said.condition(kind).as_ref());
+        ask(reference.to_string(), view.condition(kind).as_ref());
     }
     for deployment in &below.machine_deployments {
         let list = deployment.status.as_ref().and_then(|status| status.conditions.as_ref());
@@ -336,30 +347,33 @@ fn any_does(
         ask(format!("MachineSet {}", set.name_any()), conditions::get(list, kind));
     }
     if does.is_empty() {
-        Verdict::no(no, "")
+        ConditionState::no(no, "")
     } else {
-        Verdict::new(Status::True, yes, does.join("\n"))
+        ConditionState::new(Status::True, yes, does.join("\n"))
     }
 }
 
-fn connection(seen: &Observed) -> Verdict {
-    if let Some(why) = &seen.refused {
-        return Verdict::no("KubeconfigRefused", why.as_str());
+fn connection(observed: &Observed) -> ConditionState {
+    if let Some(why) = &observed.refused {
+        return ConditionState::no("KubeconfigRefused", why.as_str());
     }
-    match seen.connection {
-        Connection::Up => Verdict::yes("ProbeSucceeded"),
-        Connection::NotYet => Verdict::no("ProbeFailed", "not connected yet"),
+    match observed.connection {
+        Connection::Up => ConditionState::yes("ProbeSucceeded"),
+        Connection::NotYet => ConditionState::no("ProbeFailed", "not connected yet"),
         Connection::Down { last_success: None } => {
-            Verdict::no("ProbeFailed", "the API server does not answer")
+            ConditionState::no("ProbeFailed", "the API server does not respond")
         }
-        Connection::Down { last_success: Some(at) } => Verdict::no(
+        Connection::Down { last_success: Some(at) } => ConditionState::no(
             "ProbeFailed",
-            format!("the API server does not answer; it last did at {}", at.strftime("%FT%TZ")),
+            format!(
+                "the API server does not respond; its last response was at {}",
+                at.strftime("%FT%TZ")
+            ),
         ),
     }
 }
 
-fn available(cluster: &Cluster, list: &Conditions) -> Verdict {
+fn available(cluster: &Cluster, list: &Conditions) -> ConditionState {
     let mut parts = vec![Part::negative(conditions::DELETING, list.get(conditions::DELETING))];
     if cluster.spec.infrastructure_ref.is_some() {
         let ready = list.get(conditions::INFRASTRUCTURE_READY);

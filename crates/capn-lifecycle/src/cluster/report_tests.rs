@@ -1,4 +1,4 @@
-//! What a cluster's status says, case by case.
+//! Table-driven tests of a cluster's status.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::cluster::descendants::Descendants;
 use crate::testing::{both, cluster, deployment, external, initialized, machine, now};
 
-fn seen(infrastructure: Value, control_plane: Value) -> Observed {
+fn observed(infrastructure: Value, control_plane: Value) -> Observed {
     Observed {
         infrastructure: external("FooCluster", "c", infrastructure),
         control_plane: external("FooControlPlane", "cp", control_plane),
@@ -52,12 +52,12 @@ fn the_phase_follows_the_milestones() {
         ),
         ("on the way out", crate::testing::deleting(), ready, ClusterPhase::Deleting),
     ] {
-        let status = status(&cluster(change), &seen(infra, json!({})), &Plan::default(), now());
+        let status = status(&cluster(change), &observed(infra, json!({})), &Plan::default(), now());
         assert_eq!(status.phase, Some(expected), "{what}");
     }
     let nothing = Observed {
-        infrastructure: Seen::NoReference,
-        control_plane: Seen::NoReference,
+        infrastructure: Lookup::NoReference,
+        control_plane: Lookup::NoReference,
         descendants: Descendants::default(),
         connection: Connection::NotYet,
         refused: None,
@@ -68,14 +68,14 @@ fn the_phase_follows_the_milestones() {
 }
 
 #[test]
-fn milestones_stay_when_their_objects_change_their_mind() {
+fn milestones_stay_when_their_objects_revert() {
     let gone = Observed {
-        infrastructure: Seen::Missing,
-        control_plane: Seen::Missing,
-        ..seen(json!({}), json!({}))
+        infrastructure: Lookup::Missing,
+        control_plane: Lookup::Missing,
+        ..observed(json!({}), json!({}))
     };
-    for seen in [seen(json!({}), json!({})), gone] {
-        let status = status(&cluster(initialized()), &seen, &Plan::default(), now());
+    for observed in [observed(json!({}), json!({})), gone] {
+        let status = status(&cluster(initialized()), &observed, &Plan::default(), now());
         let reached = status.initialization.unwrap();
         assert_eq!(reached.infrastructure_provisioned, Some(true));
         assert_eq!(reached.control_plane_initialized, Some(true));
@@ -87,7 +87,7 @@ fn milestones_stay_when_their_objects_change_their_mind() {
 fn infrastructure_and_control_plane_are_mirrored() {
     let infra = conditions_of(vec![condition("Ready", "False", "no bridge")]);
     let cp = conditions_of(vec![condition("Available", "Unknown", "etcd?")]);
-    let status = status(&cluster(json!({})), &seen(infra, cp), &Plan::default(), now());
+    let status = status(&cluster(json!({})), &observed(infra, cp), &Plan::default(), now());
     let expected =
         |status: &str, message: &str| (status.to_owned(), "Because".to_owned(), message.to_owned());
     assert_eq!(told(&status, conditions::INFRASTRUCTURE_READY), expected("False", "no bridge"));
@@ -95,20 +95,21 @@ fn infrastructure_and_control_plane_are_mirrored() {
 }
 
 #[test]
-fn objects_that_are_missing_are_told_from_objects_that_went() {
+fn missing_objects_are_distinguished_from_deleted_ones() {
     let gone = |change| {
-        let seen = Observed { infrastructure: Seen::Missing, ..seen(json!({}), json!({})) };
-        status(&cluster(change), &seen, &Plan::default(), now())
+        let observed =
+            Observed { infrastructure: Lookup::Missing, ..observed(json!({}), json!({})) };
+        status(&cluster(change), &observed, &Plan::default(), now())
     };
     assert_eq!(told(&gone(json!({})), conditions::INFRASTRUCTURE_READY).1, "ObjectDoesNotExist");
     assert_eq!(told(&gone(initialized()), conditions::INFRASTRUCTURE_READY).1, "ObjectDeleted");
 }
 
 #[test]
-fn a_kubeconfig_that_is_not_used_is_told_of() {
-    let why = "use the secret c-kubeconfig: the kubeconfig has the field users[0].user.exec";
-    let seen = Observed { refused: Some(why.to_owned()), ..seen(json!({}), json!({})) };
-    let status = status(&cluster(initialized()), &seen, &Plan::default(), now());
+fn a_rejected_kubeconfig_is_reported() {
+    let why = "use the Secret c-kubeconfig: the kubeconfig has the field users[0].user.exec";
+    let observed = Observed { refused: Some(why.to_owned()), ..observed(json!({}), json!({})) };
+    let status = status(&cluster(initialized()), &observed, &Plan::default(), now());
     let (holds, reason, message) = told(&status, conditions::REMOTE_CONNECTION_PROBE);
     assert_eq!((holds.as_str(), reason.as_str()), ("False", "KubeconfigRefused"));
     assert!(message.contains("users[0].user.exec"), "{message}");
@@ -119,19 +120,19 @@ fn available_names_everything_that_is_not() {
     let infra = conditions_of(vec![condition("Ready", "True", "")]);
     let cp = conditions_of(vec![condition("Available", "False", "no quorum")]);
     let md = deployment(conditions_of(vec![condition("Available", "False", "0 of 3")]));
-    let below = Descendants { machine_deployments: vec![md], ..Descendants::default() };
-    let seen = Observed {
+    let below = Descendants { machine_deployments: vec![md.into()], ..Descendants::default() };
+    let observed = Observed {
         descendants: below,
         connection: Connection::Down { last_success: None },
-        ..seen(infra, cp)
+        ..observed(infra, cp)
     };
-    let status = status(&cluster(initialized()), &seen, &Plan::default(), now());
+    let status = status(&cluster(initialized()), &observed, &Plan::default(), now());
     assert_eq!(
         told(&status, conditions::AVAILABLE),
         (
             "False".to_owned(),
             "NotAvailable".to_owned(),
-            "* RemoteConnectionProbe: the API server does not answer\n\
+            "* RemoteConnectionProbe: the API server does not respond\n\
              * ControlPlaneAvailable: no quorum\n\
              * WorkersAvailable:\n  * MachineDeployment md: 0 of 3"
                 .to_owned()
@@ -160,12 +161,12 @@ fn counts_come_from_the_control_plane_object_and_from_all_workers() {
         ),
     );
     let below = Descendants {
-        machine_deployments: vec![md],
-        machines: vec![alone, machine("of-set", json!({}))],
+        machine_deployments: vec![md.into()],
+        machines: vec![alone.into(), machine("of-set", json!({})).into()],
         ..Descendants::default()
     };
-    let seen = Observed { descendants: below, ..seen(json!({}), cp) };
-    let status = status(&cluster(json!({})), &seen, &Plan::default(), now());
+    let observed = Observed { descendants: below, ..observed(json!({}), cp) };
+    let status = status(&cluster(json!({})), &observed, &Plan::default(), now());
     let control_plane = status.control_plane.unwrap();
     assert_eq!(
         (control_plane.desired_replicas, control_plane.replicas, control_plane.ready_replicas),
@@ -181,7 +182,7 @@ fn counts_come_from_the_control_plane_object_and_from_all_workers() {
 }
 
 #[test]
-fn without_bootstrap_nobody_looks_for_an_api_server() {
+fn without_bootstrap_no_api_server_is_probed() {
     let change = json!({
         "metadata": { "labels": { "capn.cluster.x-k8s.io/bootstrap": "none" } },
         "spec": { "controlPlaneRef": null },
@@ -190,12 +191,12 @@ fn without_bootstrap_nobody_looks_for_an_api_server() {
         "initialization": { "provisioned": true },
         "conditions": [condition("Ready", "True", "")],
     } });
-    let seen = Observed {
-        control_plane: Seen::NoReference,
+    let observed = Observed {
+        control_plane: Lookup::NoReference,
         connection: Connection::NotYet,
-        ..seen(infra, json!({}))
+        ..observed(infra, json!({}))
     };
-    let status = status(&cluster(change), &seen, &Plan::default(), now());
+    let status = status(&cluster(change), &observed, &Plan::default(), now());
     assert_eq!(told(&status, conditions::AVAILABLE).0, "True");
     assert_eq!(told(&status, conditions::CONTROL_PLANE_INITIALIZED).0, "True");
     let probe = conditions::get(status.conditions.as_ref(), conditions::REMOTE_CONNECTION_PROBE);

@@ -1,4 +1,4 @@
-//! Carries out what was decided for a set. The only writer besides `report`.
+//! Executes the plan of a set. Nothing else except `report` writes.
 
 use capi_api::addons::{ResourceBinding, ResourceKind, ResourceRef};
 use capi_api::{Cluster, ClusterResourceSet};
@@ -13,28 +13,29 @@ use tokio::sync::Semaphore;
 use super::binding;
 use super::manifest::{Manifest, Values, hash, parse};
 use super::observe::{self, Observed, Resource};
-use super::plan::{ClusterPlan, Own, Plan};
+use super::plan::{ClusterPlan, OwnerUpdate, Plan};
 use super::send::Session;
 use crate::Context;
 use crate::drive::Retry as _;
 use crate::error::{Failure, chain, is_not_found};
 use crate::workload;
 
-/// Clusters to which one resource is applied at the same time.
+/// Number of clusters to which one resource is applied concurrently.
 const CLUSTERS_AT_ONCE: usize = 8;
-/// Texts that are read at the same time, of all namespaces: a large one takes a while and room.
+/// Number of resources that are parsed concurrently, over all namespaces. Parsing a large one takes
+/// time and memory.
 static READERS: Semaphore = Semaphore::const_new(2);
 
-/// What went wrong.
+/// Result of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
-    /// Resources that cannot be read, and why: only another text helps.
+    /// Resources that cannot be parsed, with the reason. Only a change of the resource helps.
     pub(super) unreadable: Vec<(ResourceRef, String)>,
-    /// Clusters in which something is missing, and why: it is tried again.
+    /// Clusters with missing objects, with the reason. They are retried.
     pub(super) failed: Vec<(String, String)>,
 }
 
-/// A cluster to which something is applied.
+/// A cluster to which resources are applied.
 struct Work<'a> {
     plan: &'a ClusterPlan,
     session: Session,
@@ -42,17 +43,17 @@ struct Work<'a> {
     failed: Vec<String>,
 }
 
-/// Carries out a plan, one resource after the other, each in all clusters that lack it.
+/// Executes a plan: one resource after the other, each in all clusters that lack it.
 ///
 /// # Guarantees
 ///
-/// Everything can be repeated; what is interrupted before it was noted is applied once more. A cluster
-/// that takes something not, or does not answer, holds up no other for longer than its answers may take,
-/// and a resource that cannot be read no other resource.
+/// Everything can be repeated; resources whose result was not recorded are applied again. A cluster
+/// that rejects objects or does not respond delays the others at most for the response timeouts,
+/// and an invalid resource does not block other resources.
 pub(super) async fn apply(
     ctx: &Context,
     set: &ClusterResourceSet,
-    seen: &Observed,
+    observed: &Observed,
     plan: &Plan,
 ) -> Result<Outcome, Failure> {
     for own in &plan.own {
@@ -61,9 +62,9 @@ pub(super) async fn apply(
     let mut outcome = Outcome::default();
     let mut work = Vec::new();
     for plan in plan.clusters.iter().filter(|plan| plan.waits.is_none()) {
-        // Where nothing can be noted, all would be applied again and again.
+        // If results cannot be recorded, everything would be applied again and again.
         let ready = match binding::note(ctx, set, &plan.cluster, &[]).await {
-            Ok(()) => session(ctx, seen, plan).await,
+            Ok(()) => session(ctx, observed, plan).await,
             Err(error) => Err(shown(&error)),
         };
         match ready {
@@ -73,7 +74,7 @@ pub(super) async fn apply(
             Err(why) => outcome.failed.push((plan.cluster.clone(), why)),
         }
     }
-    for (resource, _) in &seen.resources {
+    for (resource, _) in &observed.resources {
         if work.iter().any(|work| work.plan.apply.contains(resource))
             && let Err(why) = one(ctx, set, resource, &mut work).await?
         {
@@ -81,7 +82,7 @@ pub(super) async fn apply(
         }
     }
     for work in work {
-        // Those after a failure are still noted: it is done, whatever becomes of this one.
+        // Results after a failure are still recorded, because the objects have been applied.
         if let Err(error) = binding::note(ctx, set, &work.plan.cluster, &work.results).await {
             outcome.failed.push((work.plan.cluster.clone(), shown(&error)));
         }
@@ -95,14 +96,18 @@ fn shown(error: &Failure) -> String {
     error.over_quota().unwrap_or_else(|| chain(error))
 }
 
-async fn session(ctx: &Context, seen: &Observed, plan: &ClusterPlan) -> Result<Session, String> {
-    let found = seen.clusters.iter().find(|target| target.cluster.name_any() == plan.cluster);
+async fn session(
+    ctx: &Context,
+    observed: &Observed,
+    plan: &ClusterPlan,
+) -> Result<Session, String> {
+    let found = observed.clusters.iter().find(|target| target.cluster.name_any() == plan.cluster);
     let cluster: &Cluster = &found.ok_or("it is gone")?.cluster;
     let client = workload::client(ctx, cluster).await.map_err(|error| chain(&error))?;
     Ok(Session::new(client))
 }
 
-/// Applies one resource to all clusters that lack it, or says why it cannot be read.
+/// Applies one resource to all clusters that lack it, or returns why it cannot be parsed.
 async fn one(
     ctx: &Context,
     set: &ClusterResourceSet,
@@ -110,7 +115,7 @@ async fn one(
     work: &mut [Work<'_>],
 ) -> Result<Result<(), String>, Failure> {
     let Resource::There { values, .. } = observe::resource(ctx, set, resource).await? else {
-        // Gone since it was looked at, which wakes us once more.
+        // Deleted since it was read, which triggers another reconcile.
         return Ok(Ok(()));
     };
     let hash = hash(&values);
@@ -150,19 +155,21 @@ async fn one(
     Ok(Ok(()))
 }
 
-/// Reads manifests on a thread of its own.
+/// Parses manifests on a separate thread.
 async fn read(values: Values) -> Result<Vec<Manifest>, String> {
     let place = READERS.acquire().await;
     let reading = tokio::task::spawn_blocking(move || parse(&values)).await;
     drop(place);
     match reading {
         Ok(read) => read.map_err(|error| error.to_string()),
-        Err(_) => Err("capn has a defect that it meets; report it".to_owned()),
+        Err(_) => {
+            Err("capn panicked while it parsed this resource; please report this bug".to_owned())
+        }
     }
 }
 
-/// Makes a set an owner of a resource, so that `clusterctl move` takes both.
-async fn own(ctx: &Context, set: &ClusterResourceSet, own: &Own) -> Result<(), Failure> {
+/// Adds a set as an owner of a resource, so that `clusterctl move` moves both.
+async fn own(ctx: &Context, set: &ClusterResourceSet, own: &OwnerUpdate) -> Result<(), Failure> {
     let namespace = set.namespace().unwrap_or_default();
     let name = &own.resource.name;
     let change = Patch::Merge(json!({ "metadata": {

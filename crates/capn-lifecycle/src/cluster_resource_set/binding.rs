@@ -1,5 +1,5 @@
-//! What has been applied to a cluster, in its ClusterResourceSetBinding. Sets share one and write each its
-//! own part of it.
+//! ClusterResourceSetBinding: what has been applied to a cluster. Sets share the binding of a
+//! cluster, and each writes its own part.
 
 use capi_api::addons::{
     ClusterResourceSetBindingSpec, GROUP, ResourceBinding, ResourceRef, ResourceSetBinding,
@@ -13,10 +13,11 @@ use super::observe;
 use crate::Context;
 use crate::error::{Failure, is_conflict, is_not_found};
 
-/// How often a binding is read again because another set has written it.
+/// Maximum number of retries if another set has written the binding.
 const TRIES: usize = 10;
 
-/// Notes what became of resources of a set in a cluster. What the set no longer names is forgotten.
+/// Records the results of a set's resources in a cluster. Entries of resources that the set no
+/// longer lists are removed.
 pub(super) async fn note(
     ctx: &Context,
     set: &ClusterResourceSet,
@@ -41,14 +42,14 @@ pub(super) async fn note(
             Err(error) => return Err(failed("write")(error)),
         }
     }
-    // The reconcile begins again, and finds out what is still to be done.
+    // The reconcile is repeated with the new state.
     Err(Failure::Invalid {
         object: format!("ClusterResourceSetBinding {namespace}/{cluster}"),
-        problem: "others write it all the time".to_owned(),
+        problem: "it is constantly being changed by others".to_owned(),
     })
 }
 
-/// Takes a set out of all bindings. What it has applied stays in the clusters.
+/// Removes a set from all bindings. Objects that it has applied stay in the clusters.
 pub(super) async fn forget(ctx: &Context, set: &ClusterResourceSet) -> Result<(), Failure> {
     let namespace = set.namespace().unwrap_or_default();
     let api: Api<ClusterResourceSetBinding> = Api::namespaced(ctx.client.clone(), &namespace);
@@ -71,7 +72,7 @@ pub(super) async fn forget(ctx: &Context, set: &ClusterResourceSet) -> Result<()
     Ok(())
 }
 
-/// Deletes a binding, if it is still as it was read.
+/// Deletes a binding if it has not changed since it was read.
 pub(super) async fn delete(
     api: &Api<ClusterResourceSetBinding>,
     binding: &ClusterResourceSetBinding,
@@ -91,7 +92,7 @@ async fn write(
     old: &ClusterResourceSetBinding,
     new: &ClusterResourceSetBinding,
 ) -> Result<(), kube::Error> {
-    // Lists are replaced whole, so nobody else may have written in between.
+    // Lists are replaced as a whole, so the binding must be unchanged.
     let change = json!({
         "metadata": {
             "resourceVersion": old.resource_version(),
@@ -116,7 +117,7 @@ fn named(namespace: &str, cluster: &str) -> ClusterResourceSetBinding {
     }
 }
 
-/// A binding with what became of resources of a set. Pure.
+/// Returns a binding with the results of a set's resources. Pure.
 fn with_results(
     old: &ClusterResourceSetBinding,
     set: &ClusterResourceSet,
@@ -147,7 +148,7 @@ fn with_results(
     for result in results {
         let of = ResourceRef { name: result.name.clone(), kind: result.kind };
         match resources.iter_mut().find(|known| known.is_of(&of)) {
-            // It failed as it did before: that is no news.
+            // The same failure as before is not written again.
             Some(known) if !known.applied && !result.applied && known.hash == result.hash => {}
             Some(known) => *known = result.clone(),
             None => resources.push(result.clone()),
@@ -156,7 +157,7 @@ fn with_results(
     new
 }
 
-/// A binding without a set. Pure.
+/// Returns a binding without a set. Pure.
 fn without(old: &ClusterResourceSetBinding, set: &str) -> ClusterResourceSetBinding {
     let mut new = old.clone();
     if let Some(sets) = &mut new.spec.bindings {

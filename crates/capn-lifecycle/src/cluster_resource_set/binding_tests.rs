@@ -1,4 +1,4 @@
-//! What is noted in bindings.
+//! Tests of the recorded results.
 
 use capi_api::addons::ResourceKind;
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ fn result(name: &str, hash: &str, applied: bool, minute: u8) -> ResourceBinding 
     }
 }
 
-/// Sets with their resources: `name hash applied minute`.
+/// Formats sets with their resources: `name hash applied minute`.
 fn shown(binding: &ClusterResourceSetBinding) -> Vec<(String, Vec<String>)> {
     let minute = |time: &ResourceBinding| {
         let time = serde_json::to_value(&time.last_applied_time).unwrap();
@@ -73,7 +73,7 @@ fn each_set_writes_its_own_part() {
 }
 
 #[test]
-fn a_failure_that_is_no_news_is_not_written_again() {
+fn an_unchanged_failure_is_not_written_again() {
     let of = set("one", &["a"]);
     let old = with_results(&named("ns", "c"), &of, &[result("a", "h", false, 1)]);
     for (next, expected) in [
@@ -89,7 +89,7 @@ fn a_failure_that_is_no_news_is_not_written_again() {
 }
 
 #[test]
-fn what_a_set_no_longer_names_is_forgotten() {
+fn resources_removed_from_a_set_are_removed_from_its_binding() {
     let old = with_results(
         &named("ns", "c"),
         &set("one", &["a", "b"]),

@@ -1,4 +1,5 @@
-//! The manifests in a Secret or ConfigMap: text of a tenant, read within bounds. Pure.
+//! Parser for the manifests in a Secret or ConfigMap: untrusted text of a tenant, with limits.
+//! Pure.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +7,13 @@ use capn_text::yaml::{Bounds, YamlError, documents};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-/// Objects of one Secret or ConfigMap, at most.
+/// Maximum number of objects in one Secret or ConfigMap.
 const OBJECTS: usize = 1_000;
-/// Longest name of an object, a kind and an API version.
+/// Maximum length of an object name, kind and API version.
 const LONGEST: usize = 253;
 
-/// Kinds that others need, in the order in which Cluster API v1.14 makes them; all else comes after.
+/// Kinds that other kinds depend on, in the order in which Cluster API v1.14 creates them. All
+/// other kinds follow.
 const FIRST: [&str; 12] = [
     "Namespace",
     "CustomResourceDefinition",
@@ -27,7 +29,7 @@ const FIRST: [&str; 12] = [
     "Endpoint",
 ];
 
-/// Values by key, as a Secret or ConfigMap has them, sorted by key.
+/// Values by key, as in a Secret or ConfigMap, sorted by key.
 pub(super) type Values = BTreeMap<String, Vec<u8>>;
 
 /// One object to apply.
@@ -37,7 +39,7 @@ pub(super) struct Manifest {
     pub(super) kind: String,
     pub(super) namespace: Option<String>,
     pub(super) name: String,
-    /// The object as JSON: smaller in memory than its fields are.
+    /// The object as JSON, which needs less memory than the parsed form.
     pub(super) json: String,
 }
 
@@ -50,25 +52,26 @@ impl std::fmt::Display for Manifest {
     }
 }
 
-/// Why manifests are not taken. It says where, and nothing of what is there: they may be secret.
+/// Rejected manifests. The message names the position but quotes nothing, because the content may
+/// be secret.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ManifestError {
-    /// A value is no text.
-    #[error("key {key} is no text")]
+    /// A value is not text.
+    #[error("key {key} is not text")]
     NoText { key: String },
-    /// A value is no YAML, or too much of it.
+    /// A value is not valid YAML or exceeds the limits.
     #[error("key {key}: {source}")]
     NoYaml { key: String, source: YamlError },
-    /// A document is no object of Kubernetes.
-    #[error("key {key}: document {number} has no usable {field}")]
+    /// A document is not a Kubernetes object.
+    #[error("key {key}: document {number} has no valid {field}")]
     NoObject { key: String, number: usize, field: &'static str },
-    /// There are more objects than are taken.
-    #[error("there are more than {OBJECTS} objects in it")]
+    /// There are too many objects.
+    #[error("it contains more than {OBJECTS} objects")]
     TooMany,
 }
 
-/// `sha256:` and the hash of all values, as Cluster API v1.14 calculates it: a binding that either wrote
-/// is understood by the other.
+/// Returns `sha256:` and the hash of all values. Cluster API v1.14 computes the same hash, so
+/// bindings of both are compatible.
 pub(super) fn hash(values: &Values) -> String {
     let mut hasher = Sha256::new();
     for value in values.values() {
@@ -77,8 +80,8 @@ pub(super) fn hash(values: &Values) -> String {
     format!("sha256:{}", hex::encode(hasher.finalize()))
 }
 
-/// Reads all manifests. A value is a stream of YAML or JSON documents, or a list of objects; those of one
-/// value are sorted, values come one after the other.
+/// Parses all manifests. A value is a stream of YAML or JSON documents, or a list of objects. The
+/// objects of one value are sorted by kind; the values are processed in order.
 pub(super) fn parse(values: &Values) -> Result<Vec<Manifest>, ManifestError> {
     let mut all = Vec::new();
     for (key, value) in values {
@@ -106,7 +109,7 @@ pub(super) fn parse(values: &Values) -> Result<Vec<Manifest>, ManifestError> {
     Ok(all)
 }
 
-/// The objects of a document: itself, or those of the list that it is.
+/// Returns the objects of a document: the document itself, or the items of a list.
 fn objects(document: Value) -> Vec<Value> {
     match document {
         Value::Null => Vec::new(),
@@ -121,7 +124,7 @@ fn objects(document: Value) -> Vec<Value> {
     }
 }
 
-/// The object, or the field of it that is missing or cannot be part of a request.
+/// Returns the object, or the field that is missing or cannot be used in a request.
 fn manifest(object: &Value) -> Result<Manifest, &'static str> {
     let text = |pointer| object.pointer(pointer).and_then(Value::as_str);
     let api_version =
@@ -147,7 +150,7 @@ fn rank(kind: &str) -> usize {
     FIRST.iter().position(|first| *first == kind).unwrap_or(FIRST.len())
 }
 
-/// Letters, digits and some others.
+/// Returns whether a text has only letters, digits and some other characters.
 fn is_word(text: &str, others: &str) -> bool {
     !text.is_empty()
         && text.len() <= LONGEST
@@ -161,7 +164,7 @@ fn is_api_version(text: &str) -> bool {
     }
 }
 
-/// What Kubernetes takes as a name and can be part of a path as it is.
+/// Returns whether Kubernetes accepts a name and it can be used in a URL path unescaped.
 fn is_name(text: &str) -> bool {
     is_path(text, "-._~:@!$&'()*+,;=")
 }

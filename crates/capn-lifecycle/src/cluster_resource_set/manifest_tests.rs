@@ -1,4 +1,4 @@
-//! What is read of the text of a tenant.
+//! Tests of the parser for tenants' manifests.
 
 use super::*;
 
@@ -61,36 +61,36 @@ fn yaml_json_and_lists_are_read() {
 }
 
 #[test]
-fn what_is_no_object_is_refused_by_its_place_and_not_quoted() {
+fn an_invalid_object_is_rejected_by_position_without_quoting_it() {
     let with =
         |name: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name:?}}}");
     let long = "hunter2".repeat(100);
     for (text, expected) in [
-        ("hunter2: [", "key k: line 1: it is no YAML of the expected form"),
-        ("hunter2", "key k: document 1 has no usable apiVersion"),
-        ("[hunter2]", "key k: document 1 has no usable apiVersion"),
-        ("apiVersion: v1\nhunter2: x", "key k: document 1 has no usable kind"),
+        ("hunter2: [", "key k: line 1: it is not YAML of the expected form"),
+        ("hunter2", "key k: document 1 has no valid apiVersion"),
+        ("[hunter2]", "key k: document 1 has no valid apiVersion"),
+        ("apiVersion: v1\nhunter2: x", "key k: document 1 has no valid kind"),
         (
             "apiVersion: v1\nkind: Pod\nmetadata: {generateName: hunter2}",
-            "document 1 has no usable metadata.name",
+            "document 1 has no valid metadata.name",
         ),
-        ("apiVersion: a/b/hunter2\nkind: Pod\nmetadata: {name: a}", "no usable apiVersion"),
-        ("apiVersion: ../hunter2\nkind: Pod\nmetadata: {name: a}", "no usable apiVersion"),
-        ("apiVersion: v1\nkind: Pod/hunter2\nmetadata: {name: a}", "no usable kind"),
+        ("apiVersion: a/b/hunter2\nkind: Pod\nmetadata: {name: a}", "no valid apiVersion"),
+        ("apiVersion: ../hunter2\nkind: Pod\nmetadata: {name: a}", "no valid apiVersion"),
+        ("apiVersion: v1\nkind: Pod/hunter2\nmetadata: {name: a}", "no valid kind"),
         (
             "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: ../hunter2}",
-            "no usable metadata.namespace",
+            "no valid metadata.namespace",
         ),
         (
             "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: 7}",
-            "no usable metadata.namespace",
+            "no valid metadata.namespace",
         ),
-        (&with("../hunter2"), "no usable metadata.name"),
-        (&with(".."), "no usable metadata.name"),
-        (&with("hunter2?dryRun=All"), "no usable metadata.name"),
-        (&with("hunter2%2f"), "no usable metadata.name"),
-        (&with("hunter2 x"), "no usable metadata.name"),
-        (&with(&long), "no usable metadata.name"),
+        (&with("../hunter2"), "no valid metadata.name"),
+        (&with(".."), "no valid metadata.name"),
+        (&with("hunter2?dryRun=All"), "no valid metadata.name"),
+        (&with("hunter2%2f"), "no valid metadata.name"),
+        (&with("hunter2 x"), "no valid metadata.name"),
+        (&with(&long), "no valid metadata.name"),
     ] {
         let error = shown(&[("k", text)]).unwrap_err();
         assert!(error.contains(expected), "{text}: {error}");
@@ -98,11 +98,11 @@ fn what_is_no_object_is_refused_by_its_place_and_not_quoted() {
     }
     assert_eq!(shown(&[("k", &with("system:a:b"))]).unwrap(), ["ConfigMap system:a:b"]);
     let binary = Values::from([("k".to_owned(), vec![0xff, 0xfe])]);
-    assert_eq!(parse(&binary).unwrap_err().to_string(), "key k is no text");
+    assert_eq!(parse(&binary).unwrap_err().to_string(), "key k is not text");
 }
 
 #[test]
-fn what_is_too_much_is_refused() {
+fn excessive_input_is_rejected() {
     let many = object("Pod", "a").repeat(600);
     let deep = format!("a: {}{}", "[".repeat(1000), "]".repeat(1000));
     let long = " ".repeat(2 << 20);

@@ -1,12 +1,12 @@
-//! The ClusterResourceSet controller, as Cluster API v1.14 has it: what is in the Secrets and ConfigMaps of
-//! a set is applied to the clusters that the set selects.
+//! The ClusterResourceSet controller, following Cluster API v1.14: applies the content of a set's
+//! Secrets and ConfigMaps to the clusters that the set selects.
 //!
-//! With `ApplyOnce` an object is made where it is not there yet. With `Reconcile` it is applied again when
-//! the text changed, by server-side apply: fields that the text does not name stay those of others, where
-//! upstream takes them away. What has been applied to a cluster is noted in its ClusterResourceSetBinding.
-//! Nothing is ever deleted in a cluster.
+//! With `ApplyOnce`, an object is created if it does not exist. With `Reconcile`, it is applied
+//! again when the content changes, by server-side apply: fields that the content does not set keep
+//! the values of others, whereas upstream removes them. The results are recorded in the
+//! ClusterResourceSetBinding of the cluster. Nothing is ever deleted in a cluster.
 //!
-//! A paused cluster is left alone, since it may be on its way to another management cluster.
+//! A paused cluster is skipped, because it may be moving to another management cluster.
 
 mod apply;
 mod binding;
@@ -23,9 +23,7 @@ use capi_api::addons::ResourceKind;
 use capi_api::{Cluster, ClusterResourceSet, ClusterResourceSetBinding, labels};
 use capn_controller::watch;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Action;
-use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Resource as _, ResourceExt as _};
 use tokio_util::sync::CancellationToken;
 
@@ -35,37 +33,29 @@ use crate::error::{Failure, describe, is_conflict, is_not_found};
 use crate::objects::{cluster_essence, has_finalizer, is_deleting, is_paused};
 use crate::patch;
 
-/// Runs the controller until `stop`.
+/// Runs the controller until `stop` is cancelled.
 pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
-    let all = watcher::Config::default;
-    let sets = watch::controller(Api::<ClusterResourceSet>::all(ctx.client.clone()), all());
-    let store = sets.store();
-    let clusters = watch::touched(Api::<Cluster>::all(ctx.client.clone()), all())
-        .predicate_filter(cluster_essence, kube::runtime::PredicateConfig::default());
-    // Their names are enough.
-    let secrets = Api::<PartialObjectMeta<Secret>>::all(ctx.client.clone());
-    let maps = Api::<PartialObjectMeta<ConfigMap>>::all(ctx.client.clone());
-    let (of_cluster, of_secret, of_map) = (store.clone(), store.clone(), store);
+    let sets = ctx.all::<ClusterResourceSet>();
+    let clusters = ctx.all::<Cluster>().marked(cluster_essence);
+    // Only their names are needed.
+    let secrets = ctx.informers.metadata_of::<Secret>(None).touched();
+    let maps = ctx.informers.metadata_of::<ConfigMap>(None).touched();
+    let (of_cluster, of_secret, of_map) = (sets.store(), sets.store(), sets.store());
     let controller = sets
+        .controller()
         .reconcile_on(watch::concerning(clusters, move |cluster: &Cluster| {
             wake::of_cluster(&of_cluster, cluster)
         }))
-        .reconcile_on(watch::concerning(
-            watch::touched(secrets, all()),
-            move |secret: &PartialObjectMeta<Secret>| {
-                wake::of_resource(&of_secret, ResourceKind::Secret, &secret.metadata)
-            },
-        ))
-        .reconcile_on(watch::concerning(
-            watch::touched(maps, all()),
-            move |map: &PartialObjectMeta<ConfigMap>| {
-                wake::of_resource(&of_map, ResourceKind::ConfigMap, &map.metadata)
-            },
-        ));
+        .reconcile_on(watch::concerning(secrets, move |secret| {
+            wake::of_resource(&of_secret, ResourceKind::Secret, &secret.metadata)
+        }))
+        .reconcile_on(watch::concerning(maps, move |map| {
+            wake::of_resource(&of_map, ResourceKind::ConfigMap, &map.metadata)
+        }));
     drive(controller, ctx, stop, reconcile).await;
 }
 
-/// One pass over one set.
+/// Reconciles one set.
 async fn reconcile(set: Arc<ClusterResourceSet>, ctx: Arc<Context>) -> Result<Action, Failure> {
     let Some(mut set) = observe::current(&ctx, &set).await? else {
         return Ok(Action::await_change());
@@ -88,39 +78,39 @@ async fn reconcile(set: Arc<ClusterResourceSet>, ctx: Arc<Context>) -> Result<Ac
     if !is_ours {
         set = patch::add_finalizer(&api, &set, labels::CLUSTER_RESOURCE_SET_FINALIZER).await?;
     }
-    let seen = observe::observe(&ctx, &set).await?;
-    let plan = plan::plan(&set, &seen);
-    let outcome = apply::apply(&ctx, &set, &seen, &plan).await?;
-    report::write(&ctx, &set, &seen, &plan, &outcome).await?;
+    let observed = observe::observe(&ctx, &set).await?;
+    let plan = plan::plan(&set, &observed);
+    let outcome = apply::apply(&ctx, &set, &observed, &plan).await?;
+    report::write(&ctx, &set, &observed, &plan, &outcome).await?;
     match outcome.failed.into_iter().next() {
-        // Something in the cluster may have to come first: a kind, or a namespace.
+        // The cluster may need something else first: a CRD or a namespace.
         Some((cluster, why)) => Err(Failure::Invalid {
             object: describe(&set),
-            problem: format!("not all of it is applied to the cluster {cluster}: {why}"),
+            problem: format!("not everything could be applied to cluster {cluster}: {why}"),
         }),
         None => Ok(Action::requeue(ctx.resync)),
     }
 }
 
-/// Runs the controller of ClusterResourceSetBindings until `stop`: they go with their clusters.
+/// Runs the controller of ClusterResourceSetBindings until `stop` is cancelled: it deletes them
+/// with their clusters.
 pub(crate) async fn run_bindings(ctx: Arc<Context>, stop: CancellationToken) {
-    let all = watcher::Config::default;
-    let bindings =
-        watch::controller(Api::<ClusterResourceSetBinding>::all(ctx.client.clone()), all());
+    let bindings = ctx.all::<ClusterResourceSetBinding>();
     let store = bindings.store();
-    let clusters = watch::touched(Api::<Cluster>::all(ctx.client.clone()), all())
-        .predicate_filter(cluster_essence, kube::runtime::PredicateConfig::default());
-    let controller =
-        bindings.reconcile_on(watch::concerning(clusters, move |cluster: &Cluster| {
+    let clusters = ctx.all::<Cluster>().marked(cluster_essence);
+    let controller = bindings.controller().reconcile_on(watch::concerning(
+        clusters,
+        move |cluster: &Cluster| {
             watch::matching(&store, |binding: &ClusterResourceSetBinding| {
                 binding.metadata.namespace == cluster.metadata.namespace
                     && binding.spec.cluster_name == cluster.name_any()
             })
-        }));
+        },
+    ));
     drive(controller, ctx, stop, reconcile_binding).await;
 }
 
-/// Deletes a binding whose cluster is gone or about to go.
+/// Deletes a binding whose cluster is gone or about to be deleted.
 async fn reconcile_binding(
     binding: Arc<ClusterResourceSetBinding>,
     ctx: Arc<Context>,
@@ -141,7 +131,7 @@ async fn reconcile_binding(
     let api = Api::namespaced(ctx.client.clone(), &namespace);
     match binding::delete(&api, &binding).await {
         Ok(()) => Ok(Action::await_change()),
-        // It has changed, and comes again.
+        // It has changed, which triggers another reconcile.
         Err(error) if is_not_found(&error) || is_conflict(&error) => Ok(Action::await_change()),
         Err(error) => Err(Failure::api("delete", binding.as_ref())(error)),
     }

@@ -1,6 +1,8 @@
-//! Reads the clusters that a set selects, what has been applied to them, and what is to be. Only reads.
+//! Reads the clusters that a set selects, what has been applied to them, and the resources.
+//! Read-only.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use capi_api::addons::{RESOURCE_SET_SECRET_TYPE, ResourceKind, ResourceRef};
 use capi_api::{Cluster, ClusterResourceSet, ClusterResourceSetBinding, refs};
@@ -16,42 +18,44 @@ use crate::Context;
 use crate::error::Failure;
 use crate::objects::{is_deleting, selector_text, selects};
 
-/// So many bindings are read one by one.
+/// Number of bindings up to which they are read one by one.
 const FEW: usize = 20;
 
-/// What a set looks at.
+/// Observed state of a set.
 #[derive(Clone, Debug)]
 pub(super) struct Observed {
     /// Clusters by name, without those that are being deleted.
     pub(super) clusters: Vec<Target>,
-    /// The resources of the set in its order; none where there is no cluster.
+    /// The resources of the set, in order. Empty if there is no cluster.
     pub(super) resources: Vec<(ResourceRef, Found)>,
 }
 
 /// A cluster, and what has been applied to it.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
-    pub(super) cluster: Cluster,
+    pub(super) cluster: Arc<Cluster>,
     pub(super) binding: Option<ClusterResourceSetBinding>,
 }
 
-/// What is under the name of a resource.
+/// State of a resource.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Found {
-    /// Nothing.
+    /// It does not exist.
     Missing,
-    /// A Secret of another type, which is not for sets.
+    /// It is a Secret of another type, which sets must not use.
     WrongType,
-    /// A Secret or ConfigMap.
+    /// It is a Secret or ConfigMap.
     There {
-        /// The hash of what is in it; `None` if nothing is.
+        /// The hash of its content. `None` if it is empty.
         hash: Option<String>,
-        /// Its owners with the set among them, if that is not so yet, and the version they are from.
+        /// Its new owners including the set, if the set is not an owner yet, and the resource
+        /// version on which they are based.
         owners: Option<(Vec<OwnerReference>, Option<String>)>,
     },
 }
 
-/// The set as it is now, or `None` if it is gone. The one that woke us may be older.
+/// Reads the current set. `None` if it is gone. The object that triggered the reconcile may be
+/// older.
 pub(super) async fn current(
     ctx: &Context,
     set: &ClusterResourceSet,
@@ -61,7 +65,7 @@ pub(super) async fn current(
     api.get_opt(&set.name_any()).await.map_err(Failure::api("get", set))
 }
 
-/// Reads what a set looks at.
+/// Reads everything the set depends on.
 pub(super) async fn observe(ctx: &Context, set: &ClusterResourceSet) -> Result<Observed, Failure> {
     let clusters = clusters(ctx, set).await?;
     if clusters.is_empty() {
@@ -74,7 +78,7 @@ pub(super) async fn observe(ctx: &Context, set: &ClusterResourceSet) -> Result<O
         .collect();
     let mut resources = Vec::new();
     for reference in &set.spec.resources {
-        // Of what is in them the hash is kept: all of it may be a lot.
+        // Only the hash is kept: the content may be large.
         let found = match resource(ctx, set, reference).await? {
             Resource::Missing => Found::Missing,
             Resource::WrongType => Found::WrongType,
@@ -88,24 +92,25 @@ pub(super) async fn observe(ctx: &Context, set: &ClusterResourceSet) -> Result<O
     Ok(Observed { clusters, resources })
 }
 
-async fn clusters(ctx: &Context, set: &ClusterResourceSet) -> Result<Vec<Cluster>, Failure> {
+async fn clusters(ctx: &Context, set: &ClusterResourceSet) -> Result<Vec<Arc<Cluster>>, Failure> {
     let selector = &set.spec.cluster_selector;
-    let Some(labels) = selector_text(selector) else { return Ok(Vec::new()) };
-    let api: Api<Cluster> =
-        Api::namespaced(ctx.client.clone(), &set.namespace().unwrap_or_default());
-    let found = lists::list(&api, &ListParams::default().labels(&labels)).await;
-    let mut clusters = found.map_err(Failure::api("list the clusters of", set))?.items;
-    clusters.retain(|cluster| selects(selector, cluster.meta()) && !is_deleting(cluster.meta()));
-    clusters.sort_by_key(kube::ResourceExt::name_any);
+    if selector_text(selector).is_none() {
+        return Ok(Vec::new());
+    }
+    let fits =
+        |cluster: &Cluster| selects(selector, cluster.meta()) && !is_deleting(cluster.meta());
+    let namespace = set.namespace().unwrap_or_default();
+    let mut clusters = ctx.all::<Cluster>().list(&namespace, fits).await?;
+    clusters.sort_by_key(|cluster| cluster.name_any());
     Ok(clusters)
 }
 
-/// What has been applied to clusters, by their names: one by one where there are few, since those of all clusters
-/// of the namespace may be large.
+/// Returns the bindings of clusters, by name. A few are read one by one, because those of all
+/// clusters in the namespace may be large.
 async fn bindings_of(
     ctx: &Context,
     set: &ClusterResourceSet,
-    clusters: &[Cluster],
+    clusters: &[Arc<Cluster>],
 ) -> Result<BTreeMap<String, ClusterResourceSetBinding>, Failure> {
     let named = |found: ClusterResourceSetBinding| (found.name_any(), found);
     if clusters.len() > FEW {
@@ -121,7 +126,7 @@ async fn bindings_of(
     Ok(found)
 }
 
-/// What has been applied in the namespace of a set.
+/// Lists the bindings in the namespace of a set.
 pub(super) async fn bindings(
     ctx: &Context,
     set: &ClusterResourceSet,
@@ -132,14 +137,14 @@ pub(super) async fn bindings(
     Ok(found.map_err(Failure::api("list the bindings of", set))?.items)
 }
 
-/// A resource with all that is in it.
+/// A resource with its content.
 pub(super) enum Resource {
     Missing,
     WrongType,
     There { values: Values, meta: Box<ObjectMeta> },
 }
 
-/// Reads a resource. Only what is text by its kind is looked at: not `binaryData`, as upstream.
+/// Reads a resource. Like upstream, `binaryData` is ignored.
 pub(super) async fn resource(
     ctx: &Context,
     set: &ClusterResourceSet,

@@ -1,4 +1,4 @@
-//! Decides what of a set is applied to which cluster. Pure.
+//! Decides which resources of a set are applied to which cluster. Pure.
 
 use capi_api::addons::{MOST, ResourceBinding, ResourceRef, ResourceSetStrategy};
 use capi_api::conditions::{self, Status, reason};
@@ -9,55 +9,55 @@ use kube::{Resource as _, ResourceExt as _};
 use super::observe::{Found, Observed, Target};
 use crate::objects::is_paused;
 
-/// What is to be done for a set.
+/// The action for a set.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Plan {
-    /// Resources that get the set as an owner.
-    pub(super) own: Vec<Own>,
+    /// Resources to which the set must be added as an owner.
+    pub(super) own: Vec<OwnerUpdate>,
     /// Resources that are applied to no cluster.
-    pub(super) unusable: Vec<(ResourceRef, Unusable)>,
-    /// Clusters to which something is missing.
+    pub(super) unusable: Vec<(ResourceRef, InvalidResource)>,
+    /// Clusters in which something is missing.
     pub(super) clusters: Vec<ClusterPlan>,
 }
 
-/// A resource, and all its owners with the set among them.
+/// A resource with all its owners, including the set.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Own {
+pub(super) struct OwnerUpdate {
     pub(super) resource: ResourceRef,
     pub(super) owners: Vec<OwnerReference>,
-    /// The version of the resource that the owners are from.
+    /// The resource version on which the owners are based.
     pub(super) version: Option<String>,
 }
 
-/// Why a resource is applied to no cluster.
+/// The reason a resource is applied to no cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unusable {
+pub(super) enum InvalidResource {
     Missing,
     WrongType,
     Empty,
 }
 
-/// What is missing in a cluster.
+/// Missing resources of a cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ClusterPlan {
     /// Name of the cluster.
     pub(super) cluster: String,
-    /// Resources to apply, in their order.
+    /// Resources to apply, in order.
     pub(super) apply: Vec<ResourceRef>,
-    /// What has to happen before.
+    /// The reason they cannot be applied yet.
     pub(super) waits: Option<WaitingOn>,
 }
 
-/// What a cluster has to have before anything is applied to it.
+/// The reason a cluster waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WaitingOn {
-    /// It is to go on.
+    /// The cluster is paused.
     Resumption,
-    /// Its control plane is to take requests.
+    /// The control plane is not initialized.
     ControlPlane,
-    /// Its API server is to answer.
+    /// The API server is not reachable.
     Connection,
-    /// Another set has to leave it.
+    /// The binding has reached the maximum number of sets.
     Room,
 }
 
@@ -75,36 +75,34 @@ impl WaitingOn {
         match self {
             Self::Resumption => "it is paused",
             Self::ControlPlane => "its control plane is not initialized yet",
-            Self::Connection => "its API server cannot be reached",
-            Self::Room => {
-                "it has 100 ClusterResourceSets, which is the most that a cluster may have"
-            }
+            Self::Connection => "its API server is not reachable",
+            Self::Room => "it has 100 ClusterResourceSets, the maximum for a cluster",
         }
     }
 }
 
-/// The next step for a set.
-pub(super) fn plan(set: &ClusterResourceSet, seen: &Observed) -> Plan {
+/// Returns the next step for a set.
+pub(super) fn plan(set: &ClusterResourceSet, observed: &Observed) -> Plan {
     let mut plan = Plan::default();
     let mut usable = Vec::new();
-    for (resource, found) in &seen.resources {
+    for (resource, found) in &observed.resources {
         let mut unusable = |why| plan.unusable.push((resource.clone(), why));
         match found {
-            Found::Missing => unusable(Unusable::Missing),
-            Found::WrongType => unusable(Unusable::WrongType),
+            Found::Missing => unusable(InvalidResource::Missing),
+            Found::WrongType => unusable(InvalidResource::WrongType),
             Found::There { hash, owners } => {
                 match hash {
                     Some(hash) => usable.push((resource, hash.as_str())),
-                    None => unusable(Unusable::Empty),
+                    None => unusable(InvalidResource::Empty),
                 }
                 if let Some((owners, version)) = owners.clone() {
-                    plan.own.push(Own { resource: resource.clone(), owners, version });
+                    plan.own.push(OwnerUpdate { resource: resource.clone(), owners, version });
                 }
             }
         }
     }
     let strategy = set.spec.strategy.unwrap_or_default();
-    plan.clusters = seen
+    plan.clusters = observed
         .clusters
         .iter()
         .filter_map(|target| of_cluster(&set.name_any(), strategy, &usable, target))
@@ -112,7 +110,7 @@ pub(super) fn plan(set: &ClusterResourceSet, seen: &Observed) -> Plan {
     plan
 }
 
-/// What is missing in a cluster, if anything is.
+/// Returns what is missing in a cluster, if anything.
 fn of_cluster(
     set: &str,
     strategy: ResourceSetStrategy,
@@ -123,7 +121,7 @@ fn of_cluster(
     let mut apply: Vec<ResourceRef> = Vec::new();
     for (resource, hash) in usable {
         let entry = known.iter().find(|entry| entry.is_of(resource));
-        // A set may name a resource twice.
+        // A set may list a resource twice.
         if is_due(strategy, entry.copied(), hash) && !apply.contains(resource) {
             apply.push((*resource).clone());
         }
@@ -135,7 +133,7 @@ fn of_cluster(
     })
 }
 
-/// What a binding says of the resources of a set.
+/// Returns the entries of a set in a binding.
 fn applied<'a>(binding: &'a ClusterResourceSetBinding, set: &str) -> Vec<&'a ResourceBinding> {
     let sets = binding.spec.bindings.iter().flatten();
     sets.filter(|entry| entry.cluster_resource_set_name == set)
@@ -143,7 +141,7 @@ fn applied<'a>(binding: &'a ClusterResourceSetBinding, set: &str) -> Vec<&'a Res
         .collect()
 }
 
-/// Whether a resource is to be applied, judged by what is known of it.
+/// Returns whether a resource must be applied, according to its recorded state.
 fn is_due(strategy: ResourceSetStrategy, entry: Option<&ResourceBinding>, hash: &str) -> bool {
     let Some(entry) = entry.filter(|entry| entry.applied) else { return true };
     match strategy {

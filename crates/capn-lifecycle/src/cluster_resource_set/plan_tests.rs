@@ -1,4 +1,4 @@
-//! What of a set is applied to which cluster.
+//! Table-driven tests of the plan of a set.
 
 use serde_json::{Value, json};
 
@@ -26,12 +26,12 @@ fn set(strategy: Value) -> ClusterResourceSet {
     .unwrap()
 }
 
-/// Content with a hash, which the set owns.
+/// Returns a resource with a hash, which the set owns.
 fn there(hash: &str) -> Found {
     Found::There { hash: Some(hash.to_owned()), owners: None }
 }
 
-/// A binding with entries of the set `set`: resource, hash, applied.
+/// Returns a binding with entries of the set: resource, hash, applied.
 fn binding(of: &str, entries: &[(&str, Option<&str>, bool)]) -> ClusterResourceSetBinding {
     let resources: Vec<Value> = entries
         .iter()
@@ -51,7 +51,7 @@ fn binding(of: &str, entries: &[(&str, Option<&str>, bool)]) -> ClusterResourceS
     .unwrap()
 }
 
-fn seen(resources: Vec<(&str, Found)>, targets: Vec<Target>) -> Observed {
+fn observed(resources: Vec<(&str, Found)>, targets: Vec<Target>) -> Observed {
     Observed {
         clusters: targets,
         resources: resources.into_iter().map(|(text, found)| (reference(text), found)).collect(),
@@ -59,17 +59,17 @@ fn seen(resources: Vec<(&str, Found)>, targets: Vec<Target>) -> Observed {
 }
 
 fn target(change: Value, binding: Option<ClusterResourceSetBinding>) -> Target {
-    Target { cluster: cluster(both(initialized(), &change)), binding }
+    Target { cluster: cluster(both(initialized(), &change)).into(), binding }
 }
 
-/// What is applied to a cluster, and what it waits for.
+/// Returns what is applied to a cluster, and what the cluster waits for.
 fn shown(plan: &Plan) -> (Vec<String>, Option<WaitingOn>) {
     let Some(found) = plan.clusters.first() else { return (Vec::new(), None) };
     (found.apply.iter().map(ToString::to_string).collect(), found.waits)
 }
 
 #[test]
-fn what_is_applied_follows_the_strategy_and_the_binding() {
+fn the_strategy_and_the_binding_decide_what_is_applied() {
     use Found::{Missing, WrongType};
     let empty = || Found::There { hash: None, owners: None };
     let both_there = || vec![(SECRET, there("h1")), (MAP, there("h2"))];
@@ -164,8 +164,8 @@ fn what_is_applied_follows_the_strategy_and_the_binding() {
         ("one is named twice", again, vec![(MAP, there("h")), (MAP, there("h"))], none, vec![MAP]),
     ] {
         let binding = entries.map(|entries| binding("set", entries));
-        let seen = seen(resources, vec![target(json!({}), binding)]);
-        let plan = plan(&set(json!(strategy)), &seen);
+        let observed = observed(resources, vec![target(json!({}), binding)]);
+        let plan = plan(&set(json!(strategy)), &observed);
         let expected: Vec<String> = expected.into_iter().map(str::to_owned).collect();
         assert_eq!(shown(&plan), (expected, None), "{strategy}: {what}");
     }
@@ -176,17 +176,17 @@ fn a_set_without_a_strategy_applies_once() {
     let old = binding("set", &[(MAP, Some("h0"), true)]);
     let plan = plan(
         &set(Value::Null),
-        &seen(vec![(MAP, there("h1"))], vec![target(json!({}), Some(old))]),
+        &observed(vec![(MAP, there("h1"))], vec![target(json!({}), Some(old))]),
     );
     assert_eq!(plan, Plan::default());
 }
 
 #[test]
-fn what_another_set_has_applied_says_nothing() {
+fn resources_applied_by_another_set_are_ignored() {
     let other = binding("other", &[(MAP, Some("h"), true)]);
     let plan = plan(
         &set(json!("ApplyOnce")),
-        &seen(vec![(MAP, there("h"))], vec![target(json!({}), Some(other))]),
+        &observed(vec![(MAP, there("h"))], vec![target(json!({}), Some(other))]),
     );
     assert_eq!(shown(&plan), (vec![MAP.to_owned()], None));
 }
@@ -228,22 +228,22 @@ fn a_cluster_waits_until_something_can_be_applied_to_it() {
         ("it has as many sets as it may", json!({}), Some(full("other")), Some(WaitingOn::Room)),
         ("it has as many with this one", json!({}), Some(full("set")), None),
     ] {
-        let seen = seen(vec![(MAP, there("h"))], vec![target(change, binding)]);
-        let plan = plan(&set(json!("ApplyOnce")), &seen);
+        let observed = observed(vec![(MAP, there("h"))], vec![target(change, binding)]);
+        let plan = plan(&set(json!("ApplyOnce")), &observed);
         assert_eq!(shown(&plan), (vec![MAP.to_owned()], expected), "{what}");
     }
 }
 
 #[test]
-fn a_cluster_that_lacks_nothing_is_waited_for_no_more() {
+fn a_complete_cluster_is_not_waited_for() {
     let done = binding("set", &[(MAP, Some("h"), true)]);
     let paused = target(json!({ "spec": { "paused": true } }), Some(done));
-    let plan = plan(&set(json!("Reconcile")), &seen(vec![(MAP, there("h"))], vec![paused]));
+    let plan = plan(&set(json!("Reconcile")), &observed(vec![(MAP, there("h"))], vec![paused]));
     assert_eq!(plan.clusters, []);
 }
 
 #[test]
-fn resources_get_the_set_as_an_owner_and_unusable_ones_are_told() {
+fn resources_get_the_set_as_an_owner_and_invalid_ones_are_reported() {
     let owner = OwnerReference { name: "set".to_owned(), ..OwnerReference::default() };
     let owners = Some((vec![owner.clone()], Some("5".to_owned())));
     let resources = vec![
@@ -253,16 +253,16 @@ fn resources_get_the_set_as_an_owner_and_unusable_ones_are_told() {
         ("ConfigMap d", Found::Missing),
         ("Secret e", Found::WrongType),
     ];
-    let plan = plan(&set(json!("ApplyOnce")), &seen(resources, vec![target(json!({}), None)]));
+    let plan = plan(&set(json!("ApplyOnce")), &observed(resources, vec![target(json!({}), None)]));
     let own: Vec<_> = plan.own.iter().map(|own| own.resource.to_string()).collect();
     assert_eq!(own, ["ConfigMap a", "ConfigMap b"]);
     assert_eq!((&plan.own[0].owners, plan.own[0].version.as_deref()), (&vec![owner], Some("5")));
     assert_eq!(
         plan.unusable,
         [
-            (reference("ConfigMap b"), Unusable::Empty),
-            (reference("ConfigMap d"), Unusable::Missing),
-            (reference("Secret e"), Unusable::WrongType),
+            (reference("ConfigMap b"), InvalidResource::Empty),
+            (reference("ConfigMap d"), InvalidResource::Missing),
+            (reference("Secret e"), InvalidResource::WrongType),
         ]
     );
 }
@@ -271,9 +271,10 @@ fn resources_get_the_set_as_an_owner_and_unusable_ones_are_told() {
 fn each_cluster_gets_what_it_lacks() {
     let first = target(json!({}), Some(binding("set", &[(MAP, Some("h"), true)])));
     let second = target(json!({ "metadata": { "name": "d" } }), None);
-    let plan = plan(&set(json!("ApplyOnce")), &seen(vec![(MAP, there("h"))], vec![first, second]));
+    let plan =
+        plan(&set(json!("ApplyOnce")), &observed(vec![(MAP, there("h"))], vec![first, second]));
     let clusters: Vec<_> = plan.clusters.iter().map(|found| found.cluster.as_str()).collect();
     assert_eq!(clusters, ["d"]);
-    let none = self::plan(&set(json!("ApplyOnce")), &seen(vec![], vec![]));
+    let none = self::plan(&set(json!("ApplyOnce")), &observed(vec![], vec![]));
     assert_eq!(none, Plan::default());
 }

@@ -1,4 +1,4 @@
-//! Turns what became of a set into its status.
+//! Computes the status of a set.
 
 use capi_api::ClusterResourceSet;
 use capi_api::addons::{ClusterResourceSetStatus, RESOURCE_SET_SECRET_TYPE};
@@ -8,64 +8,65 @@ use kube::{Api, ResourceExt as _};
 
 use super::apply::Outcome;
 use super::observe::Observed;
-use super::plan::{Plan, Unusable};
+use super::plan::{InvalidResource, Plan};
 use crate::Context;
 use crate::error::Failure;
 use crate::patch;
-use crate::summary::Verdict;
+use crate::summary::ConditionState;
 
 /// Reason: all resources are applied to all clusters.
 const APPLIED: &str = "Applied";
 /// Reason: a resource is not applied to a cluster.
 pub(super) const NOT_APPLIED: &str = "NotApplied";
-/// Reason: a Secret is of another type.
+/// Reason: a Secret has another type.
 const WRONG_SECRET_TYPE: &str = "WrongSecretType";
-/// Reason: there is nothing to apply the resources to.
+/// Reason: no cluster is selected.
 const NO_CLUSTER: &str = "NoClusterSelected";
-/// Lines of a message, at most.
+/// Maximum number of lines of a message.
 const LINES: usize = 20;
 
-/// Writes the status of a set, if it changed.
+/// Writes the status of a set if it changed.
 pub(super) async fn write(
     ctx: &Context,
     set: &ClusterResourceSet,
-    seen: &Observed,
+    observed: &Observed,
     plan: &Plan,
     outcome: &Outcome,
 ) -> Result<(), Failure> {
-    put(ctx, set, &status(set, seen, plan, outcome, ctx.now())).await.map(drop)
+    put(ctx, set, &status(set, observed, plan, outcome, ctx.now())).await.map(drop)
 }
 
-/// Says that nothing is done because the set is paused.
+/// Reports that the set is paused.
 pub(super) async fn paused(ctx: &Context, set: &ClusterResourceSet) -> Result<(), Failure> {
-    let verdict = Verdict::new(Status::True, reason::PAUSED, "the ClusterResourceSet is paused");
-    with(ctx, set, &[(conditions::PAUSED, verdict)]).await.map(drop)
+    let state =
+        ConditionState::new(Status::True, reason::PAUSED, "the ClusterResourceSet is paused");
+    with(ctx, set, &[(conditions::PAUSED, state)]).await.map(drop)
 }
 
-/// Says that the set is on its way out. Gives it back as it is then.
+/// Reports that the set is being deleted, and returns the updated set.
 pub(super) async fn deleting(
     ctx: &Context,
     set: &ClusterResourceSet,
 ) -> Result<ClusterResourceSet, Failure> {
-    let message = "it is taken out of the ClusterResourceSetBindings";
+    let message = "removing it from the ClusterResourceSetBindings";
     let verdicts = [
-        (conditions::PAUSED, Verdict::no(reason::NOT_PAUSED, "")),
-        (conditions::DELETING, Verdict::new(Status::True, reason::DELETING, message)),
+        (conditions::PAUSED, ConditionState::no(reason::NOT_PAUSED, "")),
+        (conditions::DELETING, ConditionState::new(Status::True, reason::DELETING, message)),
     ];
     with(ctx, set, &verdicts).await
 }
 
-/// Writes some conditions, and leaves all else as it is.
+/// Writes some conditions and leaves the others unchanged.
 async fn with(
     ctx: &Context,
     set: &ClusterResourceSet,
-    verdicts: &[(&str, Verdict)],
+    verdicts: &[(&str, ConditionState)],
 ) -> Result<ClusterResourceSet, Failure> {
     let before = set.status.clone().unwrap_or_default();
     let generation = set.metadata.generation;
     let mut list = Conditions::new(before.conditions.as_ref(), generation, ctx.now());
-    for (kind, verdict) in verdicts {
-        verdict.clone().set(&mut list, kind);
+    for (kind, state) in verdicts {
+        state.clone().set(&mut list, kind);
     }
     put(ctx, set, &ClusterResourceSetStatus { conditions: Some(list.finish()), ..before }).await
 }
@@ -84,10 +85,10 @@ async fn put(
     Ok(written.unwrap_or_else(|| set.clone()))
 }
 
-/// The status of a set. Pure.
+/// Returns the status of a set. Pure.
 pub(super) fn status(
     set: &ClusterResourceSet,
-    seen: &Observed,
+    observed: &Observed,
     plan: &Plan,
     outcome: &Outcome,
     now: Timestamp,
@@ -95,9 +96,9 @@ pub(super) fn status(
     let before = set.status.clone().unwrap_or_default();
     let generation = set.metadata.generation;
     let mut list = Conditions::new(before.conditions.as_ref(), generation, now);
-    Verdict::no(reason::NOT_PAUSED, "").set(&mut list, conditions::PAUSED);
-    Verdict::no(reason::NOT_DELETING, "").set(&mut list, conditions::DELETING);
-    applied(seen, plan, outcome).set(&mut list, conditions::RESOURCES_APPLIED);
+    ConditionState::no(reason::NOT_PAUSED, "").set(&mut list, conditions::PAUSED);
+    ConditionState::no(reason::NOT_DELETING, "").set(&mut list, conditions::DELETING);
+    applied(observed, plan, outcome).set(&mut list, conditions::RESOURCES_APPLIED);
     let is_done = outcome.failed.is_empty();
     ClusterResourceSetStatus {
         conditions: Some(list.finish()),
@@ -106,18 +107,18 @@ pub(super) fn status(
     }
 }
 
-fn applied(seen: &Observed, plan: &Plan, outcome: &Outcome) -> Verdict {
-    if seen.clusters.is_empty() {
-        return Verdict::unknown(NO_CLUSTER, "spec.clusterSelector selects no cluster");
+fn applied(observed: &Observed, plan: &Plan, outcome: &Outcome) -> ConditionState {
+    if observed.clusters.is_empty() {
+        return ConditionState::unknown(NO_CLUSTER, "spec.clusterSelector selects no cluster");
     }
     let mut lines: Vec<String> = Vec::new();
     let mut reasons: Vec<&str> = Vec::new();
     for (resource, why) in &plan.unusable {
         let (reason, problem) = match why {
-            Unusable::Missing => (NOT_APPLIED, "does not exist".to_owned()),
-            Unusable::Empty => (NOT_APPLIED, "has no data".to_owned()),
-            Unusable::WrongType => {
-                (WRONG_SECRET_TYPE, format!("has to be of the type {RESOURCE_SET_SECRET_TYPE}"))
+            InvalidResource::Missing => (NOT_APPLIED, "does not exist".to_owned()),
+            InvalidResource::Empty => (NOT_APPLIED, "has no data".to_owned()),
+            InvalidResource::WrongType => {
+                (WRONG_SECRET_TYPE, format!("must have the type {RESOURCE_SET_SECRET_TYPE}"))
             }
         };
         reasons.push(reason);
@@ -137,12 +138,12 @@ fn applied(seen: &Observed, plan: &Plan, outcome: &Outcome) -> Verdict {
             lines.push(format!("Cluster {}: {}", cluster.cluster, waits.message()));
         }
     }
-    // What a user has to do something about comes before what comes by itself.
+    // Problems that a user must fix come before those that resolve themselves.
     let reason =
         [WRONG_SECRET_TYPE, NOT_APPLIED].into_iter().find(|reason| reasons.contains(reason));
     match reason.or(reasons.first().copied()) {
-        None => Verdict::yes(APPLIED),
-        Some(reason) => Verdict::no(reason, message(&lines)),
+        None => ConditionState::yes(APPLIED),
+        Some(reason) => ConditionState::no(reason, message(&lines)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a set says of itself.
+//! Tests of a set's status.
 
 use capi_api::addons::{ResourceKind, ResourceRef};
 use serde_json::json;
@@ -27,44 +27,46 @@ fn waits(cluster: &str, waits: WaitingOn) -> ClusterPlan {
 }
 
 fn of_one_cluster() -> Observed {
-    let target = Target { cluster: cluster(json!({})), binding: None };
+    let target = Target { cluster: cluster(json!({})).into(), binding: None };
     Observed { clusters: vec![target], resources: Vec::new() }
 }
 
 #[test]
-fn the_condition_says_what_is_missing_and_whose_turn_it_is() {
+fn the_condition_names_what_is_missing() {
     let secret = ResourceRef { name: "s".to_owned(), kind: ResourceKind::Secret };
-    let unusable =
-        |list: &[(ResourceRef, Unusable)]| Plan { unusable: list.to_vec(), ..Plan::default() };
+    let unusable = |list: &[(ResourceRef, InvalidResource)]| Plan {
+        unusable: list.to_vec(),
+        ..Plan::default()
+    };
     let waiting = |list: &[ClusterPlan]| Plan { clusters: list.to_vec(), ..Plan::default() };
     let failed = Outcome {
         failed: vec![("c".to_owned(), "ConfigMap m: Pod default/p: no".to_owned())],
         ..Outcome::default()
     };
     let unreadable = Outcome {
-        unreadable: vec![(map("m"), "key k is no text".to_owned())],
+        unreadable: vec![(map("m"), "key k is not text".to_owned())],
         ..Outcome::default()
     };
     let none = Outcome::default;
     for (plan, outcome, reason, message) in [
         (Plan::default(), none(), "Applied", ""),
         (
-            unusable(&[(map("m"), Unusable::Missing)]),
+            unusable(&[(map("m"), InvalidResource::Missing)]),
             none(),
             "NotApplied",
             "* ConfigMap m does not exist",
         ),
         (
-            unusable(&[(map("m"), Unusable::Empty)]),
+            unusable(&[(map("m"), InvalidResource::Empty)]),
             none(),
             "NotApplied",
             "* ConfigMap m has no data",
         ),
         (
-            unusable(&[(map("m"), Unusable::Missing), (secret, Unusable::WrongType)]),
+            unusable(&[(map("m"), InvalidResource::Missing), (secret, InvalidResource::WrongType)]),
             none(),
             "WrongSecretType",
-            "* ConfigMap m does not exist\n* Secret s has to be of the type \
+            "* ConfigMap m does not exist\n* Secret s must have the type \
              addons.cluster.x-k8s.io/resource-set",
         ),
         (
@@ -73,7 +75,7 @@ fn the_condition_says_what_is_missing_and_whose_turn_it_is() {
             "NotApplied",
             "* Cluster c: ConfigMap m: Pod default/p: no",
         ),
-        (Plan::default(), unreadable, "NotApplied", "* ConfigMap m: key k is no text"),
+        (Plan::default(), unreadable, "NotApplied", "* ConfigMap m: key k is not text"),
         (
             waiting(&[waits("c", WaitingOn::ControlPlane), waits("d", WaitingOn::Resumption)]),
             none(),
@@ -84,7 +86,7 @@ fn the_condition_says_what_is_missing_and_whose_turn_it_is() {
             waiting(&[waits("c", WaitingOn::Connection)]),
             none(),
             "ConnectionDown",
-            "* Cluster c: its API server cannot be reached",
+            "* Cluster c: its API server is not reachable",
         ),
         (
             waiting(&[waits("d", WaitingOn::Resumption)]),
@@ -107,9 +109,9 @@ fn the_condition_says_what_is_missing_and_whose_turn_it_is() {
 }
 
 #[test]
-fn without_a_cluster_nothing_is_applied_and_nothing_wrong() {
-    let seen = Observed { clusters: Vec::new(), resources: Vec::new() };
-    let status = status(&set(), &seen, &Plan::default(), &Outcome::default(), now());
+fn without_a_cluster_nothing_is_applied_or_reported() {
+    let observed = Observed { clusters: Vec::new(), resources: Vec::new() };
+    let status = status(&set(), &observed, &Plan::default(), &Outcome::default(), now());
     let found = conditions::get(status.conditions.as_ref(), conditions::RESOURCES_APPLIED).unwrap();
     assert_eq!((found.status.as_str(), found.reason.as_str()), ("Unknown", "NoClusterSelected"));
 }

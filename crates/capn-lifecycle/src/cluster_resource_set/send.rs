@@ -1,10 +1,11 @@
-//! Applies manifests to a workload cluster. What it answers is bounded, and told in one line an object.
+//! Applies manifests to a workload cluster. Its responses are limited and reported in one line per
+//! object.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use capi_api::addons::ResourceSetStrategy;
-use capn_text::shown;
+use capn_text::display;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::Request;
@@ -16,35 +17,35 @@ use super::manifest::Manifest;
 use crate::error::chain;
 use crate::workload::{self, answer};
 
-/// How long an API server may take for an object.
+/// Timeout for one object.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// Objects in whose place in an error there is a number.
+/// Maximum number of objects named in an error. The others are counted.
 const MAX_TOLD: usize = 5;
-/// API versions of which is kept what is served.
+/// Number of API versions whose kinds are cached.
 const MAX_SERVED: usize = 8;
-/// Longest text of an API server that is told about an object, in bytes.
+/// Maximum length of an API server message about an object, in bytes.
 const LONGEST: usize = 300;
-/// The namespace of objects that say none, as kubectl has it.
+/// Default namespace of objects, as in kubectl.
 const DEFAULT_NAMESPACE: &str = "default";
-/// Owner of the fields that are applied.
+/// Field manager of applied objects.
 const MANAGER: &str = "capn-clusterresourceset";
-/// Kinds whose objects bring others into being.
+/// Kinds that define other kinds.
 const DEFINING: [&str; 2] = ["CustomResourceDefinition", "APIService"];
 
-/// A workload cluster while things are applied to it.
+/// Connection to a workload cluster while resources are applied.
 pub(super) struct Session {
     client: Client,
-    /// What the API server serves, by API version.
+    /// Kinds that the API server serves, by API version.
     served: BTreeMap<String, APIResourceList>,
-    /// It no longer answers, for this reason.
+    /// The reason the cluster no longer responds, once it does not.
     pub(super) lost: Option<String>,
 }
 
-/// Why an object is not applied.
-enum Refusal {
-    /// The cluster does not answer, so that it would not for the next object either.
+/// Apply errors of one object.
+enum ApplyError {
+    /// The cluster does not respond, so the remaining objects would fail too.
     Lost(String),
-    /// The API server does not take it.
+    /// The API server rejected the object.
     Refused(String),
 }
 
@@ -53,12 +54,12 @@ impl Session {
         Self { client, served: BTreeMap::new(), lost: None }
     }
 
-    /// Applies objects, each whatever became of the others. What is wrong is told in one text, with nothing
-    /// of what is in the objects where they are secret.
+    /// Applies objects independently of each other. All errors are reported in one text, which does
+    /// not quote secret objects.
     ///
     /// # Cancellation
     ///
-    /// What was applied stays; all of it can be applied again.
+    /// Applied objects stay. Everything can be applied again.
     pub(super) async fn apply(
         &mut self,
         strategy: ResourceSetStrategy,
@@ -69,20 +70,20 @@ impl Session {
         let mut refused = Vec::new();
         for manifest in manifests {
             if stop.is_cancelled() {
-                self.lost = Some("capn ends".to_owned());
+                self.lost = Some("capn is shutting down".to_owned());
             } else {
                 let is_secret = is_secret || manifest.kind == "Secret";
                 match self.apply_one(strategy, manifest, is_secret).await {
                     Ok(()) => {}
-                    Err(Refusal::Refused(why)) => refused.push(format!("{manifest}: {why}")),
-                    Err(Refusal::Lost(why)) => self.lost = Some(why),
+                    Err(ApplyError::Refused(why)) => refused.push(format!("{manifest}: {why}")),
+                    Err(ApplyError::Lost(why)) => self.lost = Some(why),
                 }
             }
             if let Some(lost) = &self.lost {
                 return Err(lost.clone());
             }
         }
-        if refused.is_empty() { Ok(()) } else { Err(told(&refused)) }
+        if refused.is_empty() { Ok(()) } else { Err(summarize(&refused)) }
     }
 
     async fn apply_one(
@@ -90,7 +91,7 @@ impl Session {
         strategy: ResourceSetStrategy,
         manifest: &Manifest,
         is_secret: bool,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ApplyError> {
         let (resource, is_namespaced) = self.resource(manifest).await?;
         let namespace = manifest.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE);
         let path = DynamicObject::url_path(&resource, is_namespaced.then_some(namespace));
@@ -101,12 +102,13 @@ impl Session {
             }
             ResourceSetStrategy::Reconcile => {
                 let object: Value = serde_json::from_str(&manifest.json)
-                    .map_err(|_| Refusal::Refused("it is no JSON".to_owned()))?;
+                    .map_err(|_| ApplyError::Refused("it is not valid JSON".to_owned()))?;
                 let params = PatchParams::apply(MANAGER).force();
                 path.patch(&manifest.name, &params, &Patch::Apply(object))
             }
         };
-        let request = sent.map_err(|_| Refusal::Refused("it is no request".to_owned()))?;
+        let request =
+            sent.map_err(|_| ApplyError::Refused("it cannot be used in a request".to_owned()))?;
         let answered =
             answer("apply", ANSWER_WITHIN, self.client.request_text(request)).await.map(drop);
         if DEFINING.contains(&manifest.kind.as_str()) {
@@ -119,8 +121,8 @@ impl Session {
         }
     }
 
-    /// How the API server calls a kind, and whether its objects are in namespaces.
-    async fn resource(&mut self, manifest: &Manifest) -> Result<(ApiResource, bool), Refusal> {
+    /// Returns the API resource of a kind, and whether it is namespaced.
+    async fn resource(&mut self, manifest: &Manifest) -> Result<(ApiResource, bool), ApplyError> {
         let api_version = &manifest.api_version;
         if !self.served.contains_key(api_version) {
             let listed = match api_version.contains('/') {
@@ -140,7 +142,7 @@ impl Session {
                 }
                 Err(error) => return Err(refusal(&error, true)),
             };
-            // A set may name a thousand API versions, each with an answer of its own.
+            // A set may use a thousand API versions, each of which needs a request.
             if self.served.len() >= MAX_SERVED {
                 self.served.clear();
             }
@@ -153,7 +155,9 @@ impl Session {
             resource.kind == manifest.kind && !name.is_empty() && name.chars().all(is_name)
         });
         let Some(found) = found else {
-            return Err(Refusal::Refused(format!("the cluster has no such kind in {api_version}")));
+            return Err(ApplyError::Refused(format!(
+                "the cluster does not have this kind in {api_version}"
+            )));
         };
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let resource = ApiResource {
@@ -167,7 +171,7 @@ impl Session {
     }
 }
 
-/// What an API server said, if it was the API server that answered.
+/// Returns the Status of an error, if the API server sent it.
 fn status(error: &workload::Error) -> Option<&kube::core::Status> {
     let workload::Error::Request { source, .. } = error else { return None };
     match source.as_ref() {
@@ -180,22 +184,22 @@ fn is_there(error: &workload::Error) -> bool {
     status(error).is_some_and(|said| said.code == 409 && said.reason == "AlreadyExists")
 }
 
-fn refusal(error: &workload::Error, is_secret: bool) -> Refusal {
+fn refusal(error: &workload::Error, is_secret: bool) -> ApplyError {
     match status(error) {
-        // API servers quote the values that they refuse.
+        // API servers quote rejected values.
         Some(said) if is_secret || said.message.is_empty() => {
-            Refusal::Refused(format!("the API server answers {}", said.code))
+            ApplyError::Refused(format!("the API server responds with {}", said.code))
         }
-        Some(said) => Refusal::Refused(one_line(&said.message)),
-        None => Refusal::Lost(one_line(&chain(error))),
+        Some(said) => ApplyError::Refused(one_line(&said.message)),
+        None => ApplyError::Lost(one_line(&chain(error))),
     }
 }
 
 fn one_line(text: &str) -> String {
-    shown::line(text.trim(), LONGEST).into_owned()
+    display::line(text.trim(), LONGEST).into_owned()
 }
 
-fn told(refused: &[String]) -> String {
+fn summarize(refused: &[String]) -> String {
     let mut text = refused.iter().take(MAX_TOLD).cloned().collect::<Vec<_>>().join("; ");
     if let Some(more) = refused.len().checked_sub(MAX_TOLD).filter(|more| *more > 0) {
         text.push_str(&format!("; and {more} more objects"));

@@ -1,4 +1,4 @@
-//! Which sets an event concerns.
+//! Sets that are affected by an event.
 
 use capi_api::addons::ResourceKind;
 use capi_api::{Cluster, ClusterResourceSet, conditions};
@@ -9,7 +9,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 
 use crate::objects::selects;
 
-/// Sets that select a cluster, or that have something to say about one.
+/// Returns the sets that select a cluster or that report its state.
 pub(super) fn of_cluster(
     store: &Store<ClusterResourceSet>,
     cluster: &Cluster,
@@ -21,11 +21,11 @@ fn concerns(set: &ClusterResourceSet, cluster: &Cluster) -> bool {
     let list = set.status.as_ref().and_then(|status| status.conditions.as_ref());
     set.metadata.namespace == cluster.metadata.namespace
         && (selects(&set.spec.cluster_selector, cluster.meta())
-            // It may be this one that was selected, and is waited for.
+            // The set may have selected this cluster and wait for it.
             || !conditions::is_true(list, conditions::RESOURCES_APPLIED))
 }
 
-/// Sets that name a Secret or ConfigMap.
+/// Returns the sets that list a Secret or ConfigMap.
 pub(super) fn of_resource(
     store: &Store<ClusterResourceSet>,
     kind: ResourceKind,

@@ -1,4 +1,4 @@
-//! Carries out what was decided about a KubeadmConfig. The only writer besides `report`.
+//! Executes the plan of a KubeadmConfig. Nothing else except `report` writes.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
 
+use super::data::BootstrapData;
 use super::observe::{Observed, authority, namespaced, secret_failure};
 use super::plan::{Plan, WaitingOn};
 use super::token::{self, CHECK_EVERY, Token};
@@ -19,27 +20,27 @@ use crate::pki::Purpose;
 use crate::pki::set::{Wanted, generate};
 use crate::workload;
 
-/// What came out of a pass.
+/// Outcome of a reconcile.
 #[derive(Clone, Debug)]
 pub(super) enum Outcome {
     /// Nothing could be done.
     Waiting(WaitingOn),
-    /// A step was made, and the next one can be made at once.
+    /// A step was taken, and the next one can follow at once.
     Again,
-    /// There is boot data.
+    /// The bootstrap data exists.
     Ready {
         /// Name of the Secret.
         secret: String,
-        /// When to look after the token.
+        /// When to check the token again.
         check: Option<Duration>,
     },
 }
 
-/// Carries out a plan.
+/// Executes a plan.
 ///
 /// # Guarantees
 ///
-/// Every step can be repeated and can be the last one; the next pass sees what was reached.
+/// Every step can be repeated and interrupted; the next reconcile continues from the new state.
 pub(super) async fn apply(
     ctx: &Context,
     config: &KubeadmConfig,
@@ -68,8 +69,12 @@ pub(super) async fn apply(
             }
             Ok(Outcome::Ready { secret, check })
         }
+        Plan::Rotate { token } => {
+            own_secret(ctx, config, seen).await?;
+            rotate(ctx, config, cluster, &token).await
+        }
         Plan::ReleaseLock { uid } => {
-            tracing::info!(cluster = cluster.name_any(), "give a lock free whose machine is gone");
+            tracing::info!(cluster = cluster.name_any(), "releasing the lock of a deleted machine");
             lock::release(ctx, cluster, uid.as_deref()).await?;
             Ok(Outcome::Again)
         }
@@ -101,7 +106,7 @@ async fn own_secret(ctx: &Context, config: &KubeadmConfig, seen: &Observed) -> R
     }
 }
 
-/// Keeps a token alive and says when to look again.
+/// Keeps a token alive and returns when to check it again.
 async fn keep(
     ctx: &Context,
     config: &KubeadmConfig,
@@ -115,6 +120,39 @@ async fn keep(
     Ok(Some(CHECK_EVERY))
 }
 
+/// Replaces a token that has less than half of its lifetime left. The old one stays valid until it
+/// expires, for machines that boot with it. The next reconcile creates bootstrap data with the new
+/// one.
+async fn rotate(
+    ctx: &Context,
+    config: &KubeadmConfig,
+    cluster: &Cluster,
+    token: &str,
+) -> Result<Outcome, Failure> {
+    let name = config.status.as_ref().and_then(|status| status.data_secret_name.clone());
+    let secret = name.unwrap_or_else(|| config.name_any());
+    let Some(current) = Token::parse(token) else {
+        return Ok(Outcome::Ready { secret, check: None });
+    };
+    let failed = |source| Failure::Workload { object: describe(config), source };
+    let client = workload::client(ctx, cluster).await.map_err(failed)?;
+    if !token::is_aging(&client, &current, ctx.now()).await.map_err(failed)? {
+        return Ok(Outcome::Ready { secret, check: Some(CHECK_EVERY) });
+    }
+    tracing::info!(config = config.name_any(), "created a new bootstrap token for future machines");
+    let change = json!({
+        "metadata": { "resourceVersion": config.resource_version() },
+        "spec": { "joinConfiguration": { "discovery": {
+            "bootstrapToken": { "token": Token::random().to_string() },
+        } } },
+    });
+    let api: Api<KubeadmConfig> = namespaced(ctx, config);
+    api.patch(&config.name_any(), &PatchParams::default(), &Patch::Merge(&change))
+        .await
+        .map_err(Failure::api("patch", config))?;
+    Ok(Outcome::Again)
+}
+
 async fn init(
     ctx: &Context,
     config: &KubeadmConfig,
@@ -123,9 +161,9 @@ async fn init(
     cluster: &Cluster,
     valid: &Valid,
 ) -> Result<Outcome, Failure> {
-    let text = data::init(config, machine, cluster, &seen.inputs.certificates, valid)
+    let data = data::init(config, machine, cluster, &seen.inputs.certificates, valid)
         .map_err(|error| invalid(config, &error))?;
-    let secret = secret::store(ctx, config, cluster, seen.data_secret.as_ref(), text).await?;
+    let secret = store(ctx, config, seen, cluster, data).await?;
     Ok(Outcome::Ready { secret, check: None })
 }
 
@@ -142,7 +180,8 @@ async fn join(
     let discovery = discovery::complete(given, cluster.endpoint(), ca, &Token::random())
         .map_err(|error| invalid(config, &error))?;
     if given.and_then(|join| join.discovery.as_ref()) != Some(&discovery) {
-        // First written, then used: whatever happens now, the next pass takes the same token.
+        // It is written before it is used: whatever happens now, the next reconcile uses the same
+        // token.
         let change = json!({
             "metadata": { "resourceVersion": config.resource_version() },
             "spec": { "joinConfiguration": { "discovery": discovery } },
@@ -163,13 +202,34 @@ async fn join(
     let check = keep(ctx, config, cluster, text).await?;
     let join = given.cloned().unwrap_or_default();
     let certificates = &seen.inputs.certificates;
-    let text = data::join(config, cluster, certificates, valid, join, control_plane)
+    let data = data::join(config, cluster, certificates, valid, join, control_plane)
         .map_err(|error| invalid(config, &error))?;
-    let secret = secret::store(ctx, config, cluster, seen.data_secret.as_ref(), text).await?;
+    let secret = store(ctx, config, seen, cluster, data).await?;
     Ok(Outcome::Ready { secret, check })
 }
 
-/// Saves the machine that joins a wait. It boots meanwhile, and nothing depends on this.
+async fn store(
+    ctx: &Context,
+    config: &KubeadmConfig,
+    seen: &Observed,
+    cluster: &Cluster,
+    data: BootstrapData,
+) -> Result<String, Failure> {
+    for warning in &data.warnings {
+        let name = config.name_any();
+        tracing::warn!(
+            config = name,
+            warning,
+            "additionalConfig of the KubeadmConfig may be \
+                                                wrong"
+        );
+    }
+    let (machine, existing) = (seen.machine.as_ref(), seen.data_secret.as_ref());
+    secret::store(ctx, config, cluster, machine, existing, data.text).await
+}
+
+/// Saves a joining machine some waiting time. It boots in the meantime, and nothing depends on
+/// this.
 async fn announce(ctx: &Context, cluster: &Cluster, token: &Token) {
     let signed = async {
         let client = workload::client(ctx, cluster).await?;
@@ -177,12 +237,12 @@ async fn announce(ctx: &Context, cluster: &Cluster, token: &Token) {
     };
     if let Err(error) = signed.await {
         let name = cluster.name_any();
-        tracing::debug!(cluster = name, error = chain(&error), "cluster-info is not signed by us");
+        tracing::debug!(cluster = name, error = chain(&error), "cannot sign cluster-info");
     }
 }
 
-/// Makes certificates of a cluster without a control plane object; the KubeadmConfig owns them, as
-/// upstream has it.
+/// Creates the certificates of a cluster without a control plane object. Like upstream, the
+/// KubeadmConfig owns them.
 async fn make_certificates(
     ctx: &Context,
     config: &KubeadmConfig,
@@ -209,7 +269,7 @@ async fn make_certificates(
         };
         match api.create(&PostParams::default(), &secret).await {
             Ok(_) => {}
-            // Somebody made it in the meantime; theirs is the one.
+            // Another client created it in the meantime; that one is used.
             Err(error) if is_conflict(&error) => {}
             Err(error) => return Err(secret_failure("create", config, &name)(error)),
         }

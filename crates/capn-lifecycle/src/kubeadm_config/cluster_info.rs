@@ -1,5 +1,5 @@
-//! The ConfigMap `kube-public/cluster-info`, by which a joining machine finds the API server and knows it:
-//! it has a signature for each bootstrap token.
+//! The ConfigMap `kube-public/cluster-info`, with which a joining machine finds and verifies the
+//! API server: it contains a signature for each bootstrap token.
 
 use std::time::Duration;
 
@@ -17,24 +17,24 @@ use crate::workload::{self, answer};
 
 const NAMESPACE: &str = "kube-public";
 const NAME: &str = "cluster-info";
-/// What is signed.
+/// The signed key.
 const KUBECONFIG: &str = "kubeconfig";
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// kubeadm writes it a moment after the ConfigMap that says that a control plane is initialized.
+/// kubeadm writes it shortly after the ConfigMap that marks the control plane as initialized.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Signs it for a token. kube-controller-manager writes the same signature when it comes to that, which in
-/// a new cluster is some seconds later; a machine that asks before waits five seconds to ask again
-/// (`DiscoveryRetryInterval` of kubeadm).
+/// Signs the ConfigMap for a token. kube-controller-manager writes the same signature later, in a
+/// new cluster after some seconds; a machine that asks before waits five seconds until it asks
+/// again (`DiscoveryRetryInterval` of kubeadm).
 ///
 /// # Guarantees
 ///
-/// Can be repeated and left out.
+/// Can be repeated and skipped.
 ///
 /// # Errors
 ///
-/// What [`answer`] says of the workload cluster.
+/// See [`answer`].
 pub(super) async fn sign(client: &Client, token: &Token) -> Result<(), workload::Error> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
     let key = format!("jws-kubeconfig-{}", token.id());
@@ -68,8 +68,8 @@ pub(super) async fn sign(client: &Client, token: &Token) -> Result<(), workload:
     }
 }
 
-/// A detached JSON Web Signature (RFC 7515, appendix F) with HS256, letter by letter as
-/// `k8s.io/cluster-bootstrap/token/jws` writes it: kubeadm compares texts.
+/// Returns a detached JSON Web Signature (RFC 7515, appendix F) with HS256, exactly as
+/// `k8s.io/cluster-bootstrap/token/jws` writes it: kubeadm compares the text.
 fn signature(content: &str, token: &Token) -> String {
     let header = format!(r#"{{"alg":"HS256","kid":"{}"}}"#, token.id());
     let header = URL_SAFE_NO_PAD.encode(header);
@@ -83,7 +83,7 @@ fn signature(content: &str, token: &Token) -> String {
 mod tests {
     use super::*;
 
-    /// A cluster's, as kube-controller-manager v1.37.2 wrote it.
+    /// The signature of a real cluster, as kube-controller-manager v1.37.2 wrote it.
     #[test]
     fn the_signature_is_that_of_kube_controller_manager() {
         let found: serde_json::Value =

@@ -1,26 +1,35 @@
-//! From everything that was looked up to the text a machine boots with. Pure.
+//! Renders the bootstrap data of a machine from resolved inputs. Pure.
 
-use capi_api::bootstrap::{JoinConfiguration, NodeRegistrationOptions};
+use capi_api::bootstrap::{Format, JoinConfiguration, NodeRegistrationOptions};
 use capi_api::core::NetworkRanges;
 use capi_api::{Cluster, KubeadmConfig, Machine, labels};
 use kube::ResourceExt as _;
 
 use super::render::cloud_config::{Command, TextFile, UserData};
 use super::render::documents::{self, ClusterFacts, with_taint};
-use super::render::{Error, discovery};
+use super::render::{Error, discovery, ignition};
 use super::validate::Valid;
 use crate::kubeconfig;
 use crate::pki::Purpose;
 use crate::pki::set::{Set, Wanted};
 
-/// Boot data of the machine that initializes the control plane.
+/// The text a machine boots with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct BootstrapData {
+    /// The text, in the format of the KubeadmConfig.
+    pub(super) text: String,
+    /// Doubtful parts of the user's Container Linux Config.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Renders the bootstrap data of the machine that initializes the control plane.
 pub(super) fn init(
     config: &KubeadmConfig,
     machine: &Machine,
     cluster: &Cluster,
     certificates: &Set,
     valid: &Valid,
-) -> Result<String, Error> {
+) -> Result<BootstrapData, Error> {
     let spec = &config.spec;
     let init = spec.init_configuration.as_ref();
     let documents = vec![
@@ -34,10 +43,10 @@ pub(super) fn init(
     ];
     let mut files = certificate_files(config, certificates);
     files.extend(valid.files.iter().cloned());
-    Ok(user_data(config, Command::Init, documents, files, valid))
+    user_data(config, Command::Init, documents, files, valid)
 }
 
-/// Boot data of a machine that joins. `discovery` in `join` is complete.
+/// Renders the bootstrap data of a machine that joins. `discovery` in `join` is complete.
 pub(super) fn join(
     config: &KubeadmConfig,
     cluster: &Cluster,
@@ -45,13 +54,14 @@ pub(super) fn join(
     valid: &Valid,
     mut join: JoinConfiguration,
     control_plane: bool,
-) -> Result<String, Error> {
+) -> Result<BootstrapData, Error> {
     let mut files = Vec::new();
     if control_plane {
         join.control_plane.get_or_insert_default();
         files = certificate_files(config, certificates);
     } else {
-        // Only in what is rendered: the taint goes once the machine has been matched to its node.
+        // Only in the rendered data: the taint is removed once the machine has been matched to its
+        // node.
         let options: NodeRegistrationOptions = with_taint(
             join.node_registration.as_ref(),
             labels::NODE_UNINITIALIZED_TAINT,
@@ -67,7 +77,7 @@ pub(super) fn join(
         files.extend(discovery::kubeconfig_file(file, &server, authority)?);
     }
     let document = documents::join_configuration(valid.api, &join)?;
-    Ok(user_data(config, Command::Join, vec![document], files, valid))
+    user_data(config, Command::Join, vec![document], files, valid)
 }
 
 fn user_data(
@@ -76,9 +86,9 @@ fn user_data(
     documents: Vec<String>,
     files: Vec<TextFile>,
     valid: &Valid,
-) -> String {
+) -> Result<BootstrapData, Error> {
     let spec = &config.spec;
-    UserData {
+    let data = UserData {
         files,
         command,
         documents,
@@ -90,8 +100,18 @@ fn user_data(
         users: valid.users.clone(),
         disk_setup: spec.disk_setup.as_ref(),
         mounts: &spec.mounts,
+    };
+    match spec.format.unwrap_or_default() {
+        Format::CloudConfig => {
+            Ok(BootstrapData { text: data.to_string(), ..BootstrapData::default() })
+        }
+        Format::Ignition => {
+            let settings =
+                spec.ignition.as_ref().and_then(|all| all.container_linux_config.as_ref());
+            let ignition::Rendered { text, warnings } = ignition::render(&data, settings)?;
+            Ok(BootstrapData { text, warnings })
+        }
     }
-    .to_string()
 }
 
 fn certificate_files(config: &KubeadmConfig, certificates: &Set) -> Vec<TextFile> {
@@ -116,7 +136,7 @@ fn certificate_files(config: &KubeadmConfig, certificates: &Set) -> Vec<TextFile
     files
 }
 
-/// What kubeadm has to know of a cluster.
+/// Returns what kubeadm must know about a cluster.
 pub(crate) fn facts(cluster: &Cluster, kubernetes_version: Option<String>) -> ClusterFacts {
     let network = cluster.spec.cluster_network.as_ref();
     let ranges = |ranges: Option<&NetworkRanges>| {

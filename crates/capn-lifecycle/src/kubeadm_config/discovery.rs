@@ -1,5 +1,5 @@
-//! How a joining machine finds the control plane: what the user left out is filled in and written
-//! back, so that the token stays the same whatever happens in between.
+//! Discovery of the control plane by a joining machine: fields that the user omits are filled in
+//! and written back, so that the token stays the same after an interruption.
 
 use capi_api::bootstrap::{BootstrapTokenDiscovery, Discovery, JoinConfiguration};
 use capi_api::core::ApiEndpoint;
@@ -8,13 +8,13 @@ use super::token::Token;
 use crate::kubeconfig::host_and_port;
 use crate::pki;
 
-/// The discovery of a join, filled in. Pure; `fresh` is used where there is no token yet.
+/// Returns the complete discovery of a join. Pure; `fresh` is used if there is no token yet.
 ///
-/// A user's discovery by file is left as it is: its file is rendered, not written back.
+/// Discovery by file is not changed: its file is rendered, not written back.
 ///
 /// # Errors
 ///
-/// [`pki::Error::ReadCertificate`] if the authority cannot be read.
+/// [`pki::Error::ReadCertificate`] if the CA certificate is invalid.
 pub(super) fn complete(
     join: Option<&JoinConfiguration>,
     endpoint: Option<&ApiEndpoint>,

@@ -1,6 +1,6 @@
-//! Who may initialize a control plane: a ConfigMap `<cluster>-lock` with the machine's name.
+//! The init lock of a control plane: a ConfigMap `<cluster>-lock` with the name of the machine.
 //!
-//! Two machines that both ran `kubeadm init` would make two clusters behind one endpoint.
+//! If two machines ran `kubeadm init`, there would be two clusters behind one endpoint.
 
 use capi_api::{Cluster, Machine, labels};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::Context;
 use crate::error::{Failure, is_conflict, is_not_found};
 
-/// Key of the ConfigMap with [`Holder`] as JSON.
+/// Key of the ConfigMap that holds [`Holder`] as JSON.
 const KEY: &str = "lock-information";
 
 #[derive(Serialize, Deserialize)]
@@ -20,20 +20,20 @@ struct Holder {
     machine_name: String,
 }
 
-/// State of the lock of a cluster.
+/// State of a cluster's lock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Lock {
-    /// Nobody has it.
+    /// It is free.
     #[default]
     Free,
-    /// A machine has it.
+    /// A machine holds it.
     Held {
-        /// Name of the machine; empty if it cannot be read.
+        /// Name of the machine. Empty if it cannot be parsed.
         by: String,
         /// UID of the ConfigMap.
         uid: Option<String>,
     },
-    /// A machine that is gone has it.
+    /// A deleted machine holds it.
     Stale {
         /// Name of that machine.
         by: String,
@@ -42,7 +42,7 @@ pub(super) enum Lock {
     },
 }
 
-/// Reads the lock of a cluster, and whether the machine that holds it is still there.
+/// Reads the lock of a cluster, and whether its holder still exists.
 pub(super) async fn read(ctx: &Context, cluster: &Cluster) -> Result<Lock, Failure> {
     let namespace = cluster.namespace().unwrap_or_default();
     let name = name(cluster);
@@ -73,7 +73,7 @@ pub(super) async fn read(ctx: &Context, cluster: &Cluster) -> Result<Lock, Failu
     Ok(if holder.is_some() { Lock::Held { by, uid } } else { Lock::Stale { by, uid } })
 }
 
-/// Takes the lock, which was free. Says whether that worked: somebody else may have been quicker.
+/// Acquires a free lock. Returns whether that succeeded: another machine may have been faster.
 pub(super) async fn acquire(
     ctx: &Context,
     cluster: &Cluster,
@@ -105,7 +105,7 @@ pub(super) async fn acquire(
     }
 }
 
-/// Gives a lock free that was seen with this UID. It is fine if it is gone or another one by now.
+/// Releases a lock with this UID. A missing or different lock is not an error.
 pub(super) async fn release(
     ctx: &Context,
     cluster: &Cluster,

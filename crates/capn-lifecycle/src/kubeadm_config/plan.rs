@@ -1,83 +1,88 @@
-//! What to do about a KubeadmConfig. Pure: no I/O, no clock.
+//! Decides what to do about a KubeadmConfig. Pure: no I/O, no clock.
 //!
-//! The order of the checks is the order of upstream's bootstrap provider.
+//! The order of the checks is that of upstream's bootstrap provider.
 
 use capi_api::KubeadmConfig;
 use kube::ResourceExt as _;
 
 use super::lock::Lock;
-use super::observe::{Observed, is_created};
+use super::observe::{Observed, Pool, is_created};
 use super::validate::{Problem, Valid};
 use crate::pki::Purpose;
 use crate::pki::set::Wanted;
 
-/// What nothing can be done without.
+/// The reason a plan waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum WaitingOn {
-    /// A Machine that boots with it.
+    /// The Machine or MachinePool that uses it does not exist.
     Machine,
-    /// The Cluster of the machine.
+    /// The Cluster of the machine does not exist.
     Cluster,
-    /// The infrastructure of the cluster.
+    /// The infrastructure of the cluster is not ready.
     Infrastructure,
-    /// Another machine that initializes the control plane, or the control plane to be initialized
-    /// by anybody.
+    /// The control plane is not initialized yet, by another machine or at all.
     ControlPlane {
-        /// The machine that does it, if it is known.
+        /// The machine that initializes it, if known.
         by: Option<String>,
     },
-    /// A certificate that somebody else makes.
+    /// A certificate that others create is missing.
     Certificate(Purpose),
-    /// Where the API server will answer.
+    /// The endpoint is unknown.
     Endpoint,
-    /// A user.
+    /// A user must act.
     User(Problem),
 }
 
-/// What to do about a KubeadmConfig.
+/// The action for a KubeadmConfig.
 #[derive(Clone, Debug)]
 #[must_use = "a plan does nothing until it is applied"]
 pub(super) enum Plan<'a> {
     /// Nothing can be done.
     Wait(WaitingOn),
-    /// The machine has its boot data, but the status does not say so: it came from a backup or
-    /// from another management cluster.
+    /// The machine has its bootstrap data, but the status does not say so: the objects come from a
+    /// backup or from another management cluster.
     Restore {
-        /// The Secret that the machine names.
+        /// The Secret that the machine refers to.
         secret: String,
     },
-    /// There is boot data. The token in it is to be kept alive as long as the node is not there.
+    /// The bootstrap data exists. The token must be extended as long as the node does not exist.
     Keep {
-        /// The token, if it still matters.
+        /// The token, if it is still needed.
         token: Option<String>,
     },
-    /// Give free a lock whose holder is gone, and look again.
+    /// The bootstrap data of a pool exists and its machines have joined. Its token must be replaced
+    /// before it expires, so that no token is valid forever.
+    Rotate {
+        /// The token.
+        token: String,
+    },
+    /// Release a lock whose holder is gone, and decide again.
     ReleaseLock {
         /// UID of the lock.
         uid: Option<String>,
     },
-    /// Make the certificates that are missing: the cluster has no control plane object for that.
+    /// Create missing certificates, because the cluster has no control plane object that does.
     MakeCertificates(Vec<Purpose>),
-    /// Make boot data that initializes the control plane. `lock` says whether the lock has to be
-    /// taken first.
+    /// Create bootstrap data that initializes the control plane. `lock` says whether the lock must
+    /// be acquired first.
     Init {
         /// The lock is not held yet.
         lock: bool,
-        /// What was checked.
+        /// The validated KubeadmConfig.
         valid: &'a Valid,
     },
-    /// Make boot data that joins.
+    /// Create bootstrap data that joins the cluster.
     Join {
-        /// As a control plane machine.
+        /// Whether the machine joins as a control plane machine.
         control_plane: bool,
-        /// The lock is not needed any more.
+        /// The lock to release, which is no longer needed.
         release: Option<Option<String>>,
-        /// What was checked.
+        /// The validated KubeadmConfig.
         valid: &'a Valid,
     },
 }
 
-/// Decides.
+/// Decides what to do.
 pub(super) fn plan<'a>(
     config: &KubeadmConfig,
     seen: &Observed,
@@ -92,9 +97,12 @@ pub(super) fn plan<'a>(
     if let Some(secret) = machine.spec.bootstrap.data_secret_name.clone().filter(|_| !created) {
         return Plan::Restore { secret };
     }
-    if created {
-        return Plan::Keep {
-            token: token_in_use(config).filter(|_| machine.node_name().is_none()),
+    let is_stale = seen.pool.is_some_and(|pool| pool.is_stale);
+    if created && !is_stale {
+        let token = token_in_use(config).filter(|_| machine.node_name().is_none());
+        return match (token, seen.pool) {
+            (Some(token), Some(Pool { is_provisioned: true, .. })) => Plan::Rotate { token },
+            (token, _) => Plan::Keep { token },
         };
     }
     let valid = match valid {
@@ -123,7 +131,7 @@ pub(super) fn plan<'a>(
                 .collect();
             let all_are_ours = absent.iter().all(|purpose| wanted.is_generated(*purpose));
             let ours = cluster.spec.control_plane_ref.is_none() && all_are_ours;
-            // Whoever holds the lock makes them, so that two machines do not make two sets.
+            // The holder of the lock creates them, so that two machines do not create two sets.
             return match (ours && !absent.is_empty(), lock) {
                 (true, false) => Plan::MakeCertificates(absent),
                 (true, true) => Plan::Init { lock, valid },
@@ -151,20 +159,21 @@ pub(super) fn plan<'a>(
     Plan::Join { control_plane, release, valid }
 }
 
-/// It is for a machine that joins a control plane: another one initializes that.
+/// Returns whether it is for a machine that joins a control plane, which another machine
+/// initializes.
 fn joins_control_plane(config: &KubeadmConfig) -> bool {
     let join = config.spec.join_configuration.as_ref();
     config.spec.init_configuration.is_none()
         && join.is_some_and(|join| join.control_plane.is_some())
 }
 
-/// The token that the boot data joins with.
+/// Returns the token that the bootstrap data uses.
 fn token_in_use(config: &KubeadmConfig) -> Option<String> {
     let discovery = config.spec.join_configuration.as_ref()?.discovery.as_ref()?;
     discovery.bootstrap_token.as_ref()?.token.clone()
 }
 
-/// The configuration says where the API server answers.
+/// Returns whether the configuration contains the endpoint.
 fn brings_endpoint(config: &KubeadmConfig) -> bool {
     let discovery =
         config.spec.join_configuration.as_ref().and_then(|join| join.discovery.as_ref());

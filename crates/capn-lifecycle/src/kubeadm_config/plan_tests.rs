@@ -3,20 +3,20 @@ use capi_api::{Cluster, KubeadmConfig, Machine, labels};
 use serde_json::json;
 
 use super::lock::Lock;
-use super::observe::{Inputs, Observed};
+use super::observe::{Inputs, Observed, Pool};
 use super::plan::{Plan, WaitingOn, plan};
 use super::validate::validate;
 use super::{data, discovery, token::Token};
 use crate::pki::{PemPair, Purpose};
 
-/// One situation; a test changes what it is about.
+/// A situation, which a test modifies.
 struct Case {
     config: KubeadmConfig,
     seen: Observed,
 }
 
 impl Case {
-    /// A control plane machine of a cluster whose infrastructure is there.
+    /// A control plane machine of a cluster with infrastructure.
     fn control_plane() -> Self {
         let mut case = Self::worker();
         let machine = case.seen.machine.as_mut().unwrap();
@@ -68,6 +68,7 @@ impl Case {
         Self {
             config,
             seen: Observed {
+                pool: None,
                 machine: Some(machine),
                 cluster: Some(cluster),
                 data_secret: None,
@@ -95,7 +96,7 @@ impl Case {
         self
     }
 
-    /// The plan as a word.
+    /// Formats the plan.
     fn plan(&self) -> String {
         let valid = validate(&self.config, &self.seen);
         match plan(&self.config, &self.seen, valid.as_ref()) {
@@ -103,6 +104,7 @@ impl Case {
             Plan::Wait(on) => format!("wait: {on:?}"),
             Plan::Restore { secret } => format!("restore {secret}"),
             Plan::Keep { token } => format!("keep {token:?}"),
+            Plan::Rotate { token } => format!("rotate {token}"),
             Plan::ReleaseLock { .. } => "release lock".into(),
             Plan::MakeCertificates(purposes) => format!("make {}", purposes.len()),
             Plan::Init { lock: true, .. } => "lock".into(),
@@ -253,16 +255,6 @@ fn a_problem_names_the_field_and_what_to_do() {
     };
     for (case, expected) in [
         (
-            Case::worker().initialized().with(set(json!({ "format": "ignition" }))),
-            "user: spec.format: ignition is not supported; use cloud-config",
-        ),
-        (
-            Case::worker()
-                .initialized()
-                .with(set(json!({ "files": [{ "path": "/a", "contentFormat": "Template" }] }))),
-            "user: spec.files[0].contentFormat: Template is not supported; use Raw",
-        ),
-        (
             Case::worker().initialized().with(set(json!({ "files": [
                 { "path": "/a", "contentFrom": { "secret": { "name": "s", "key": "k" } } },
             ]}))),
@@ -278,7 +270,7 @@ fn a_problem_names_the_field_and_what_to_do() {
             Case::worker()
                 .initialized()
                 .with(|c| c.machine().spec.version = Some("v1.21.0".into())),
-            "user: Kubernetes v1.21.0 is too old; 1.22 is the oldest one",
+            "user: Kubernetes v1.21.0 is too old; 1.22 or later is required",
         ),
     ] {
         assert_eq!(case.plan(), expected);
@@ -317,7 +309,8 @@ fn init_data_has_the_certificates_and_the_networks_of_the_cluster() {
         &case.seen.inputs.certificates,
         &valid,
     )
-    .unwrap();
+    .unwrap()
+    .text;
     let order: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("-   path: ")).collect();
     assert_eq!(
         order,
@@ -346,7 +339,7 @@ fn a_worker_gets_no_key_and_the_taint_of_an_unknown_node() {
     let cluster = case.seen.cluster.as_ref().unwrap();
     let certificates = &case.seen.inputs.certificates;
     let join = capi_api::bootstrap::JoinConfiguration::default();
-    let text = data::join(&case.config, cluster, certificates, &valid, join, false).unwrap();
+    let text = data::join(&case.config, cluster, certificates, &valid, join, false).unwrap().text;
     assert!(!text.contains("pki/"), "{text}");
     assert!(text.contains("node.cluster.x-k8s.io/uninitialized"), "{text}");
 }
@@ -371,4 +364,66 @@ fn a_discovery_is_filled_in_once_and_what_the_user_gave_stays() {
     let join: capi_api::bootstrap::JoinConfiguration = serde_json::from_value(file).unwrap();
     let kept = discovery::complete(Some(&join), Some(&endpoint), ca, &fresh).unwrap();
     assert_eq!(Some(kept), join.discovery);
+}
+
+/// A pool whose machines use the KubeadmConfig, which has a token.
+fn pooled(pool: Pool) -> Case {
+    let mut case = Case::worker().initialized();
+    case.config.spec.join_configuration = Some(
+        serde_json::from_value(json!({ "discovery": { "bootstrapToken": {
+            "token": "abcdef.0123456789abcdef", "apiServerEndpoint": "192.0.2.1:6443",
+        } } }))
+        .unwrap(),
+    );
+    case.seen.pool = Some(pool);
+    case
+}
+
+#[test]
+fn the_token_of_a_pool_is_extended_until_its_machines_exist_and_then_rotated() {
+    let (fresh, joined) = (Pool::default(), Pool { is_provisioned: true, ..Pool::default() });
+    for (pool, expected) in [
+        (fresh, "keep Some(\"abcdef.0123456789abcdef\")"),
+        (joined, "rotate abcdef.0123456789abcdef"),
+    ] {
+        let mut case = pooled(pool);
+        created(&mut case);
+        assert_eq!(case.plan(), expected, "{pool:?}");
+    }
+}
+
+#[test]
+fn boot_data_of_a_pool_is_made_anew_when_what_it_is_made_from_changes() {
+    let stale = Pool { is_provisioned: true, is_stale: true };
+    let mut case = pooled(stale);
+    created(&mut case);
+    case.machine().spec.bootstrap.data_secret_name = Some("m".into());
+    assert_eq!(case.plan(), "join control_plane=false release=false");
+    case.seen.pool = None;
+    assert_eq!(case.plan(), "keep Some(\"abcdef.0123456789abcdef\")", "a machine reads it once");
+}
+
+#[test]
+fn a_machine_that_boots_with_ignition_gets_the_same_files_and_documents() {
+    let mut case = Case::control_plane();
+    case.config.spec =
+        serde_json::from_value(json!({ "format": "ignition", "verbosity": 5 })).unwrap();
+    let valid = validate(&case.config, &case.seen).unwrap();
+    let (machine, cluster) = (case.seen.machine.as_ref(), case.seen.cluster.as_ref());
+    let certificates = &case.seen.inputs.certificates;
+    let made = data::init(&case.config, machine.unwrap(), cluster.unwrap(), certificates, &valid);
+    let read: serde_json::Value = serde_json::from_str(&made.unwrap().text).unwrap();
+    let files = read["storage"]["files"].as_array().unwrap();
+    let order: Vec<_> = files.iter().filter_map(|file| file["path"].as_str()).collect();
+    assert_eq!(order.len(), 10, "{order:?}");
+    assert_eq!(
+        (order[0], order[8], order[9]),
+        ("/etc/kubernetes/pki/ca.crt", "/etc/kubeadm.sh", "/etc/kubeadm.yml",)
+    );
+    assert_eq!((&files[1]["mode"], &files[1]["user"]["name"]), (&json!(0o600), &json!("root")));
+    let script = files[8]["contents"]["source"].as_str().unwrap();
+    let command = "kubeadm%20init%20--config%20%2Fetc%2Fkubeadm.yml%20--v%205%0A";
+    assert!(script.contains(command), "{script}");
+    let documents = files[9]["contents"]["source"].as_str().unwrap();
+    assert!(documents.contains("ClusterConfiguration") && documents.contains("InitConfiguration"));
 }

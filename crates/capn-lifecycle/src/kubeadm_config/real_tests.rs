@@ -1,7 +1,7 @@
-//! What is rendered, on real machines: one initializes a control plane, a worker and a second
-//! control plane machine join it, and that one's etcd member is taken away again.
+//! Tests of rendered bootstrap data on real machines: one initializes a control plane, a worker and
+//! a second control plane machine join it, and the etcd member of the latter is removed again.
 //!
-//! Needs an Incus server with an image that has kubeadm in it (property `capn.kind: kubeadm`).
+//! Needs an Incus server with an image that contains kubeadm (property `capn.kind: kubeadm`).
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use crate::pki::{ClientIdentity, Purpose, client_certificate};
 use crate::workload::etcd::Etcd;
 use capn_controller::workload::{Reach, client as connect};
 
-/// An instance that goes when the test does.
+/// An instance that is deleted with the test.
 struct Instance(String);
 
 impl Drop for Instance {
@@ -46,7 +46,7 @@ impl Instance {
         instance
     }
 
-    /// The end of what cloud-init printed, for a failure.
+    /// The end of cloud-init's output, for a failure.
     fn log(&self) -> String {
         let tail = ["exec", &self.0, "--", "tail", "-n", "60", "/var/log/cloud-init-output.log"];
         incus(&tail).unwrap_or_default()
@@ -70,7 +70,7 @@ fn image() -> Option<(String, String, String)> {
     })
 }
 
-/// An address of the server's bridge that its DHCP server gives to nobody else.
+/// An address of the server's bridge outside of its DHCP range.
 fn address() -> Option<String> {
     let bridge = incus(&["network", "get", "incusbr0", "ipv4.address"])?;
     let (address, _) = bridge.trim().split_once('/')?;
@@ -134,6 +134,7 @@ fn observed(name: &str, version: &str, cluster: &Cluster, certificates: &Set) ->
         labels.insert(labels::CONTROL_PLANE.to_owned(), String::new());
     }
     Observed {
+        pool: None,
         machine: Some(machine),
         cluster: Some(cluster.clone()),
         data_secret: None,
@@ -141,7 +142,7 @@ fn observed(name: &str, version: &str, cluster: &Cluster, certificates: &Set) ->
     }
 }
 
-/// Waits until `check` says yes, and says what was awaited if it never does.
+/// Waits until `check` succeeds, and panics with the description if it never does.
 async fn until<F: Future<Output = bool>>(what: &str, on: &Instance, check: impl Fn() -> F) {
     let start = Instant::now();
     while !check().await {
@@ -184,7 +185,7 @@ async fn a_real_machine_initializes_a_control_plane_and_another_joins() {
     let valid = validate(&init, &seen).unwrap();
     let text =
         data::init(&init, seen.machine.as_ref().unwrap(), &cluster, &certificates, &valid).unwrap();
-    let control_plane = Instance::launch(&image, &first, &text, Some(&address));
+    let control_plane = Instance::launch(&image, &first, &text.text, Some(&address));
 
     let ca = &certificates[&Purpose::ClusterCa];
     let admin = ClientIdentity { user: "kubernetes-admin", group: "system:masters" };
@@ -196,7 +197,7 @@ async fn a_real_machine_initializes_a_control_plane_and_another_joins() {
         authority: &ca.certificate,
         client: &client,
     });
-    let client = connect(&kubeconfig, Reach::ThisMachine).unwrap();
+    let client = connect(&kubeconfig, Reach::ThisMachine, "a").unwrap();
     let configs: Api<ConfigMap> = Api::namespaced(client.clone(), "kube-system");
     until("the ConfigMap kubeadm-config is there", &control_plane, || async {
         let get = configs.get_opt("kubeadm-config");
@@ -219,7 +220,7 @@ async fn a_real_machine_initializes_a_control_plane_and_another_joins() {
         given.discovery = Some(complete.unwrap());
         let seen = observed(name, &version, &cluster, &certificates);
         let valid = validate(&config, &seen).unwrap();
-        data::join(&config, &cluster, &certificates, &valid, given, control_plane).unwrap()
+        data::join(&config, &cluster, &certificates, &valid, given, control_plane).unwrap().text
     };
     let worker = Instance::launch(&image, &second, &join(&second, false), None);
     let nodes: Api<Node> = Api::all(client.clone());

@@ -1,4 +1,4 @@
-//! Turns what came out of a pass into the status of a KubeadmConfig.
+//! Computes the status of a KubeadmConfig.
 
 use std::time::Duration;
 
@@ -18,10 +18,11 @@ use crate::error::{Failure, chain};
 use crate::patch;
 use crate::summary::{Part, Reasons, summarize};
 
-/// How long to wait for what has no event: another machine that holds the lock, a user's Secret.
+/// Interval for state that causes no event: another machine that holds the lock, a Secret of the
+/// user.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
-/// Writes the status and says when to look again. A failed pass stays a failure.
+/// Writes the status and returns when to check again. A failed pass stays a failure.
 pub(super) async fn write(
     ctx: &Context,
     config: &KubeadmConfig,
@@ -30,8 +31,8 @@ pub(super) async fn write(
     let old = config.status.clone().unwrap_or_default();
     let new = status(ctx, config, &old, outcome.as_ref());
     let version = config.resource_version();
-    // After a step that wrote to the object itself, the version that was read is an old one, and
-    // there is nothing to say that the next pass would not say.
+    // After a step that wrote the object itself, the version that was read is outdated, and the
+    // next reconcile reports the same.
     if !matches!(outcome, Ok(Outcome::Again)) {
         let api: kube::Api<KubeadmConfig> = namespaced(ctx, config);
         let name = config.name_any();
@@ -50,7 +51,7 @@ pub(super) async fn write(
     })
 }
 
-/// Says that nothing is done.
+/// Reports that the object is paused.
 pub(super) async fn paused(ctx: &Context, config: &KubeadmConfig) -> Result<(), Failure> {
     let old = config.status.clone().unwrap_or_default();
     let mut list = Conditions::new(old.conditions.as_ref(), config.metadata.generation, ctx.now());
@@ -85,7 +86,7 @@ fn status(
         }
         Ok(Outcome::Waiting(on)) => {
             if let WaitingOn::Certificate(purpose) = on {
-                let missing = format!("There is no usable {} of the cluster yet", purpose.suffix());
+                let missing = format!("The cluster has no valid {} yet", purpose.suffix());
                 list.set(CERTIFICATES_AVAILABLE, Status::False, reason::NOT_AVAILABLE, missing);
             }
             not_available(&mut list, created, message(on));
@@ -107,7 +108,7 @@ fn status(
     new
 }
 
-/// Boot data that is there stays available, whatever fails later.
+/// Existing bootstrap data stays available, whatever fails later.
 fn not_available(list: &mut Conditions, created: bool, message: String) {
     if !created {
         list.set(DATA_SECRET_AVAILABLE, Status::False, reason::NOT_AVAILABLE, message);
@@ -116,7 +117,7 @@ fn not_available(list: &mut Conditions, created: bool, message: String) {
 
 fn message(on: &WaitingOn) -> String {
     match on {
-        WaitingOn::Machine => "Waiting for a Machine to own it".to_owned(),
+        WaitingOn::Machine => "Waiting for a Machine or MachinePool to own it".to_owned(),
         WaitingOn::Cluster => "Waiting for its Cluster to exist".to_owned(),
         WaitingOn::Infrastructure => {
             "Waiting for Cluster status.initialization.infrastructureProvisioned to be true"
@@ -129,7 +130,7 @@ fn message(on: &WaitingOn) -> String {
             format!("Waiting for Machine {machine} to initialize the control plane")
         }
         WaitingOn::Certificate(purpose) => {
-            format!("Waiting for the Secret of the cluster that ends in -{}", purpose.suffix())
+            format!("Waiting for the cluster's Secret with the suffix -{}", purpose.suffix())
         }
         WaitingOn::Endpoint => "Waiting for Cluster spec.controlPlaneEndpoint to be set".to_owned(),
         WaitingOn::User(problem) => problem.to_string(),

@@ -1,6 +1,6 @@
-//! The Secret with the boot data of a machine.
+//! The Secret with the bootstrap data of a machine.
 
-use capi_api::{Cluster, KubeadmConfig, labels, refs};
+use capi_api::{Cluster, KubeadmConfig, Machine, labels, refs};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
@@ -12,21 +12,40 @@ use super::observe::{namespaced, secret_failure};
 use super::{GROUP, KIND};
 use crate::Context;
 use crate::error::{Failure, describe, is_conflict};
+use crate::objects::annotation;
 
-/// Writes boot data into the Secret of a KubeadmConfig and returns its name.
+/// Annotation of the Secret: the inputs of its data.
+const MADE_FROM: &str = "capn.cluster.x-k8s.io/made-from";
+
+/// Returns the current inputs of bootstrap data, as stored in the annotation of the Secret: the
+/// generation of the KubeadmConfig, which contains the token, and the Kubernetes version.
+pub(super) fn mark(config: &KubeadmConfig, machine: Option<&Machine>) -> String {
+    let generation = config.metadata.generation.unwrap_or_default();
+    let version = machine.and_then(|machine| machine.spec.version.as_deref()).unwrap_or_default();
+    format!("{generation} {version}")
+}
+
+/// Returns the inputs of the bootstrap data in a Secret.
+pub(super) fn made_from(secret: &PartialObjectMeta<Secret>) -> Option<&str> {
+    annotation(&secret.metadata, MADE_FROM)
+}
+
+/// Writes bootstrap data to the Secret of a KubeadmConfig and returns its name.
 ///
 /// # Guarantees
 ///
-/// A Secret of that name that belongs to something else is left alone. Data that is there already
-/// is replaced: nothing has read it, since no machine has been told its name.
+/// A Secret with this name and another owner is not changed. Existing data is replaced: either no
+/// machine has read it, because none knows its name, or it belongs to a pool, whose future machines
+/// must join with the new data.
 ///
 /// # Errors
 ///
-/// [`Failure::Invalid`] for a Secret that belongs to something else.
+/// [`Failure::Invalid`] if the Secret has another owner.
 pub(super) async fn store(
     ctx: &Context,
     config: &KubeadmConfig,
     cluster: &Cluster,
+    machine: Option<&Machine>,
     existing: Option<&PartialObjectMeta<Secret>>,
     text: String,
 ) -> Result<String, Failure> {
@@ -35,13 +54,16 @@ pub(super) async fn store(
         check_owner(config, cluster, existing)?;
     }
     let api: Api<Secret> = namespaced(ctx, config);
+    let format = config.spec.format.unwrap_or_default();
     let secret = Secret {
         metadata: ObjectMeta {
             name: Some(name.clone()),
             namespace: config.namespace(),
             labels: Some([(labels::CLUSTER_NAME.to_owned(), cluster.name_any())].into()),
+            annotations: Some([(MADE_FROM.to_owned(), mark(config, machine))].into()),
             owner_references: config.controller_owner_ref(&()).map(|owner| vec![owner]),
-            // A replace is of what was read; a create must not find anything.
+            // An update is based on the version that was read; a create must not find an existing
+            // Secret.
             resource_version: existing.and_then(|existing| existing.resource_version()),
             ..ObjectMeta::default()
         },
@@ -49,7 +71,7 @@ pub(super) async fn store(
         data: Some(
             [
                 ("value".to_owned(), ByteString(text.into_bytes())),
-                ("format".to_owned(), ByteString(b"cloud-config".to_vec())),
+                ("format".to_owned(), ByteString(format.as_str().as_bytes().to_vec())),
             ]
             .into(),
         ),
@@ -67,13 +89,13 @@ pub(super) async fn store(
         namespace = config.namespace().unwrap_or_default(),
         name,
         cluster = cluster.name_any(),
-        "boot data is there"
+        "bootstrap data created"
     );
     Ok(name)
 }
 
-/// Makes the KubeadmConfig the controller of a Secret that it wrote: after a restore from a backup
-/// the reference names an object that is gone.
+/// Makes the KubeadmConfig the controller of a Secret that it wrote: after a restore from a backup,
+/// the owner reference is stale.
 pub(super) async fn own(
     ctx: &Context,
     config: &KubeadmConfig,
@@ -85,7 +107,7 @@ pub(super) async fn own(
     let others = refs::controller(existing.meta())
         .is_some_and(|controller| !refs::is_kind(controller, GROUP, KIND));
     if others {
-        // The user named a Secret that is somebody else's; that is theirs to decide.
+        // The user chose a Secret with another owner, which is their decision.
         return Ok(());
     }
     let name = existing.name_any();

@@ -1,4 +1,4 @@
-//! Bootstrap tokens: secrets in the workload cluster that a joining machine authenticates with.
+//! Bootstrap tokens: Secrets in the workload cluster with which a joining machine authenticates.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,12 +14,14 @@ use serde_json::json;
 use crate::error::is_conflict;
 use crate::workload::{self, answer};
 
-/// How long a token lives after it was made or extended.
+/// Lifetime of a token after its creation or extension.
 pub(super) const TTL: SignedDuration = SignedDuration::from_mins(15);
-/// How often a token is looked after: three times in its life, so that one failure is no harm.
+/// Check interval of a token: three times per lifetime, so that one failure does no harm.
 pub(super) const CHECK_EVERY: Duration = Duration::from_secs(5 * 60);
-/// A token with less than this left is extended.
+/// Remaining lifetime below which a token is extended.
 const EXTEND_BELOW: SignedDuration = SignedDuration::from_secs(15 * 60 * 5 / 6);
+/// Remaining lifetime below which the token of a pool is replaced.
+const ROTATE_BELOW: SignedDuration = SignedDuration::from_secs(15 * 60 / 2);
 
 const NAMESPACE: &str = "kube-system";
 const SECRET_TYPE: &str = "bootstrap.kubernetes.io/token";
@@ -27,7 +29,7 @@ const EXPIRATION: &str = "expiration";
 const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A token: an id, which is public, and a secret. `Debug` shows only the id.
+/// A token: a public ID and a secret. `Debug` shows only the ID.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Token {
     id: String,
@@ -35,7 +37,7 @@ pub(super) struct Token {
 }
 
 impl Token {
-    /// A new token.
+    /// Generates a token.
     pub(super) fn random() -> Self {
         let mut rng = rand::rng();
         let mut text = |length: usize| {
@@ -44,7 +46,7 @@ impl Token {
         Self { id: text(6), secret: text(16) }
     }
 
-    /// Reads `id.secret`, 6 and 16 characters of a-z and 0-9.
+    /// Parses `id.secret`, 6 and 16 characters of a-z and 0-9.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (id, secret) = text.split_once('.')?;
         let fits = |part: &str, length| {
@@ -54,12 +56,12 @@ impl Token {
             .then(|| Self { id: id.to_owned(), secret: secret.to_owned() })
     }
 
-    /// The part that is public.
+    /// Returns the public part.
     pub(super) fn id(&self) -> &str {
         &self.id
     }
 
-    /// The part that is not.
+    /// Returns the secret part.
     pub(super) fn secret(&self) -> &str {
         &self.secret
     }
@@ -81,15 +83,16 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Sees to it that a token exists in a workload cluster and has enough time left.
+/// Ensures that a token exists in a workload cluster and has enough lifetime left.
 ///
 /// # Guarantees
 ///
-/// Can be repeated and interrupted anywhere. A token that is there is only ever given more time.
+/// Can be repeated and interrupted at any point. The lifetime of an existing token is only ever
+/// extended.
 ///
 /// # Errors
 ///
-/// What [`answer`] says of the workload cluster.
+/// See [`answer`].
 pub(super) async fn keep(
     client: &Client,
     token: &Token,
@@ -109,7 +112,7 @@ pub(super) async fn keep(
         .await;
         return match created {
             Ok(_) => Ok(()),
-            // Somebody was quicker; it is new enough.
+            // Another client was faster; its token is new enough.
             Err(workload::Error::Request { source, .. }) if is_conflict(&source) => Ok(()),
             Err(error) => Err(error),
         };
@@ -126,15 +129,36 @@ pub(super) async fn keep(
         .map(drop)
 }
 
+/// Returns whether a token is missing in a workload cluster, or has less than half of its lifetime
+/// left.
+///
+/// # Errors
+///
+/// See [`answer`].
+pub(super) async fn is_aging(
+    client: &Client,
+    token: &Token,
+    now: Timestamp,
+) -> Result<bool, workload::Error> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
+    let name = token.secret_name();
+    let found = answer("read the bootstrap token", REQUEST_TIMEOUT, api.get_opt(&name)).await?;
+    Ok(found.is_none_or(|secret| has_less_than(&secret, now, ROTATE_BELOW)))
+}
+
 fn needs_more_time(secret: &Secret, now: Timestamp) -> bool {
+    has_less_than(secret, now, EXTEND_BELOW)
+}
+
+fn has_less_than(secret: &Secret, now: Timestamp, left: SignedDuration) -> bool {
     let end = secret
         .data
         .as_ref()
         .and_then(|data| data.get(EXPIRATION))
         .and_then(|bytes| std::str::from_utf8(&bytes.0).ok())
         .and_then(|text| text.parse::<Timestamp>().ok());
-    // Without an end a token would live for ever.
-    end.is_none_or(|end| end.duration_since(now) < EXTEND_BELOW)
+    // Without an expiration a token would be valid forever.
+    end.is_none_or(|end| end.duration_since(now) < left)
 }
 
 fn secret(token: &Token, until: Timestamp) -> Secret {
@@ -160,7 +184,7 @@ fn secret(token: &Token, until: Timestamp) -> Secret {
     }
 }
 
-/// Whole seconds: the token controller of Kubernetes reads nothing finer.
+/// Whole seconds: the token controller of Kubernetes parses nothing finer.
 fn rfc3339(at: Timestamp) -> String {
     let seconds = Timestamp::from_second(at.as_second()).unwrap_or(at);
     seconds.to_string()
@@ -185,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_extended_when_more_than_a_sixth_of_its_life_is_over() {
+    fn a_token_is_extended_after_a_sixth_of_its_lifetime() {
         let token = Token::parse("abcdef.0123456789abcdef").unwrap();
         let now = Timestamp::from_second(1_000_000).unwrap();
         for (left, expected) in [(900, false), (751, false), (749, true), (0, true), (-60, true)] {
@@ -193,6 +217,17 @@ mod tests {
             assert_eq!(needs_more_time(&secret(&token, until), now), expected, "{left} s left");
         }
         assert!(needs_more_time(&Secret::default(), now));
+    }
+
+    #[test]
+    fn a_pool_token_is_replaced_after_half_of_its_lifetime() {
+        let token = Token::parse("abcdef.0123456789abcdef").unwrap();
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        for (left, expected) in [(900, false), (451, false), (449, true), (-60, true)] {
+            let until = now + SignedDuration::from_secs(left);
+            let found = secret(&token, until);
+            assert_eq!(has_less_than(&found, now, ROTATE_BELOW), expected, "{left} s left");
+        }
     }
 
     #[test]

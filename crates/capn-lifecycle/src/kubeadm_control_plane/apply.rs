@@ -1,11 +1,11 @@
-//! Carries out what was decided about a control plane. The only writer besides `report`.
+//! Executes the plan of a control plane. Nothing else except `report` writes.
 
 use std::collections::BTreeSet;
 
 use capi_api::controlplane::{PRE_TERMINATE_HOOK, REMEDIATION_IN_PROGRESS};
 use capi_api::core::ContractRef;
-use capi_api::{Cluster, KubeadmControlPlane, Machine, labels};
-use kube::api::{DeleteParams, Patch, PatchParams};
+use capi_api::{Cluster, KubeadmControlPlane, labels};
+use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
@@ -15,28 +15,29 @@ use super::validate::Valid;
 use super::{certificates, coredns, create, expiry, kube_proxy, kubelet_access, upgrade, workload};
 use crate::Context;
 use crate::contract;
-use crate::error::{Failure, chain, describe, is_not_found};
+use crate::error::{Failure, chain, describe};
+use crate::owned_machines;
 use crate::patch;
 use crate::workload::etcd::{Error as EtcdError, Etcd};
 
-/// What a plan has changed.
+/// Changes made by a plan.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Applied {
-    /// The next pass starts at once, by the event of what was written: there is nothing to report.
+    /// The event of a write triggers the next reconcile at once: there is nothing to report.
     pub(super) again: bool,
-    /// Machines that are not any more as they were read.
+    /// Machines that have changed since they were read.
     pub(super) touched: BTreeSet<String>,
 }
 
-/// Carries out a plan.
+/// Executes a plan.
 ///
 /// # Guarantees
 ///
-/// Every action can be repeated; an interrupted plan is made again from what is then observed.
+/// Every action can be repeated; an interrupted plan is computed again from the new state.
 pub(super) async fn apply(
     ctx: &Context,
     kcp: &KubeadmControlPlane,
-    seen: &Observed,
+    observed: &Observed,
     valid: Option<&Valid>,
     plan: &Plan,
 ) -> Result<Applied, Failure> {
@@ -60,19 +61,20 @@ pub(super) async fn apply(
                 patch_external(ctx, kcp, reference, &change).await?;
             }
             Action::MakeCertificates(purposes) => {
-                if let Some(cluster) = &seen.cluster {
+                if let Some(cluster) = &observed.cluster {
                     certificates::make(ctx, kcp, cluster, purposes).await?;
                 }
                 done.again = true;
             }
-            Action::WriteKubeconfig => certificates::write_kubeconfig(ctx, kcp, seen).await?,
+            Action::WriteKubeconfig => certificates::write_kubeconfig(ctx, kcp, observed).await?,
             Action::Sync { machine, change } => {
-                patch_machine(ctx, kcp, machine, change).await?;
+                let manager = labels::MANAGER_KUBEADM_CONTROL_PLANE;
+                owned_machines::patch(ctx, manager, &namespace, machine, change).await?;
                 done.touched.insert(machine.clone());
             }
             Action::DeleteOrphans(orphans) => {
                 for orphan in orphans {
-                    tracing::info!(%orphan, "delete what an interrupted pass left behind");
+                    tracing::info!(%orphan, "deleting objects of an interrupted reconcile");
                     ctx.contracts
                         .delete(&namespace, orphan)
                         .await
@@ -82,26 +84,33 @@ pub(super) async fn apply(
             }
             Action::DropHook { machine } => {
                 let change = json!({ "metadata": { "annotations": { PRE_TERMINATE_HOOK: null } } });
-                patch_machine(ctx, kcp, machine, &change).await?;
+                owned_machines::patch(
+                    ctx,
+                    labels::MANAGER_KUBEADM_CONTROL_PLANE,
+                    &namespace,
+                    machine,
+                    &change,
+                )
+                .await?;
                 done.touched.insert(machine.clone());
             }
             Action::TransferLeadership { from, to } => {
-                tracing::info!(%to, "hand over the leadership of etcd");
-                let etcd = etcd(ctx, kcp, seen).await?;
+                tracing::info!(%to, "moving the etcd leadership");
+                let etcd = etcd(ctx, kcp, observed).await?;
                 etcd.transfer_leadership(from, *to).await.map_err(etcd_failure(kcp))?;
                 done.again = true;
             }
             Action::RemoveMember { via, member } => {
-                tracing::info!(%member, "remove a member from etcd");
-                let etcd = etcd(ctx, kcp, seen).await?;
+                tracing::info!(%member, "removing an etcd member");
+                let etcd = etcd(ctx, kcp, observed).await?;
                 etcd.remove(via, *member).await.map_err(etcd_failure(kcp))?;
             }
             Action::WriteKubeletAccess(binding) => {
-                if let Some(cluster) = &seen.cluster {
+                if let Some(cluster) = &observed.cluster {
                     tracing::info!(
                         namespace,
                         cluster = cluster.name_any(),
-                        "let API servers reach kubelets: write the ClusterRoleBinding {}",
+                        "allowing API servers to reach kubelets: writing the ClusterRoleBinding {}",
                         kubelet_access::BINDING
                     );
                     let client = client(ctx, kcp, cluster).await?;
@@ -112,56 +121,61 @@ pub(super) async fn apply(
                 done.again = true;
             }
             Action::UpdateKubeadmConfig => {
-                if let (Some(cluster), Some(valid)) = (&seen.cluster, valid) {
+                if let (Some(cluster), Some(valid)) = (&observed.cluster, valid) {
                     let client = client(ctx, kcp, cluster).await?;
                     upgrade::kubeadm_config(&client, kcp, valid, cluster).await?;
                 }
             }
             Action::UpdateKubeProxy => {
-                if let Some(cluster) = &seen.cluster {
+                if let Some(cluster) = &observed.cluster {
                     upgrade::kube_proxy(&client(ctx, kcp, cluster).await?, kcp).await?;
                 }
             }
             Action::RollKubeProxy(change) => {
-                if let Some(cluster) = &seen.cluster {
+                if let Some(cluster) = &observed.cluster {
                     kube_proxy::write(&client(ctx, kcp, cluster).await?, change)
                         .await
                         .map_err(|source| Failure::Workload { object: describe(kcp), source })?;
                 }
             }
             Action::UpdateCoreDns => {
-                if let (Some(cluster), Some(valid)) = (&seen.cluster, valid) {
+                if let (Some(cluster), Some(valid)) = (&observed.cluster, valid) {
                     coredns::update(&client(ctx, kcp, cluster).await?, kcp, valid).await?;
                 }
             }
             Action::NoteExpiry { config, node, port } => {
-                if let Some(cluster) = &seen.cluster {
+                if let Some(cluster) = &observed.cluster {
                     let client = client(ctx, kcp, cluster).await?;
-                    // The others would be as slow; all are asked again with the next pass.
+                    // The others would be slow too. All of them are read again in the next
+                    // reconcile.
                     if !expiry::note(ctx, cluster, &client, config, node, *port).await? {
                         break;
                     }
                 }
             }
             Action::Create { join, failure_domain, replaces } => {
-                let (Some(cluster), Some(valid)) = (&seen.cluster, valid) else { continue };
-                let template = seen.template.found();
-                let new = create::New {
+                let (Some(cluster), Some(valid)) = (&observed.cluster, valid) else { continue };
+                let template = observed.template.found();
+                let new = create::NewMachine {
                     join: *join,
                     failure_domain: failure_domain.clone(),
                     replaces: replaces.clone(),
                 };
                 let machine = create::create(ctx, kcp, valid, cluster, template, new).await?;
-                ctx.full.forget(&namespace);
+                ctx.full_namespaces.forget(&namespace);
                 done.touched.insert(machine.name_any());
                 done.again = true;
             }
             Action::Delete { machine } => {
-                delete_machine(ctx, kcp, machine).await?;
+                owned_machines::delete(ctx, &namespace, machine).await?;
                 done.touched.insert(machine.clone());
             }
             Action::NoteRemediation(record) => {
-                tracing::info!(namespace, machine = record.machine, "replace an unhealthy machine");
+                tracing::info!(
+                    namespace,
+                    machine = record.machine,
+                    "replacing an unhealthy machine"
+                );
                 annotate(&api, kcp, Some(record.text())).await?;
                 done.again = true;
             }
@@ -183,14 +197,18 @@ async fn client(
     crate::workload::client(ctx, cluster).await.map_err(failed)
 }
 
-async fn etcd(ctx: &Context, kcp: &KubeadmControlPlane, seen: &Observed) -> Result<Etcd, Failure> {
+async fn etcd(
+    ctx: &Context,
+    kcp: &KubeadmControlPlane,
+    observed: &Observed,
+) -> Result<Etcd, Failure> {
     let missing = || Failure::Invalid {
         object: describe(kcp),
-        problem: "the authority of etcd is not there".to_owned(),
+        problem: "the etcd certificate authority does not exist".to_owned(),
     };
-    let cluster = seen.cluster.as_ref().ok_or_else(missing)?;
+    let cluster = observed.cluster.as_ref().ok_or_else(missing)?;
     let client = client(ctx, kcp, cluster).await?;
-    workload::etcd_of(ctx, cluster, client, seen).ok_or_else(missing)
+    workload::etcd_of(ctx, cluster, client, observed).ok_or_else(missing)
 }
 
 fn etcd_failure(kcp: &KubeadmControlPlane) -> impl FnOnce(EtcdError) -> Failure + use<> {
@@ -198,7 +216,7 @@ fn etcd_failure(kcp: &KubeadmControlPlane) -> impl FnOnce(EtcdError) -> Failure 
     move |error| Failure::Invalid { object, problem: chain(&error) }
 }
 
-/// Writes what the control plane notes of the replacement of a machine.
+/// Writes the annotations about the replacement of a machine to the control plane.
 async fn annotate(
     api: &Api<KubeadmControlPlane>,
     kcp: &KubeadmControlPlane,
@@ -213,40 +231,6 @@ async fn annotate(
         .await
         .map(drop)
         .map_err(Failure::api("patch", kcp))
-}
-
-async fn patch_machine(
-    ctx: &Context,
-    kcp: &KubeadmControlPlane,
-    name: &str,
-    change: &Value,
-) -> Result<(), Failure> {
-    let namespace = kcp.namespace().unwrap_or_default();
-    let api: Api<Machine> = Api::namespaced(ctx.client.clone(), &namespace);
-    let params = PatchParams {
-        field_manager: Some(labels::MANAGER_KUBEADM_CONTROL_PLANE.to_owned()),
-        ..PatchParams::default()
-    };
-    match api.patch(name, &params, &Patch::Merge(change)).await {
-        Ok(_) => Ok(()),
-        Err(error) if is_not_found(&error) => Ok(()),
-        Err(error) => Err(Failure::api_named("patch", "Machine", &namespace, name)(error)),
-    }
-}
-
-async fn delete_machine(
-    ctx: &Context,
-    kcp: &KubeadmControlPlane,
-    name: &str,
-) -> Result<(), Failure> {
-    let namespace = kcp.namespace().unwrap_or_default();
-    tracing::info!(namespace, control_plane = kcp.name_any(), machine = name, "delete");
-    let api: Api<Machine> = Api::namespaced(ctx.client.clone(), &namespace);
-    match api.delete(name, &DeleteParams::background()).await {
-        Ok(_) => Ok(()),
-        Err(error) if is_not_found(&error) => Ok(()),
-        Err(error) => Err(Failure::api_named("delete", "Machine", &namespace, name)(error)),
-    }
 }
 
 async fn patch_external(

@@ -13,7 +13,7 @@ use crate::objects::controller_of;
 use crate::pki::Purpose;
 use crate::pki::set::generate;
 
-/// Makes certificates and keys that are not there.
+/// Creates missing certificates and keys.
 pub(super) async fn make(
     ctx: &Context,
     kcp: &KubeadmControlPlane,
@@ -41,30 +41,30 @@ pub(super) async fn make(
         };
         match api.create(&PostParams::default(), &secret).await {
             Ok(_) => {}
-            // Somebody made it in the meantime; theirs is the one.
+            // Another client created it in the meantime; that one is used.
             Err(error) if is_conflict(&error) => {}
             Err(error) => {
                 return Err(Failure::api_named("create", "Secret", &namespace, &name)(error));
             }
         }
     }
-    tracing::info!(namespace, cluster = cluster.name_any(), "certificates are there");
+    tracing::info!(namespace, cluster = cluster.name_any(), "certificates created");
     Ok(())
 }
 
-/// Makes or renews the kubeconfig, if all that it takes is there.
+/// Creates or renews the kubeconfig if all inputs exist.
 pub(super) async fn write_kubeconfig(
     ctx: &Context,
     kcp: &KubeadmControlPlane,
-    seen: &Observed,
+    observed: &Observed,
 ) -> Result<(), Failure> {
-    let cluster = seen.cluster.as_ref();
+    let cluster = observed.cluster.as_ref();
     let endpoint = cluster.and_then(|cluster| cluster.endpoint());
-    let authority = seen.certificates.get(&Purpose::ClusterCa);
+    let authority = observed.certificates.get(&Purpose::ClusterCa);
     let (Some(cluster), Some(endpoint), Some(authority), Some(owner)) =
         (cluster, endpoint, authority, controller_of(kcp))
     else {
         return Ok(());
     };
-    kubeconfig::write(ctx, cluster, seen.kubeconfig.as_ref(), authority, endpoint, owner).await
+    kubeconfig::write(ctx, cluster, observed.kubeconfig.as_ref(), authority, endpoint, owner).await
 }

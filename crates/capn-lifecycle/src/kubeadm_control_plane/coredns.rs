@@ -1,11 +1,12 @@
-//! CoreDNS of the workload cluster, which gets the image that nodes of the version have.
+//! CoreDNS of the workload cluster, which gets the image that nodes of the version contain.
 //!
-//! Cluster API v1.14 takes its tag from `dns.imageTag` of the cluster configuration, and leaves CoreDNS as it
-//! is where there is none. Then the last node of the old version would take DNS with it where images cannot
-//! be pulled: nodes of the new version have the image that their kubeadm asks for. So that one it is.
+//! Cluster API v1.14 uses `dns.imageTag` of the cluster configuration, and does not change CoreDNS
+//! if it is not set. On clusters that cannot pull images, DNS would then fail together with the
+//! last node of the old version, because nodes of the new version only contain the image of their
+//! kubeadm. Therefore that image is used.
 //!
-//! Its Corefile stays: from CoreDNS 1.11, which Kubernetes 1.31 has, to 1.14 options have come and none have
-//! gone (`migration/versions.go` of coredns/corefile-migration).
+//! The Corefile is not changed: from CoreDNS 1.11, which Kubernetes 1.31 uses, to 1.14, options
+//! were added but none removed (`migration/versions.go` of coredns/corefile-migration).
 
 use capi_api::KubeadmControlPlane;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -23,7 +24,8 @@ use crate::workload::{self, answer};
 /// Name of the Deployment and of its container.
 const COREDNS: &str = "coredns";
 
-/// Gives CoreDNS the image of the control plane's version. It is fine if there is none.
+/// Updates CoreDNS to the image of the control plane's version. A missing Deployment is not an
+/// error.
 pub(super) async fn update(
     client: &Client,
     kcp: &KubeadmControlPlane,
@@ -38,7 +40,7 @@ pub(super) async fn update(
     let Some(new) = set_image(template, COREDNS, |is| image(kcp, &valid.version, is)) else {
         return Ok(());
     };
-    tracing::info!(image = new, "bring CoreDNS up to date");
+    tracing::info!(image = new, "updating CoreDNS");
     let act = "replace the Deployment kube-system/coredns";
     let params = PostParams::default();
     answer(act, REQUEST_TIMEOUT, api.replace(COREDNS, &params, &deployment))
@@ -47,8 +49,8 @@ pub(super) async fn update(
         .map_err(failed)
 }
 
-/// The image that CoreDNS is to have. One that is newer than that of the version stays, unless the
-/// cluster configuration names the tag.
+/// Returns the new image of CoreDNS. A newer image than that of the version is kept, unless the
+/// cluster configuration sets the tag.
 pub(super) fn image(kcp: &KubeadmControlPlane, version: &Version, is: &str) -> Option<String> {
     let config = kcp.spec.kubeadm_config_spec.as_ref();
     let cluster = config.and_then(|config| config.cluster_configuration.as_ref());
@@ -61,8 +63,8 @@ pub(super) fn image(kcp: &KubeadmControlPlane, version: &Version, is: &str) -> O
     (Some(runs) < objects::version(tag)).then(|| with_tag(is, tag))?
 }
 
-/// The tag that kubeadm of a version asks for; `None` where it is not known. The same as the rows
-/// `CoreDNS` of `capn_plan::versions`, which this crate may use in tests only.
+/// Returns the tag that kubeadm of a version uses. `None` if it is unknown. It must match the
+/// `CoreDNS` rows of `capn_plan::versions`, which this crate may use in tests only.
 pub(super) fn tag(version: &Version) -> Option<&'static str> {
     match (version.major, version.minor) {
         (1, 0..=32) | (0, _) => None,

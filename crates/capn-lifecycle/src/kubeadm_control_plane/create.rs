@@ -1,4 +1,4 @@
-//! Makes one machine: infrastructure object, KubeadmConfig, Machine.
+//! Creates one machine: infrastructure object, KubeadmConfig, Machine.
 
 use capi_api::controlplane::REMEDIATION_FOR;
 use capi_api::core::ContractRef;
@@ -14,35 +14,36 @@ use crate::Context;
 use crate::contract;
 use crate::error::{Failure, describe};
 use crate::objects::random;
+use crate::owned_machines;
 use crate::template::{made_kind, make};
 
-/// What a new machine is made for.
+/// Parameters of a new machine.
 #[derive(Clone, Debug)]
-pub(super) struct New {
-    /// It joins; otherwise it initializes the control plane.
+pub(super) struct NewMachine {
+    /// It joins. Otherwise it initializes the control plane.
     pub(super) join: bool,
-    /// Failure domain for it.
+    /// Failure domain of the machine.
     pub(super) failure_domain: Option<String>,
-    /// The machine that it replaces because that was unhealthy.
+    /// The unhealthy machine that it replaces.
     pub(super) replaces: Option<Record>,
 }
 
-/// Makes one machine with a new name.
+/// Creates one machine with a new name.
 ///
 /// # Guarantees
 ///
-/// An interruption or failure between two steps leaves parts that belong to the control plane and
-/// to no machine; the next pass finds and deletes them. Nothing is done for such parts by anybody
-/// before their machine is there.
+/// An interruption or failure between two steps leaves objects that belong to the control plane but
+/// to no machine. The next reconcile finds and deletes them. No other controller acts on such
+/// objects before their machine exists.
 pub(super) async fn create(
     ctx: &Context,
     kcp: &KubeadmControlPlane,
     valid: &Valid,
     cluster: &Cluster,
     template: Option<&DynamicObject>,
-    new: New,
+    new: NewMachine,
 ) -> Result<Machine, Failure> {
-    let New { join, failure_domain, replaces } = new;
+    let NewMachine { join, failure_domain, replaces } = new;
     let cluster = cluster.name_any();
     let namespace = kcp.namespace().unwrap_or_default();
     let name = machine_name(kcp, &cluster, &random())
@@ -57,15 +58,11 @@ pub(super) async fn create(
     let config = kubeadm_config(kcp, valid, &cluster, &name, join);
     configs.create(&params, &config).await.map_err(Failure::api("create", &config))?;
 
-    let machines: Api<Machine> = Api::namespaced(ctx.client.clone(), &namespace);
     let mut machine = machine(kcp, &cluster, &name, failure_domain);
     if let Some(record) = replaces {
         machine.annotations_mut().insert(REMEDIATION_FOR.to_owned(), record.text());
     }
-    let made =
-        machines.create(&params, &machine).await.map_err(Failure::api("create", &machine))?;
-    tracing::info!(namespace, control_plane = kcp.name_any(), machine = name, join, "machine made");
-    Ok(made)
+    owned_machines::create(ctx, labels::MANAGER_KUBEADM_CONTROL_PLANE, &machine).await
 }
 
 async fn infrastructure(

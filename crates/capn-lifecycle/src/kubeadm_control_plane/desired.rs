@@ -1,4 +1,4 @@
-//! What a machine of a control plane and what belongs to it are to look like. Pure.
+//! Desired state of a control plane's machine and its objects. Pure.
 
 use std::collections::BTreeMap;
 
@@ -18,19 +18,19 @@ use crate::objects::{controller_of, label_value, machine_name as fill_in};
 use crate::patch::merge_diff;
 use crate::template::made_kind;
 
-/// How machines are named when the control plane does not say.
+/// Default naming template of machines.
 const NAMING: &str = "{{ .kubeadmControlPlane.name }}-{{ .random }}";
-/// Gate that made kubelets of a control plane talk to their own API server, before that became
-/// what kubeadm always does.
+/// Feature gate that makes kubelets of a control plane use their own API server, before kubeadm
+/// enabled it permanently.
 const LOCAL_MODE: &str = "ControlPlaneKubeletLocalMode";
-/// Seconds that a machine gets when nobody says (see the admission of Machine).
+/// Default timeout in seconds (see the admission of Machine).
 const NODE_DELETION_TIMEOUT_SECS: i32 = 10;
 
-/// Name of a new machine.
+/// Returns the name of a new machine.
 ///
 /// # Errors
 ///
-/// What is wrong with the naming template, in words.
+/// A message if the naming template is invalid.
 pub(crate) fn machine_name(
     kcp: &KubeadmControlPlane,
     cluster: &str,
@@ -39,15 +39,15 @@ pub(crate) fn machine_name(
     let naming = kcp.spec.machine_naming.as_ref().and_then(|naming| naming.template.as_deref());
     let template = naming.unwrap_or(NAMING);
     if template.contains(".machineSet") {
-        return Err("{{ .machineSet.name }} is not known in a naming template".to_owned());
+        return Err("the naming template must not use {{ .machineSet.name }}".to_owned());
     }
-    // One function fills in the templates of all controllers; only this variable is called
-    // differently.
+    // One function renders the templates of all controllers; only this variable has a different
+    // name.
     let template = template.replace(".kubeadmControlPlane.name", ".machineSet.name");
     fill_in(&template, cluster, &kcp.name_any(), random)
 }
 
-/// Labels of machines and of what they are made of.
+/// Returns the labels of machines and their objects.
 pub(super) fn machine_labels(kcp: &KubeadmControlPlane, cluster: &str) -> BTreeMap<String, String> {
     let template = kcp.spec.machine_template.metadata.as_ref();
     let mut all = template.and_then(|meta| meta.labels.clone()).unwrap_or_default();
@@ -57,14 +57,14 @@ pub(super) fn machine_labels(kcp: &KubeadmControlPlane, cluster: &str) -> BTreeM
     all
 }
 
-/// Annotations of machines and of what they are made of.
+/// Returns the annotations of machines and their objects.
 pub(super) fn machine_annotations(kcp: &KubeadmControlPlane) -> BTreeMap<String, String> {
     let template = kcp.spec.machine_template.metadata.as_ref();
     template.and_then(|meta| meta.annotations.clone()).unwrap_or_default()
 }
 
-/// Conditions that a machine's `Ready` depends on: the health of what kubeadm runs on it, and what
-/// the user adds.
+/// Returns the conditions that a machine's `Ready` depends on: the health of kubeadm's components
+/// on it, and the user's readiness gates.
 pub(super) fn readiness_gates(kcp: &KubeadmControlPlane) -> Vec<ConditionGate> {
     let mut kinds = vec![
         health::NODE_KUBEADM_LABELS_AND_TAINTS_SET,
@@ -88,7 +88,7 @@ pub(super) fn readiness_gates(kcp: &KubeadmControlPlane) -> Vec<ConditionGate> {
     gates
 }
 
-/// A new machine; its parts have its name.
+/// Returns a new machine. Its objects have the same name.
 pub(super) fn machine(
     kcp: &KubeadmControlPlane,
     cluster: &str,
@@ -134,7 +134,7 @@ pub(super) fn machine(
     }
 }
 
-/// The KubeadmConfig of a machine. Its owner becomes the machine as soon as that is there.
+/// Returns the KubeadmConfig of a machine. The machine becomes its owner once it exists.
 pub(super) fn kubeadm_config(
     kcp: &KubeadmControlPlane,
     valid: &Valid,
@@ -152,7 +152,7 @@ pub(super) fn kubeadm_config(
     config
 }
 
-/// Spec of the KubeadmConfig of a machine that initializes the control plane or joins it.
+/// Returns the spec of the KubeadmConfig for a machine that initializes or joins the control plane.
 pub(super) fn kubeadm_config_spec(
     kcp: &KubeadmControlPlane,
     version: &Version,
@@ -173,8 +173,8 @@ pub(super) fn kubeadm_config_spec(
     spec
 }
 
-/// Merge patch of what follows the control plane in place, without a new machine: labels,
-/// annotations, timeouts, gates and taints. `None` if the machine has it all.
+/// Returns the merge patch for fields that are updated in place, without a new machine: labels,
+/// annotations, timeouts, gates and taints. `None` if the machine is up to date.
 pub(super) fn in_place_change(
     kcp: &KubeadmControlPlane,
     cluster: &str,

@@ -1,8 +1,9 @@
-//! Until when the certificates of control plane machines are valid.
+//! Expiry of the certificates of control plane machines.
 //!
-//! kubeadm makes them for a year. The end is read from each machine's API server and kept in an
-//! annotation of its KubeadmConfig, from where the Machine's status has it. It is read once: whoever
-//! renews certificates in a node removes the annotation.
+//! kubeadm creates them with a validity of one year. The expiry is read from each machine's API
+//! server and stored in an annotation of its KubeadmConfig, from which it is copied to the status
+//! of the Machine. It is read once: a user who renews certificates on a node must remove the
+//! annotation.
 
 use capi_api::{Cluster, KubeadmConfig, labels};
 use kube::api::{Patch, PatchParams};
@@ -15,15 +16,15 @@ use super::step::Action;
 use crate::Context;
 use crate::error::{Failure, chain, is_not_found};
 use crate::objects::annotation;
-use crate::workload::serving::Asked;
+use crate::workload::serving::ApiServerAddress;
 use crate::workload::serving_expiry;
 
-/// Port of an API server whose configuration names none.
+/// Default port of an API server.
 const PORT: u16 = 6443;
 
-/// What is to be read: of machines with a node, of which it is not known. Pure.
-pub(super) fn unknown(seen: &Observed) -> Vec<Action> {
-    if !matches!(seen.view, View::Seen(_)) {
+/// Returns the actions to read unknown expiry times, of machines with a node. Pure.
+pub(super) fn unknown(observed: &Observed) -> Vec<Action> {
+    if !matches!(observed.view, View::Reachable(_)) {
         return Vec::new();
     }
     let unknown = |owned: &&OwnedMachine| {
@@ -38,7 +39,7 @@ pub(super) fn unknown(seen: &Observed) -> Vec<Action> {
         let node = owned.machine.node_name()?.to_owned();
         Some(Action::NoteExpiry { config: config.name_any(), node, port: port(config) })
     };
-    seen.machines.iter().filter(unknown).filter_map(read).collect()
+    observed.machines.iter().filter(unknown).filter_map(read).collect()
 }
 
 fn port(config: &KubeadmConfig) -> u16 {
@@ -52,7 +53,8 @@ fn port(config: &KubeadmConfig) -> u16 {
     port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0).unwrap_or(PORT)
 }
 
-/// Asks an API server and notes what it shows. Says whether it answered; nothing waits for it.
+/// Reads the expiry time from an API server and stores it. Returns whether the API server
+/// responded. Nothing depends on the result.
 pub(super) async fn note(
     ctx: &Context,
     cluster: &Cluster,
@@ -62,7 +64,7 @@ pub(super) async fn note(
     port: u16,
 ) -> Result<bool, Failure> {
     let namespace = cluster.namespace().unwrap_or_default();
-    let asked = Asked {
+    let asked = ApiServerAddress {
         namespace: namespace.clone(),
         cluster: cluster.name_any(),
         node: node.to_owned(),
@@ -72,7 +74,7 @@ pub(super) async fn note(
         Ok(end) => end,
         Err(error) => {
             let error = chain(&error);
-            tracing::debug!(namespace, node, error, "cannot read when the certificates expire");
+            tracing::debug!(namespace, node, error, "cannot read the expiry of the certificates");
             return Ok(false);
         }
     };

@@ -1,8 +1,8 @@
-//! Health of what kubeadm runs on control plane machines, from nodes and pods of the workload
+//! Health of kubeadm's components on control plane machines, from nodes and pods of the workload
 //! cluster. Pure.
 //!
-//! `EtcdMemberHealthy` is what etcd says of the member: that it votes and raises no alarm. Where
-//! etcd cannot be asked, the readiness of its pod has to do.
+//! `EtcdMemberHealthy` reflects what etcd reports about the member: that it votes and raises no
+//! alarm. If etcd cannot be reached, the readiness of its pod is used.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 
 use super::kube_proxy;
 use super::kubelet_access::Access;
-use crate::summary::Verdict;
+use crate::summary::ConditionState;
 use crate::workload::etcd;
 
 /// Label and taint of control plane nodes.
@@ -24,20 +24,20 @@ const INSPECTION_FAILED: &str = "InspectionFailed";
 const CONNECTION_DOWN: &str = "ConnectionDown";
 const DELETING: &str = "Deleting";
 
-/// What was read of a workload cluster.
+/// State of a workload cluster.
 #[derive(Clone, Debug)]
 pub(super) enum View {
-    /// It was not looked at: there is nothing to look at yet.
+    /// It was not read, because there is nothing to read yet.
     NotYet,
-    /// It does not answer right now; it did not long ago.
+    /// It has stopped responding a short time ago.
     Silent,
-    /// It has not answered for long.
+    /// It has not responded for a long time.
     Down {
-        /// What the last try said.
+        /// Error of the last attempt.
         problem: String,
     },
-    /// What it said.
-    Seen(Components),
+    /// It responded.
+    Reachable(Components),
 }
 
 /// Nodes and static pods of a control plane.
@@ -45,45 +45,46 @@ pub(super) enum View {
 pub(super) struct Components {
     /// Nodes of the machines, by name.
     pub(super) nodes: BTreeMap<String, Node>,
-    /// Pods of kube-system that belong to the control plane, by name.
+    /// Control plane pods in kube-system, by name.
     pub(super) pods: BTreeMap<String, Pod>,
-    /// What etcd says.
-    pub(super) etcd: EtcdSeen,
+    /// State of etcd.
+    pub(super) etcd: EtcdState,
     /// Whether API servers may reach kubelets.
     pub(super) kubelets: Access,
     /// kube-proxy.
-    pub(super) kube_proxy: kube_proxy::Seen,
+    pub(super) kube_proxy: kube_proxy::KubeProxyState,
 }
 
 impl Components {
-    /// The etcd pod of a node is ready.
+    /// Returns whether the etcd pod of a node is ready.
     pub(super) fn has_etcd(&self, node: &str) -> bool {
         of_pod(self.pods.get(&format!("etcd-{node}"))).status == Status::True
     }
 
-    /// The kubelet of a node does not answer, and so nothing on the node can be asked.
+    /// Returns whether the kubelet of a node does not respond, so that nothing on the node can be
+    /// reached.
     pub(super) fn is_silent(&self, node: &str) -> bool {
         let node = self.nodes.get(node);
         node.is_some_and(|node| is_ready_unknown(node) || has_taint(node, UNREACHABLE, "NoExecute"))
     }
 }
 
-/// What etcd says.
+/// State of etcd.
 #[derive(Clone, Debug, Default)]
-pub(super) enum EtcdSeen {
-    /// It was not asked: it is external, or not there yet.
+pub(super) enum EtcdState {
+    /// It was not queried: it is external or does not exist yet.
     #[default]
     NotAsked,
-    /// It was asked in vain.
+    /// The query failed.
     Failed(String),
-    /// Its answer.
+    /// The query succeeded.
     Answered(etcd::View),
 }
 
-/// Condition type and verdict, for each condition a machine gets.
-pub(super) type Verdicts = Vec<(&'static str, Verdict)>;
+/// Condition type and state, for each condition of a machine.
+pub(super) type MachineConditions = Vec<(&'static str, ConditionState)>;
 
-/// The pods whose health counts, with the condition that says so.
+/// The pods whose health is reported, with their conditions.
 const PODS: [(&str, &str); 4] = [
     ("kube-apiserver", kind::API_SERVER_POD_HEALTHY),
     ("kube-controller-manager", kind::CONTROLLER_MANAGER_POD_HEALTHY),
@@ -91,18 +92,20 @@ const PODS: [(&str, &str); 4] = [
     ("etcd", kind::ETCD_POD_HEALTHY),
 ];
 
-/// Health of one machine. `None` if nothing new can be said, so that what was said last stays.
+/// Returns the health of one machine. `None` if nothing new is known, so that the last report
+/// stays.
 pub(super) fn of_machine(
     machine: &Machine,
     view: &View,
     etcd_is_stacked: bool,
     taint_expected: bool,
-) -> Option<Verdicts> {
+) -> Option<MachineConditions> {
     if machine.metadata.deletion_timestamp.is_some() {
-        return Some(all(etcd_is_stacked, &Verdict::no(DELETING, "Machine is deleting")));
+        return Some(all(etcd_is_stacked, &ConditionState::no(DELETING, "Machine is deleting")));
     }
-    let unknown =
-        |message: &str| Some(all(etcd_is_stacked, &Verdict::unknown(INSPECTION_FAILED, message)));
+    let unknown = |message: &str| {
+        Some(all(etcd_is_stacked, &ConditionState::unknown(INSPECTION_FAILED, message)))
+    };
     let Some(node_name) = machine.node_name() else {
         return unknown(&match &machine.spec.provider_id {
             Some(id) => format!("Waiting for a Node with spec.providerID {id} to exist"),
@@ -112,16 +115,16 @@ pub(super) fn of_machine(
             }
         });
     };
-    let seen = match view {
+    let observed = match view {
         View::NotYet => return unknown("Waiting for the control plane to be initialized"),
         View::Silent => return None,
         View::Down { problem } => {
-            let verdict = Verdict::unknown(CONNECTION_DOWN, problem.as_str());
-            return Some(all(etcd_is_stacked, &verdict));
+            let state = ConditionState::unknown(CONNECTION_DOWN, problem.as_str());
+            return Some(all(etcd_is_stacked, &state));
         }
-        View::Seen(seen) => seen,
+        View::Reachable(observed) => observed,
     };
-    let Some(node) = seen.nodes.get(node_name) else {
+    let Some(node) = observed.nodes.get(node_name) else {
         return unknown(&format!("Node {node_name} does not exist"));
     };
     if has_taint(node, UNREACHABLE, "NoExecute") {
@@ -132,16 +135,16 @@ pub(super) fn of_machine(
         labels_and_taints(node_name, node, taint_expected),
     )];
     for (component, condition) in pods(etcd_is_stacked) {
-        let verdict = if is_ready_unknown(node) {
+        let state = if is_ready_unknown(node) {
             let message = "Node Ready condition is Unknown, Pod data might be stale";
-            Verdict::unknown(INSPECTION_FAILED, message)
+            ConditionState::unknown(INSPECTION_FAILED, message)
         } else {
-            of_pod(seen.pods.get(&format!("{component}-{node_name}")))
+            of_pod(observed.pods.get(&format!("{component}-{node_name}")))
         };
         if component == "etcd" {
-            verdicts.push((kind::ETCD_MEMBER_HEALTHY, member(&seen.etcd, node_name, &verdict)));
+            verdicts.push((kind::ETCD_MEMBER_HEALTHY, member(&observed.etcd, node_name, &state)));
         }
-        verdicts.push((condition, verdict));
+        verdicts.push((condition, state));
     }
     Some(verdicts)
 }
@@ -150,21 +153,21 @@ fn pods(etcd_is_stacked: bool) -> impl Iterator<Item = (&'static str, &'static s
     PODS.into_iter().filter(move |(component, _)| etcd_is_stacked || *component != "etcd")
 }
 
-fn all(etcd_is_stacked: bool, verdict: &Verdict) -> Verdicts {
+fn all(etcd_is_stacked: bool, state: &ConditionState) -> MachineConditions {
     let mut kinds = vec![kind::NODE_KUBEADM_LABELS_AND_TAINTS_SET];
     kinds.extend(pods(etcd_is_stacked).map(|(_, condition)| condition));
     if etcd_is_stacked {
         kinds.push(kind::ETCD_MEMBER_HEALTHY);
     }
-    kinds.into_iter().map(|kind| (kind, verdict.clone())).collect()
+    kinds.into_iter().map(|kind| (kind, state.clone())).collect()
 }
 
-fn labels_and_taints(name: &str, node: &Node, taint_expected: bool) -> Verdict {
+fn labels_and_taints(name: &str, node: &Node, taint_expected: bool) -> ConditionState {
     let labelled =
         node.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(CONTROL_PLANE));
     let tainted = !taint_expected || has_taint(node, CONTROL_PLANE, "NoSchedule");
     let message = match (labelled, tainted) {
-        (true, true) => return Verdict::yes("Set"),
+        (true, true) => return ConditionState::yes("Set"),
         (false, true) => format!("Node {name} does not have the {CONTROL_PLANE} label"),
         (true, false) => format!("Node {name} does not have the {CONTROL_PLANE}:NoSchedule taint"),
         (false, false) => format!(
@@ -172,7 +175,7 @@ fn labels_and_taints(name: &str, node: &Node, taint_expected: bool) -> Verdict {
              {CONTROL_PLANE}:NoSchedule taint"
         ),
     };
-    Verdict::no("NotSet", message)
+    ConditionState::no("NotSet", message)
 }
 
 fn has_taint(node: &Node, key: &str, effect: &str) -> bool {
@@ -185,33 +188,35 @@ fn is_ready_unknown(node: &Node) -> bool {
     conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "Unknown"))
 }
 
-fn of_pod(pod: Option<&Pod>) -> Verdict {
-    let Some(pod) = pod else { return Verdict::no("DoesNotExist", "Pod does not exist") };
+fn of_pod(pod: Option<&Pod>) -> ConditionState {
+    let Some(pod) = pod else { return ConditionState::no("DoesNotExist", "Pod does not exist") };
     if pod.metadata.deletion_timestamp.is_some() {
-        return Verdict::no("Provisioning", "Pod is being replaced");
+        return ConditionState::no("Provisioning", "Pod is being replaced");
     }
-    let Some(status) = &pod.status else { return Verdict::no("Provisioning", "") };
+    let Some(status) = &pod.status else { return ConditionState::no("Provisioning", "") };
     let holds = |kind: &str| {
         let conditions = status.conditions.as_ref();
         conditions.is_some_and(|all| all.iter().any(|c| c.type_ == kind && c.status == "True"))
     };
     match status.phase.as_deref() {
-        Some("Running") if holds("Ready") => Verdict::yes("Running"),
+        Some("Running") if holds("Ready") => ConditionState::yes("Running"),
         Some("Running") => not_ready(status),
         Some("Pending") if !holds("PodScheduled") => {
-            Verdict::no("Provisioning", "Waiting to be scheduled")
+            ConditionState::no("Provisioning", "Waiting to be scheduled")
         }
         Some("Pending") if !holds("Initialized") => {
-            Verdict::no("Provisioning", "Running init containers")
+            ConditionState::no("Provisioning", "Running init containers")
         }
-        Some("Pending") => Verdict::no("Provisioning", ""),
-        Some("Succeeded") => Verdict::no("Failed", "All the containers have been terminated"),
-        Some("Failed") => Verdict::no("Failed", "All the containers have been terminated"),
-        _ => Verdict::unknown(INSPECTION_FAILED, "Pod is reporting Unknown status"),
+        Some("Pending") => ConditionState::no("Provisioning", ""),
+        Some("Succeeded") => {
+            ConditionState::no("Failed", "All the containers have been terminated")
+        }
+        Some("Failed") => ConditionState::no("Failed", "All the containers have been terminated"),
+        _ => ConditionState::unknown(INSPECTION_FAILED, "Pod is reporting Unknown status"),
     }
 }
 
-fn not_ready(status: &k8s_openapi::api::core::v1::PodStatus) -> Verdict {
+fn not_ready(status: &k8s_openapi::api::core::v1::PodStatus) -> ConditionState {
     let mut waiting = Vec::new();
     let mut failed = false;
     for container in status.container_statuses.iter().flatten() {
@@ -226,42 +231,42 @@ fn not_ready(status: &k8s_openapi::api::core::v1::PodStatus) -> Verdict {
     }
     if !waiting.is_empty() {
         let reason = if failed { "Failed" } else { "Provisioning" };
-        return Verdict::no(reason, waiting.join(", "));
+        return ConditionState::no(reason, waiting.join(", "));
     }
-    Verdict::no("Provisioning", "Waiting for startup or readiness probes")
+    ConditionState::no("Provisioning", "Waiting for startup or readiness probes")
 }
 
-/// What etcd, or its pod, says of the member on a node.
-fn member(etcd: &EtcdSeen, node: &str, pod: &Verdict) -> Verdict {
+/// Returns the state of the member on a node, according to etcd or to its pod.
+fn member(etcd: &EtcdState, node: &str, pod: &ConditionState) -> ConditionState {
     const NOT_HEALTHY: &str = "NotHealthy";
     match (etcd, pod.status) {
-        (EtcdSeen::Answered(view), _) => match view.on(node) {
+        (EtcdState::Answered(view), _) => match view.on(node) {
             None => {
                 let names: Vec<_> = view.members.iter().map(|m| m.name.as_str()).collect();
                 let message = format!(
                     "etcd reports the members {}, none of which is on Node {node}",
                     names.join(", ")
                 );
-                Verdict::no(NOT_HEALTHY, message)
+                ConditionState::no(NOT_HEALTHY, message)
             }
             Some(member) if member.is_learner => {
-                Verdict::no(NOT_HEALTHY, "Waiting for learner etcd member to be promoted")
+                ConditionState::no(NOT_HEALTHY, "Waiting for learner etcd member to be promoted")
             }
             Some(member) if !member.alarms.is_empty() => {
                 let alarms = member.alarms.join(", ");
-                Verdict::no(NOT_HEALTHY, format!("etcd reports alarms: {alarms}"))
+                ConditionState::no(NOT_HEALTHY, format!("etcd reports alarms: {alarms}"))
             }
-            Some(_) => Verdict::yes("Healthy"),
+            Some(_) => ConditionState::yes("Healthy"),
         },
-        (_, Status::False) => Verdict::no(NOT_HEALTHY, format!("etcd Pod: {}", said(pod))),
-        (_, Status::Unknown) => Verdict::unknown(INSPECTION_FAILED, said(pod)),
-        (EtcdSeen::Failed(problem), Status::True) => {
-            Verdict::unknown(INSPECTION_FAILED, problem.as_str())
+        (_, Status::False) => ConditionState::no(NOT_HEALTHY, format!("etcd Pod: {}", said(pod))),
+        (_, Status::Unknown) => ConditionState::unknown(INSPECTION_FAILED, said(pod)),
+        (EtcdState::Failed(problem), Status::True) => {
+            ConditionState::unknown(INSPECTION_FAILED, problem.as_str())
         }
-        (EtcdSeen::NotAsked, Status::True) => Verdict::yes("Healthy"),
+        (EtcdState::NotAsked, Status::True) => ConditionState::yes("Healthy"),
     }
 }
 
-fn said(verdict: &Verdict) -> String {
-    if verdict.message.is_empty() { verdict.reason.clone() } else { verdict.message.clone() }
+fn said(state: &ConditionState) -> String {
+    if state.message.is_empty() { state.reason.clone() } else { state.message.clone() }
 }

@@ -1,13 +1,14 @@
-//! kube-proxy of the workload cluster, while nodes of two versions stand beside each other.
+//! kube-proxy of the workload cluster during a rollout, when nodes of two versions exist.
 //!
-//! Cluster API gives kube-proxy the new version when the control plane has it, and its DaemonSet then replaces
-//! the pods of all nodes. Where nodes cannot pull images, each has the image of its own version only: new
-//! nodes wait for the old image until then, and old ones for the new image from then on.
+//! Cluster API updates kube-proxy once the control plane has the new version, and its DaemonSet
+//! then replaces the pods of all nodes. If nodes cannot pull images, each node only has the image
+//! of its own version: until the update new nodes lack the old image, and after it old nodes lack
+//! the new image.
 //!
-//! So the first new node that has the new image and not the old one changes the order: the DaemonSet names the new
-//! image at once, and replaces no pod by itself (`OnDelete`) until no Machine of the cluster is older. Nodes that
-//! have both images, or pull what they lack, are served the usual way, which keeps kube-proxy from being newer than
-//! the API server.
+//! Therefore the order changes as soon as a new node has the new image but not the old one: the
+//! DaemonSet gets the new image at once, but does not replace pods by itself (`OnDelete`) until no
+//! Machine of the cluster is older. Clusters whose nodes have both images or pull them are updated
+//! in the usual order, in which kube-proxy is never newer than the API server.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,45 +27,45 @@ use crate::workload::{self, answer};
 /// Name of the DaemonSet and of its container.
 pub(super) const KUBE_PROXY: &str = "kube-proxy";
 const PODS: &str = "k8s-app=kube-proxy";
-/// Marks a DaemonSet whose update strategy is ours to put back.
+/// Annotation of a DaemonSet whose update strategy this controller must restore.
 const HELD: &str = "capn.cluster.x-k8s.io/rolling-update-after-rollout";
 const ON_DELETE: &str = "OnDelete";
 const ROLLING_UPDATE: &str = "RollingUpdate";
-/// How soon to look again whether the last old Machine is gone.
+/// Interval for checking whether the last old Machine is gone.
 pub(super) const RECHECK: Duration = Duration::from_secs(30);
 
-/// kube-proxy as it was read.
+/// State of kube-proxy.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Seen {
-    /// The DaemonSet, if there is one.
+pub(super) struct KubeProxyState {
+    /// The DaemonSet, if it exists.
     pub(super) set: Option<Box<DaemonSet>>,
-    /// Its pods on nodes of the control plane that have the new version.
+    /// Its pods on control plane nodes with the new version.
     pub(super) pods: Vec<Pod>,
 }
 
-impl Seen {
-    /// Pods are not replaced before the rollout is over.
+impl KubeProxyState {
+    /// Returns whether pods are not replaced before the end of the rollout.
     pub(super) fn is_held(&self) -> bool {
         self.set.as_deref().is_some_and(is_held)
     }
 }
 
-/// What to write.
+/// Changes to write.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Change {
     pub(super) set: Option<Box<DaemonSet>>,
-    /// Pods that cannot start with the image that they name.
+    /// Pods that cannot start with their image.
     pub(super) pods: Vec<Pod>,
 }
 
-/// Decides. Pure.
+/// Decides what to change. Pure.
 pub(super) fn change(
-    seen: &Seen,
+    observed: &KubeProxyState,
     nodes: &BTreeMap<String, Node>,
     version: &str,
     is_older_left: bool,
 ) -> Option<Change> {
-    let set = seen.set.as_deref()?;
+    let set = observed.set.as_deref()?;
     let is = image(set)?;
     let wanted = with_tag(is, version)?;
     let changed = if is == wanted {
@@ -77,14 +78,14 @@ pub(super) fn change(
     };
     let is_held = changed.as_ref().map_or_else(|| is_held(set), is_held);
     let stuck = |pod: &&Pod| is_held && runs(pod).is_some_and(|image| image != wanted);
-    let pods: Vec<Pod> = seen.pods.iter().filter(stuck).cloned().collect();
+    let pods: Vec<Pod> = observed.pods.iter().filter(stuck).cloned().collect();
     if changed.is_none() && pods.is_empty() {
         return None;
     }
     Some(Change { set: changed.map(Box::new), pods })
 }
 
-/// A node of the version that has the image it is to have and not the one that is named.
+/// Returns whether a node of the version has the desired image but not the configured one.
 fn cannot_run(node: &Node, version: &str, named: &str, wanted: &str) -> bool {
     let Some(status) = &node.status else { return false };
     let has = |image: &str| {
@@ -94,7 +95,7 @@ fn cannot_run(node: &Node, version: &str, named: &str, wanted: &str) -> bool {
     is_of(node, version) && has(wanted) && !has(named)
 }
 
-/// kubelet of a node has the version.
+/// Returns whether the kubelet of a node has the version.
 fn is_of(node: &Node, version: &str) -> bool {
     let info = node.status.as_ref().and_then(|status| status.node_info.as_ref());
     info.is_some_and(|info| info.kubelet_version == version)
@@ -129,19 +130,20 @@ fn released(set: &DaemonSet) -> DaemonSet {
     set
 }
 
-/// Reads what there is to know of kube-proxy: pods only of nodes that have the version.
+/// Reads the state of kube-proxy, with pods only of nodes that have the version.
 pub(super) async fn read(
     client: &Client,
     nodes: &BTreeMap<String, Node>,
     version: &str,
-) -> Result<Seen, workload::Error> {
+) -> Result<KubeProxyState, workload::Error> {
     let sets: Api<DaemonSet> = Api::namespaced(client.clone(), NAMESPACE);
     let act = "read the DaemonSet kube-system/kube-proxy";
     let set = answer(act, REQUEST_TIMEOUT, sets.get_opt(KUBE_PROXY)).await?;
-    let mut seen = Seen { set: set.map(Box::new), pods: Vec::new() };
-    // Without a new node there is nothing to hold, and without a mark nothing to put back.
-    if change(&seen, nodes, version, true).is_none() && !seen.is_held() {
-        return Ok(seen);
+    let mut observed = KubeProxyState { set: set.map(Box::new), pods: Vec::new() };
+    // Without a new node there is nothing to hold back, and without the annotation nothing to
+    // restore.
+    if change(&observed, nodes, version, true).is_none() && !observed.is_held() {
+        return Ok(observed);
     }
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let of_node = async |name: &String| {
@@ -152,21 +154,21 @@ pub(super) async fn read(
     };
     let new = nodes.iter().filter(|(_, node)| is_of(node, version));
     let found = try_join_all(new.map(|(name, _)| of_node(name))).await?;
-    seen.pods = found.into_iter().flatten().filter(|pod| !is_leaving(pod)).collect();
-    Ok(seen)
+    observed.pods = found.into_iter().flatten().filter(|pod| !is_leaving(pod)).collect();
+    Ok(observed)
 }
 
 fn is_leaving(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
 }
 
-/// Writes. Can be repeated; a conflict is tried again by the next pass.
+/// Writes the changes. Can be repeated; a conflict is retried in the next reconcile.
 pub(super) async fn write(client: &Client, change: &Change) -> Result<(), workload::Error> {
     if let Some(set) = &change.set {
         tracing::info!(
             image = image(set),
             held = is_held(set),
-            "bring the DaemonSet of kube-proxy up to date"
+            "updating the DaemonSet of kube-proxy"
         );
         let sets: Api<DaemonSet> = Api::namespaced(client.clone(), NAMESPACE);
         let act = "replace the DaemonSet kube-system/kube-proxy";
@@ -178,9 +180,9 @@ pub(super) async fn write(client: &Client, change: &Change) -> Result<(), worklo
         let preconditions =
             Some(Preconditions { uid: pod.metadata.uid.clone(), resource_version: None });
         let params = DeleteParams { preconditions, ..DeleteParams::default() };
-        let act = "delete a pod of kube-proxy whose image the node does not have";
+        let act = "delete a pod of kube-proxy whose image is not on the node";
         match answer(act, REQUEST_TIMEOUT, pods.delete(&pod.name_any(), &params)).await {
-            // Then it is gone, or another pod has its name.
+            // It is gone, or another pod has its name.
             Err(workload::Error::Request { source, .. })
                 if is_not_found(&source) || is_conflict(&source) => {}
             other => drop(other?),

@@ -1,11 +1,12 @@
-//! The right of the API server to reach kubelets: for logs, exec, port-forward, and for our own look
-//! at etcd.
+//! Access of the API server to kubelets: for logs, exec, port-forward, and for this controller's
+//! queries of etcd.
 //!
-//! It presents a certificate of kubeadm's. Up to some patch release that had the organization
-//! `system:masters`; since then it has none, and the user in it gets its rights by a
-//! ClusterRoleBinding. `kubeadm init` and `kubeadm upgrade apply` make that one, `kubeadm join` does
-//! not. So a cluster that was made by an older kubeadm lacks it when its machines are replaced, and
-//! it has to be there before the first new one joins.
+//! The API server uses a client certificate that kubeadm creates. Up to some patch release it had
+//! the organization `system:masters`. Newer certificates have no organization, and a
+//! ClusterRoleBinding grants the rights to their user. `kubeadm init` and `kubeadm upgrade apply`
+//! create this binding, `kubeadm join` does not. A cluster that was created by an older kubeadm
+//! therefore lacks it when its machines are replaced, and it must exist before the first new
+//! machine joins.
 
 use std::time::Duration;
 
@@ -20,33 +21,33 @@ use crate::error::is_conflict;
 use crate::objects;
 use crate::workload::{self, answer};
 
-/// Name of the binding, as kubeadm gives it.
+/// Name of the binding in kubeadm.
 pub(super) const BINDING: &str = "kubeadm:apiserver-kubelet-client";
 const GROUP: &str = "rbac.authorization.k8s.io";
-/// Role that Kubernetes has by itself.
+/// Built-in role of Kubernetes.
 const ROLE: &str = "system:kubelet-api-admin";
 /// Common name of the certificate.
 const USER: &str = "kube-apiserver-kubelet-client";
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How the binding is.
+/// State of the binding.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) enum Access {
-    /// No machine needs it, or nobody looked.
+    /// No machine needs it, or it was not read.
     #[default]
     NotNeeded,
-    /// It gives the right.
+    /// It grants the access.
     Given,
-    /// There is none.
+    /// It does not exist.
     Missing,
-    /// It gives the right to others only.
+    /// It grants the access to other subjects only.
     WithoutUser(Box<ClusterRoleBinding>),
-    /// It gives another role. Which role a binding gives cannot be changed.
+    /// It grants another role. The role of a binding cannot be changed.
     OtherRole(String),
 }
 
 impl Access {
-    /// What a binding gives. Pure.
+    /// Returns the state of a binding. Pure.
     pub(super) fn of(binding: Option<ClusterRoleBinding>) -> Self {
         let Some(binding) = binding else { return Self::Missing };
         let role = &binding.role_ref;
@@ -60,7 +61,7 @@ impl Access {
         Self::WithoutUser(Box::new(binding))
     }
 
-    /// What to write, if writing helps.
+    /// Returns the binding to write, if writing helps.
     pub(super) fn wanted(&self) -> Option<ClusterRoleBinding> {
         match self {
             Self::NotNeeded | Self::Given | Self::OtherRole(_) => None,
@@ -81,13 +82,13 @@ impl Access {
         }
     }
 
-    /// Why no machine may join, if that is so.
+    /// Returns the reason no machine may join, if there is one.
     pub(super) fn problem(&self) -> Option<String> {
         let Self::OtherRole(role) = self else { return None };
         Some(format!(
             "ClusterRoleBinding {BINDING} of the workload cluster gives {role}, not ClusterRole \
-             {ROLE}, without which the API server of a new machine reaches no kubelet: delete it \
-             (kubectl delete clusterrolebinding {BINDING}), then it is made anew"
+             {ROLE}, so the API server of a new machine cannot reach kubelets: delete it (kubectl \
+             delete clusterrolebinding {BINDING}), and it is created again"
         ))
     }
 }
@@ -101,7 +102,7 @@ fn user() -> Subject {
     }
 }
 
-/// Whether a control plane has machines that need the binding, or is to have some.
+/// Returns whether a control plane has, or will have, machines that need the binding.
 pub(super) fn is_needed(kcp: &KubeadmControlPlane, machines: &[OwnedMachine]) -> bool {
     let versions = machines.iter().filter_map(|owned| owned.machine.spec.version.as_deref());
     versions
@@ -110,8 +111,8 @@ pub(super) fn is_needed(kcp: &KubeadmControlPlane, machines: &[OwnedMachine]) ->
         .any(|version| has_no_organization(&version))
 }
 
-/// Whether certificates of this version's kubeadm have no organization. The same as the rows
-/// `kubelet client binding` of `capn_plan::versions`, which this crate may not use.
+/// Returns whether the certificates of this version's kubeadm have no organization. It must match
+/// the rows `kubelet client binding` of `capn_plan::versions`, which this crate may not use.
 pub(crate) fn has_no_organization(version: &Version) -> bool {
     let Version { major, minor, patch, .. } = *version;
     let first = match minor {
@@ -132,7 +133,7 @@ pub(super) async fn read(client: &Client) -> Result<Access, workload::Error> {
     answer(act, REQUEST_TIMEOUT, api.get_opt(BINDING)).await.map(Access::of)
 }
 
-/// Writes the binding. Can be repeated; who wrote it in the meantime is right.
+/// Writes the binding. Can be repeated; a concurrent write wins.
 pub(super) async fn write(
     client: &Client,
     binding: &ClusterRoleBinding,
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_binding_is_made_mended_or_left_as_kubeadm_would() {
+    fn the_binding_is_created_fixed_or_kept_like_kubeadm_does() {
         let ours = json!([{ "apiGroup": GROUP, "kind": "User", "name": USER }]);
         let other = json!([{ "apiGroup": GROUP, "kind": "User", "name": "alice" }]);
         let users = |access: &Access| {
@@ -185,7 +186,7 @@ mod tests {
             assert_eq!(access.problem().is_some(), is_problem, "{what}");
         }
         // As in cmd/kubeadm/app/phases/bootstraptoken/node/tlsbootstrap.go of Kubernetes 1.37.2;
-        // the API server fills in the group of the subject.
+        // the API server sets the group of the subject.
         assert_eq!(
             serde_json::to_value(Access::Missing.wanted().unwrap()).unwrap(),
             json!({

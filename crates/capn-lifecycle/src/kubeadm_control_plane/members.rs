@@ -1,72 +1,76 @@
-//! Which etcd member may go, and what has to happen before. Pure.
+//! Decides which etcd member may be removed, and what must happen before. Pure.
 
 use capi_api::conditions;
 use capi_api::controlplane::machine_conditions as health;
 
-use super::health::{EtcdSeen, View};
+use super::health::{EtcdState, View};
+use super::member_owner;
 use super::observe::{Observed, OwnedMachine};
 use super::step::Action;
-use super::stray;
 use crate::workload::etcd;
 
-/// What has to be done about etcd before the instance of a machine may go. Empty: nothing.
+/// Returns the etcd actions required before the instance of a machine may be deleted. Empty: none.
 ///
 /// # Errors
 ///
-/// Why it cannot be done now, in words.
-pub(super) fn before_leaving(
-    seen: &Observed,
+/// The reason they are not possible now.
+pub(super) fn before_removal(
+    observed: &Observed,
     leaving: &OwnedMachine,
 ) -> Result<Vec<Action>, String> {
-    let view = answered(seen)?;
-    let Some(member) = stray::of_machine(leaving, view) else { return Ok(Vec::new()) };
-    let others = staying(seen, leaving);
-    if let Some(hand_over) = hand_over(seen, view, member, &others)? {
-        return Ok(vec![hand_over]);
+    let view = answered(observed)?;
+    let Some(member) = member_owner::of_machine(leaving, view) else { return Ok(Vec::new()) };
+    let others = staying(observed, leaving);
+    if let Some(transfer_leadership) = transfer_leadership(observed, view, member, &others)? {
+        return Ok(vec![transfer_leadership]);
     }
     remove(view, member, &others).map(|action| vec![action])
 }
 
-/// Why a machine may not be taken from etcd now.
+/// The reason a machine must not be removed from etcd now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Loss {
-    /// It cannot be said what would be left.
+pub(super) enum RemovalBlocker {
+    /// The state of the remaining members is unknown.
     Unknown(String),
-    /// Too little would be left.
+    /// Too few members would remain.
     TooMuch(String),
 }
 
-/// What has to be done about etcd before a machine that is to be replaced is deleted: a leader hands
-/// over. Its member goes later, when its pods are gone.
+/// Returns the etcd actions required before an unhealthy machine is deleted: a leader must transfer
+/// its leadership. The member is removed later, when its pods are gone.
 ///
 /// # Errors
 ///
-/// Why it may not be deleted: the members that stay would have no quorum of healthy ones.
-pub(super) fn without(seen: &Observed, leaving: &OwnedMachine) -> Result<Option<Action>, Loss> {
-    let view = answered(seen).map_err(Loss::Unknown)?;
-    let (member, others) = (stray::of_machine(leaving, view), staying(seen, leaving));
+/// The reason it must not be deleted: the remaining members would have no healthy quorum.
+pub(super) fn without(
+    observed: &Observed,
+    leaving: &OwnedMachine,
+) -> Result<Option<Action>, RemovalBlocker> {
+    let view = answered(observed).map_err(RemovalBlocker::Unknown)?;
+    let (member, others) = (member_owner::of_machine(leaving, view), staying(observed, leaving));
     quorum(view, member, &others)
-        .map_err(|why| Loss::TooMuch(format!("{why} without {}", leaving.name())))?;
+        .map_err(|why| RemovalBlocker::TooMuch(format!("{why} without {}", leaving.name())))?;
     let Some(member) = member else { return Ok(None) };
-    hand_over(seen, view, member, &others).map_err(Loss::TooMuch)
+    transfer_leadership(observed, view, member, &others).map_err(RemovalBlocker::TooMuch)
 }
 
-/// Machines that stay when one leaves.
-fn staying<'a>(seen: &'a Observed, leaving: &OwnedMachine) -> Vec<&'a OwnedMachine> {
+/// Returns the machines that remain without this one.
+fn staying<'a>(observed: &'a Observed, leaving: &OwnedMachine) -> Vec<&'a OwnedMachine> {
     let stays = |owned: &&OwnedMachine| owned.name() != leaving.name() && !owned.is_deleting();
-    seen.machines.iter().filter(stays).collect()
+    observed.machines.iter().filter(stays).collect()
 }
 
-/// If a member leads: that it hands over to another. `None` also if it cannot be told to, because
-/// its node is silent; the others elect a leader when it is removed.
-fn hand_over(
-    seen: &Observed,
+/// Returns the leadership transfer if the member leads. `None` also if it cannot be requested
+/// because the node is unreachable; the others then elect a leader after the removal.
+fn transfer_leadership(
+    observed: &Observed,
     view: &etcd::View,
     member: &etcd::Member,
     others: &[&OwnedMachine],
 ) -> Result<Option<Action>, String> {
     let from = &member.name;
-    let is_silent = matches!(&seen.view, View::Seen(components) if components.is_silent(from));
+    let is_silent =
+        matches!(&observed.view, View::Reachable(components) if components.is_silent(from));
     if view.leader != Some(member.id) || is_silent {
         return Ok(None);
     }
@@ -81,15 +85,15 @@ fn hand_over(
 }
 
 /// Removes a member that belongs to no machine. `None` if there is none, or if etcd would lose its
-/// quorum with it.
-pub(super) fn stray(seen: &Observed) -> Option<Action> {
-    let view = answered(seen).ok()?;
-    let stray = stray::of_nobody(&seen.machines, view)?;
-    remove(view, stray, &seen.machines.iter().collect::<Vec<_>>()).ok()
+/// quorum.
+pub(super) fn remove_orphaned(observed: &Observed) -> Option<Action> {
+    let view = answered(observed).ok()?;
+    let orphaned = member_owner::orphaned_member(&observed.machines, view)?;
+    remove(view, orphaned, &observed.machines.iter().collect::<Vec<_>>()).ok()
 }
 
-/// The removal, if the members that stay keep a quorum of healthy ones. A learner does not vote, so
-/// that nothing is lost with it.
+/// Returns the removal if the remaining members keep a healthy quorum. A learner does not vote, so
+/// it can always be removed.
 fn remove(
     view: &etcd::View,
     member: &etcd::Member,
@@ -105,21 +109,21 @@ fn remove(
     match asked {
         Ok(via) => Ok(Action::RemoveMember { via, member: member.id }),
         Err(why) if member.name.is_empty() => {
-            Err(format!("{why} without the one that has no name yet"))
+            Err(format!("{why} without the member that has no name yet"))
         }
         Err(why) => Err(format!("{why} without {}", member.name)),
     }
 }
 
-/// The node of a healthy member, if those that stay when one goes have a quorum of healthy ones.
+/// Returns the node of a healthy member if the remaining members have a healthy quorum.
 fn quorum(
     view: &etcd::View,
-    going: Option<&etcd::Member>,
+    deleting_message: Option<&etcd::Member>,
     others: &[&OwnedMachine],
 ) -> Result<String, String> {
-    let voters = view.members.iter().filter(|other| votes_without(other, going)).count();
+    let voters = view.members.iter().filter(|other| votes_without(other, deleting_message)).count();
     let quorum = voters / 2 + 1;
-    let healthy = healthy(view, going, others);
+    let healthy = healthy(view, deleting_message, others);
     match healthy.first() {
         Some(via) if healthy.len() >= quorum => Ok((*via).to_owned()),
         _ => Err(format!(
@@ -129,37 +133,38 @@ fn quorum(
     }
 }
 
-/// Nodes of healthy members that vote when one goes.
+/// Returns the nodes of the healthy voting members that remain.
 fn healthy<'a>(
     view: &etcd::View,
-    going: Option<&etcd::Member>,
+    deleting_message: Option<&etcd::Member>,
     others: &[&'a OwnedMachine],
 ) -> Vec<&'a str> {
     others
         .iter()
         .filter(|owned| is_healthy(owned))
         .filter_map(|owned| owned.machine.node_name())
-        .filter(|node| view.on(node).is_some_and(|other| votes_without(other, going)))
+        .filter(|node| view.on(node).is_some_and(|other| votes_without(other, deleting_message)))
         .collect()
 }
 
-fn votes_without(member: &etcd::Member, going: Option<&etcd::Member>) -> bool {
-    !member.is_learner && going.is_none_or(|going| going.id != member.id)
+fn votes_without(member: &etcd::Member, deleting_message: Option<&etcd::Member>) -> bool {
+    !member.is_learner
+        && deleting_message.is_none_or(|deleting_message| deleting_message.id != member.id)
 }
 
-fn answered(seen: &Observed) -> Result<&etcd::View, String> {
-    match &seen.view {
-        View::Seen(components) => match &components.etcd {
-            EtcdSeen::Answered(view) => Ok(view),
-            EtcdSeen::Failed(problem) => Err(format!("etcd does not answer: {problem}")),
-            EtcdSeen::NotAsked => Err("no etcd Pod is ready".to_owned()),
+fn answered(observed: &Observed) -> Result<&etcd::View, String> {
+    match &observed.view {
+        View::Reachable(components) => match &components.etcd {
+            EtcdState::Answered(view) => Ok(view),
+            EtcdState::Failed(problem) => Err(format!("etcd does not respond: {problem}")),
+            EtcdState::NotAsked => Err("no etcd Pod is ready".to_owned()),
         },
-        View::Down { problem } => Err(format!("the workload cluster does not answer: {problem}")),
-        View::NotYet | View::Silent => Err("the workload cluster does not answer".to_owned()),
+        View::Down { problem } => Err(format!("the workload cluster does not respond: {problem}")),
+        View::NotYet | View::Silent => Err("the workload cluster does not respond".to_owned()),
     }
 }
 
-/// The member of a machine is healthy, as the last pass found.
+/// Returns whether the last reconcile found the member of a machine healthy.
 fn is_healthy(owned: &OwnedMachine) -> bool {
     let status = owned.machine.status.as_ref();
     let list = status.and_then(|status| status.conditions.as_ref());

@@ -1,17 +1,18 @@
 //! The KubeadmControlPlane controller.
 //!
-//! Makes the certificates and the kubeconfig of a cluster, then its control plane machines: the
-//! first one initializes, further ones join, one at a time and only while all others are well.
-//! Says how the control plane is from the nodes and static pods of the workload cluster, and takes
-//! it down after the workers.
+//! Creates the certificates and the kubeconfig of a cluster, then its control plane machines: the
+//! first one initializes the control plane, the others join one at a time and only while all
+//! existing ones are healthy. Reports the health of the control plane from the nodes and static
+//! pods of the workload cluster, and deletes the control plane after the workers.
 //!
-//! Nothing tells us when the API server of a new cluster comes up. From the moment its first
-//! machine has an instance it is asked twice a second; afterwards watches wake us.
+//! No event announces the API server of a new cluster. Once its first machine has an instance, it
+//! is probed twice a second; afterwards watches trigger the controller.
 //!
-//! A machine leaves in this order: it is deleted, its node is drained, then our hook holds it until
-//! its etcd member is removed (a leader hands over first), then its instance goes. A machine that is
-//! outdated is replaced like that, one at a time: with `maxSurge` 1 its replacement comes first.
-//! One that a health check finds unhealthy goes first, and only where etcd keeps its quorum (see
+//! A machine is removed in this order: it is deleted, its node is drained, this controller's hook
+//! delays it until its etcd member is removed (a leader transfers its leadership first), then its
+//! instance is deleted. An outdated machine is replaced in the same way, one at a time: with
+//! `maxSurge` 1 its replacement is created first. A machine that a health check reports as
+//! unhealthy is removed first, and only if etcd keeps its quorum (see `remediation`).
 //! `remediation`).
 
 mod apply;
@@ -23,20 +24,20 @@ mod expiry;
 mod health;
 mod kube_proxy;
 pub(crate) mod kubelet_access;
-mod leave;
+mod member_owner;
 mod members;
 mod observe;
 mod plan;
 mod preflight;
 mod remediation;
+mod removal;
 mod report;
 mod report_conditions;
+mod selection;
 mod step;
-mod stray;
 mod up_to_date;
 mod upgrade;
 mod validate;
-mod victim;
 mod watch;
 mod workload;
 
@@ -46,54 +47,43 @@ mod tests;
 use std::sync::Arc;
 
 use capi_api::{Cluster, KubeadmControlPlane, Machine, labels, refs};
-use capn_controller::watch::matching;
+use capn_controller::watch::{concerning, matching};
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::Secret;
-use kube::core::PartialObjectMeta;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::{PredicateConfig, WatchStreamExt as _, watcher};
-use kube::{Api, Resource as _, ResourceExt as _};
+use kube::{Resource as _, ResourceExt as _};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use self::report::Known;
+use self::report::StatusInputs;
 use self::watch::PodWatches;
 use crate::Context;
 use crate::drive::{Retry as _, drive};
 use crate::error::Failure;
-use crate::full;
+use crate::full_namespaces;
 use crate::nodes::{ClusterKey, NodeEvent};
 use crate::objects::{cluster_essence, is_deleting, is_paused, label};
 
-/// Group of the kinds of this controller.
+/// API group of the kinds of this controller.
 const GROUP: &str = "controlplane.cluster.x-k8s.io";
 /// Kind of this controller.
 const KIND: &str = "KubeadmControlPlane";
 
-/// Runs the controller until `stop`.
+/// Runs the controller until `stop` is cancelled.
 pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
-    let all = watcher::Config::default;
-    let client = ctx.client.clone();
     let pods = PodWatches::default();
-    let planes =
-        capn_controller::watch::controller(Api::<KubeadmControlPlane>::all(client.clone()), all());
+    let planes = ctx.all::<KubeadmControlPlane>();
     let store = planes.store();
-    let clusters = capn_controller::watch::touched(Api::<Cluster>::all(client.clone()), all())
-        .predicate_filter(cluster_essence, PredicateConfig::default());
-    let secrets = watcher(
-        Api::<PartialObjectMeta<Secret>>::all(client.clone()),
-        all().labels(labels::CLUSTER_NAME),
-    )
-    .default_backoff()
-    .touched_objects();
-    let machines = capn_controller::watch::touched(Api::<Machine>::all(client), all());
+    let clusters = ctx.all::<Cluster>().marked(cluster_essence);
+    let secrets = ctx.secrets_of_clusters().touched();
+    let machines = ctx.all::<Machine>().touched();
     let of_machines = store.clone();
     let controller = planes
-        .watches_stream(clusters, |cluster: Cluster| of_cluster(&cluster))
-        .watches_stream(secrets, |secret: PartialObjectMeta<Secret>| owner(secret.meta()))
-        .watches_stream(machines, move |machine: Machine| waiting_for(&of_machines, &machine))
+        .controller()
+        .reconcile_on(concerning(clusters, of_cluster))
+        .reconcile_on(concerning(secrets, |secret| owner(&secret.metadata)))
+        .reconcile_on(concerning(machines, move |machine| waiting_for(&of_machines, machine)))
         .reconcile_on(events(ctx.nodes.listen(), store.clone(), |event| match event {
             NodeEvent::Node { cluster, .. } | NodeEvent::Connection { cluster } => cluster,
         }))
@@ -101,7 +91,7 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     drive(controller, ctx, stop, move |kcp, ctx| reconcile(kcp, ctx, pods.clone())).await;
 }
 
-/// One pass over one control plane.
+/// Reconciles one control plane.
 async fn reconcile(
     kcp: Arc<KubeadmControlPlane>,
     ctx: Arc<Context>,
@@ -115,28 +105,29 @@ async fn reconcile(
         report::paused(&ctx, &kcp).await?;
         return Ok(Action::await_change());
     }
-    let seen = observe::observe(&ctx, &kcp, cluster).await?;
-    if let Some(cluster) = &seen.cluster {
+    let observed = observe::observe(&ctx, &kcp, cluster).await?;
+    if let Some(cluster) = &observed.cluster {
         if is_deleting(kcp.meta()) {
             pods.stop(&ClusterKey::of(cluster));
-        } else if report::is_watched(&seen) {
+        } else if report::is_watched(&observed) {
             pods.ensure(&ctx, cluster);
         }
     }
     let checked = validate::validate(&kcp);
     let valid = checked.as_ref().ok();
     let now = ctx.now();
-    let mut plan = plan::plan(&kcp, &seen, checked.as_ref(), now);
-    if let Some(full) = ctx.full.of(&kcp.namespace().unwrap_or_default()) {
-        plan = plan.held_up(full, full::PAUSE);
+    let mut plan = plan::plan(&kcp, &observed, checked.as_ref(), now);
+    if let Some(quota) = ctx.full_namespaces.of(&kcp.namespace().unwrap_or_default()) {
+        plan = plan.held_up(quota, full_namespaces::PAUSE);
     }
-    let applied = match apply::apply(&ctx, &kcp, &seen, valid, &plan).await {
+    let applied = match apply::apply(&ctx, &kcp, &observed, valid, &plan).await {
         Ok(applied) => applied,
         Err(error) => {
-            // Tried again in any case; but a user has to make room first, so say it.
-            if let Some(full) = error.over_quota() {
-                plan.waiting = Some(step::WaitingOn::User(full));
-                let known = Known { kcp: &kcp, seen: &seen, valid, plan: &plan, now };
+            // It is retried in any case, but a user must raise the quota first.
+            if let Some(quota) = error.over_quota() {
+                plan.waiting = Some(step::WaitingOn::User(quota));
+                let known =
+                    StatusInputs { kcp: &kcp, observed: &observed, valid, plan: &plan, now };
                 report::write(&ctx, known, &apply::Applied::default()).await?;
             }
             return Err(error);
@@ -145,13 +136,17 @@ async fn reconcile(
     if applied.again {
         return Ok(Action::requeue(std::time::Duration::ZERO));
     }
-    report::write(&ctx, Known { kcp: &kcp, seen: &seen, valid, plan: &plan, now }, &applied)
-        .await?;
+    report::write(
+        &ctx,
+        StatusInputs { kcp: &kcp, observed: &observed, valid, plan: &plan, now },
+        &applied,
+    )
+    .await?;
     let recheck = plan.recheck.map_or(ctx.resync, |recheck| recheck.min(ctx.resync));
     Ok(Action::requeue(recheck))
 }
 
-/// The control plane of a cluster.
+/// Returns the control plane of a cluster.
 fn of_cluster(cluster: &Cluster) -> Option<ObjectRef<KubeadmControlPlane>> {
     let reference = cluster.spec.control_plane_ref.as_ref()?;
     if reference.api_group != GROUP || reference.kind != KIND {
@@ -160,14 +155,14 @@ fn of_cluster(cluster: &Cluster) -> Option<ObjectRef<KubeadmControlPlane>> {
     Some(ObjectRef::new(&reference.name).within(cluster.metadata.namespace.as_deref()?))
 }
 
-/// The control plane that controls an object.
+/// Returns the control plane that controls an object.
 fn owner(meta: &kube::api::ObjectMeta) -> Option<ObjectRef<KubeadmControlPlane>> {
     let owner = refs::controller(meta).filter(|owner| refs::is_kind(owner, GROUP, KIND))?;
     Some(ObjectRef::new(&owner.name).within(meta.namespace.as_deref()?))
 }
 
-/// The control plane that controls a machine; for other machines the one of their cluster, if it
-/// is being deleted and waits for them.
+/// Returns the control plane that controls a machine. For other machines, returns that of their
+/// cluster if it is being deleted and waits for them.
 fn waiting_for(
     store: &Store<KubeadmControlPlane>,
     machine: &Machine,
@@ -182,7 +177,7 @@ fn waiting_for(
     })
 }
 
-/// Control planes of clusters that something happened in.
+/// Returns the control planes of clusters with an event.
 fn events<T: Clone + Send + 'static>(
     receiver: Receiver<T>,
     store: Store<KubeadmControlPlane>,

@@ -1,4 +1,4 @@
-//! Reads what a control plane consists of. Only reads.
+//! Reads the objects of a control plane. Read-only.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,39 +16,40 @@ use super::workload;
 use crate::Context;
 use crate::error::{Failure, describe};
 use crate::kubeadm_config;
-use crate::lookup::{Seen, look_up};
+use crate::lookup::{Lookup, look_up};
 use crate::objects::{self, label, label_value, of_cluster};
 use crate::pki::PemPair;
 use crate::pki::set::{Set, Wanted};
 use crate::template::made_kind;
 use crate::workload::secret_name;
 
-/// What a control plane consists of.
+/// Observed state of a control plane.
 #[derive(Clone, Debug)]
 pub(super) struct Observed {
-    /// Its cluster; `None` until that has made itself the owner.
+    /// Its cluster. `None` until the cluster has set itself as the owner.
     pub(super) cluster: Option<Cluster>,
-    /// Certificates and keys that are there.
+    /// Existing certificates and keys.
     pub(super) certificates: Set,
-    /// The secret with the kubeconfig.
+    /// The Secret with the kubeconfig.
     pub(super) kubeconfig: Option<Secret>,
-    /// Template of the infrastructure of its machines.
-    pub(super) template: Seen,
+    /// Infrastructure template of its machines.
+    pub(super) template: Lookup,
     /// Its machines, oldest first.
     pub(super) machines: Vec<OwnedMachine>,
     /// Names of the other machines of the cluster.
     pub(super) others: Vec<String>,
-    /// Some of those have an older version than the control plane is to have.
+    /// Whether some of them have an older version than the desired version of the control plane.
     pub(super) is_other_older: bool,
-    /// Parts of machines that were never made: a pass was interrupted.
+    /// Objects of machines that were never created, because a reconcile was interrupted.
     pub(super) orphans: Vec<ContractRef>,
-    /// kubeadm has initialized the control plane, as the status says or as was just seen.
+    /// Whether kubeadm has initialized the control plane, according to the status or to this
+    /// observation.
     pub(super) initialized: bool,
     /// Nodes and pods of the workload cluster.
     pub(super) view: View,
 }
 
-/// A machine with its parts.
+/// A machine with its objects.
 #[derive(Clone, Debug)]
 pub(super) struct OwnedMachine {
     pub(super) machine: Machine,
@@ -66,7 +67,8 @@ impl OwnedMachine {
     }
 }
 
-/// The object as it is now, or `None` if it is gone. The one that woke us may be older.
+/// Reads the current object. `None` if it is gone. The object that triggered the reconcile may be
+/// older.
 pub(super) async fn current(
     ctx: &Context,
     kcp: &Arc<KubeadmControlPlane>,
@@ -76,7 +78,7 @@ pub(super) async fn current(
     api.get_opt(&kcp.name_any()).await.map_err(Failure::api("get", kcp.as_ref()))
 }
 
-/// The cluster that owns a control plane.
+/// Returns the cluster that owns a control plane.
 pub(super) async fn cluster(
     ctx: &Context,
     kcp: &KubeadmControlPlane,
@@ -94,7 +96,7 @@ pub(super) async fn cluster(
     ))
 }
 
-/// Reads what a control plane consists of.
+/// Reads the objects of a control plane.
 pub(super) async fn observe(
     ctx: &Context,
     kcp: &KubeadmControlPlane,
@@ -103,7 +105,7 @@ pub(super) async fn observe(
     let namespace = kcp.namespace().unwrap_or_default();
     let reference = &kcp.spec.machine_template.spec.infrastructure_ref;
     let template = look_up(ctx, &namespace, Some(reference), &describe(kcp)).await?;
-    let mut seen = Observed {
+    let mut observed = Observed {
         cluster,
         certificates: Set::new(),
         kubeconfig: None,
@@ -115,20 +117,20 @@ pub(super) async fn observe(
         initialized: is_initialized(kcp),
         view: View::NotYet,
     };
-    // A cluster that is gone, however that came about, may have left machines behind.
-    let name = seen.cluster.as_ref().map(kube::ResourceExt::name_any);
+    // A deleted cluster may have left machines behind.
+    let name = observed.cluster.as_ref().map(kube::ResourceExt::name_any);
     let label = label(kcp.meta(), labels::CLUSTER_NAME).map(str::to_owned);
-    let Some(name) = name.or(label) else { return Ok(seen) };
-    machines(ctx, kcp, &name, &mut seen).await?;
-    seen.orphans = orphans(ctx, kcp, &seen).await?;
-    let Some(cluster) = seen.cluster.clone() else { return Ok(seen) };
-    seen.certificates = certificates(ctx, kcp, &name).await?;
-    seen.kubeconfig = secret(ctx, &namespace, &secret_name(&name)).await?;
-    workload::look(ctx, kcp, &cluster, &mut seen).await;
-    Ok(seen)
+    let Some(name) = name.or(label) else { return Ok(observed) };
+    machines(ctx, kcp, &name, &mut observed).await?;
+    observed.orphans = orphans(ctx, kcp, &observed).await?;
+    let Some(cluster) = observed.cluster.clone() else { return Ok(observed) };
+    observed.certificates = certificates(ctx, kcp, &name).await?;
+    observed.kubeconfig = secret(ctx, &namespace, &secret_name(&name)).await?;
+    workload::observe_workload(ctx, kcp, &cluster, &mut observed).await;
+    Ok(observed)
 }
 
-/// The status says that kubeadm has initialized the control plane.
+/// Returns whether the status says that kubeadm has initialized the control plane.
 pub(super) fn is_initialized(kcp: &KubeadmControlPlane) -> bool {
     let status = kcp.status.as_ref();
     let progress = status.and_then(|status| status.initialization.as_ref());
@@ -151,7 +153,7 @@ async fn certificates(
     Ok(set)
 }
 
-/// What the certificates of a control plane have to be like.
+/// Returns the desired certificates of a control plane.
 pub(super) fn wanted(kcp: &KubeadmControlPlane) -> Wanted {
     let spec = kcp.spec.kubeadm_config_spec.as_ref();
     Wanted::of(spec.and_then(|spec| spec.cluster_configuration.as_ref()))
@@ -166,7 +168,7 @@ async fn machines(
     ctx: &Context,
     kcp: &KubeadmControlPlane,
     cluster: &str,
-    seen: &mut Observed,
+    observed: &mut Observed,
 ) -> Result<(), Failure> {
     let namespace = kcp.namespace().unwrap_or_default();
     let api: Api<Machine> = Api::namespaced(ctx.client.clone(), &namespace);
@@ -180,8 +182,8 @@ async fn machines(
         if !refs::is_controlled_by(machine.meta(), &uid) {
             if !machine.is_control_plane() {
                 let is = machine.spec.version.as_deref().and_then(objects::version);
-                seen.is_other_older |= is.is_some_and(|is| Some(is) < wanted);
-                seen.others.push(machine.name_any());
+                observed.is_other_older |= is.is_some_and(|is| Some(is) < wanted);
+                observed.others.push(machine.name_any());
             }
             continue;
         }
@@ -199,22 +201,23 @@ async fn machines(
         let infrastructure = &machine.spec.infrastructure_ref;
         let found = look_up(ctx, &namespace, Some(infrastructure), &describe(&machine)).await?;
         let infrastructure = found.found().cloned();
-        seen.machines.push(OwnedMachine { machine, config, infrastructure });
+        observed.machines.push(OwnedMachine { machine, config, infrastructure });
     }
-    seen.machines
+    observed
+        .machines
         .sort_by_key(|owned| (owned.machine.creation_timestamp().map(|t| t.0), owned.name()));
     Ok(())
 }
 
-/// Parts that belong to the control plane itself: a machine takes its parts over as soon as it is
-/// there, so these have none.
+/// Returns objects that belong to the control plane directly. A machine becomes the owner of its
+/// objects as soon as it exists, so these have none.
 async fn orphans(
     ctx: &Context,
     kcp: &KubeadmControlPlane,
-    seen: &Observed,
+    observed: &Observed,
 ) -> Result<Vec<ContractRef>, Failure> {
     let namespace = kcp.namespace().unwrap_or_default();
-    let taken: BTreeSet<String> = seen.machines.iter().map(OwnedMachine::name).collect();
+    let taken: BTreeSet<String> = observed.machines.iter().map(OwnedMachine::name).collect();
     let uid = kcp.uid().unwrap_or_default();
     let is_orphan = |meta: &ObjectMeta| {
         let owners = meta.owner_references.as_deref().unwrap_or_default();
@@ -241,7 +244,7 @@ async fn orphans(
     let template = &kcp.spec.machine_template.spec.infrastructure_ref;
     let kind = made_kind(&template.kind);
     let reference = ContractRef::new(&template.api_group, kind, "");
-    // A provider that is not there has made nothing.
+    // Without its provider, a kind has no objects.
     if let Ok((api, _)) = ctx.contracts.api(&namespace, &reference).await {
         let objects = api
             .list(&params)

@@ -1,4 +1,4 @@
-//! What to do about a control plane. Pure: no I/O, no clock, no randomness.
+//! Decides what to do about a control plane. Pure: no I/O, no clock, no randomness.
 
 use std::time::Duration;
 
@@ -12,40 +12,40 @@ use kube::{Resource as _, ResourceExt as _};
 use super::desired::in_place_change;
 use super::health::View;
 use super::kubelet_access::Access;
-use super::leave::{leave, may_go};
 use super::observe::{Observed, OwnedMachine, wanted};
 use super::remediation::Creation;
+use super::removal::{may_delete, plan_removal};
 use super::step::{Action, Plan, WaitingOn};
 use super::up_to_date::differences;
 use super::validate::{Problem, Valid};
-use super::{expiry, kube_proxy, members, preflight, remediation, victim};
-use crate::kubeconfig::{self, Need};
+use super::{expiry, kube_proxy, members, preflight, remediation, selection};
+use crate::kubeconfig::{self, KubeconfigAction};
 use crate::objects::{self, annotation, has_finalizer, is_deleting, plain_owner};
 use crate::pki::Purpose;
 
-/// How soon to look again at what may pass without an event.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// Interval for state that may change without an event.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Decides.
+/// Decides what to do.
 pub(super) fn plan(
     kcp: &KubeadmControlPlane,
-    seen: &Observed,
+    observed: &Observed,
     valid: Result<&Valid, &Problem>,
     now: Timestamp,
 ) -> Plan {
     let mut plan = Plan::default();
     if is_deleting(kcp.meta()) {
-        return delete(kcp, seen);
+        return delete(kcp, observed);
     }
-    let Some(cluster) = &seen.cluster else { return plan.wait(WaitingOn::Cluster) };
+    let Some(cluster) = &observed.cluster else { return plan.wait(WaitingOn::Cluster) };
     if !has_finalizer(kcp.meta(), labels::KUBEADM_CONTROL_PLANE_FINALIZER) {
         return plan.act(Action::AddFinalizer);
     }
-    if let Some(owners) = template_owners(cluster, seen) {
+    if let Some(owners) = template_owners(cluster, observed) {
         plan = plan.act(Action::OwnTemplate(owners));
     }
-    // They depend on nothing, so they are made while the infrastructure is.
-    let certificates = certificates(kcp, seen);
+    // They have no dependencies, so they are created in parallel with the infrastructure.
+    let certificates = certificates(kcp, observed);
     if let Ok(absent) = &certificates
         && !absent.is_empty()
     {
@@ -53,8 +53,9 @@ pub(super) fn plan(
     }
     if !cluster.infrastructure_provisioned() {
         let early = annotation(kcp.meta(), labels::BEFORE_INFRASTRUCTURE) == Some("true");
-        let is_new = seen.machines.is_empty() && seen.orphans.is_empty() && !seen.initialized;
-        if early && is_new && valid.is_ok() && seen.template.found().is_some() {
+        let is_new =
+            observed.machines.is_empty() && observed.orphans.is_empty() && !observed.initialized;
+        if early && is_new && valid.is_ok() && observed.template.found().is_some() {
             let first = Action::Create { join: false, failure_domain: None, replaces: None };
             return plan.act(first);
         }
@@ -66,58 +67,60 @@ pub(super) fn plan(
     if cluster.endpoint().is_none() {
         return plan.wait(WaitingOn::Endpoint);
     }
-    match kubeconfig::need(seen.kubeconfig.as_ref(), now) {
-        // The first machine needs none, so this is no reason to stop here.
-        Need::Create | Need::Renew => plan = plan.act(Action::WriteKubeconfig),
-        Need::Nothing { renew_at } => plan.recheck = renew_at.map(|at| until(at, now)),
+    match kubeconfig::need(observed.kubeconfig.as_ref(), now) {
+        // The first machine does not need it, so this does not stop the plan.
+        KubeconfigAction::Create | KubeconfigAction::Renew => {
+            plan = plan.act(Action::WriteKubeconfig);
+        }
+        KubeconfigAction::Nothing { renew_at } => plan.recheck = renew_at.map(|at| until(at, now)),
     }
-    for owned in seen.machines.iter().filter(|owned| !owned.is_deleting()) {
+    for owned in observed.machines.iter().filter(|owned| !owned.is_deleting()) {
         if let Some(change) = in_place_change(kcp, &cluster.name_any(), &owned.machine) {
             plan = plan.act(Action::Sync { machine: owned.name(), change });
         }
     }
-    // Without it etcd cannot be asked, so nothing that follows could be decided.
-    if let Some(binding) = kubelet_access(seen).and_then(Access::wanted) {
+    // Without it etcd cannot be queried, so no further decision is possible.
+    if let Some(binding) = kubelet_access(observed).and_then(Access::wanted) {
         return plan.act(Action::WriteKubeletAccess(Box::new(binding)));
     }
-    plan = follow_kube_proxy(kcp, seen, plan);
-    if let Some(leaving) = seen.machines.iter().find(|owned| may_go(&owned.machine)) {
-        match leave(kcp, seen, leaving) {
+    plan = follow_kube_proxy(kcp, observed, plan);
+    if let Some(leaving) = observed.machines.iter().find(|owned| may_delete(&owned.machine)) {
+        match plan_removal(kcp, observed, leaving) {
             Ok(actions) => plan.actions.extend(actions),
             Err(problem) => {
-                plan.recheck = Some(LOOK_AGAIN);
+                plan.recheck = Some(RECHECK_INTERVAL);
                 return plan.wait(WaitingOn::Preflight(vec![problem]));
             }
         }
-    } else if let Some(action) = members::stray(seen) {
+    } else if let Some(action) = members::remove_orphaned(observed) {
         return plan.act(action);
     }
-    if !seen.orphans.is_empty() {
-        return plan.act(Action::DeleteOrphans(seen.orphans.clone()));
+    if !observed.orphans.is_empty() {
+        return plan.act(Action::DeleteOrphans(observed.orphans.clone()));
     }
     match valid {
         Ok(valid) => {
-            let decision = remediation::decide(kcp, seen, valid, now);
+            let decision = remediation::decide(kcp, observed, valid, now);
             plan.remediation = decision.said;
             plan.recheck = [plan.recheck, decision.recheck].into_iter().flatten().min();
             if !decision.actions.is_empty() {
                 plan.actions.extend(decision.actions);
                 return plan;
             }
-            scale(kcp, cluster, seen, valid, plan, &decision.creation, now)
+            scale(kcp, cluster, observed, valid, plan, &decision.creation, now)
         }
         Err(problem) => plan.wait(WaitingOn::User(problem.to_string())),
     }
 }
 
-/// kube-proxy follows the nodes where each has the image of its own version only.
-fn follow_kube_proxy(kcp: &KubeadmControlPlane, seen: &Observed, mut plan: Plan) -> Plan {
-    let View::Seen(components) = &seen.view else { return plan };
+/// Adjusts kube-proxy to clusters whose nodes only have the image of their own version.
+fn follow_kube_proxy(kcp: &KubeadmControlPlane, observed: &Observed, mut plan: Plan) -> Plan {
+    let View::Reachable(components) = &observed.view else { return plan };
     let wanted = objects::version(&kcp.spec.version);
     let version =
         |owned: &OwnedMachine| owned.machine.spec.version.as_deref().and_then(objects::version);
-    let is_older_left = seen.is_other_older
-        || seen.machines.iter().filter_map(version).any(|version| Some(version) < wanted);
+    let is_older_left = observed.is_other_older
+        || observed.machines.iter().filter_map(version).any(|version| Some(version) < wanted);
     let kube_proxy = &components.kube_proxy;
     if kube_proxy.is_held() {
         let recheck = kube_proxy::RECHECK;
@@ -129,11 +132,11 @@ fn follow_kube_proxy(kcp: &KubeadmControlPlane, seen: &Observed, mut plan: Plan)
     }
 }
 
-/// Machines are added and taken away one at a time, once the control plane is initialized.
+/// Adds and removes machines one at a time, once the control plane is initialized.
 fn scale(
     kcp: &KubeadmControlPlane,
     cluster: &Cluster,
-    seen: &Observed,
+    observed: &Observed,
     valid: &Valid,
     mut plan: Plan,
     creation: &Creation,
@@ -145,43 +148,44 @@ fn scale(
             Creation::Replaces(record) => Some(record.clone()),
             Creation::After(name) => return plan.wait(WaitingOn::Machines(vec![name.clone()])),
         };
-        if seen.template.found().is_none() {
+        if observed.template.found().is_none() {
             return plan.wait(WaitingOn::Template);
         }
-        let failure_domain = preflight::failure_domain(cluster, &seen.machines);
+        let failure_domain = preflight::failure_domain(cluster, &observed.machines);
         plan.act(Action::Create { join, failure_domain, replaces })
     };
-    if seen.machines.is_empty() {
-        if seen.initialized {
+    if observed.machines.is_empty() {
+        if observed.initialized {
             return plan.wait(WaitingOn::User(
                 "All control plane Machines are gone, and with them the data of the cluster; \
-                 delete the Cluster"
+                 restore a snapshot (`capn etcd snapshot restore`), or delete the Cluster"
                     .to_owned(),
             ));
         }
         return create(plan, false);
     }
-    if !seen.initialized {
-        if !seen.machines.iter().any(initializes) {
+    if !observed.initialized {
+        if !observed.machines.iter().any(initializes) {
             return create(plan, false);
         }
-        // Those that will join are made now, so that their instances can be; they wait for their boot
-        // data, and then join at once: kubeadm adds one etcd member after the other.
-        if seen.machines.len() < valid.replicas && seen.template.found().is_some() {
+        // Machines that will join are created now, so that their instances can be created. They
+        // wait for their bootstrap data and then join at once: kubeadm adds etcd members one at a
+        // time.
+        if observed.machines.len() < valid.replicas && observed.template.found().is_some() {
             return create(plan, true);
         }
-        let pause = probe_pause(seen, now);
+        let pause = probe_pause(observed, now);
         let recheck = Some(plan.recheck.map_or(pause, |recheck| recheck.min(pause)));
         return Plan { recheck, ..plan }.wait(WaitingOn::Initialization);
     }
     let is_outdated = |owned: &OwnedMachine| !differences(kcp, valid, owned, now).is_empty();
-    let staying = || seen.machines.iter().filter(|owned| !owned.is_deleting());
+    let staying = || observed.machines.iter().filter(|owned| !owned.is_deleting());
     let is_rolling_out = staying().any(is_outdated);
-    let have = seen.machines.len();
+    let have = observed.machines.len();
     let most = valid.replicas.saturating_add(if is_rolling_out { valid.max_surge } else { 0 });
     if have < most && (have < valid.replicas || is_rolling_out) {
-        let mut problems = preflight::problems(&seen.machines, valid.etcd_is_stacked);
-        problems.extend(kubelet_access(seen).and_then(Access::problem));
+        let mut problems = preflight::problems(&observed.machines, valid.etcd_is_stacked);
+        problems.extend(kubelet_access(observed).and_then(Access::problem));
         if !problems.is_empty() {
             return plan.wait(WaitingOn::Preflight(problems));
         }
@@ -189,21 +193,24 @@ fn scale(
         return create(plan, true);
     }
     if matches!(creation, Creation::Replaces(_)) && staying().count() == have {
-        // There are enough machines as it is.
+        // There are enough machines.
         return plan.act(Action::ForgetRemediation);
     }
     if have > valid.replicas || is_rolling_out {
-        let Some(victim) = victim::choose(&seen.machines, is_outdated) else {
-            return plan.wait(WaitingOn::Machines(names(seen.machines.iter())));
+        let Some(selection) = selection::choose(&observed.machines, is_outdated) else {
+            return plan.wait(WaitingOn::Machines(names(observed.machines.iter())));
         };
-        let problems =
-            preflight::problems_without(&seen.machines, &victim.name(), valid.etcd_is_stacked);
+        let problems = preflight::problems_without(
+            &observed.machines,
+            &selection.name(),
+            valid.etcd_is_stacked,
+        );
         if !problems.is_empty() {
             return plan.wait(WaitingOn::Preflight(problems));
         }
-        // Also when an upgrade is taken back: the next worker joins with what the document says.
+        // Also if an upgrade is reverted: the next worker joins with this configuration.
         let plan = if is_rolling_out { plan.act(Action::UpdateKubeadmConfig) } else { plan };
-        return plan.act(Action::Delete { machine: victim.name() });
+        return plan.act(Action::Delete { machine: selection.name() });
     }
     if was_rolling_out(kcp) {
         for (skip, action) in
@@ -214,50 +221,53 @@ fn scale(
             }
         }
     }
-    // Not beside anything else: it can take seconds, and nothing waits for it.
+    // It can take seconds and nothing depends on it, so it does not run together with other
+    // actions.
     if plan.actions.is_empty() {
-        plan.actions = expiry::unknown(seen);
+        plan.actions = expiry::unknown(observed);
     }
     plan
 }
 
-/// Whether a machine initializes the control plane, or may, since nothing says that it joins.
+/// Returns whether a machine initializes the control plane, or may do so because nothing says that
+/// it joins.
 pub(super) fn initializes(owned: &OwnedMachine) -> bool {
     owned.config.as_ref().is_none_or(|config| config.spec.join_configuration.is_none())
 }
 
-/// Whether API servers may reach kubelets, if the workload cluster could be asked.
-fn kubelet_access(seen: &Observed) -> Option<&Access> {
-    match &seen.view {
-        View::Seen(components) => Some(&components.kubelets),
+/// Returns whether API servers may reach kubelets, if the workload cluster responded.
+fn kubelet_access(observed: &Observed) -> Option<&Access> {
+    match &observed.view {
+        View::Reachable(components) => Some(&components.kubelets),
         View::NotYet | View::Silent | View::Down { .. } => None,
     }
 }
 
-/// The status still says that machines are replaced: it is the first pass after the last one was.
+/// Returns whether the status still reports a rollout: this is the first pass after its end.
 fn was_rolling_out(kcp: &KubeadmControlPlane) -> bool {
     let status = kcp.status.as_ref();
     let list = status.and_then(|status| status.conditions.as_ref());
     conditions::is_true(list, conditions::ROLLING_OUT)
 }
 
-/// Workers first, then all machines of the control plane at once: with the cluster its etcd goes.
-fn delete(kcp: &KubeadmControlPlane, seen: &Observed) -> Plan {
+/// Deletes the workers first, then all control plane machines at once: etcd is deleted with the
+/// cluster.
+fn delete(kcp: &KubeadmControlPlane, observed: &Observed) -> Plan {
     let mut plan = Plan::default();
     if !has_finalizer(kcp.meta(), labels::KUBEADM_CONTROL_PLANE_FINALIZER) {
         return plan;
     }
-    if !seen.others.is_empty() {
-        return plan.wait(WaitingOn::Workers(seen.others.clone()));
+    if !observed.others.is_empty() {
+        return plan.wait(WaitingOn::Workers(observed.others.clone()));
     }
-    if seen.machines.is_empty() {
-        return if seen.orphans.is_empty() {
+    if observed.machines.is_empty() {
+        return if observed.orphans.is_empty() {
             plan.act(Action::RemoveFinalizer)
         } else {
-            plan.act(Action::DeleteOrphans(seen.orphans.clone()))
+            plan.act(Action::DeleteOrphans(observed.orphans.clone()))
         };
     }
-    for owned in &seen.machines {
+    for owned in &observed.machines {
         if annotation(owned.machine.meta(), PRE_TERMINATE_HOOK).is_some() {
             plan = plan.act(Action::DropHook { machine: owned.name() });
         }
@@ -265,33 +275,35 @@ fn delete(kcp: &KubeadmControlPlane, seen: &Observed) -> Plan {
             plan = plan.act(Action::Delete { machine: owned.name() });
         }
     }
-    plan.wait(WaitingOn::Machines(names(seen.machines.iter())))
+    plan.wait(WaitingOn::Machines(names(observed.machines.iter())))
 }
 
-/// Certificates that are to be made, or what to wait for.
-fn certificates(kcp: &KubeadmControlPlane, seen: &Observed) -> Result<Vec<Purpose>, WaitingOn> {
+/// Returns the certificates to create, or what to wait for.
+fn certificates(kcp: &KubeadmControlPlane, observed: &Observed) -> Result<Vec<Purpose>, WaitingOn> {
     let wanted = wanted(kcp);
     let absent: Vec<_> = wanted
         .purposes()
         .into_iter()
-        .filter(|purpose| !seen.certificates.contains_key(purpose))
+        .filter(|purpose| !observed.certificates.contains_key(purpose))
         .collect();
     if let Some(purpose) = absent.iter().find(|purpose| !wanted.is_generated(**purpose)) {
         return Err(WaitingOn::UserCertificate(*purpose));
     }
-    if let Some(purpose) = absent.first().filter(|_| seen.initialized) {
+    if let Some(purpose) = absent.first().filter(|_| observed.initialized) {
         return Err(WaitingOn::LostCertificate(*purpose));
     }
-    if let Some(purpose) = wanted.first_missing(&seen.certificates).filter(|_| absent.is_empty()) {
-        // There, but without its key: a user's.
+    if let Some(purpose) =
+        wanted.first_missing(&observed.certificates).filter(|_| absent.is_empty())
+    {
+        // It exists without its key: the user provided it.
         return Err(WaitingOn::UserCertificate(purpose));
     }
     Ok(absent)
 }
 
-/// Owners of the infrastructure template with the cluster among them, if it lacks it.
-fn template_owners(cluster: &Cluster, seen: &Observed) -> Option<Vec<OwnerReference>> {
-    let template = seen.template.found()?;
+/// Returns the new owners of the infrastructure template, if the cluster is not one of them.
+fn template_owners(cluster: &Cluster, observed: &Observed) -> Option<Vec<OwnerReference>> {
+    let template = observed.template.found()?;
     let owner = plain_owner(cluster)?;
     let has = template.metadata.owner_references.iter().flatten().any(|o| o.uid == owner.uid);
     if has {
@@ -303,10 +315,10 @@ fn template_owners(cluster: &Cluster, seen: &Observed) -> Option<Vec<OwnerRefere
     )
 }
 
-/// Nothing tells us when the API server comes up, so it is asked: twice a second while that is
-/// likely, then more seldom.
-fn probe_pause(seen: &Observed, now: Timestamp) -> Duration {
-    let newest = seen.machines.iter().filter_map(|owned| owned.machine.creation_timestamp());
+/// Returns the probe interval. No event announces the API server, so it is probed twice a second
+/// while that is likely to succeed, then less often.
+fn probe_pause(observed: &Observed, now: Timestamp) -> Duration {
+    let newest = observed.machines.iter().filter_map(|owned| owned.machine.creation_timestamp());
     let age = newest.map(|made| now.duration_since(made.0)).min();
     match age {
         Some(age) if age < SignedDuration::from_mins(3) => Duration::from_millis(500),

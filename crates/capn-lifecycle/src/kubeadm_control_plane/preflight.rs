@@ -1,4 +1,4 @@
-//! What has to be well before a machine is added or taken away, and where a new one goes. Pure.
+//! Preflight checks before a machine is added or removed, and the placement of new machines. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,13 @@ use capi_api::controlplane::machine_conditions as health;
 
 use super::observe::OwnedMachine;
 
-/// What is not well, a line for each. Empty means go.
+/// Returns the failed checks, one per line. Empty means that the check passed.
 pub(super) fn problems(machines: &[OwnedMachine], etcd_is_stacked: bool) -> Vec<String> {
     problems_without(machines, "", etcd_is_stacked)
 }
 
-/// The same, without a look at how the machine is that is to go: it may be the one that is broken.
+/// Like [`problems`], but ignores the machine that must be removed, because it may be the unhealthy
+/// one.
 pub(super) fn problems_without(
     machines: &[OwnedMachine],
     leaving: &str,
@@ -42,8 +43,8 @@ pub(super) fn problems_without(
         }
         let status = owned.machine.status.as_ref();
         let all = status.and_then(|status| status.conditions.as_ref());
-        // A node registers before the last phases of kubeadm: the machine below it says when they
-        // failed.
+        // A node registers before the last phases of kubeadm. The infrastructure machine reports
+        // whether they failed.
         let kind = capi_api::conditions::INFRASTRUCTURE_READY;
         if let Some(condition) = conditions::get(all, kind).filter(|found| found.status == "False")
         {
@@ -58,15 +59,15 @@ pub(super) fn problems_without(
                 Some(condition) => {
                     problems.push(format!("Machine {name}: {kind}: {}", condition.message));
                 }
-                None => problems.push(format!("Machine {name}: {kind} is not known yet")),
+                None => problems.push(format!("Machine {name}: {kind} is not reported yet")),
             }
         }
     }
     problems
 }
 
-/// The failure domain for a new machine: of those meant for control planes, the one with the
-/// fewest of our machines; by name if there are several. `None` if there are no failure domains.
+/// Returns the failure domain of a new machine: of those for control planes, the one with the
+/// fewest machines of this control plane, then by name. `None` if there are no failure domains.
 pub(super) fn failure_domain(cluster: &Cluster, machines: &[OwnedMachine]) -> Option<String> {
     let domains = cluster.status.as_ref()?.failure_domains.as_ref()?;
     let mut counts: BTreeMap<&str, usize> = domains

@@ -1,4 +1,4 @@
-//! Turns what is known into status: of the control plane, and of its machines.
+//! Computes the status of the control plane and of its machines.
 
 use capi_api::conditions::{self, Conditions, Status, reason};
 use capi_api::controlplane::conditions as own;
@@ -22,13 +22,13 @@ use crate::Context;
 use crate::error::Failure;
 use crate::objects::version;
 use crate::patch;
-use crate::summary::Verdict;
+use crate::summary::ConditionState;
 
-/// Everything the status is made from.
+/// Inputs of the status.
 #[derive(Clone, Copy)]
-pub(super) struct Known<'a> {
+pub(super) struct StatusInputs<'a> {
     pub(super) kcp: &'a KubeadmControlPlane,
-    pub(super) seen: &'a Observed,
+    pub(super) observed: &'a Observed,
     pub(super) valid: Option<&'a Valid>,
     pub(super) plan: &'a Plan,
     pub(super) now: Timestamp,
@@ -36,14 +36,14 @@ pub(super) struct Known<'a> {
 
 /// Writes the conditions of machines, then the status of the control plane.
 ///
-/// Machines that the pass has changed are left for the next one, which their change starts.
+/// Machines that changed in this reconcile are left to the next one, which their change triggers.
 pub(super) async fn write(
     ctx: &Context,
-    known: Known<'_>,
+    known: StatusInputs<'_>,
     applied: &Applied,
 ) -> Result<(), Failure> {
     let mut machines = Vec::new();
-    for owned in &known.seen.machines {
+    for owned in &known.observed.machines {
         let new = machine_conditions(known, owned);
         if !applied.touched.contains(&owned.name()) {
             write_machine(ctx, &owned.machine, &new).await?;
@@ -60,7 +60,7 @@ pub(super) async fn write(
         .map_err(Failure::api("patch the status of", kcp))
 }
 
-/// Says that nothing is done.
+/// Reports that the control plane is paused.
 pub(super) async fn paused(ctx: &Context, kcp: &KubeadmControlPlane) -> Result<(), Failure> {
     let old = kcp.status.clone().unwrap_or_default();
     let mut list = Conditions::new(old.conditions.as_ref(), kcp.metadata.generation, ctx.now());
@@ -77,31 +77,35 @@ fn api(ctx: &Context, kcp: &KubeadmControlPlane) -> Api<KubeadmControlPlane> {
     Api::namespaced(ctx.client.clone(), &kcp.namespace().unwrap_or_default())
 }
 
-/// Conditions of a machine with those that the control plane gives it.
-pub(super) fn machine_conditions(known: Known<'_>, owned: &OwnedMachine) -> Conditions {
+/// Returns the conditions of a machine, including those that the control plane sets.
+pub(super) fn machine_conditions(known: StatusInputs<'_>, owned: &OwnedMachine) -> Conditions {
     let machine = &owned.machine;
     let existing = machine.status.as_ref().and_then(|status| status.conditions.as_ref());
     let mut list = Conditions::new(existing, machine.metadata.generation, known.now);
-    let verdicts =
-        of_machine(machine, &known.seen.view, has_stacked_etcd(known.kcp), expects_taint(owned));
-    for (kind, verdict) in verdicts.into_iter().flatten() {
-        verdict.set(&mut list, kind);
+    let verdicts = of_machine(
+        machine,
+        &known.observed.view,
+        has_stacked_etcd(known.kcp),
+        expects_taint(owned),
+    );
+    for (kind, state) in verdicts.into_iter().flatten() {
+        state.set(&mut list, kind);
     }
     if let Some(valid) = known.valid {
         let lines = differences(known.kcp, valid, owned, known.now);
-        let verdict = if lines.is_empty() {
-            Verdict::yes(reason::UP_TO_DATE)
+        let state = if lines.is_empty() {
+            ConditionState::yes(reason::UP_TO_DATE)
         } else {
             let lines: Vec<_> = lines.iter().map(|line| format!("* {line}")).collect();
-            Verdict::no(reason::NOT_UP_TO_DATE, lines.join("\n"))
+            ConditionState::no(reason::NOT_UP_TO_DATE, lines.join("\n"))
         };
-        verdict.set(&mut list, conditions::UP_TO_DATE);
+        state.set(&mut list, conditions::UP_TO_DATE);
     }
     remediation::note(owned, &known.plan.remediation, &mut list);
     list
 }
 
-/// The node is to have the taint that kubeadm gives by default; users may ask for others.
+/// Returns whether the node should have kubeadm's default taint. Users may configure other taints.
 fn expects_taint(owned: &OwnedMachine) -> bool {
     let Some(config) = &owned.config else { return true };
     let init = config.spec.init_configuration.as_ref();
@@ -129,29 +133,30 @@ async fn write_machine(ctx: &Context, machine: &Machine, new: &Conditions) -> Re
         .map_err(Failure::api("patch the status of", machine))
 }
 
-/// The status of the control plane. `machines` has the conditions that its machines have now.
+/// Returns the status of the control plane. `machines` contains the current conditions of its
+/// machines.
 pub(super) fn status(
-    known: Known<'_>,
+    known: StatusInputs<'_>,
     machines: &[(String, Conditions)],
 ) -> KubeadmControlPlaneStatus {
-    let Known { kcp, seen, plan, now, .. } = known;
+    let StatusInputs { kcp, observed, plan, now, .. } = known;
     let old = kcp.status.clone().unwrap_or_default();
     let mut new = old.clone();
     let mut list = Conditions::new(old.conditions.as_ref(), kcp.metadata.generation, now);
     list.set(conditions::PAUSED, Status::False, reason::NOT_PAUSED, "");
 
-    if seen.initialized {
+    if observed.initialized {
         new.initialization =
             Some(KubeadmControlPlaneInitialization { control_plane_initialized: Some(true) });
     }
-    say::initialized(seen).set(&mut list, own::INITIALIZED);
-    say::certificates(seen, plan, wanted(kcp).first_missing(&seen.certificates))
+    say::initialized(observed).set(&mut list, own::INITIALIZED);
+    say::certificates(observed, plan, wanted(kcp).first_missing(&observed.certificates))
         .set(&mut list, own::CERTIFICATES_AVAILABLE);
     if has_stacked_etcd(kcp) {
-        say::aggregated(seen, machines, &[health::ETCD_MEMBER_HEALTHY])
+        say::aggregated(observed, machines, &[health::ETCD_MEMBER_HEALTHY])
             .set(&mut list, own::ETCD_CLUSTER_HEALTHY);
     }
-    say::aggregated(seen, machines, &say::pods(has_stacked_etcd(kcp)))
+    say::aggregated(observed, machines, &say::pods(has_stacked_etcd(kcp)))
         .set(&mut list, own::COMPONENTS_HEALTHY);
     say::machines_ready(machines).set(&mut list, conditions::MACHINES_READY);
     say::machines_up_to_date(machines).set(&mut list, conditions::MACHINES_UP_TO_DATE);
@@ -168,12 +173,12 @@ pub(super) fn status(
     new.ready_replicas = Some(count(conditions::READY));
     new.available_replicas = Some(count(conditions::AVAILABLE));
     new.up_to_date_replicas = Some(count(conditions::UP_TO_DATE));
-    new.versions = versions(&seen.machines);
+    new.versions = versions(&observed.machines);
     new.version = new.versions.as_ref().and_then(|all| all.first()).map(|one| one.version.clone());
-    new.selector = seen.cluster.as_ref().map(|cluster| {
+    new.selector = observed.cluster.as_ref().map(|cluster| {
         format!("{}={},{}", labels::CLUSTER_NAME, cluster.name_any(), labels::CONTROL_PLANE)
     });
-    new.last_remediation = remediation::last(kcp, &seen.machines).or(old.last_remediation);
+    new.last_remediation = remediation::last(kcp, &observed.machines).or(old.last_remediation);
     new.conditions = Some(list.finish());
     new.observed_generation = kcp.metadata.generation;
     new
@@ -183,7 +188,7 @@ fn count(number: usize) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
-/// How many machines have which version, oldest version first.
+/// Returns the number of machines per version, oldest version first.
 fn versions(machines: &[OwnedMachine]) -> Option<Vec<StatusVersion>> {
     let mut all: Vec<StatusVersion> = Vec::new();
     for text in machines.iter().filter_map(|owned| owned.machine.spec.version.as_ref()) {
@@ -196,13 +201,13 @@ fn versions(machines: &[OwnedMachine]) -> Option<Vec<StatusVersion>> {
     (!all.is_empty()).then_some(all)
 }
 
-/// Whether the pods of the workload cluster are worth watching.
-pub(super) fn is_watched(seen: &Observed) -> bool {
-    seen.initialized && !matches!(seen.view, View::NotYet)
+/// Returns whether the pods of the workload cluster should be watched.
+pub(super) fn is_watched(observed: &Observed) -> bool {
+    observed.initialized && !matches!(observed.view, View::NotYet)
 }
 
-/// What keeps a control plane from getting on, in words.
-pub(super) fn words(on: &WaitingOn) -> String {
+/// Describes what the control plane waits for.
+pub(super) fn describe_wait(on: &WaitingOn) -> String {
     match on {
         WaitingOn::Cluster => "waiting for the Cluster to become its owner".to_owned(),
         WaitingOn::Infrastructure => {
@@ -210,11 +215,11 @@ pub(super) fn words(on: &WaitingOn) -> String {
                 .to_owned()
         }
         WaitingOn::UserCertificate(purpose) => format!(
-            "waiting for the Secret of the cluster that ends in -{}, which you supply",
+            "waiting for the cluster's Secret with the suffix -{}, which you must create",
             purpose.suffix()
         ),
         WaitingOn::LostCertificate(purpose) => format!(
-            "the Secret of the cluster that ends in -{} is gone; restore it from a backup",
+            "the cluster's Secret with the suffix -{} no longer exists; restore it from a backup",
             purpose.suffix()
         ),
         WaitingOn::Endpoint => "waiting for Cluster spec.controlPlaneEndpoint to be set".to_owned(),

@@ -1,4 +1,4 @@
-//! What each condition of a control plane says. Pure.
+//! The conditions of a control plane. Pure.
 
 use capi_api::conditions::{self, Conditions, Status, reason};
 use capi_api::controlplane::machine_conditions as health;
@@ -6,37 +6,41 @@ use kube::Resource as _;
 
 use super::health::View;
 use super::observe::Observed;
-use super::report::{Known, words};
+use super::report::{StatusInputs, describe_wait};
 use super::step::{Plan, WaitingOn};
 use super::validate::has_stacked_etcd;
 use crate::objects::is_deleting;
 use crate::pki::Purpose;
-use crate::summary::{Reasons, Verdict, aggregate};
+use crate::summary::{ConditionState, Reasons, aggregate};
 
 type Machines = [(String, Conditions)];
 
 /// `Initialized`.
-pub(super) fn initialized(seen: &Observed) -> Verdict {
-    match &seen.view {
-        _ if seen.initialized => Verdict::yes("Initialized"),
-        // Answers, but not as it should: waiting would not help.
-        View::Down { problem } => Verdict::no("NotInitialized", problem.as_str()),
-        _ => Verdict::no("NotInitialized", ""),
+pub(super) fn initialized(observed: &Observed) -> ConditionState {
+    match &observed.view {
+        _ if observed.initialized => ConditionState::yes("Initialized"),
+        // It responds, but with an error: waiting does not help.
+        View::Down { problem } => ConditionState::no("NotInitialized", problem.as_str()),
+        _ => ConditionState::no("NotInitialized", ""),
     }
 }
 
 /// `CertificatesAvailable`.
-pub(super) fn certificates(seen: &Observed, plan: &Plan, missing: Option<Purpose>) -> Verdict {
+pub(super) fn certificates(
+    observed: &Observed,
+    plan: &Plan,
+    missing: Option<Purpose>,
+) -> ConditionState {
     match (&plan.waiting, missing) {
         (Some(on @ (WaitingOn::UserCertificate(_) | WaitingOn::LostCertificate(_))), _) => {
-            Verdict::no(reason::NOT_AVAILABLE, words(on))
+            ConditionState::no(reason::NOT_AVAILABLE, describe_wait(on))
         }
-        (_, None) if seen.cluster.is_some() => Verdict::yes(reason::AVAILABLE),
-        _ => Verdict::no(reason::NOT_AVAILABLE, ""),
+        (_, None) if observed.cluster.is_some() => ConditionState::yes(reason::AVAILABLE),
+        _ => ConditionState::no(reason::NOT_AVAILABLE, ""),
     }
 }
 
-/// Conditions of machines that say how their pods are.
+/// Returns the machine conditions that show the state of pods.
 pub(super) fn pods(etcd_is_stacked: bool) -> Vec<&'static str> {
     let mut kinds = vec![
         health::API_SERVER_POD_HEALTHY,
@@ -49,18 +53,22 @@ pub(super) fn pods(etcd_is_stacked: bool) -> Vec<&'static str> {
     kinds
 }
 
-/// Health conditions of machines, all in one.
-pub(super) fn aggregated(seen: &Observed, machines: &Machines, kinds: &[&str]) -> Verdict {
+/// Aggregates the health conditions of machines.
+pub(super) fn aggregated(
+    observed: &Observed,
+    machines: &Machines,
+    kinds: &[&str],
+) -> ConditionState {
     const REASONS: Reasons =
         Reasons { issue: "NotHealthy", unknown: "HealthUnknown", good: "Healthy" };
-    if !seen.initialized {
-        return Verdict::unknown(
+    if !observed.initialized {
+        return ConditionState::unknown(
             reason::INSPECTION_FAILED,
             "Waiting for Cluster control plane to be initialized",
         );
     }
-    if let View::Down { problem } = &seen.view {
-        return Verdict::unknown(reason::CONNECTION_DOWN, problem.as_str());
+    if let View::Down { problem } = &observed.view {
+        return ConditionState::unknown(reason::CONNECTION_DOWN, problem.as_str());
     }
     let all = kinds
         .iter()
@@ -69,14 +77,14 @@ pub(super) fn aggregated(seen: &Observed, machines: &Machines, kinds: &[&str]) -
 }
 
 /// `MachinesReady`.
-pub(super) fn machines_ready(machines: &Machines) -> Verdict {
+pub(super) fn machines_ready(machines: &Machines) -> ConditionState {
     let reasons =
         Reasons { issue: reason::NOT_READY, unknown: reason::READY_UNKNOWN, good: reason::READY };
     of_machines(machines, conditions::READY, reasons)
 }
 
 /// `MachinesUpToDate`.
-pub(super) fn machines_up_to_date(machines: &Machines) -> Verdict {
+pub(super) fn machines_up_to_date(machines: &Machines) -> ConditionState {
     let reasons = Reasons {
         issue: reason::NOT_UP_TO_DATE,
         unknown: reason::UP_TO_DATE_UNKNOWN,
@@ -85,16 +93,16 @@ pub(super) fn machines_up_to_date(machines: &Machines) -> Verdict {
     of_machines(machines, conditions::UP_TO_DATE, reasons)
 }
 
-fn of_machines(machines: &Machines, kind: &str, reasons: Reasons) -> Verdict {
+fn of_machines(machines: &Machines, kind: &str, reasons: Reasons) -> ConditionState {
     if machines.is_empty() {
-        return Verdict::yes(reason::NO_REPLICAS);
+        return ConditionState::yes(reason::NO_REPLICAS);
     }
     let all = machines.iter().map(|(name, list)| (name.as_str(), list.get(kind)));
     aggregate("Machine", all, reasons)
 }
 
 /// `RollingOut`.
-pub(super) fn rolling_out(known: Known<'_>, machines: &Machines) -> Verdict {
+pub(super) fn rolling_out(known: StatusInputs<'_>, machines: &Machines) -> ConditionState {
     let mut lines: Vec<&str> = Vec::new();
     let mut count = 0_usize;
     for (_, list) in machines {
@@ -105,7 +113,7 @@ pub(super) fn rolling_out(known: Known<'_>, machines: &Machines) -> Verdict {
         }
     }
     if count == 0 {
-        return Verdict::no(reason::NOT_ROLLING_OUT, "");
+        return ConditionState::no(reason::NOT_ROLLING_OUT, "");
     }
     lines.sort_unstable_by_key(|line| (!line.starts_with("* Version"), *line));
     lines.dedup();
@@ -114,13 +122,13 @@ pub(super) fn rolling_out(known: Known<'_>, machines: &Machines) -> Verdict {
         &known.plan.waiting
     {
         message.push_str("\n* ");
-        message.push_str(&words(on));
+        message.push_str(&describe_wait(on));
     }
-    Verdict::new(Status::True, reason::ROLLING_OUT, message)
+    ConditionState::new(Status::True, reason::ROLLING_OUT, message)
 }
 
 /// `ScalingUp`.
-pub(super) fn scaling_up(known: Known<'_>) -> Verdict {
+pub(super) fn scaling_up(known: StatusInputs<'_>) -> ConditionState {
     let (have, want) = replicas(known);
     let blocked = match &known.plan.waiting {
         Some(WaitingOn::Template) => "the infrastructure template does not exist".to_owned(),
@@ -132,44 +140,44 @@ pub(super) fn scaling_up(known: Known<'_>) -> Verdict {
             | WaitingOn::LostCertificate(_)
             | WaitingOn::Endpoint
             | WaitingOn::Infrastructure),
-        ) => words(on),
+        ) => describe_wait(on),
         _ => String::new(),
     };
     if have >= want {
-        return Verdict::no(reason::NOT_SCALING_UP, "");
+        return ConditionState::no(reason::NOT_SCALING_UP, "");
     }
     let mut message = format!("Scaling up from {have} to {want} replicas");
     if !blocked.is_empty() {
         message = format!("{message} is blocked because:\n* {blocked}");
     }
-    Verdict::new(Status::True, reason::SCALING_UP, message)
+    ConditionState::new(Status::True, reason::SCALING_UP, message)
 }
 
 /// `ScalingDown`.
-pub(super) fn scaling_down(known: Known<'_>) -> Verdict {
+pub(super) fn scaling_down(known: StatusInputs<'_>) -> ConditionState {
     let (have, want) = replicas(known);
     if have <= want {
-        return Verdict::no(reason::NOT_SCALING_DOWN, "");
+        return ConditionState::no(reason::NOT_SCALING_DOWN, "");
     }
     let mut message = format!("Scaling down from {have} to {want} replicas");
     if let Some(on @ (WaitingOn::Preflight(_) | WaitingOn::User(_))) = &known.plan.waiting {
-        message = format!("{message} is blocked because:\n* {}", words(on));
+        message = format!("{message} is blocked because:\n* {}", describe_wait(on));
     }
-    Verdict::new(Status::True, reason::SCALING_DOWN, message)
+    ConditionState::new(Status::True, reason::SCALING_DOWN, message)
 }
 
-/// How many machines there are and how many there are to be.
-fn replicas(known: Known<'_>) -> (usize, usize) {
+/// Returns the current and the desired number of machines.
+fn replicas(known: StatusInputs<'_>) -> (usize, usize) {
     let want = if is_deleting(known.kcp.meta()) {
         0
     } else {
         usize::try_from(known.kcp.spec.replicas.unwrap_or(1)).unwrap_or(0)
     };
-    (known.seen.machines.len(), want)
+    (known.observed.machines.len(), want)
 }
 
-/// `Remediating`: what is done about unhealthy machines, or why nothing is.
-pub(super) fn remediating(machines: &Machines) -> Verdict {
+/// `Remediating`: what is done about unhealthy machines, or why nothing is done.
+pub(super) fn remediating(machines: &Machines) -> ConditionState {
     let is_false = |list: &Conditions, kind| list.status(kind) == Some(Status::False);
     let mut waiting = Vec::new();
     let mut others = Vec::new();
@@ -182,32 +190,38 @@ pub(super) fn remediating(machines: &Machines) -> Verdict {
                 let message = if said.message.is_empty() { &said.reason } else { &said.message };
                 waiting.push(format!("* Machine {name}: {message}"));
             }
-            _ => others.push(format!("* Machine {name} is unhealthy, and not to be replaced")),
+            _ => others.push(format!(
+                "* Machine {name} is unhealthy, but its replacement is not requested"
+            )),
         }
     }
     if waiting.is_empty() {
-        return Verdict::no(reason::NOT_REMEDIATING, others.join("\n"));
+        return ConditionState::no(reason::NOT_REMEDIATING, others.join("\n"));
     }
-    Verdict::new(Status::True, reason::REMEDIATING, waiting.join("\n"))
+    ConditionState::new(Status::True, reason::REMEDIATING, waiting.join("\n"))
 }
 
 /// `Deleting`.
-pub(super) fn deleting(known: Known<'_>) -> Verdict {
+pub(super) fn deleting(known: StatusInputs<'_>) -> ConditionState {
     if !is_deleting(known.kcp.meta()) {
-        return Verdict::no(reason::NOT_DELETING, "");
+        return ConditionState::no(reason::NOT_DELETING, "");
     }
     let (why, message) = match &known.plan.waiting {
-        Some(on @ WaitingOn::Workers(_)) => ("WaitingForWorkersDeletion", words(on)),
-        Some(on @ WaitingOn::Machines(_)) => ("WaitingForMachineDeletion", words(on)),
+        Some(on @ WaitingOn::Workers(_)) => ("WaitingForWorkersDeletion", describe_wait(on)),
+        Some(on @ WaitingOn::Machines(_)) => ("WaitingForMachineDeletion", describe_wait(on)),
         _ => (reason::DELETION_COMPLETED, String::new()),
     };
-    Verdict::new(Status::True, why, message)
+    ConditionState::new(Status::True, why, message)
 }
 
-/// `Available`: some machine serves, and etcd has a quorum.
-pub(super) fn available(known: Known<'_>, machines: &Machines, certificates: bool) -> Verdict {
-    if !known.seen.initialized {
-        return Verdict::no(reason::NOT_AVAILABLE, "Control plane not yet initialized");
+/// `Available`: at least one machine serves, and etcd has a quorum.
+pub(super) fn available(
+    known: StatusInputs<'_>,
+    machines: &Machines,
+    certificates: bool,
+) -> ConditionState {
+    if !known.observed.initialized {
+        return ConditionState::no(reason::NOT_AVAILABLE, "Control plane not yet initialized");
     }
     let stacked = has_stacked_etcd(known.kcp);
     let mut kinds = pods(stacked);
@@ -240,8 +254,8 @@ pub(super) fn available(known: Known<'_>, machines: &Machines, certificates: boo
         );
     }
     if problems.is_empty() {
-        Verdict::yes(reason::AVAILABLE)
+        ConditionState::yes(reason::AVAILABLE)
     } else {
-        Verdict::no(reason::NOT_AVAILABLE, problems.join("\n"))
+        ConditionState::no(reason::NOT_AVAILABLE, problems.join("\n"))
     }
 }

@@ -1,4 +1,4 @@
-//! What a plan consists of: effects, and what it waits on.
+//! Parts of a plan: effects, and the reason it waits.
 
 use std::time::Duration;
 
@@ -10,37 +10,37 @@ use serde_json::Value;
 use super::kube_proxy;
 use super::remediation::Record;
 use crate::pki::Purpose;
-use crate::summary::Verdict;
+use crate::summary::ConditionState;
 use crate::workload::etcd::MemberId;
 
 /// One indivisible effect.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Action {
-    /// Add our finalizer; nothing else is done before.
+    /// Add the finalizer. Nothing else is done before.
     AddFinalizer,
-    /// Remove our finalizer: the control plane may go.
+    /// Remove the finalizer: the control plane may be deleted.
     RemoveFinalizer,
-    /// Make the cluster an owner of the infrastructure template, so that they move together.
+    /// Add the cluster as an owner of the infrastructure template, so that they are moved together.
     OwnTemplate(Vec<OwnerReference>),
-    /// Make certificates and keys.
+    /// Create certificates and keys.
     MakeCertificates(Vec<Purpose>),
-    /// Make or renew the kubeconfig.
+    /// Create or renew the kubeconfig.
     WriteKubeconfig,
-    /// Change a machine in place.
+    /// Update a machine in place.
     Sync {
         /// Name of the machine.
         machine: String,
         /// Merge patch.
         change: Value,
     },
-    /// Delete parts of machines that were never made.
+    /// Delete objects of machines that were never created.
     DeleteOrphans(Vec<ContractRef>),
-    /// Let go of a machine that is being deleted.
+    /// Remove the hook of a machine that is being deleted.
     DropHook {
         /// Name of the machine.
         machine: String,
     },
-    /// Make another etcd member the leader.
+    /// Transfer the etcd leadership to another member.
     TransferLeadership {
         /// Node of the leader.
         from: String,
@@ -49,37 +49,38 @@ pub(super) enum Action {
     },
     /// Remove a member from etcd.
     RemoveMember {
-        /// Node of the member that is asked.
+        /// Node of the member that handles the request.
         via: String,
-        /// The member that goes.
+        /// The member to remove.
         member: MemberId,
     },
-    /// Give API servers the right to reach kubelets.
+    /// Allow API servers to reach kubelets.
     WriteKubeletAccess(Box<ClusterRoleBinding>),
-    /// Bring kubeadm's configuration in the workload cluster up to date, for machines that join.
+    /// Update kubeadm's configuration in the workload cluster, for machines that join.
     UpdateKubeadmConfig,
-    /// Bring kube-proxy up to date.
+    /// Update kube-proxy.
     UpdateKubeProxy,
-    /// Bring kube-proxy of nodes that have no image but their own up to date, or of all nodes again.
+    /// Update kube-proxy while nodes only have the image of their own version, or restore normal
+    /// updates.
     RollKubeProxy(kube_proxy::Change),
-    /// Bring CoreDNS up to date.
+    /// Update CoreDNS.
     UpdateCoreDns,
-    /// Note until when the certificates of a machine are valid, as its API server shows it.
+    /// Record the expiry of a machine's certificates, as presented by its API server.
     NoteExpiry {
-        /// Name of the machine's KubeadmConfig, which keeps it.
+        /// Name of the machine's KubeadmConfig, which stores it.
         config: String,
         /// Node of the machine.
         node: String,
         /// Port of its API server.
         port: u16,
     },
-    /// Make a machine.
+    /// Create a machine.
     Create {
-        /// It joins; otherwise it initializes the control plane.
+        /// It joins. Otherwise it initializes the control plane.
         join: bool,
-        /// Failure domain for it.
+        /// Failure domain of the machine.
         failure_domain: Option<String>,
-        /// The machine that it replaces because that was unhealthy.
+        /// The unhealthy machine that it replaces.
         replaces: Option<Record>,
     },
     /// Delete a machine.
@@ -87,61 +88,62 @@ pub(super) enum Action {
         /// Name of the machine.
         machine: String,
     },
-    /// Note on the control plane that an unhealthy machine is being replaced, before it is deleted.
+    /// Record on the control plane that an unhealthy machine is being replaced, before it is
+    /// deleted.
     NoteRemediation(Record),
-    /// Take that note away: the replacement is there, or there is none to make.
+    /// Remove this record: the replacement exists, or none must be created.
     ForgetRemediation,
 }
 
-/// What nothing more can be done without.
+/// The reason a plan waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum WaitingOn {
-    /// The Cluster, to become the owner.
+    /// The Cluster must become the owner.
     Cluster,
-    /// The infrastructure of the cluster.
+    /// The infrastructure of the cluster is not ready.
     Infrastructure,
-    /// A certificate that its user supplies.
+    /// A certificate that the user provides is missing.
     UserCertificate(Purpose),
-    /// A certificate that was there when the control plane was initialized. It is not made again:
-    /// nothing in the cluster would accept what a new one signs.
+    /// A certificate that existed when the control plane was initialized is missing. It is not
+    /// created again: nothing in the cluster would trust a new one.
     LostCertificate(Purpose),
-    /// Where the API server will answer.
+    /// The endpoint is unknown.
     Endpoint,
-    /// The infrastructure template.
+    /// The infrastructure template is missing.
     Template,
-    /// kubeadm to initialize the control plane.
+    /// kubeadm has not initialized the control plane.
     Initialization,
-    /// What has to be well before a machine is added or taken away; a line for each.
+    /// Preflight checks failed. Holds one line per check.
     Preflight(Vec<String>),
-    /// Workers, which go first.
+    /// Workers must be deleted first.
     Workers(Vec<String>),
-    /// Machines on their way out.
+    /// Machines are being deleted.
     Machines(Vec<String>),
-    /// A user.
+    /// A user must act.
     User(String),
 }
 
-/// What to do about a control plane.
+/// The action for a control plane.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[must_use = "a plan does nothing until it is applied"]
 pub(super) struct Plan {
-    /// In this order.
+    /// Effects, in order.
     pub(super) actions: Vec<Action>,
-    /// Why there is nothing more; `None` means that all is as it should be.
+    /// The reason nothing more is done. `None` means that everything is as desired.
     pub(super) waiting: Option<WaitingOn>,
-    /// When to look again although nothing happens.
+    /// When to check again even if nothing happens.
     pub(super) recheck: Option<Duration>,
-    /// What `OwnerRemediated` says of machines that are to be replaced, by name.
-    pub(super) remediation: Vec<(String, Verdict)>,
+    /// States of `OwnerRemediated` for machines that must be replaced, by name.
+    pub(super) remediation: Vec<(String, ConditionState)>,
 }
 
 impl Plan {
-    /// With nothing more to do before something else has happened.
+    /// Returns the plan with a reason to wait.
     pub(super) fn wait(self, on: WaitingOn) -> Self {
         Self { waiting: Some(on), ..self }
     }
 
-    /// Without new machines, of which the namespace takes no more.
+    /// Returns the plan without new machines, because the quota of the namespace is exhausted.
     pub(super) fn held_up(mut self, why: String, recheck: Duration) -> Self {
         let before = self.actions.len();
         self.actions.retain(|action| !matches!(action, Action::Create { .. }));
@@ -151,7 +153,7 @@ impl Plan {
         Self { waiting: Some(WaitingOn::User(why)), recheck: Some(recheck), ..self }
     }
 
-    /// With one effect more.
+    /// Returns the plan with another effect.
     pub(super) fn act(mut self, action: Action) -> Self {
         self.actions.push(action);
         self

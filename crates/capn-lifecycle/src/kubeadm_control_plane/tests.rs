@@ -1,4 +1,4 @@
-//! Tables of the control plane: situations, and what is made of them.
+//! Table-driven tests of the control plane.
 
 use capi_api::bootstrap::EncryptionAlgorithm;
 use capi_api::controlplane::machine_conditions as health;
@@ -12,18 +12,18 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use super::desired::{in_place_change, kubeadm_config_spec, machine, machine_name};
-use super::health::{Components, EtcdSeen, View, of_machine};
+use super::health::{Components, EtcdState, View, of_machine};
 use super::kubelet_access::{Access, is_needed};
 use super::observe::{Observed, OwnedMachine};
 use super::plan::plan;
 use super::preflight::failure_domain;
-use super::report::{Known, machine_conditions, status};
+use super::report::{StatusInputs, machine_conditions, status};
 use super::step::{Action, Plan, WaitingOn};
 use super::up_to_date::differences;
 use super::upgrade::{document, with_tag};
 use super::validate::validate;
 use crate::kubeconfig::{Kubeconfig, render};
-use crate::lookup::Seen;
+use crate::lookup::Lookup;
 use crate::pki::{ClientIdentity, PemPair, Purpose, client_certificate};
 use crate::workload::etcd;
 
@@ -87,7 +87,7 @@ fn kubeconfig() -> Secret {
     }
 }
 
-/// A machine as the control plane makes it, with an instance, made `age` seconds ago.
+/// A machine as the control plane creates it, with an instance, created `age` seconds ago.
 fn owned(kcp: &KubeadmControlPlane, name: &str, age: i64) -> OwnedMachine {
     let mut machine = machine(kcp, "c", name, None);
     machine.metadata.creation_timestamp = Some(Time(now() - SignedDuration::from_secs(age)));
@@ -108,7 +108,7 @@ fn owned(kcp: &KubeadmControlPlane, name: &str, age: i64) -> OwnedMachine {
     OwnedMachine { machine, config: Some(config), infrastructure: Some(infrastructure) }
 }
 
-/// A machine that waits for another to initialize the control plane.
+/// A machine that waits for another one to initialize the control plane.
 fn joining(kcp: &KubeadmControlPlane, name: &str) -> OwnedMachine {
     let mut owned = owned(kcp, name, 4);
     let version = validate(kcp).unwrap().version;
@@ -116,7 +116,7 @@ fn joining(kcp: &KubeadmControlPlane, name: &str) -> OwnedMachine {
     owned
 }
 
-/// A machine with a node, of which it is known when its certificates end.
+/// A machine with a node and a known certificate expiry.
 fn with_node(mut owned: OwnedMachine) -> OwnedMachine {
     let name = owned.name();
     let known = (labels::CERTIFICATES_EXPIRY.to_owned(), "2100-01-01T00:00:00Z".to_owned());
@@ -126,7 +126,7 @@ fn with_node(mut owned: OwnedMachine) -> OwnedMachine {
     owned
 }
 
-/// All that preflight looks at is well.
+/// A machine that passes all preflight checks.
 fn well(owned: OwnedMachine) -> OwnedMachine {
     let mut owned = with_node(owned);
     let all: Vec<Value> = [
@@ -163,7 +163,7 @@ fn deleting(mut owned: OwnedMachine, reason: &str) -> OwnedMachine {
     owned
 }
 
-fn observed(machines: Vec<OwnedMachine>) -> Observed {
+fn observation(machines: Vec<OwnedMachine>) -> Observed {
     let template = json!({
         "apiVersion": "i.io/v1", "kind": "FooMachineTemplate",
         "metadata": { "name": "t", "ownerReferences": [{
@@ -175,7 +175,7 @@ fn observed(machines: Vec<OwnedMachine>) -> Observed {
         cluster: Some(cluster()),
         certificates: Purpose::GENERATED.map(|purpose| (purpose, pair.clone())).into(),
         kubeconfig: Some(kubeconfig()),
-        template: Seen::Found(Box::new(serde_json::from_value(template).unwrap())),
+        template: Lookup::Found(Box::new(serde_json::from_value(template).unwrap())),
         initialized: machines.iter().any(|owned| owned.machine.node_name().is_some()),
         machines,
         others: Vec::new(),
@@ -185,12 +185,12 @@ fn observed(machines: Vec<OwnedMachine>) -> Observed {
     }
 }
 
-fn decide(kcp: &KubeadmControlPlane, seen: &Observed) -> Plan {
+fn decide(kcp: &KubeadmControlPlane, observed: &Observed) -> Plan {
     let valid = validate(kcp);
-    plan(kcp, seen, valid.as_ref(), now())
+    plan(kcp, observed, valid.as_ref(), now())
 }
 
-/// A plan as words.
+/// Formats a plan.
 fn words(plan: &Plan) -> String {
     let mut words: Vec<String> = plan
         .actions

@@ -1,4 +1,4 @@
-//! Whether a machine is what its control plane asks for. Pure.
+//! Compares a machine with the spec of its control plane. Pure.
 
 use capi_api::bootstrap::{
     Format, ImagePullPolicy, JoinConfiguration, JoinControlPlane, KubeadmConfigSpec,
@@ -14,11 +14,11 @@ use super::observe::OwnedMachine;
 use super::validate::Valid;
 use crate::objects::annotation;
 
-/// In what a machine differs from what is asked for, a line for each difference. Empty if it does
-/// not have to be replaced.
+/// Returns the differences between a machine and the spec, one per line. Empty if it need not be
+/// replaced.
 ///
-/// What is followed in place (labels, annotations, timeouts, gates, taints) does not count, and
-/// neither does the failure domain.
+/// Fields that are updated in place (labels, annotations, timeouts, gates, taints) and the failure
+/// domain are ignored.
 pub(super) fn differences(
     kcp: &KubeadmControlPlane,
     valid: &Valid,
@@ -39,7 +39,7 @@ pub(super) fn differences(
     if let Some(meta) = owned.infrastructure.as_ref().map(|object| &object.metadata) {
         let from = annotation(meta, labels::CLONED_FROM_NAME);
         let kind = annotation(meta, labels::CLONED_FROM_GROUP_KIND);
-        // What lost its annotations, for example by a restore, is not replaced for that.
+        // A machine that lost its annotations, for example by a restore, is not replaced for that.
         let differs = from.is_some_and(|name| name != template.name)
             || kind.is_some_and(|kind| kind != template.group_kind());
         if differs {
@@ -60,7 +60,7 @@ pub(super) fn differences(
     lines
 }
 
-/// The configured number of days, if the certificates of the machine end sooner than that.
+/// Returns the configured number of days if the certificates of the machine expire sooner.
 fn expires_within(kcp: &KubeadmControlPlane, owned: &OwnedMachine, now: Timestamp) -> Option<i32> {
     let before = kcp.spec.rollout.as_ref()?.before.as_ref()?;
     let days = before.certificates_expiry_days?;
@@ -69,11 +69,11 @@ fn expires_within(kcp: &KubeadmControlPlane, owned: &OwnedMachine, now: Timestam
     (left < jiff::SignedDuration::from_hours(24 * i64::from(days))).then_some(days)
 }
 
-/// Cluster API v1.14 compares the first machine twice (`matchesKubeadmConfig`): it is not replaced
-/// while it is what a machine that joins, or one that initializes, would get.
+/// Like Cluster API v1.14 (`matchesKubeadmConfig`), the first machine is compared twice: it is not
+/// replaced if it matches either a joining or an initializing machine.
 fn is_same_config(kcp: &KubeadmControlPlane, valid: &Valid, config: &KubeadmConfig) -> bool {
-    // A machine is compared with what a machine of its version would get, so that a change of the
-    // version counts once.
+    // A machine is compared with a machine of its own version, so that a version change is reported
+    // only once.
     let is_like = |joins: bool, have: &KubeadmConfigSpec| {
         let wanted = kubeadm_config_spec(kcp, &valid.version, joins);
         comparable(have) == comparable(&wanted)
@@ -86,8 +86,8 @@ fn is_same_config(kcp: &KubeadmControlPlane, valid: &Valid, config: &KubeadmConf
     is_like(false, &config.spec) || is_like(true, &as_joining(&config.spec, path))
 }
 
-/// The spec of a machine that initializes, as one that joins would have it. Where the certificate of
-/// the authority is means nothing to it.
+/// Converts the spec of an initializing machine to that of a joining one. The path of the CA
+/// certificate has no meaning for it.
 fn as_joining(spec: &KubeadmConfigSpec, ca_cert_path: Option<String>) -> KubeadmConfigSpec {
     let mut spec = spec.clone();
     let init = spec.init_configuration.take().unwrap_or_default();
@@ -103,10 +103,10 @@ fn as_joining(spec: &KubeadmConfigSpec, ca_cert_path: Option<String>) -> Kubeadm
     spec
 }
 
-/// A spec without what does not need a new machine: what the bootstrap controller fills in
-/// (discovery, endpoint), what is followed in place (DNS), what counts for the next machine alone
-/// (how long kubeadm waits for the control plane), the gate that depends on the version, what has
-/// its default, and everything empty. See `PrepareKubeadmConfigsForDiff` of Cluster API v1.14.
+/// Removes everything that does not require a new machine: fields that the bootstrap controller
+/// sets (discovery, endpoint), fields that are updated in place (DNS) or only affect the next
+/// machine (the control plane timeout), version-dependent feature gates, default values, and empty
+/// fields. See `PrepareKubeadmConfigsForDiff` of Cluster API v1.14.
 fn comparable(spec: &KubeadmConfigSpec) -> Option<Value> {
     let mut spec = spec.clone();
     if let Some(join) = &mut spec.join_configuration {
@@ -125,7 +125,7 @@ fn comparable(spec: &KubeadmConfigSpec) -> Option<Value> {
     without_empty(serde_json::to_value(spec).ok()?)
 }
 
-/// Forgets how long kubeadm waits for the control plane, and a pull policy that is the default.
+/// Removes the control plane timeout, and the pull policy if it is the default.
 fn forget(timeouts: Option<&mut Timeouts>, node: Option<&mut NodeRegistrationOptions>) {
     if let Some(timeouts) = timeouts {
         timeouts.control_plane_component_health_check_seconds = None;
@@ -143,7 +143,7 @@ fn without_empty(value: Value) -> Option<Value> {
             let kept: serde_json::Map<_, _> = map
                 .into_iter()
                 .filter_map(|(key, value)| {
-                    // No taints is something else than no word about taints.
+                    // An empty list of taints differs from an absent one.
                     if key == "taints" {
                         Some((key, value))
                     } else {

@@ -1,8 +1,8 @@
-//! What a new version changes in the workload cluster itself, beside its machines.
+//! Changes in the workload cluster itself for a new version, besides its machines.
 //!
-//! A machine that joins takes the configuration of the cluster, and with it the version of its own
-//! static pods, from the ConfigMap `kubeadm-config`. So that one goes first. kube-proxy and
-//! [CoreDNS](super::coredns) follow when all machines of the control plane are up to date.
+//! A joining machine reads the cluster configuration, including the version of its static pods,
+//! from the ConfigMap `kubeadm-config`, so this one is updated first. kube-proxy and
+//! [CoreDNS](super::coredns) follow when all control plane machines are up to date.
 
 use std::time::Duration;
 
@@ -24,10 +24,10 @@ use crate::kubeadm_config::render::documents::{ApiVersion, cluster_configuration
 use crate::workload::{self, answer};
 
 const CONFIG_MAP: &str = "kubeadm-config";
-/// Key of the ConfigMap with the document.
+/// Key of the ConfigMap that holds the configuration.
 const DOCUMENT: &str = "ClusterConfiguration";
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// What of the document the control plane decides; the rest stays as kubeadm left it.
+/// Fields that the control plane sets. The others stay as kubeadm wrote them.
 const OURS: [&str; 11] = [
     "apiServer",
     "caCertificateValidityPeriod",
@@ -42,7 +42,7 @@ const OURS: [&str; 11] = [
     "scheduler",
 ];
 
-/// Brings the ConfigMap up to date. Can be repeated; a conflict is tried again by the next pass.
+/// Updates the ConfigMap. Can be repeated; a conflict is retried in the next reconcile.
 pub(super) async fn kubeadm_config(
     client: &Client,
     kcp: &KubeadmControlPlane,
@@ -61,7 +61,7 @@ pub(super) async fn kubeadm_config(
         return Ok(());
     }
     data.insert(DOCUMENT.to_owned(), new);
-    tracing::info!(version = kcp.spec.version, "bring kubeadm-config up to date");
+    tracing::info!(version = kcp.spec.version, "updating kubeadm-config");
     let act = "replace the ConfigMap kube-system/kubeadm-config";
     let params = PostParams::default();
     answer(act, REQUEST_TIMEOUT, api.replace(CONFIG_MAP, &params, &map))
@@ -70,7 +70,8 @@ pub(super) async fn kubeadm_config(
         .map_err(failed)
 }
 
-/// The document with what the control plane asks for. Pure; the old text if nothing changes.
+/// Returns the configuration with the fields of the control plane. Pure. Returns the old text if
+/// nothing changes.
 pub(super) fn document(
     kcp: &KubeadmControlPlane,
     valid: &Valid,
@@ -93,7 +94,7 @@ pub(super) fn document(
     };
     let mut wanted = read(&text)?;
     let before = read(old).unwrap_or_default();
-    // Another API version spells things differently: then only ours is certain to be right.
+    // Another API version has other fields, so only the new ones are certain to be valid.
     if before.get("apiVersion") == wanted.get("apiVersion")
         && let (Some(before), Some(wanted)) = (before.as_object(), wanted.as_object_mut())
     {
@@ -102,7 +103,7 @@ pub(super) fn document(
                 wanted.insert(key.clone(), value.clone());
             }
         }
-        // What kubeadm has filled in is the same as what we leave out.
+        // Values that kubeadm set are equal to the ones that are omitted here.
         let ours = |map: &serde_json::Map<String, Value>, key: &str| {
             map.get(key).cloned().and_then(without_defaults)
         };
@@ -113,7 +114,7 @@ pub(super) fn document(
     serde_saphyr::to_string(&wanted).map_err(|error| error.to_string())
 }
 
-/// A value without what is empty and without what kubeadm fills in by itself.
+/// Removes empty values and kubeadm's defaults.
 fn without_defaults(value: Value) -> Option<Value> {
     const DEFAULTS: [&str; 5] =
         ["/var/lib/etcd", "registry.k8s.io", "RSA-2048", "8760h0m0s", "87600h0m0s"];
@@ -132,7 +133,7 @@ fn without_defaults(value: Value) -> Option<Value> {
     }
 }
 
-/// Gives kube-proxy the version of the control plane. It is fine if there is none.
+/// Updates kube-proxy to the version of the control plane. A missing DaemonSet is not an error.
 pub(super) async fn kube_proxy(client: &Client, kcp: &KubeadmControlPlane) -> Result<(), Failure> {
     let failed = |source: workload::Error| Failure::Workload { object: describe(kcp), source };
     let api: Api<DaemonSet> = Api::namespaced(client.clone(), NAMESPACE);
@@ -143,7 +144,7 @@ pub(super) async fn kube_proxy(client: &Client, kcp: &KubeadmControlPlane) -> Re
     let Some(new) = set_image(template, KUBE_PROXY, |is| with_tag(is, &kcp.spec.version)) else {
         return Ok(());
     };
-    tracing::info!(image = new, "bring kube-proxy up to date");
+    tracing::info!(image = new, "updating kube-proxy");
     let act = "replace the DaemonSet kube-system/kube-proxy";
     let params = PostParams::default();
     answer(act, REQUEST_TIMEOUT, api.replace(KUBE_PROXY, &params, &set))
@@ -152,7 +153,7 @@ pub(super) async fn kube_proxy(client: &Client, kcp: &KubeadmControlPlane) -> Re
         .map_err(failed)
 }
 
-/// Changes the image of a container, and gives the new one; `None` if it stays.
+/// Changes the image of a container and returns the new one. `None` if it stays the same.
 pub(super) fn set_image(
     template: &mut PodTemplateSpec,
     container: &str,
@@ -166,12 +167,12 @@ pub(super) fn set_image(
     Some(new)
 }
 
-/// An image with another tag; `None` for one that is named by its digest.
+/// Returns an image with another tag. `None` for an image that is pinned by digest.
 pub(super) fn with_tag(image: &str, version: &str) -> Option<String> {
     if image.contains('@') {
         return None;
     }
-    // A colon before the last slash is that of a port.
+    // A colon before the last slash belongs to a port.
     let name = match image.rsplit_once(':') {
         Some((name, tag)) if !tag.contains('/') => name,
         _ => image,

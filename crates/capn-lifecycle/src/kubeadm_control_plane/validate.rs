@@ -1,6 +1,6 @@
-//! What has to be right before anything is done for a control plane. Pure.
+//! Validates a control plane. Pure.
 //!
-//! The admission refuses most of this; objects that came another way are caught here.
+//! The admission rejects most invalid objects; this catches objects that bypassed it.
 
 use capi_api::KubeadmControlPlane;
 use semver::Version;
@@ -8,25 +8,25 @@ use semver::Version;
 use super::desired::machine_name;
 use crate::objects;
 
-/// A control plane whose spec makes sense.
+/// A validated control plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Valid {
-    /// How many machines there are to be.
+    /// Desired number of machines.
     pub(super) replicas: usize,
-    /// Version they are to have.
+    /// Desired version.
     pub(super) version: Version,
-    /// etcd runs on the machines.
+    /// Whether etcd runs on the machines.
     pub(super) etcd_is_stacked: bool,
-    /// Machines above `replicas` while one is replaced: 0 or 1.
+    /// Number of additional machines during a rollout: 0 or 1.
     pub(super) max_surge: usize,
 }
 
-/// What a user has to change; a sentence that names the field.
+/// A problem that a user must fix. The message names the field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Problem(pub(super) String);
 
-/// Checks a control plane.
+/// Validates a control plane.
 pub(super) fn validate(kcp: &KubeadmControlPlane) -> Result<Valid, Problem> {
     let replicas = kcp.spec.replicas.unwrap_or(1);
     let Some(replicas) = usize::try_from(replicas).ok().filter(|replicas| *replicas > 0) else {
@@ -35,21 +35,21 @@ pub(super) fn validate(kcp: &KubeadmControlPlane) -> Result<Valid, Problem> {
     let etcd_is_stacked = has_stacked_etcd(kcp);
     if etcd_is_stacked && replicas % 2 == 0 {
         return problem(format!(
-            "spec.replicas: {replicas} is even, which etcd on the machines does not allow"
+            "spec.replicas: {replicas} is even, but etcd on the machines needs an odd number"
         ));
     }
     let text = &kcp.spec.version;
     let Some(version) = objects::version(text) else {
         return problem(format!("spec.version: {text} is not a version"));
     };
-    // A machine without a cluster name cannot be; this only checks the template.
+    // A machine always has a cluster name, so this only checks the template.
     if let Err(wrong) = machine_name(kcp, "cluster", "abcde") {
         return problem(format!("spec.machineNaming.template: {wrong}"));
     }
     Ok(Valid { replicas, version, etcd_is_stacked, max_surge: max_surge(kcp) })
 }
 
-/// etcd runs on the machines of the control plane.
+/// Returns whether etcd runs on the control plane machines.
 pub(super) fn has_stacked_etcd(kcp: &KubeadmControlPlane) -> bool {
     let spec = kcp.spec.kubeadm_config_spec.as_ref();
     let etcd = spec

@@ -1,6 +1,5 @@
-//! Watches of the control plane pods of workload clusters, so that a pod that comes up or breaks
-//! is seen at once, and of the binding that lets API servers reach kubelets, so that it does not
-//! stay away.
+//! Watches the control plane pods of workload clusters, so that changes are noticed at once, and
+//! the binding that lets API servers reach kubelets, so that it is restored.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -24,11 +23,11 @@ use crate::backoff::Backoff;
 use crate::error::chain;
 use crate::nodes::ClusterKey;
 
-/// Events that a slow listener may fall behind.
+/// Number of events that a slow listener may fall behind.
 const BACKLOG: usize = 256;
-/// Failures in a row after which a new client is taken.
+/// Number of consecutive failures after which a new client is created.
 const ERRORS_BORNE: u32 = 5;
-/// Pause between two tries of one client.
+/// Delay between retries with the same client.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// The watches of all clusters.
@@ -45,13 +44,13 @@ impl Default for PodWatches {
 }
 
 impl PodWatches {
-    /// Clusters whose control plane pods changed.
+    /// Subscribes to clusters whose control plane pods changed.
     pub(super) fn listen(&self) -> broadcast::Receiver<ClusterKey> {
         self.sender.subscribe()
     }
 
-    /// Watches the pods of a cluster, unless they are watched already, until [`PodWatches::stop`]
-    /// or the end of the controllers.
+    /// Watches the pods of a cluster, unless they are already watched, until [`PodWatches::stop`]
+    /// or shutdown.
     pub(super) fn ensure(&self, ctx: &Arc<Context>, cluster: &Cluster) {
         let key = ClusterKey::of(cluster);
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,7 +74,7 @@ impl PodWatches {
     }
 }
 
-/// Connects again and again; returns never.
+/// Reconnects forever.
 async fn follow(
     ctx: &Context,
     cluster: &Cluster,
@@ -96,7 +95,7 @@ async fn follow(
     }
 }
 
-/// Follows one client until it fails too often. Says whether it ever worked.
+/// Watches with one client until it fails too often. Returns whether it ever worked.
 async fn watch(
     client: kube::Client,
     key: &ClusterKey,
@@ -117,7 +116,7 @@ async fn watch(
         match event {
             Ok(_) => {
                 (failures, worked) = (0, true);
-                // Nobody listening is fine: whoever comes later reconciles everything.
+                // Without listeners the event is irrelevant: later listeners reconcile everything.
                 sender.send(key.clone()).ok();
             }
             Err(error) => {
@@ -137,7 +136,8 @@ async fn watch(
     worked
 }
 
-/// What of a pod matters: kubelet writes its status far more often than this changes.
+/// Returns a hash of the relevant fields of a pod. kubelet writes the status much more often than
+/// they change.
 fn essence(pod: &Pod) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
     pod.metadata.uid.hash(&mut hasher);

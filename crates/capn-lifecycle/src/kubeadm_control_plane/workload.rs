@@ -1,4 +1,4 @@
-//! Looks into the workload cluster: is it initialized, and how are its parts?
+//! Reads the workload cluster: whether it is initialized, and the health of its components.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use kube::api::ListParams;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 
-use super::health::{Components, EtcdSeen, View};
+use super::health::{Components, EtcdState, View};
 use super::kube_proxy;
 use super::kubelet_access::{self, Access};
 use super::observe::Observed;
@@ -22,41 +22,41 @@ use crate::objects::{annotation, is_deleting};
 use crate::pki::Purpose;
 use crate::workload::{self, answer, etcd::Etcd};
 
-/// Namespace of the control plane's pods.
+/// Namespace of the control plane pods.
 pub(super) const NAMESPACE: &str = "kube-system";
-/// Label of the pods that kubeadm makes for a control plane.
+/// Label of the control plane pods that kubeadm creates.
 pub(super) const PODS: &str = "tier=control-plane";
-/// What `kubeadm init` writes when it is through with the control plane.
+/// ConfigMap that `kubeadm init` writes at the end.
 const KUBEADM_CONFIG: &str = "kubeadm-config";
-/// How long to wait for an API server that may not be there yet.
+/// Timeout for an API server that may not be running yet.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long to wait for one that is.
+/// Timeout for a running API server.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Looks, if there can be something to see. What goes wrong is part of what is seen.
-pub(super) async fn look(
+/// Reads the workload cluster, if there can be one. Errors are part of the result.
+pub(super) async fn observe_workload(
     ctx: &Context,
     kcp: &KubeadmControlPlane,
     cluster: &Cluster,
-    seen: &mut Observed,
+    observed: &mut Observed,
 ) {
-    if is_deleting(kcp.meta()) || !worth_a_look(seen) {
+    if is_deleting(kcp.meta()) || !may_have_api_server(observed) {
         return;
     }
     let client = match workload::client(ctx, cluster).await {
         Ok(client) => client,
         Err(error) if error.is_refusal() => {
-            seen.view = View::Down { problem: chain(&error) };
+            observed.view = View::Down { problem: chain(&error) };
             return;
         }
         Err(error) => {
-            seen.view = unreachable(ctx, cluster, seen.initialized, chain(&error));
+            observed.view = unreachable(ctx, cluster, observed.initialized, chain(&error));
             return;
         }
     };
-    if !seen.initialized {
+    if !observed.initialized {
         match is_kubeadm_done(&client).await {
-            Ok(true) => seen.initialized = true,
+            Ok(true) => observed.initialized = true,
             Ok(false) => return,
             Err(error) => {
                 tracing::trace!(
@@ -65,45 +65,45 @@ pub(super) async fn look(
                     "not there yet"
                 );
                 if !error.is_unreachable() {
-                    seen.view = View::Down { problem: chain(&error) };
+                    observed.view = View::Down { problem: chain(&error) };
                 }
                 return;
             }
         }
     }
     let nodes: Vec<_> =
-        seen.machines.iter().filter_map(|owned| owned.machine.node_name()).collect();
-    let is_binding_needed = kubelet_access::is_needed(kcp, &seen.machines);
-    seen.view = match components(&client, kcp, &nodes, is_binding_needed).await {
+        observed.machines.iter().filter_map(|owned| owned.machine.node_name()).collect();
+    let is_binding_needed = kubelet_access::is_needed(kcp, &observed.machines);
+    observed.view = match components(&client, kcp, &nodes, is_binding_needed).await {
         Ok(mut components) => {
             if has_stacked_etcd(kcp)
-                && let Some(etcd) = etcd_of(ctx, cluster, client, seen)
+                && let Some(etcd) = etcd_of(ctx, cluster, client, observed)
             {
-                components.etcd = ask_etcd(&etcd, seen, &components).await;
+                components.etcd = ask_etcd(&etcd, observed, &components).await;
             }
-            View::Seen(components)
+            View::Reachable(components)
         }
-        Err(error) => unreachable(ctx, cluster, seen.initialized, chain(&error)),
+        Err(error) => unreachable(ctx, cluster, observed.initialized, chain(&error)),
     };
 }
 
-/// An API server may be there as soon as there is an instance. A single machine that is on its way
-/// out, or the first of several, is not asked whether it initializes the cluster: a cluster must not
-/// count as initialized by a machine that is gone a moment later.
-pub(super) fn worth_a_look(seen: &Observed) -> bool {
-    if seen.kubeconfig.is_none() {
+/// Returns whether an API server may exist, which is the case once there is an instance. A single
+/// machine that is being deleted, or the first of several, is not asked whether it initialized the
+/// cluster: a machine that is gone shortly after must not count.
+pub(super) fn may_have_api_server(observed: &Observed) -> bool {
+    if observed.kubeconfig.is_none() {
         return false;
     }
-    if seen.initialized {
+    if observed.initialized {
         return true;
     }
-    let mut machines = seen.machines.iter();
-    let last_one_goes = seen.machines.len() == 1 && machines.all(|owned| owned.is_deleting());
-    let mut first = seen.machines.iter().filter(|owned| initializes(owned)).peekable();
+    let mut machines = observed.machines.iter();
+    let last_one_goes = observed.machines.len() == 1 && machines.all(|owned| owned.is_deleting());
+    let mut first = observed.machines.iter().filter(|owned| initializes(owned)).peekable();
     let first_goes = first.peek().is_some() && first.all(|owned| owned.is_deleting());
     !last_one_goes
         && !first_goes
-        && seen.machines.iter().any(|owned| owned.machine.infrastructure_provisioned())
+        && observed.machines.iter().any(|owned| owned.machine.infrastructure_provisioned())
 }
 
 async fn is_kubeadm_done(client: &Client) -> Result<bool, workload::Error> {
@@ -145,32 +145,33 @@ async fn components(
     let (nodes, pods) = (by_name(nodes), by_name(pods));
     let kube_proxy = match annotation(kcp.meta(), SKIP_KUBE_PROXY) {
         None => kube_proxy::read(client, &nodes, &kcp.spec.version).await?,
-        Some(_) => kube_proxy::Seen::default(),
+        Some(_) => kube_proxy::KubeProxyState::default(),
     };
-    Ok(Components { nodes, pods, etcd: EtcdSeen::NotAsked, kubelets, kube_proxy })
+    Ok(Components { nodes, pods, etcd: EtcdState::NotAsked, kubelets, kube_proxy })
 }
 
-/// etcd of the cluster, if its authority is there.
+/// Returns the etcd client of the cluster, if its CA certificate exists.
 pub(super) fn etcd_of(
     ctx: &Context,
     cluster: &Cluster,
     client: Client,
-    seen: &Observed,
+    observed: &Observed,
 ) -> Option<Etcd> {
-    let authority = seen.certificates.get(&Purpose::EtcdCa)?;
+    let authority = observed.certificates.get(&Purpose::EtcdCa)?;
     Some(workload::etcd_of(ctx, cluster, client, authority.clone()))
 }
 
-/// Asks one member after the other until one answers; those of machines that stay come first.
-async fn ask_etcd(etcd: &Etcd, seen: &Observed, components: &Components) -> EtcdSeen {
-    let mut machines: Vec<_> = seen.machines.iter().collect();
+/// Queries the members one after the other until one responds, starting with those of machines that
+/// remain.
+async fn ask_etcd(etcd: &Etcd, observed: &Observed, components: &Components) -> EtcdState {
+    let mut machines: Vec<_> = observed.machines.iter().collect();
     machines.sort_by_key(|owned| owned.is_deleting());
     let nodes = machines.iter().filter_map(|owned| owned.machine.node_name());
-    let mut last = EtcdSeen::NotAsked;
+    let mut last = EtcdState::NotAsked;
     for node in nodes.filter(|node| components.has_etcd(node)) {
         match etcd.view(node).await {
-            Ok(view) => return EtcdSeen::Answered(view),
-            Err(error) => last = EtcdSeen::Failed(chain(&error)),
+            Ok(view) => return EtcdState::Answered(view),
+            Err(error) => last = EtcdState::Failed(chain(&error)),
         }
     }
     last
@@ -180,14 +181,18 @@ fn by_name<K: kube::Resource>(list: Vec<K>) -> BTreeMap<String, K> {
     list.into_iter().map(|object| (object.name_any(), object)).collect()
 }
 
-/// A failure counts as long as the watch of the nodes says so too: an API server that restarts is
-/// silent for some seconds, and a machine is not unhealthy for that.
+/// A failure only counts if the node watch fails too: a restarting API server is unreachable for
+/// some seconds, which does not make a machine unhealthy.
 fn unreachable(ctx: &Context, cluster: &Cluster, initialized: bool, problem: String) -> View {
     let connection = ctx.nodes.get(&ClusterKey::of(cluster)).map(|nodes| nodes.connection());
     match connection {
         Some(Connection::Down { last_success: Some(_) }) if initialized => View::Down { problem },
         _ => {
-            tracing::debug!(cluster = cluster.name_any(), problem, "workload cluster is silent");
+            tracing::debug!(
+                cluster = cluster.name_any(),
+                problem,
+                "the workload cluster does not respond"
+            );
             View::Silent
         }
     }

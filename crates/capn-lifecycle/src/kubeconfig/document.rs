@@ -1,4 +1,4 @@
-//! A kubeconfig as text, and what can be read from one.
+//! Renders and parses kubeconfigs.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,21 +8,21 @@ use serde::Deserialize;
 
 use crate::pki::{self, PemPair};
 
-/// What goes into a kubeconfig.
+/// Content of a kubeconfig.
 #[derive(Clone, Copy, Debug)]
 pub struct Kubeconfig<'a> {
     /// Name of the cluster. The user is `<cluster>-admin`, the context `<cluster>-admin@<cluster>`.
     pub cluster: &'a str,
     /// URL of the API server.
     pub server: &'a str,
-    /// Certificate of the authority, PEM.
+    /// CA certificate, as PEM.
     pub authority: &'a str,
     /// Client certificate and key.
     pub client: &'a PemPair,
 }
 
-/// The kubeconfig as YAML. Names of clusters are DNS labels, everything else is base64 or a URL:
-/// nothing needs quotes.
+/// Renders the kubeconfig as YAML. Cluster names are DNS labels, and all other values are base64 or
+/// URLs, so nothing needs quotes.
 #[must_use]
 pub fn render(kubeconfig: &Kubeconfig<'_>) -> String {
     let Kubeconfig { cluster, server, authority, client } = *kubeconfig;
@@ -51,7 +51,8 @@ pub fn render(kubeconfig: &Kubeconfig<'_>) -> String {
     )
 }
 
-/// When the client certificate of a kubeconfig ends, or `None` if it has none that can be read.
+/// Returns when the client certificate of a kubeconfig expires. `None` if it has no valid
+/// certificate.
 #[must_use]
 pub fn client_certificate_end(kubeconfig: &str) -> Option<Timestamp> {
     let parsed: Parsed = yaml::from_str(kubeconfig, Bounds::FILE).ok()?;

@@ -1,8 +1,8 @@
-//! The secret `<cluster>-kubeconfig`: an administrator's kubeconfig for a workload cluster.
+//! The Secret `<cluster>-kubeconfig`: an administrator's kubeconfig for a workload cluster.
 //!
-//! Made from the cluster's authority as soon as the endpoint is known. Its client certificate is
-//! valid for a year and replaced when less than half of that is left. A secret of another type is
-//! the user's and left alone.
+//! It is created with the cluster's CA as soon as the endpoint is known. Its client certificate is
+//! valid for one year and renewed when less than half of that is left. A Secret of another type
+//! belongs to the user and is not changed.
 
 mod document;
 
@@ -21,51 +21,56 @@ use crate::error::Failure;
 use crate::pki::{self, ClientIdentity, PemPair};
 use crate::workload::secret_name;
 
-/// Key of the secret with the kubeconfig.
+/// Key of the Secret that holds the kubeconfig.
 const KEY: &str = "value";
 /// Validity of the client certificate.
 const VALID: SignedDuration = SignedDuration::from_hours(24 * 365);
-/// The certificate is replaced when less than this is left of it.
+/// Remaining validity below which the certificate is renewed.
 const RENEW_BEFORE: SignedDuration = SignedDuration::from_hours(24 * 365 / 2);
-/// Whom the certificate is for: what kubeadm binds to the role of an administrator.
+/// Subject of the certificate, which kubeadm binds to the administrator role.
 const ADMIN: ClientIdentity<'static> =
     ClientIdentity { user: "kubernetes-admin", group: "system:masters" };
 
-/// What has to be done about the secret of a cluster.
+/// Required change of a cluster's Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Need {
-    /// There is none.
+pub(crate) enum KubeconfigAction {
+    /// It does not exist.
     Create,
-    /// Its certificate ends too soon, or it cannot be read.
+    /// Its certificate expires soon, or it is invalid.
     Renew,
-    /// Nothing, until that moment.
+    /// No change is required until the given time.
     Nothing {
-        /// When the certificate has to be replaced; `None` for a secret of the user.
+        /// When the certificate must be renewed. `None` for a Secret of the user.
         renew_at: Option<Timestamp>,
     },
 }
 
-/// Decides what has to be done about a secret. Pure.
-pub(crate) fn need(secret: Option<&Secret>, now: Timestamp) -> Need {
-    let Some(secret) = secret else { return Need::Create };
+/// Returns the required change of a Secret. Pure.
+pub(crate) fn need(secret: Option<&Secret>, now: Timestamp) -> KubeconfigAction {
+    let Some(secret) = secret else { return KubeconfigAction::Create };
     if secret.type_.as_deref() != Some(labels::CLUSTER_SECRET_TYPE) {
-        return Need::Nothing { renew_at: None };
+        return KubeconfigAction::Nothing { renew_at: None };
     }
     let text = secret.data.as_ref().and_then(|data| data.get(KEY));
     let text = text.and_then(|bytes| std::str::from_utf8(&bytes.0).ok());
-    let Some(end) = text.and_then(client_certificate_end) else { return Need::Renew };
+    let Some(end) = text.and_then(client_certificate_end) else { return KubeconfigAction::Renew };
     let renew_at = end.saturating_sub(RENEW_BEFORE).unwrap_or(Timestamp::MIN);
-    if renew_at <= now { Need::Renew } else { Need::Nothing { renew_at: Some(renew_at) } }
+    if renew_at <= now {
+        KubeconfigAction::Renew
+    } else {
+        KubeconfigAction::Nothing { renew_at: Some(renew_at) }
+    }
 }
 
-/// Makes or renews the secret of a cluster.
+/// Creates or renews the Secret of a cluster.
 ///
-/// The signature is made on this thread: with an RSA authority of 2048 bits it takes about a
+/// The certificate is signed on the current thread: with a 2048-bit RSA CA this takes about a
 /// millisecond.
 ///
 /// # Errors
 ///
-/// [`Failure::Invalid`] when the authority cannot be used, [`Failure::Api`] when the plane refuses.
+/// [`Failure::Invalid`] if the CA is unusable, [`Failure::Api`] if a request to the API server
+/// fails.
 pub(crate) async fn write(
     ctx: &Context,
     cluster: &Cluster,
@@ -112,13 +117,13 @@ pub(crate) async fn write(
     Ok(())
 }
 
-/// URL of an API server; an IPv6 address goes into brackets.
+/// Returns the URL of an API server. An IPv6 address is put in brackets.
 #[must_use]
 pub fn server(endpoint: &ApiEndpoint) -> String {
     format!("https://{}", host_and_port(endpoint))
 }
 
-/// `host:port` of an endpoint; an IPv6 address goes into brackets.
+/// Returns `host:port` of an endpoint. An IPv6 address is put in brackets.
 #[must_use]
 pub fn host_and_port(endpoint: &ApiEndpoint) -> String {
     let host = endpoint.host.as_deref().unwrap_or_default();

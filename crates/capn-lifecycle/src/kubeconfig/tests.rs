@@ -52,9 +52,9 @@ fn a_kubeconfig_is_renewed_when_less_than_half_a_year_is_left() {
         ("of the user", Some(secret("Opaque", &of(1))), "nothing"),
     ] {
         let found = match need(secret.as_ref(), now()) {
-            Need::Create => "create",
-            Need::Renew => "renew",
-            Need::Nothing { .. } => "nothing",
+            KubeconfigAction::Create => "create",
+            KubeconfigAction::Renew => "renew",
+            KubeconfigAction::Nothing { .. } => "nothing",
         };
         assert_eq!(found, expected, "{case}");
     }

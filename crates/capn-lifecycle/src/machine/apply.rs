@@ -1,4 +1,4 @@
-//! Carries out what was decided about a machine. The only writer besides `report`.
+//! Executes the plan of a machine. Nothing else except `report` writes.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
 
-use super::evict::{self, Obstacles};
+use super::evict::{self, DrainBlockers};
 use super::observe::Observed;
 use super::plan::{Action, Plan};
 use crate::Context;
@@ -15,30 +15,30 @@ use crate::error::{Failure, chain, describe, is_not_found};
 use crate::patch;
 use crate::workload::{self, answer};
 
-/// How long a workload cluster may take for an answer.
+/// Timeout for a request to a workload cluster.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// What came of a plan.
+/// Result of a plan.
 pub(super) struct Applied {
-    /// The machine as it is afterwards.
+    /// The updated machine.
     pub(super) machine: Machine,
-    /// What stands in the way of its drain.
-    pub(super) obstacles: Obstacles,
+    /// Everything that blocks the drain.
+    pub(super) blockers: DrainBlockers,
 }
 
-/// Carries out a plan.
+/// Executes a plan.
 ///
 /// # Guarantees
 ///
-/// Every action can be repeated; an interrupted plan is made again from what is then observed.
-/// Returns `None` if the pass ends here because the next one starts at once or the machine is gone.
+/// Every action can be repeated; an interrupted plan is computed again from the new state. Returns
+/// `None` if this reconcile ends because the next one starts at once or the machine is gone.
 pub(super) async fn apply(
     ctx: &Context,
     mut machine: Machine,
-    seen: &Observed,
+    observed: &Observed,
     plan: &Plan,
 ) -> Result<Option<Applied>, Failure> {
-    let mut obstacles = Obstacles::default();
+    let mut blockers = DrainBlockers::default();
     let namespace = machine.namespace().unwrap_or_default();
     let api: Api<Machine> = Api::namespaced(ctx.client.clone(), &namespace);
     for action in &plan.actions {
@@ -70,34 +70,34 @@ pub(super) async fn apply(
                     .map_err(|source| Failure::Contract { object: describe(&machine), source })?;
             }
             Action::PatchNode { name, change } => {
-                let nodes: Api<Node> = Api::all(workload(ctx, &machine, seen).await?);
+                let nodes: Api<Node> = Api::all(workload(ctx, &machine, observed).await?);
                 let params = PatchParams::default();
                 ask(&machine, "patch the node", nodes.patch(name, &params, &Patch::Merge(change)))
                     .await?;
             }
             Action::Cordon { node } => {
-                if let Err(met) = evict::cordon(ctx, &machine, seen, node).await {
-                    // Its pods would come back to it.
-                    return Ok(Some(Applied { machine, obstacles: met }));
+                if let Err(met) = evict::cordon(ctx, &machine, observed, node).await {
+                    // Its pods would return to it.
+                    return Ok(Some(Applied { machine, blockers: met }));
                 }
             }
             Action::Evict { pods } => {
-                obstacles = evict::evict(ctx, &machine, seen, pods).await;
+                blockers = evict::evict(ctx, &machine, observed, pods).await;
             }
             Action::DeleteNode { name, give_up } => {
-                delete_node(ctx, &machine, seen, name, *give_up).await?;
+                delete_node(ctx, &machine, observed, name, *give_up).await?;
             }
         }
     }
-    Ok(Some(Applied { machine, obstacles }))
+    Ok(Some(Applied { machine, blockers }))
 }
 
 pub(super) async fn workload(
     ctx: &Context,
     machine: &Machine,
-    seen: &Observed,
+    observed: &Observed,
 ) -> Result<Client, Failure> {
-    let cluster: &Cluster = seen.cluster.as_ref().ok_or_else(|| Failure::Invalid {
+    let cluster: &Cluster = observed.cluster.as_ref().ok_or_else(|| Failure::Invalid {
         object: describe(machine),
         problem: format!("the cluster {} does not exist", machine.spec.cluster_name),
     })?;
@@ -106,8 +106,7 @@ pub(super) async fn workload(
         .map_err(|source| Failure::Workload { object: describe(cluster), source })
 }
 
-/// Asks the workload cluster for something, but does not wait for long. What is not there (any
-/// more) is fine.
+/// Sends a request to the workload cluster, with a short timeout. A missing object is not an error.
 pub(super) async fn ask<T>(
     machine: &Machine,
     act: &'static str,
@@ -123,12 +122,12 @@ pub(super) async fn ask<T>(
 async fn delete_node(
     ctx: &Context,
     machine: &Machine,
-    seen: &Observed,
+    observed: &Observed,
     name: &str,
     give_up: bool,
 ) -> Result<(), Failure> {
     let result = async {
-        let nodes: Api<Node> = Api::all(workload(ctx, machine, seen).await?);
+        let nodes: Api<Node> = Api::all(workload(ctx, machine, observed).await?);
         ask(machine, "delete the node", nodes.delete(name, &DeleteParams::default())).await
     }
     .await;
@@ -138,7 +137,7 @@ async fn delete_node(
                 machine = machine.name_any(),
                 node = name,
                 error = chain(&error),
-                "the node object is left behind: it could not be deleted in time"
+                "leaving the Node object behind: it could not be deleted in time"
             );
             Ok(())
         }

@@ -1,8 +1,8 @@
-//! Decides how a machine goes. Pure.
+//! Decides how a machine is deleted. Pure.
 //!
-//! The order is: hooks before the drain, drain, hooks before the end, infrastructure, bootstrap,
-//! node, finalizer. Which stage a machine is in follows from what is there, so an interrupted
-//! deletion goes on where it was.
+//! The order is: pre-drain hooks, drain, volumes, pre-terminate hooks, infrastructure, bootstrap,
+//! node, finalizer. The stage follows from the existing objects, so an interrupted deletion
+//! continues where it stopped.
 
 use capi_api::core::MachineDeletion;
 use capi_api::{Machine, labels};
@@ -12,41 +12,45 @@ use kube::Resource as _;
 use kube::ResourceExt as _;
 
 use super::drain;
-use super::evict::Obstacles;
-use super::observe::{NodeSeen, Observed};
+use super::evict::DrainBlockers;
+use super::observe::{NodeLookup, Observed};
 use super::plan::Action;
-use crate::lookup::Seen;
+use super::volumes;
+use crate::lookup::Lookup;
 use crate::objects::{annotation, has_finalizer, is_deleting};
 
-/// Seconds for the deletion of the node object when the machine does not say.
+/// Default timeout for the deletion of the Node, in seconds.
 const NODE_DELETION_TIMEOUT_SECS: i32 = 10;
 
-/// How far the deletion of a machine has come, with what it waits for.
+/// Stage of a machine's deletion, with what it waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Annotations that hold the machine before the drain.
+    /// Annotations delay the drain.
     PreDrainHook { message: String },
     /// Pods are leaving the node.
     Draining { message: String },
-    /// Annotations that hold the machine before its instance goes.
+    /// Volumes are being detached from the node.
+    VolumeDetach { message: String },
+    /// Annotations delay the deletion of the instance.
     PreTerminateHook { message: String },
-    /// The infrastructure object is going.
+    /// The infrastructure object is being deleted.
     Infrastructure { message: String },
-    /// The bootstrap object is going.
+    /// The bootstrap object is being deleted.
     Bootstrap { message: String },
-    /// The node object is going.
+    /// The Node is being deleted.
     Node { message: String },
-    /// Nothing is left.
+    /// Everything is deleted.
     Done,
 }
 
 impl Stage {
-    /// Reason of the condition `Deleting`. Others look at it: a control plane removes a machine's
-    /// etcd member when the reason is `WaitingForPreTerminateHook`.
+    /// Returns the reason of the condition `Deleting`. Other controllers use it: a control plane
+    /// removes a machine's etcd member when the reason is `WaitingForPreTerminateHook`.
     pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::PreDrainHook { .. } => "WaitingForPreDrainHook",
             Self::Draining { .. } => "DrainingNode",
+            Self::VolumeDetach { .. } => "WaitingForVolumeDetach",
             Self::PreTerminateHook { .. } => "WaitingForPreTerminateHook",
             Self::Infrastructure { .. } => "WaitingForInfrastructureDeletion",
             Self::Bootstrap { .. } => "WaitingForBootstrapDeletion",
@@ -55,18 +59,19 @@ impl Stage {
         }
     }
 
-    /// Adds what stands in the way of the drain to what it waits for.
-    pub(super) fn met(&mut self, obstacles: &Obstacles) {
+    /// Adds the blockers of the drain to the message.
+    pub(super) fn met(&mut self, blockers: &DrainBlockers) {
         if let Self::Draining { message } = self {
-            message.push_str(&obstacles.lines());
+            message.push_str(&blockers.lines());
         }
     }
 
-    /// What it waits for.
+    /// Returns what the stage waits for.
     pub(super) fn message(&self) -> &str {
         match self {
             Self::PreDrainHook { message }
             | Self::Draining { message }
+            | Self::VolumeDetach { message }
             | Self::PreTerminateHook { message }
             | Self::Infrastructure { message }
             | Self::Bootstrap { message }
@@ -76,21 +81,27 @@ impl Stage {
     }
 }
 
-/// The stage a machine is in and what is done in it.
-pub(super) fn plan(machine: &Machine, seen: &Observed, now: Timestamp) -> (Stage, Vec<Action>) {
+/// Returns the stage of a machine and the actions in it.
+pub(super) fn plan(machine: &Machine, observed: &Observed, now: Timestamp) -> (Stage, Vec<Action>) {
     if !has_finalizer(machine.meta(), labels::MACHINE_FINALIZER) {
         return (Stage::Done, Vec::new());
     }
-    if !has_infrastructure_begun(seen) {
+    if !has_infrastructure_begun(observed) {
         let hooks = hooks(machine, labels::PRE_DRAIN_HOOK_PREFIX);
         if !hooks.is_empty() {
             return (Stage::PreDrainHook { message: held_by(&hooks) }, Vec::new());
         }
-        if may_drain(machine, seen)
+        if may_drain(machine, observed)
             && !has_timed_out(drain_start(machine), drain_timeout(machine), now)
-            && let Some((message, actions)) = drain::plan(machine, seen)
+            && let Some((message, actions)) = drain::plan(machine, observed)
         {
             return (Stage::Draining { message }, actions);
+        }
+        if may_wait_for_volumes(machine, observed)
+            && !has_timed_out(detach_start(machine), detach_timeout(machine), now)
+            && let Some(message) = volumes::plan(observed)
+        {
+            return (Stage::VolumeDetach { message }, Vec::new());
         }
         let hooks = self::hooks(machine, labels::PRE_TERMINATE_HOOK_PREFIX);
         if !hooks.is_empty() {
@@ -98,17 +109,17 @@ pub(super) fn plan(machine: &Machine, seen: &Observed, now: Timestamp) -> (Stage
         }
     }
     if let Some((message, actions)) =
-        delete_external(&seen.infrastructure, Some(&machine.spec.infrastructure_ref))
+        delete_external(&observed.infrastructure, Some(&machine.spec.infrastructure_ref))
     {
         return (Stage::Infrastructure { message }, actions);
     }
     if let Some((message, actions)) =
-        delete_external(&seen.bootstrap, machine.spec.bootstrap.config_ref.as_ref())
+        delete_external(&observed.bootstrap, machine.spec.bootstrap.config_ref.as_ref())
     {
         return (Stage::Bootstrap { message }, actions);
     }
-    if is_node_deletion_allowed(machine, seen)
-        && !matches!(seen.node, NodeSeen::Missing)
+    if is_node_deletion_allowed(machine, observed)
+        && !matches!(observed.node, NodeLookup::Missing)
         && let Some(node) = machine.node_name()
     {
         let give_up = has_timed_out(
@@ -118,47 +129,62 @@ pub(super) fn plan(machine: &Machine, seen: &Observed, now: Timestamp) -> (Stage
         );
         let delete = Action::DeleteNode { name: node.to_owned(), give_up };
         let mut actions = vec![delete];
-        // The node's deletion is answered when it is done, so nothing has to be waited for.
+        // The deletion of the Node is synchronous, so there is nothing to wait for.
         actions.push(Action::RemoveFinalizer);
         return (Stage::Node { message: format!("Node {node}") }, actions);
     }
     (Stage::Done, vec![Action::RemoveFinalizer])
 }
 
-/// The pods of the node are needed to decide.
-pub(super) fn wants_pods(machine: &Machine, seen: &Observed) -> bool {
-    !has_infrastructure_begun(seen)
+/// Returns whether the decision needs the pods of the node.
+pub(super) fn wants_pods(machine: &Machine, observed: &Observed) -> bool {
+    !has_infrastructure_begun(observed)
         && hooks(machine, labels::PRE_DRAIN_HOOK_PREFIX).is_empty()
-        && may_drain(machine, seen)
+        && may_drain(machine, observed)
 }
 
-/// From here on there is no way back, so hooks and drain are over.
-fn has_infrastructure_begun(seen: &Observed) -> bool {
-    match &seen.infrastructure {
-        Seen::Found(object) => is_deleting(&object.metadata),
-        Seen::Missing | Seen::NoReference => true,
-        Seen::Unreadable(_) => false,
+/// Returns whether the decision needs the volumes of the node.
+pub(super) fn wants_volumes(machine: &Machine, observed: &Observed) -> bool {
+    !has_infrastructure_begun(observed)
+        && hooks(machine, labels::PRE_DRAIN_HOOK_PREFIX).is_empty()
+        && may_wait_for_volumes(machine, observed)
+}
+
+/// Returns whether the deletion of the infrastructure has started. From then on, hooks and drain
+/// are skipped.
+fn has_infrastructure_begun(observed: &Observed) -> bool {
+    match &observed.infrastructure {
+        Lookup::Found(object) => is_deleting(&object.metadata),
+        Lookup::Missing | Lookup::NoReference => true,
+        Lookup::Unreadable(_) => false,
     }
 }
 
-fn may_drain(machine: &Machine, seen: &Observed) -> bool {
-    is_node_deletion_allowed(machine, seen)
+fn may_drain(machine: &Machine, observed: &Observed) -> bool {
+    is_node_deletion_allowed(machine, observed)
         && annotation(machine.meta(), labels::EXCLUDE_NODE_DRAINING).is_none()
-        && !matches!(seen.node, NodeSeen::Missing)
+        && !matches!(observed.node, NodeLookup::Missing)
 }
 
-/// The node is worth a drain and a deletion: it exists, and its cluster goes on without it.
-fn is_node_deletion_allowed(machine: &Machine, seen: &Observed) -> bool {
-    let Some(cluster) = &seen.cluster else { return false };
-    let leaving = seen.leaving.clone().unwrap_or_default();
+fn may_wait_for_volumes(machine: &Machine, observed: &Observed) -> bool {
+    is_node_deletion_allowed(machine, observed)
+        && annotation(machine.meta(), labels::EXCLUDE_WAIT_FOR_VOLUME_DETACH).is_none()
+        && !matches!(observed.node, NodeLookup::Missing)
+}
+
+/// Returns whether the node should be drained and deleted: it exists, and its cluster continues
+/// without it.
+fn is_node_deletion_allowed(machine: &Machine, observed: &Observed) -> bool {
+    let Some(cluster) = &observed.cluster else { return false };
+    let deletion = observed.deletion.clone().unwrap_or_default();
     if machine.node_name().is_none()
         || is_deleting(cluster.meta())
-        || leaving.is_control_plane_deleting
+        || deletion.is_control_plane_deleting
     {
         return false;
     }
-    match leaving.control_plane_machines {
-        // No machines: the control plane is somewhere else, if there is one.
+    match deletion.control_plane_machines {
+        // Without machines, the control plane is elsewhere, if there is one.
         0 => cluster.spec.control_plane_ref.is_some(),
         1 => !machine.is_control_plane(),
         _ => true,
@@ -177,7 +203,15 @@ fn drain_start(machine: &Machine) -> Option<&Time> {
     machine.status.as_ref()?.deletion.as_ref()?.node_drain_start_time.as_ref()
 }
 
-/// Zero seconds means as long as it takes.
+fn detach_timeout(machine: &Machine) -> i32 {
+    timeouts(machine).node_volume_detach_timeout_seconds.unwrap_or(0)
+}
+
+fn detach_start(machine: &Machine) -> Option<&Time> {
+    machine.status.as_ref()?.deletion.as_ref()?.wait_for_node_volume_detach_start_time.as_ref()
+}
+
+/// Zero seconds means no timeout.
 fn has_timed_out(since: Option<&Time>, seconds: i32, now: Timestamp) -> bool {
     let Some(Time(since)) = since else { return false };
     seconds > 0 && now.duration_since(*since).as_secs() >= i64::from(seconds)
@@ -188,21 +222,21 @@ fn hooks(machine: &Machine, prefix: &str) -> Vec<String> {
 }
 
 fn held_by(hooks: &[String]) -> String {
-    format!("held by the annotation {}", hooks.join(", "))
+    format!("waiting for the removal of the annotation {}", hooks.join(", "))
 }
 
 fn delete_external(
-    seen: &Seen,
+    observed: &Lookup,
     reference: Option<&capi_api::core::ContractRef>,
 ) -> Option<(String, Vec<Action>)> {
     let reference = reference?;
-    match seen {
-        Seen::NoReference | Seen::Missing => None,
-        Seen::Unreadable(why) => Some((why.clone(), Vec::new())),
-        Seen::Found(object) if is_deleting(&object.metadata) => {
+    match observed {
+        Lookup::NoReference | Lookup::Missing => None,
+        Lookup::Unreadable(why) => Some((why.clone(), Vec::new())),
+        Lookup::Found(object) if is_deleting(&object.metadata) => {
             Some((reference.to_string(), Vec::new()))
         }
-        Seen::Found(_) => {
+        Lookup::Found(_) => {
             Some((reference.to_string(), vec![Action::DeleteExternal(reference.clone())]))
         }
     }

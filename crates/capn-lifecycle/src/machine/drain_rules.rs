@@ -1,4 +1,4 @@
-//! What MachineDrainRules say of the pods of a machine, as Cluster API v1.14 has it. Pure.
+//! Evaluates MachineDrainRules for the pods of a machine, like Cluster API v1.14. Pure.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use kube::{Resource as _, ResourceExt as _};
 
 use crate::objects::check_length;
 
-/// How often a label may be looked at for all pods of a node together.
+/// Maximum number of label comparisons for all pods of a node.
 const COMPARED: usize = 500_000;
 
 /// Labels of the namespaces of a cluster.
@@ -20,28 +20,29 @@ pub(super) type Namespaces = BTreeMap<String, BTreeMap<String, String>>;
 /// The rules for the pods of one machine.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Rules {
-    /// By name: the first one that is for a pod counts.
+    /// Sorted by name. The first rule that matches a pod applies.
     rules: Vec<MachineDrainRule>,
     namespaces: Namespaces,
 }
 
-/// What a rule says of a pod.
+/// Drain behavior of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// It is evicted; lower orders go first.
+    /// It is evicted. Lower orders come first.
     Drain { order: i32 },
-    /// It is left alone.
+    /// It is skipped.
     Skip,
-    /// It is to finish its work.
+    /// It must finish its work.
     WaitCompleted,
 }
 
 impl Rules {
-    /// Those of the rules that are for a machine.
+    /// Selects the rules for a machine.
     ///
     /// # Errors
     ///
-    /// A selector that cannot be read: as long as it is not known what a rule is for, no pod leaves.
+    /// A message if a selector is invalid: no pod is evicted as long as the scope of a rule is
+    /// unknown.
     pub(super) fn of(
         rules: Vec<MachineDrainRule>,
         machine: &Machine,
@@ -58,13 +59,14 @@ impl Rules {
         Ok(Self { rules, namespaces: Namespaces::new() })
     }
 
-    /// A rule looks at the labels of namespaces.
+    /// Returns whether a rule selects by namespace labels.
     pub(super) fn wants_namespaces(&self) -> bool {
         let pods = self.rules.iter().flat_map(|rule| rule.spec.pods.iter().flatten());
         pods.into_iter().any(|pods| pods.namespace_selector.is_some())
     }
 
-    /// Whether so many pods are too many for the rules: then it would take too long to say what is for which.
+    /// Returns whether there are too many pods for the rules, so that matching them would take too
+    /// long.
     pub(super) fn are_too_many_for(&self, pods: usize) -> bool {
         let selectors = self.rules.iter().flat_map(|rule| rule.spec.pods.iter().flatten());
         let labels: usize = selectors
@@ -75,13 +77,13 @@ impl Rules {
         labels.saturating_mul(pods) > COMPARED
     }
 
-    /// The same rules, with the namespaces of the cluster.
+    /// Returns the rules with the namespaces of the cluster.
     pub(super) fn with_namespaces(self, namespaces: Namespaces) -> Self {
         Self { namespaces, ..self }
     }
 
-    /// What is done with a pod of which nothing else says it. One in a namespace that is not known yet is
-    /// waited for: it may be one that is not to be evicted.
+    /// Returns the behavior for a pod without a label of its own. A pod in an unknown namespace is
+    /// waited for, because it may have to be skipped.
     pub(super) fn for_pod(&self, pod: &Pod) -> Rule {
         let namespace = self.namespaces.get(&pod.namespace().unwrap_or_default());
         for rule in &self.rules {
@@ -106,7 +108,7 @@ impl Rules {
     }
 }
 
-/// How much there is to look at in a selector.
+/// Returns the number of comparisons of a selector.
 fn size(selector: &LabelSelector) -> usize {
     let labels = selector.match_labels.as_ref().map_or(0, BTreeMap::len);
     let expressions = selector.match_expressions.iter().flatten();
@@ -132,7 +134,7 @@ fn is_for_pod(
         && matches(pods.namespace_selector.as_ref(), namespace)
 }
 
-/// Without a selector, and with an empty one, everything is meant.
+/// A missing or empty selector matches everything.
 fn matches(selector: Option<&LabelSelector>, labels: Option<&BTreeMap<String, String>>) -> bool {
     let Some(selector) = selector else { return true };
     let none = BTreeMap::new();
@@ -140,12 +142,12 @@ fn matches(selector: Option<&LabelSelector>, labels: Option<&BTreeMap<String, St
         .is_ok_and(|selector| selector.matches(labels.unwrap_or(&none)))
 }
 
-/// What is wrong with a rule: fields, and what about them.
+/// Returns the invalid fields of a rule, with messages.
 pub(crate) fn problems(rule: &MachineDrainRule) -> Vec<(String, String)> {
     let spec = &rule.spec;
     let mut found = Vec::new();
     if spec.drain.order.is_some() && spec.drain.behavior != DrainBehavior::Drain {
-        let problem = "is for the behavior Drain alone".to_owned();
+        let problem = "is only allowed with the behavior Drain".to_owned();
         found.push(("spec.drain.order".to_owned(), problem));
     }
     let machines = spec.machines.as_deref().unwrap_or_default();
@@ -162,14 +164,14 @@ fn entries<T: PartialEq>(field: &str, list: &[T], is_empty: bool) -> Option<(Str
     let is_twice =
         list.iter().enumerate().any(|(at, entry)| list.iter().take(at).any(|e| e == entry));
     let problem = match (is_empty, is_twice) {
-        (true, _) => "needs a selector in each entry",
-        (_, true) => "has an entry twice",
+        (true, _) => "must have a selector in each entry",
+        (_, true) => "must not contain duplicate entries",
         _ => return None,
     };
     Some((field.to_owned(), problem.to_owned()))
 }
 
-/// Selectors that cannot be read.
+/// Returns the invalid selectors.
 fn selectors(rule: &MachineDrainRule) -> impl Iterator<Item = (String, String)> {
     let machines = rule.spec.machines.iter().flatten().enumerate().flat_map(|(at, machines)| {
         [
@@ -189,7 +191,7 @@ fn selectors(rule: &MachineDrainRule) -> impl Iterator<Item = (String, String)> 
             return Some((field, problem));
         }
         let error = Selector::try_from(selector.clone()).err()?;
-        Some((field, format!("cannot be read: {error}")))
+        Some((field, format!("is invalid: {error}")))
     })
 }
 

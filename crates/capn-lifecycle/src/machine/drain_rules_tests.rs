@@ -1,4 +1,4 @@
-//! Which rule counts for a pod.
+//! Tests of rule matching.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ fn labels(key: &str, value: &str) -> Value {
     json!({ "matchLabels": { key: value } })
 }
 
-/// The rules as they are for a worker of a cluster, both with labels.
+/// The rules for a worker of a cluster, both with labels.
 fn of(rules: Vec<MachineDrainRule>) -> Result<Rules, String> {
     let machine = machine("m", json!({ "metadata": { "labels": { "role": "worker" } } }));
     let cluster = cluster(json!({ "metadata": { "labels": { "env": "test" } } }));
@@ -37,7 +37,7 @@ fn pod(namespace: &str) -> Pod {
 }
 
 #[test]
-fn a_rule_is_for_the_machines_and_pods_that_it_selects() {
+fn a_rule_applies_to_the_machines_and_pods_that_it_selects() {
     let skip = || json!({ "behavior": "Skip" });
     let (role, env) = (|v: &str| labels("role", v), |v: &str| labels("env", v));
     let (app, team) = (|v: &str| labels("app", v), |v: &str| labels("team", v));
@@ -110,7 +110,7 @@ fn the_first_rule_by_name_counts() {
 }
 
 #[test]
-fn a_pod_of_which_the_namespace_is_not_known_is_waited_for() {
+fn a_pod_in_an_unknown_namespace_is_waited_for() {
     let team = json!({
         "drain": { "behavior": "Skip" },
         "pods": [{ "namespaceSelector": labels("team", "a") }],
@@ -124,7 +124,7 @@ fn a_pod_of_which_the_namespace_is_not_known_is_waited_for() {
 }
 
 #[test]
-fn what_is_wrong_with_a_rule_is_named_by_its_field() {
+fn invalid_fields_of_a_rule_are_named() {
     let near = json!({ "matchExpressions": [{ "key": "a", "operator": "Near" }] });
     let drain = json!({ "behavior": "Drain", "order": 1 });
     let skip = json!({ "behavior": "Skip" });
@@ -164,7 +164,7 @@ fn what_is_wrong_with_a_rule_is_named_by_its_field() {
 }
 
 #[test]
-fn what_would_take_too_long_is_refused() {
+fn too_many_comparisons_are_rejected() {
     let values: Vec<String> = (0..1_000).map(|n| n.to_string()).collect();
     let large = json!({ "matchExpressions": [{ "key": "a", "operator": "In", "values": values }] });
     let rule = |name: &str| {

@@ -1,9 +1,9 @@
-//! In which order pods leave a node.
+//! Tests of the order in which pods leave a node.
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::machine::observe::Leaving;
+use crate::machine::observe::DeletionFacts;
 use crate::testing::{both, cluster, deleting, machine};
 
 fn pod(name: &str, change: Value) -> Pod {
@@ -13,7 +13,7 @@ fn pod(name: &str, change: Value) -> Pod {
     serde_json::from_value(both(base, &change)).unwrap()
 }
 
-/// A rule of the name of the pods that it is for.
+/// A rule for pods with the same name.
 fn rule(name: &str, drain: Value) -> capi_api::MachineDrainRule {
     let pods = json!([{ "selector": { "matchLabels": { "app": name } } }]);
     serde_json::from_value(json!({
@@ -23,9 +23,9 @@ fn rule(name: &str, drain: Value) -> capi_api::MachineDrainRule {
     .unwrap()
 }
 
-/// Pods `first` have order -1 and `last` order 5, those named `batch` are to complete, and nothing is done
-/// about `stay`.
-fn seen(pods: Vec<Pod>) -> (Machine, Observed) {
+/// Pods named `first` have order -1 and `last` order 5; pods named `batch` must complete, and
+/// `stay` is skipped.
+fn observed(pods: Vec<Pod>) -> (Machine, Observed) {
     let node = json!({ "status": { "nodeRef": { "name": "m" } } });
     let machine = machine("m", both(deleting(), &node));
     let cluster = cluster(json!({}));
@@ -37,30 +37,31 @@ fn seen(pods: Vec<Pod>) -> (Machine, Observed) {
     ];
     let rules = Rules::of(rules, &machine, &cluster).unwrap();
     let node = json!({ "metadata": { "name": "m" }, "spec": { "unschedulable": true } });
-    let seen = Observed {
+    let observed = Observed {
         cluster: Some(cluster),
-        bootstrap: crate::lookup::Seen::NoReference,
-        infrastructure: crate::lookup::Seen::NoReference,
-        node: NodeSeen::Found(std::sync::Arc::new(serde_json::from_value(node).unwrap())),
+        bootstrap: crate::lookup::Lookup::NoReference,
+        infrastructure: crate::lookup::Lookup::NoReference,
+        node: NodeLookup::Found(std::sync::Arc::new(serde_json::from_value(node).unwrap())),
         connection: crate::nodes::Connection::Up,
         machine_set: None,
+        machine_pool: None,
         machine_deployment: None,
-        leaving: Some(Leaving { pods: Some(Ok(pods)), rules, ..Leaving::default() }),
+        deletion: Some(DeletionFacts { pods: Some(Ok(pods)), rules, ..DeletionFacts::default() }),
     };
-    (machine, seen)
+    (machine, observed)
 }
 
 #[test]
 fn pods_leave_in_the_order_of_the_rules() {
     let plain = |name: &str| pod(name, json!({}));
-    let going = |name: &str| {
+    let deleting_message = |name: &str| {
         pod(name, json!({ "metadata": { "deletionTimestamp": "2026-01-01T11:00:00Z" } }))
     };
     let labelled = |name: &str, wish: &str| {
         pod(name, json!({ "metadata": { "labels": { labels::POD_DRAIN: wish } } }))
     };
-    let later = "evicted later, by the order of MachineDrainRules";
-    let batch = "\n* Pod default/batch: not evicted, to finish what it does";
+    let later = "evicted later, according to the order of MachineDrainRules";
+    let batch = "\n* Pod default/batch: not evicted, waiting for it to complete";
     for (what, pods, evicted, message) in [
         (
             "the lowest order goes first",
@@ -80,13 +81,13 @@ fn pods_leave_in_the_order_of_the_rules() {
         ("then the highest", vec![plain("last")], vec!["last"], "Pod default/last".to_owned()),
         (
             "one that goes is waited for",
-            vec![plain("other"), going("first")],
+            vec![plain("other"), deleting_message("first")],
             vec![],
             format!("Pods default/first, default/other\n* Pod default/other: {later}"),
         ),
         (
             "one that goes holds up none of its order",
-            vec![plain("other"), going("another")],
+            vec![plain("other"), deleting_message("another")],
             vec!["other"],
             "Pods default/another, default/other".to_owned(),
         ),
@@ -113,7 +114,8 @@ fn pods_leave_in_the_order_of_the_rules() {
             "a label goes before a rule",
             vec![labelled("stay", "wait-completed"), labelled("first", "skip")],
             vec![],
-            "Pod default/stay\n* Pod default/stay: not evicted, to finish what it does".to_owned(),
+            "Pod default/stay\n* Pod default/stay: not evicted, waiting for it to complete"
+                .to_owned(),
         ),
         (
             "a label that means nothing does not",
@@ -122,8 +124,8 @@ fn pods_leave_in_the_order_of_the_rules() {
             format!("Pods default/first, default/other\n* Pod default/other: {later}"),
         ),
     ] {
-        let (machine, seen) = seen(pods);
-        let (said, actions) = plan(&machine, &seen).unwrap();
+        let (machine, observed) = observed(pods);
+        let (said, actions) = plan(&machine, &observed).unwrap();
         let asked: Vec<_> = actions
             .into_iter()
             .flat_map(|action| match action {
@@ -138,10 +140,10 @@ fn pods_leave_in_the_order_of_the_rules() {
 }
 
 #[test]
-fn a_drain_is_over_when_nothing_but_what_stays_is_left() {
+fn a_drain_ends_when_only_staying_pods_are_left() {
     let done = pod("batch", json!({ "status": { "phase": "Succeeded" } }));
     for pods in [vec![], vec![pod("stay", json!({}))], vec![done]] {
-        let (machine, seen) = seen(pods);
-        assert_eq!(plan(&machine, &seen), None);
+        let (machine, observed) = observed(pods);
+        assert_eq!(plan(&machine, &observed), None);
     }
 }

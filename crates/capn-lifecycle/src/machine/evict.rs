@@ -1,4 +1,4 @@
-//! Asks a workload cluster to empty a node. What stands in the way is told, and holds up nothing else.
+//! Evicts the pods of a node. Problems are reported and do not block anything else.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,24 +18,24 @@ use crate::error::chain;
 use crate::summary::named;
 use crate::workload::{self as cluster, answer};
 
-/// The longest reason that is told, in bytes, and how many different ones.
+/// Maximum length of a reported reason in bytes, and maximum number of different reasons.
 const LONGEST: usize = 300;
 const MAX_REASONS: usize = 5;
-/// How long one pass of a drain may take: what else it looks at, the time that a drain may take in all among it, comes
-/// between two passes.
+/// Maximum duration of one drain pass. Other checks, such as the drain timeout, run between two
+/// passes.
 const PASS: Duration = Duration::from_secs(20);
-const SLOW: &str = "the API server is slow to take evictions";
-/// Cause by which an API server says that a namespace is being deleted.
+const SLOW: &str = "the API server is slow to accept evictions";
+/// Cause with which an API server reports that a namespace is being deleted.
 const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
 
-/// What stands in the way of a drain: pods by the reason why they stay, or the whole node.
+/// Everything that blocks a drain: pods by reason, or the whole node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Obstacles {
+pub(super) struct DrainBlockers {
     node: Option<String>,
     pods: BTreeMap<String, Vec<String>>,
 }
 
-impl Obstacles {
+impl DrainBlockers {
     fn node(why: &str) -> Self {
         Self { node: Some(shown(why)), pods: BTreeMap::new() }
     }
@@ -45,7 +45,8 @@ impl Obstacles {
         self.pods.entry(shown(why)).or_default().push(name);
     }
 
-    /// A line for each reason, to be put after what a drain waits for. Empty if nothing is in the way.
+    /// Returns a line for each reason, to be appended to the message of the drain. Empty if nothing
+    /// blocks it.
     pub(super) fn lines(&self) -> String {
         let mut lines: Vec<String> = self.node.iter().map(|why| format!("\n* {why}")).collect();
         lines.extend(self.pods.iter().take(MAX_REASONS).map(|(why, pods)| {
@@ -60,63 +61,63 @@ impl Obstacles {
 }
 
 fn shown(why: &str) -> String {
-    capn_text::shown::line(why, LONGEST).into_owned()
+    capn_text::display::line(why, LONGEST).into_owned()
 }
 
-/// Keeps new pods off a node.
+/// Marks a node as unschedulable.
 pub(super) async fn cordon(
     ctx: &Context,
     machine: &Machine,
-    seen: &Observed,
+    observed: &Observed,
     node: &str,
-) -> Result<(), Obstacles> {
+) -> Result<(), DrainBlockers> {
     let done = async {
-        let nodes: Api<Node> = Api::all(workload(ctx, machine, seen).await?);
+        let nodes: Api<Node> = Api::all(workload(ctx, machine, observed).await?);
         let change = json!({ "spec": { "unschedulable": true } });
         let params = PatchParams::default();
         ask(machine, "cordon the node", nodes.patch(node, &params, &Patch::Merge(&change))).await
     };
-    done.await.map_err(|error| Obstacles::node(&chain(&error)))
+    done.await.map_err(|error| DrainBlockers::node(&chain(&error)))
 }
 
-/// Asks pods to leave, each whatever became of the others.
+/// Evicts pods independently of each other.
 pub(super) async fn evict(
     ctx: &Context,
     machine: &Machine,
-    seen: &Observed,
+    observed: &Observed,
     pods: &[Evict],
-) -> Obstacles {
-    let client = match workload(ctx, machine, seen).await {
+) -> DrainBlockers {
+    let client = match workload(ctx, machine, observed).await {
         Ok(client) => client,
-        Err(error) => return Obstacles::node(&chain(&error)),
+        Err(error) => return DrainBlockers::node(&chain(&error)),
     };
-    let mut obstacles = Obstacles::default();
+    let mut blockers = DrainBlockers::default();
     let end = Instant::now() + PASS;
     for pod in turned(pods) {
         if ctx.stop.is_cancelled() {
             break;
         }
         if Instant::now() >= end {
-            obstacles.node = Some(SLOW.to_owned());
+            blockers.node = Some(SLOW.to_owned());
             break;
         }
         match evict_one(&client, pod).await {
             Ok(()) => {}
             Err(error) => match refusal(&error) {
-                Some(why) => obstacles.pod(pod, &why),
-                // Nobody answers: the others would wait for nothing as well.
+                Some(why) => blockers.pod(pod, &why),
+                // Without a response, the remaining requests would time out too.
                 None => {
-                    obstacles.node = Some(shown(&chain(&error)));
+                    blockers.node = Some(shown(&chain(&error)));
                     break;
                 }
             },
         }
     }
-    obstacles
+    blockers
 }
 
-/// The same pods, beginning with another one each second: those at the end have their turn too, where one pass does
-/// not come to all of them.
+/// Returns the pods, starting at a different one each second, so that the last ones get their turn
+/// even if a reconcile does not reach all of them.
 fn turned(pods: &[Evict]) -> impl Iterator<Item = &Evict> {
     let now = usize::try_from(jiff::Timestamp::now().as_second()).unwrap_or_default();
     let (end, begin) = pods.split_at(now.checked_rem(pods.len()).unwrap_or_default());
@@ -141,13 +142,15 @@ async fn evict_one(client: &Client, pod: &Evict) -> Result<(), cluster::Error> {
     answer("evict a pod", ANSWER_WITHIN, request).await
 }
 
-/// Why an API server does not let a pod leave, with the disruption budget that it names. `None` if it
-/// was not the API server that answered.
+/// Returns why an API server rejected an eviction, with the name of the disruption budget. `None`
+/// if the error did not come from the API server.
 fn refusal(error: &cluster::Error) -> Option<String> {
     let cluster::Error::Request { source, .. } = error else { return None };
     let status = match source.as_ref() {
         kube::Error::Api(status) => status,
-        kube::Error::BuildRequest(_) => return Some("its name cannot be asked for".to_owned()),
+        kube::Error::BuildRequest(_) => {
+            return Some("its name cannot be used in a request".to_owned());
+        }
         _ => return None,
     };
     let causes = status.details.iter().flat_map(|details| &details.causes);
@@ -162,7 +165,7 @@ fn refusal(error: &cluster::Error) -> Option<String> {
         why.push_str(&cause.message);
     }
     if why.is_empty() {
-        why = format!("the API server answers {}", status.code);
+        why = format!("the API server responds with {}", status.code);
     }
     Some(why)
 }
@@ -193,32 +196,32 @@ mod tests {
         let two = "This pod has more than one PodDisruptionBudget, which the eviction subresource \
                    does not support.";
         assert_eq!(refused(json!({ "code": 500, "message": two })), two);
-        let going = json!({ "code": 403, "message": "x", "details": { "causes": [
+        let deleting_message = json!({ "code": 403, "message": "x", "details": { "causes": [
             { "reason": NAMESPACE_TERMINATING, "message": "namespace a is being terminated" }] } });
-        assert_eq!(refused(going), "its namespace is being deleted");
-        assert_eq!(refused(json!({ "code": 503 })), "the API server answers 503");
+        assert_eq!(refused(deleting_message), "its namespace is being deleted");
+        assert_eq!(refused(json!({ "code": 503 })), "the API server responds with 503");
     }
 
     #[test]
-    fn obstacles_are_told_by_reason_and_in_bounds() {
+    fn blockers_are_grouped_by_reason_and_limited() {
         let pod = |name: &str| Evict {
             namespace: "default".to_owned(),
             name: name.to_owned(),
             grace_period_seconds: None,
         };
-        assert_eq!(Obstacles::default().lines(), "");
-        let mut obstacles = Obstacles::default();
-        obstacles.pod(&pod("b"), "two budgets");
-        obstacles.pod(&pod("a"), "two budgets");
-        obstacles.pod(&pod("c"), "going");
+        assert_eq!(DrainBlockers::default().lines(), "");
+        let mut blockers = DrainBlockers::default();
+        blockers.pod(&pod("b"), "two budgets");
+        blockers.pod(&pod("a"), "two budgets");
+        blockers.pod(&pod("c"), "going");
         assert_eq!(
-            obstacles.lines(),
+            blockers.lines(),
             "\n* Pod default/c: going\n* Pods default/a, default/b: two budgets"
         );
         for reason in 0..20 {
-            obstacles.pod(&pod("d"), &format!("{reason} {}", "x".repeat(1000)));
+            blockers.pod(&pod("d"), &format!("{reason} {}", "x".repeat(1000)));
         }
-        let lines = obstacles.lines();
+        let lines = blockers.lines();
         assert!(lines.ends_with("\n* and 17 more reasons"), "{lines}");
         assert!(lines.len() < 2000, "{}", lines.len());
     }

@@ -1,13 +1,11 @@
 //! The Machine controller.
 //!
-//! Ties a Machine to its bootstrap and infrastructure objects and to its node, carries what they
-//! say over, and takes a machine down in the right order: hooks, drain, hooks, infrastructure,
-//! bootstrap, node.
+//! Connects a Machine with its bootstrap and infrastructure objects and its node, copies their
+//! state to its status, and deletes a machine in the right order: hooks, drain, volumes, hooks,
+//! infrastructure, bootstrap, node.
 //!
 //! Machines of a cluster with `capn.cluster.x-k8s.io/bootstrap: none` never become nodes: they are
 //! ready as soon as their infrastructure is, and their phase stays `Provisioned`.
-//!
-//! Not done: waiting for volumes to be detached.
 
 mod apply;
 mod deletion;
@@ -21,47 +19,47 @@ mod plan;
 mod report;
 mod report_node;
 mod up_to_date;
+mod volumes;
 
 pub(crate) use drain_rules::problems as drain_problems;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use capi_api::{Cluster, Machine, MachineDeployment, MachineSet, labels};
+use capi_api::{Cluster, Machine, MachineDeployment, MachinePool, MachineSet, labels};
 use capn_controller::watch::{self, matching};
 use futures::StreamExt as _;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::{WatchStreamExt as _, predicates, watcher};
-use kube::{Api, Resource as _, ResourceExt as _};
+use kube::{Resource as _, ResourceExt as _};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::Context;
 use crate::drive::drive;
 use crate::error::Failure;
-use crate::external::Touched;
+use crate::external::ExternalEvent;
 use crate::lookup::PROVIDER_RECHECK;
 use crate::nodes::NodeEvent;
-use crate::objects::{cluster_essence, is_paused, label};
+use crate::objects::{cluster_essence, generation, is_paused, label};
 
-/// How soon to look again while pods of a node are on their way out: nothing tells us.
+/// Interval for checking whether evicted pods are gone, for which there is no event.
 const DRAIN_RECHECK: Duration = Duration::from_secs(2);
 
-/// Runs the controller until `stop`.
+/// Runs the controller until `stop` is cancelled.
 pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
-    let all = watcher::Config::default;
-    let machines = watch::controller(Api::<Machine>::all(ctx.client.clone()), all());
+    let machines = ctx.all::<Machine>();
     let store = machines.store();
-    // Counts in a cluster's status change with every machine; only what matters wakes machines.
-    let clusters = watch::touched(Api::<Cluster>::all(ctx.client.clone()), all())
-        .predicate_filter(cluster_essence, kube::runtime::PredicateConfig::default());
-    let sets = watch::touched(Api::<MachineSet>::all(ctx.client.clone()), all())
-        .predicate_filter(predicates::generation, kube::runtime::PredicateConfig::default());
-    let deployments = watch::touched(Api::<MachineDeployment>::all(ctx.client.clone()), all())
-        .predicate_filter(predicates::generation, kube::runtime::PredicateConfig::default());
+    // The counts in a cluster's status change with every machine; only relevant changes wake
+    // machines.
+    let clusters = ctx.all::<Cluster>().marked(cluster_essence);
+    let sets = ctx.all::<MachineSet>().marked(generation);
+    let deployments = ctx.all::<MachineDeployment>().marked(generation);
+    let pools = ctx.all::<MachinePool>().marked(generation);
     let (of_cluster, of_set, of_deployment) = (store.clone(), store.clone(), store.clone());
+    let of_pool = store.clone();
     let controller = machines
+        .controller()
         .reconcile_on(watch::concerning(clusters, move |cluster: &Cluster| {
             matching(&of_cluster, |machine| {
                 machine.metadata.namespace == cluster.metadata.namespace
@@ -80,12 +78,20 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
                         == Some(deployment.name_any().as_str())
             })
         }))
+        .reconcile_on(watch::concerning(pools, move |pool: &MachinePool| {
+            matching(&of_pool, |machine| {
+                capi_api::refs::is_controlled_by(
+                    machine.meta(),
+                    pool.uid().as_deref().unwrap_or(""),
+                )
+            })
+        }))
         .reconcile_on(external_events(&ctx, store.clone()))
         .reconcile_on(node_events(&ctx, store));
     drive(controller, ctx, stop, reconcile).await;
 }
 
-/// One pass over one machine.
+/// Reconciles one machine.
 async fn reconcile(machine: Arc<Machine>, ctx: Arc<Context>) -> Result<Action, Failure> {
     let Some(machine) = observe::current(&ctx, &machine).await? else {
         return Ok(Action::await_change());
@@ -95,23 +101,23 @@ async fn reconcile(machine: Arc<Machine>, ctx: Arc<Context>) -> Result<Action, F
         report::paused(&ctx, &machine).await?;
         return Ok(Action::await_change());
     }
-    let seen = observe::observe(&ctx, &machine, cluster).await?;
-    let mut plan = plan::plan(&machine, &seen, ctx.now());
-    let Some(applied) = apply::apply(&ctx, machine, &seen, &plan).await? else {
+    let observed = observe::observe(&ctx, &machine, cluster).await?;
+    let mut plan = plan::plan(&machine, &observed, ctx.now());
+    let Some(applied) = apply::apply(&ctx, machine, &observed, &plan).await? else {
         return Ok(Action::await_change());
     };
-    let apply::Applied { machine, obstacles } = applied;
+    let apply::Applied { machine, blockers } = applied;
     if let Some(stage) = &mut plan.stage {
-        stage.met(&obstacles);
+        stage.met(&blockers);
     }
-    let mut recheck = report::write(&ctx, &machine, &seen, &plan).await?.unwrap_or(ctx.resync);
-    if seen.bootstrap.is_unreadable() || seen.infrastructure.is_unreadable() {
+    let mut recheck = report::write(&ctx, &machine, &observed, &plan).await?.unwrap_or(ctx.resync);
+    if observed.bootstrap.is_unreadable() || observed.infrastructure.is_unreadable() {
         recheck = recheck.min(PROVIDER_RECHECK);
     }
     Ok(Action::requeue(recheck))
 }
 
-/// Machines whose infrastructure or bootstrap object something happened to.
+/// Returns the machines whose infrastructure or bootstrap object changed.
 fn external_events(
     ctx: &Context,
     store: Store<Machine>,
@@ -119,7 +125,7 @@ fn external_events(
     let events = ctx.external.listen();
     futures::stream::unfold((events, store), |(mut events, store)| async move {
         let found: Vec<_> = match events.recv().await {
-            Ok(touched) => matching(&store, |machine| refers_to(machine, &touched)),
+            Ok(event) => matching(&store, |machine| refers_to(machine, &event)),
             Err(RecvError::Lagged(_)) => matching(&store, |_| true),
             Err(RecvError::Closed) => return None,
         };
@@ -128,13 +134,13 @@ fn external_events(
     .flatten()
 }
 
-fn refers_to(machine: &Machine, touched: &Touched) -> bool {
-    machine.metadata.namespace == touched.meta.namespace
-        && (touched.is(&machine.spec.infrastructure_ref)
-            || machine.spec.bootstrap.config_ref.as_ref().is_some_and(|r| touched.is(r)))
+fn refers_to(machine: &Machine, event: &ExternalEvent) -> bool {
+    machine.metadata.namespace == event.meta.namespace
+        && (event.is(&machine.spec.infrastructure_ref)
+            || machine.spec.bootstrap.config_ref.as_ref().is_some_and(|r| event.is(r)))
 }
 
-/// Machines whose node something happened to.
+/// Returns the machines whose node changed.
 fn node_events(
     ctx: &Context,
     store: Store<Machine>,

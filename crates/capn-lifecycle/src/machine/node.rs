@@ -1,4 +1,4 @@
-//! What a machine's node carries of the machine. Pure.
+//! Labels, annotations and taints that a node gets from its machine. Pure.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ use serde_json::{Map, Value, json};
 use super::node_taints;
 use crate::objects::annotation;
 
-/// The merge patch that makes a node carry what its machine wants, or `None` if it does already.
+/// Returns the merge patch for a node, or `None` if it is up to date.
 ///
-/// Labels of the domains `node-role.kubernetes.io`, `node-restriction.kubernetes.io` and
-/// `node.cluster.x-k8s.io` are carried over; those that an earlier patch brought and the machine
-/// no longer has are taken away. Taints are those of [`node_taints`].
+/// Labels in the domains `node-role.kubernetes.io`, `node-restriction.kubernetes.io` and
+/// `node.cluster.x-k8s.io` are copied. Labels that an earlier patch set and the machine no longer
+/// has are removed. [`node_taints`] computes the taints.
 pub(super) fn change(
     machine: &Machine,
     node: &Node,
@@ -66,13 +66,13 @@ pub(super) fn change(
     if metadata.is_empty() && change.is_empty() {
         return None;
     }
-    // Taints are replaced whole, so nobody else may have written in between.
+    // Lists are replaced as a whole, so the node must be unchanged.
     metadata.insert("resourceVersion".to_owned(), json!(node.resource_version()));
     change.insert("metadata".to_owned(), Value::Object(metadata));
     Some(Value::Object(change))
 }
 
-/// Annotations every node of a machine has.
+/// Returns the annotations that every node of a machine has.
 fn common(machine: &Machine) -> BTreeMap<String, String> {
     let mut all = BTreeMap::from([
         (labels::CLUSTER_NAME.to_owned(), machine.spec.cluster_name.clone()),
@@ -93,13 +93,13 @@ fn is_managed_label(key: &str) -> bool {
         || is_of_domain(key, labels::MANAGED_NODE_DOMAIN)
 }
 
-/// The key is of a domain or of one below it.
+/// Returns whether the key is in a domain or one of its subdomains.
 fn is_of_domain(key: &str, domain: &str) -> bool {
     let Some((of, _)) = key.split_once('/') else { return false };
     of == domain || of.strip_suffix(domain).is_some_and(|below| below.ends_with('.'))
 }
 
-/// Keys that an earlier patch brought.
+/// Returns the keys that an earlier patch set.
 fn brought(node: &Node, list: &str) -> Vec<String> {
     let list = annotation(node.meta(), list).unwrap_or_default();
     list.split(',').filter(|key| !key.is_empty()).map(str::to_owned).collect()
@@ -109,7 +109,7 @@ fn joined(map: &BTreeMap<String, String>) -> String {
     map.keys().cloned().collect::<Vec<_>>().join(",")
 }
 
-/// What to set and what to take away (null).
+/// Returns the values to set and to remove (null).
 fn difference(
     have: &BTreeMap<String, String>,
     want: &BTreeMap<String, String>,
@@ -126,7 +126,7 @@ fn difference(
     set.chain(unset).collect()
 }
 
-/// The machine's set is of an older revision than its deployment.
+/// Returns whether the machine's set has an older revision than its deployment.
 fn is_outdated(set: Option<&MachineSet>, deployment: Option<&MachineDeployment>) -> bool {
     let revision =
         |meta| annotation(meta, labels::REVISION).and_then(|text| text.parse::<i64>().ok());
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_the_machine_lost_is_taken_from_the_node_and_nothing_else_is() {
+    fn only_labels_that_the_machine_lost_are_removed_from_the_node() {
         let mut all = machine();
         let known = node(json!({ "metadata": { "name": "n", "resourceVersion": "1" } }));
         let patch = change(&all, &known, None, None, false).unwrap();

@@ -9,18 +9,18 @@ use kube::Resource as _;
 
 use crate::objects::annotation;
 
-/// What a node's taints are to be, and the value of the annotation that lists those which are kept.
+/// The desired taints of a node, and the value of the annotation that lists the permanent ones.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Wanted {
     pub(super) taints: Vec<Taint>,
     pub(super) kept: String,
 }
 
-/// The taints of a node, with those of its machine.
+/// Returns the taints of a node, including those of its machine.
 ///
-/// One that is kept (`Always`) comes again when somebody takes it away, and goes when the machine
-/// has it no more. One for the beginning (`OnInitialization`) is set once: while the node has no list
-/// of kept ones. Those of others stay, as in Cluster API v1.14 (`propagateMachineTaintsToNode`).
+/// A permanent taint (`Always`) is restored if a user removes it, and removed when the machine no
+/// longer has it. A taint with `OnInitialization` is set once, while the node has no list of
+/// permanent ones. Other taints stay, as in Cluster API v1.14 (`propagateMachineTaintsToNode`).
 pub(super) fn wanted(node: &Node, of_machine: &[MachineTaint], is_outdated: bool) -> Wanted {
     let before = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
     let mut taints = with_marks(before, is_outdated);
@@ -58,7 +58,7 @@ fn effect(effect: TaintEffect) -> &'static str {
     }
 }
 
-/// Sets a taint, or its value. A node has one of a key and effect.
+/// Sets a taint or its value. A node has at most one taint per key and effect.
 fn set(taints: &mut Vec<Taint>, wanted: &MachineTaint) {
     let effect = effect(wanted.effect);
     let have = taints.iter_mut().find(|taint| taint.key == wanted.key && taint.effect == effect);
@@ -78,8 +78,7 @@ fn set(taints: &mut Vec<Taint>, wanted: &MachineTaint) {
     }
 }
 
-/// Without the taint of a node that nobody has seen yet, and with that of an old revision where it
-/// belongs.
+/// Removes the taint of an uninitialized node, and sets that of an outdated revision if required.
 fn with_marks(mut taints: Vec<Taint>, is_outdated: bool) -> Vec<Taint> {
     let is = |taint: &Taint, key: &str, effect: &str| taint.key == key && taint.effect == effect;
     let outdated =
@@ -134,14 +133,15 @@ mod tests {
     }
 
     #[test]
-    fn taints_of_the_machine_come_stay_and_go() {
+    fn machine_taints_are_added_kept_and_removed() {
         let on = |key: &str| json!({ "key": key, "effect": "NoSchedule" });
         let valued = |value: &str| json!({ "key": "a", "value": value, "effect": "NoSchedule", "propagation": "Always" });
-        // (list on the node, its taints, the machine's, what they become, the list)
+        // (list on the node, taints of the node, taints of the machine, resulting taints, resulting
+        // list)
         for (list, have, machine, taints, kept) in [
             (None, json!([]), json!([]), vec![], ""),
             (Some(""), json!([]), json!([]), vec![], ""),
-            // Kept ones.
+            // Permanent taints.
             (None, json!([]), json!([always("a")]), vec!["a:NoSchedule"], "a:NoSchedule"),
             (Some(""), json!([]), json!([always("a")]), vec!["a:NoSchedule"], "a:NoSchedule"),
             (
@@ -160,7 +160,7 @@ mod tests {
                 vec!["b:NoSchedule"],
                 "b:NoSchedule",
             ),
-            // Values follow.
+            // Changed values.
             (
                 Some("a:NoSchedule"),
                 json!([valued("1")]),
@@ -168,11 +168,11 @@ mod tests {
                 vec!["a=2:NoSchedule"],
                 "a:NoSchedule",
             ),
-            // For the beginning alone.
+            // Only at initialization.
             (None, json!([]), json!([at_first("a")]), vec!["a:NoSchedule"], ""),
             (Some(""), json!([]), json!([at_first("a")]), vec![], ""),
             (Some(""), json!([on("a")]), json!([]), vec!["a:NoSchedule"], ""),
-            // From the one to the other.
+            // A change from one kind to the other.
             (
                 Some("a:NoSchedule"),
                 json!([on("a")]),
@@ -181,7 +181,7 @@ mod tests {
                 "",
             ),
             (Some(""), json!([]), json!([always("a")]), vec!["a:NoSchedule"], "a:NoSchedule"),
-            // Those of others.
+            // Taints of others.
             (Some(""), json!([on("b")]), json!([]), vec!["b:NoSchedule"], ""),
             (
                 None,
@@ -190,7 +190,7 @@ mod tests {
                 vec!["b:NoSchedule", "a:NoSchedule", "c:NoSchedule"],
                 "a:NoSchedule",
             ),
-            // What nobody wrote this way is no taint of ours.
+            // An invalid entry is not a taint of the machine.
             (Some("a,:,b:x:y"), json!([on("a")]), json!([]), vec!["a:NoSchedule"], ""),
         ] {
             let found = wanted(&node(list, have.clone()), &of_machine(machine.clone()), false);

@@ -1,55 +1,66 @@
-//! Reads what a machine consists of. Only reads.
+//! Reads the objects of a machine. Read-only.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use capi_api::{Cluster, Machine, MachineDeployment, MachineDrainRule, MachineSet, labels, refs};
+use capi_api::{
+    Cluster, Machine, MachineDeployment, MachineDrainRule, MachinePool, MachineSet, labels, refs,
+};
 use capn_controller::lists;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, Pod};
+use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::api::ListParams;
 use kube::{Api, Resource as _, ResourceExt as _};
 
 use super::deletion;
 use super::drain_rules::Rules;
+use super::volumes::Attached;
 use crate::Context;
-use crate::error::{Failure, chain, describe};
-use crate::lookup::{Seen, look_up, look_up_for};
+use crate::error::{Failure, chain, describe, is_not_found};
+use crate::lookup::{Lookup, look_up, look_up_for};
 use crate::nodes::{ClusterKey, Connection, has_nodes};
 use crate::objects::{is_deleting, label, of_cluster};
+use crate::workload;
 
-/// How long a workload cluster may take to list pods.
+/// Timeout of a workload cluster for listing pods.
 const PODS_WITHIN: Duration = Duration::from_secs(10);
 
-/// What a machine consists of.
+/// Maximum number of a node's volumes that are checked, more than a node supports. Others are
+/// checked once these are detached.
+const MOST_VOLUMES: usize = 200;
+
+/// Observed state of a machine.
 #[derive(Clone, Debug)]
 pub(super) struct Observed {
     pub(super) cluster: Option<Cluster>,
-    pub(super) bootstrap: Seen,
-    pub(super) infrastructure: Seen,
-    pub(super) node: NodeSeen,
+    pub(super) bootstrap: Lookup,
+    pub(super) infrastructure: Lookup,
+    pub(super) node: NodeLookup,
     pub(super) connection: Connection,
     /// The set that controls the machine.
     pub(super) machine_set: Option<MachineSet>,
+    /// The pool that controls the machine.
+    pub(super) machine_pool: Option<MachinePool>,
     /// The deployment that controls the set.
     pub(super) machine_deployment: Option<MachineDeployment>,
-    /// Read only while the machine is being deleted.
-    pub(super) leaving: Option<Leaving>,
+    /// Only read while the machine is being deleted.
+    pub(super) deletion: Option<DeletionFacts>,
 }
 
-/// The machine's node, as far as it is known.
+/// State of the machine's node.
 #[derive(Clone, Debug)]
-pub(super) enum NodeSeen {
-    /// There is nothing to look for yet, or never will be.
+pub(super) enum NodeLookup {
+    /// There is no node yet, or there never will be one.
     NotExpected,
-    /// The nodes of the cluster are not known, at least not yet.
+    /// The nodes of the cluster are not known yet.
     NotKnown,
     /// The cluster has no such node.
     Missing,
-    /// The node.
+    /// The node exists.
     Found(Arc<Node>),
 }
 
-impl NodeSeen {
+impl NodeLookup {
     pub(super) fn found(&self) -> Option<&Node> {
         match self {
             Self::Found(node) => Some(node),
@@ -58,27 +69,30 @@ impl NodeSeen {
     }
 }
 
-/// What matters only on the way out.
+/// State that is only needed during a deletion.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Leaving {
-    /// The control plane object is being deleted.
+pub(super) struct DeletionFacts {
+    /// Whether the control plane object is being deleted.
     pub(super) is_control_plane_deleting: bool,
-    /// Control plane machines of the cluster, this one included.
+    /// Number of the cluster's control plane machines, including this one.
     pub(super) control_plane_machines: usize,
-    /// Pods on the node; `Err` says why they could not be read.
+    /// Pods on the node, or the reason they could not be read.
     pub(super) pods: Option<Result<Vec<Pod>, String>>,
-    /// What is said of them.
+    /// Drain rules of the pods.
     pub(super) rules: Rules,
+    /// Volumes attached to the node, or the reason they could not be read.
+    pub(super) volumes: Option<Result<Vec<Attached>, String>>,
 }
 
-/// The machine as it is now, or `None` if it is gone. The one that woke us may be older.
+/// Reads the current machine. `None` if it is gone. The object that triggered the reconcile may be
+/// older.
 pub(super) async fn current(ctx: &Context, machine: &Machine) -> Result<Option<Machine>, Failure> {
     let api: Api<Machine> =
         Api::namespaced(ctx.client.clone(), &machine.namespace().unwrap_or_default());
     api.get_opt(&machine.name_any()).await.map_err(Failure::api("get", machine))
 }
 
-/// The cluster of a machine.
+/// Returns the cluster of a machine.
 pub(super) async fn cluster(ctx: &Context, machine: &Machine) -> Result<Option<Cluster>, Failure> {
     let namespace = machine.namespace().unwrap_or_default();
     let name = &machine.spec.cluster_name;
@@ -86,7 +100,7 @@ pub(super) async fn cluster(ctx: &Context, machine: &Machine) -> Result<Option<C
     api.get_opt(name).await.map_err(Failure::api_named("get", "Cluster", &namespace, name))
 }
 
-/// Reads what a machine consists of.
+/// Reads the objects of a machine.
 pub(super) async fn observe(
     ctx: &Arc<Context>,
     machine: &Machine,
@@ -102,64 +116,69 @@ pub(super) async fn observe(
     let machine_set = owning_set(ctx, machine).await?;
     let machine_deployment = owning_deployment(ctx, machine_set.as_ref()).await?;
     let (node, connection) = node(ctx, machine, cluster.as_ref(), &infrastructure);
-    let mut seen = Observed {
+    let mut observed = Observed {
         cluster,
         bootstrap,
         infrastructure,
         node,
         connection,
         machine_set,
+        machine_pool: owning_pool(ctx, machine).await?,
         machine_deployment,
-        leaving: None,
+        deletion: None,
     };
     if is_deleting(machine.meta()) {
-        let mut leaving = leaving(ctx, machine, seen.cluster.as_ref()).await?;
-        seen.leaving = Some(leaving.clone());
-        // Pods are read only when it is their turn: reading them asks the workload cluster.
-        if deletion::wants_pods(machine, &seen) {
-            let read = pods(ctx, machine, seen.cluster.as_ref()).await;
-            leaving.pods = Some(match read {
+        let mut deletion = deletion(ctx, machine, observed.cluster.as_ref()).await?;
+        observed.deletion = Some(deletion.clone());
+        // Pods are only read when they are needed, because that is a request to the workload
+        // cluster.
+        if deletion::wants_pods(machine, &observed) {
+            let read = pods(ctx, machine, observed.cluster.as_ref()).await;
+            deletion.pods = Some(match read {
                 Ok((pods, rules)) => {
-                    leaving.rules = rules;
+                    deletion.rules = rules;
                     Ok(pods)
                 }
                 Err(why) => Err(why),
             });
-            seen.leaving = Some(leaving);
         }
+        if !matches!(deletion.pods, Some(Err(_))) && deletion::wants_volumes(machine, &observed) {
+            deletion.volumes = Some(volumes(ctx, machine, observed.cluster.as_ref()).await);
+        }
+        observed.deletion = Some(deletion);
     }
-    Ok(seen)
+    Ok(observed)
 }
 
 fn node(
     ctx: &Arc<Context>,
     machine: &Machine,
     cluster: Option<&Cluster>,
-    infrastructure: &Seen,
-) -> (NodeSeen, Connection) {
-    let Some(cluster) = cluster else { return (NodeSeen::NotExpected, Connection::NotYet) };
+    infrastructure: &Lookup,
+) -> (NodeLookup, Connection) {
+    let Some(cluster) = cluster else { return (NodeLookup::NotExpected, Connection::NotYet) };
     if !has_nodes(cluster) {
-        return (NodeSeen::NotExpected, Connection::NotYet);
+        return (NodeLookup::NotExpected, Connection::NotYet);
     }
     if !is_deleting(cluster.meta()) {
         ctx.nodes.ensure(ctx, cluster);
     }
     let Some(nodes) = ctx.nodes.get(&ClusterKey::of(cluster)) else {
-        return (NodeSeen::NotKnown, Connection::NotYet);
+        return (NodeLookup::NotKnown, Connection::NotYet);
     };
     let connection = nodes.connection();
-    // The machine learns its provider id from the same infrastructure object in this very pass.
+    // The machine gets its provider ID from the same infrastructure object in this reconcile.
     let provider_id = machine.spec.provider_id.as_deref().or_else(|| {
         infrastructure
-            .said()
-            .filter(|said| said.is_provisioned())
-            .and_then(|said| said.provider_id())
+            .view()
+            .filter(|view| view.is_provisioned())
+            .and_then(|view| view.provider_id())
     });
-    let Some(provider_id) = provider_id else { return (NodeSeen::NotExpected, connection) };
+    let Some(provider_id) = provider_id else { return (NodeLookup::NotExpected, connection) };
     let node = match nodes.by_provider_id(provider_id) {
-        Some(node) => NodeSeen::Found(node),
-        None if nodes.is_complete() => NodeSeen::Missing,
-        None => NodeSeen::NotKnown,
+        Some(node) => NodeLookup::Found(node),
+        None if nodes.is_complete() => NodeLookup::Missing,
+        None => NodeLookup::NotKnown,
     };
     (node, connection)
 }
@@ -179,6 +198,19 @@ async fn owning_set(ctx: &Context, machine: &Machine) -> Result<Option<MachineSe
         &owner.name,
     ))?;
     Ok(set.filter(|set| set.uid().as_deref() == Some(owner.uid.as_str())))
+}
+
+async fn owning_pool(ctx: &Context, machine: &Machine) -> Result<Option<MachinePool>, Failure> {
+    let Some(owner) = refs::controller(machine.meta())
+        .filter(|owner| refs::is_kind(owner, capi_api::core::GROUP, "MachinePool"))
+    else {
+        return Ok(None);
+    };
+    let namespace = machine.namespace().unwrap_or_default();
+    let api: Api<MachinePool> = Api::namespaced(ctx.client.clone(), &namespace);
+    let failed = Failure::api_named("get", "MachinePool", &namespace, &owner.name);
+    let pool = api.get_opt(&owner.name).await.map_err(failed)?;
+    Ok(pool.filter(|pool| pool.uid().as_deref() == Some(owner.uid.as_str())))
 }
 
 async fn owning_deployment(
@@ -201,13 +233,13 @@ async fn owning_deployment(
     ))
 }
 
-async fn leaving(
+async fn deletion(
     ctx: &Context,
     machine: &Machine,
     cluster: Option<&Cluster>,
-) -> Result<Leaving, Failure> {
+) -> Result<DeletionFacts, Failure> {
     let namespace = machine.namespace().unwrap_or_default();
-    let Some(cluster) = cluster else { return Ok(Leaving::default()) };
+    let Some(cluster) = cluster else { return Ok(DeletionFacts::default()) };
     let control_plane =
         look_up(ctx, &namespace, cluster.spec.control_plane_ref.as_ref(), &describe(machine))
             .await?;
@@ -216,18 +248,18 @@ async fn leaving(
     let machines = lists::list_metadata(&api, &ListParams::default().labels(&selector))
         .await
         .map_err(Failure::api_named("list", "machines", &namespace, &cluster.name_any()))?;
-    Ok(Leaving {
-        is_control_plane_deleting: control_plane.said().is_some_and(|said| said.is_deleting()),
+    Ok(DeletionFacts {
+        is_control_plane_deleting: control_plane.view().is_some_and(|view| view.is_deleting()),
         control_plane_machines: machines
             .items
             .iter()
             .filter(|machine| label(&machine.metadata, labels::CONTROL_PLANE).is_some())
             .count(),
-        ..Leaving::default()
+        ..DeletionFacts::default()
     })
 }
 
-/// The pods of the node of a machine, and the rules for them.
+/// Returns the pods of a machine's node, and the rules for them.
 async fn pods(
     ctx: &Context,
     machine: &Machine,
@@ -270,4 +302,44 @@ async fn pods(
         rules = rules.with_namespaces(labels.collect());
     }
     Ok((pods, rules))
+}
+
+/// Returns the volumes that are attached to a machine's node.
+async fn volumes(
+    ctx: &Context,
+    machine: &Machine,
+    cluster: Option<&Cluster>,
+) -> Result<Vec<Attached>, String> {
+    let (Some(cluster), Some(node)) = (cluster, machine.node_name()) else {
+        return Ok(Vec::new());
+    };
+    let client = crate::workload::client(ctx, cluster).await.map_err(|error| chain(&error))?;
+    let attachments: Api<VolumeAttachment> = Api::all(client.clone());
+    // None of their fields supports field selectors.
+    let params = ListParams::default();
+    let list = capn_controller::workload::list(&attachments, &params);
+    let attachments =
+        match crate::workload::answer("list the volume attachments", PODS_WITHIN, list).await {
+            Ok(attachments) => attachments,
+            // An API server without volumes.
+            Err(workload::Error::Request { source, .. }) if is_not_found(&source) => Vec::new(),
+            Err(error) => return Err(chain(&error)),
+        };
+    let of_node = attachments.into_iter().filter(|attachment| attachment.spec.node_name == node);
+    let volumes: Api<PersistentVolume> = Api::all(client);
+    let mut attached = Vec::new();
+    for attachment in of_node.take(MOST_VOLUMES) {
+        let Some(volume) = attachment.spec.source.persistent_volume_name.clone() else {
+            attached.push(Attached { volume: attachment.name_any(), claim: None });
+            continue;
+        };
+        let get = volumes.get_opt(&volume);
+        let found = crate::workload::answer("get the volume of an attachment", PODS_WITHIN, get)
+            .await
+            .map_err(|error| chain(&error))?;
+        let claim = found.and_then(|volume| volume.spec?.claim_ref);
+        let claim = claim.and_then(|claim| Some((claim.namespace?, claim.name?)));
+        attached.push(Attached { volume, claim });
+    }
+    Ok(attached)
 }

@@ -1,4 +1,4 @@
-//! Decides what is done about a machine. Pure.
+//! Decides what to do about a machine. Pure.
 
 use std::collections::BTreeMap;
 
@@ -13,42 +13,42 @@ use serde_json::{Value, json};
 use super::deletion::{self, Stage};
 use super::node;
 use super::observe::Observed;
-use crate::lookup::Seen;
+use crate::lookup::Lookup;
 use crate::objects::{controller_of, has_finalizer, is_deleting, label, plain_owner};
 
 /// One effect.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Action {
-    /// Add the finalizer; everything else comes in the next pass.
+    /// Add the finalizer. Everything else follows in the next reconcile.
     AddFinalizer,
-    /// Let the machine go.
+    /// Remove the finalizer.
     RemoveFinalizer,
     /// Merge patch of the machine itself (metadata and spec).
     Patch(Value),
-    /// Merge patch of an object the machine refers to.
+    /// Merge patch of an object that the machine refers to.
     PatchExternal { object: ContractRef, change: Value },
     /// Merge patch of the node.
     PatchNode { name: String, change: Value },
-    /// Keep new pods off the node.
+    /// Mark the node as unschedulable.
     Cordon { node: String },
-    /// Ask pods to leave the node.
+    /// Evict pods from the node.
     Evict { pods: Vec<Evict> },
-    /// Delete an object the machine refers to.
+    /// Delete an object that the machine refers to.
     DeleteExternal(ContractRef),
-    /// Delete the node. With `give_up` a failure does not hold the machine any longer.
+    /// Delete the node. With `give_up`, a failure no longer blocks the deletion of the machine.
     DeleteNode { name: String, give_up: bool },
 }
 
-/// A pod that is to leave.
+/// A pod to evict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Evict {
     pub(super) namespace: String,
     pub(super) name: String,
-    /// Overrides the pod's own grace period.
+    /// Overrides the grace period of the pod.
     pub(super) grace_period_seconds: Option<u32>,
 }
 
-/// What is done now.
+/// The next action.
 #[must_use = "a plan does nothing until it is applied"]
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Plan {
@@ -57,32 +57,33 @@ pub(super) struct Plan {
     pub(super) stage: Option<Stage>,
 }
 
-/// Decides what is done about a machine that is not paused.
-pub(super) fn plan(machine: &Machine, seen: &Observed, now: Timestamp) -> Plan {
+/// Decides what to do about a machine that is not paused.
+pub(super) fn plan(machine: &Machine, observed: &Observed, now: Timestamp) -> Plan {
     if is_deleting(machine.meta()) {
-        let (stage, mut actions) = deletion::plan(machine, seen, now);
-        // The node keeps its labels and annotations until the drain begins; the rest is ownership,
-        // which deletion needs as well.
+        let (stage, mut actions) = deletion::plan(machine, observed, now);
+        // The node keeps its labels and annotations until the drain starts. The rest is ownership,
+        // which a deletion needs too.
         if has_finalizer(machine.meta(), labels::MACHINE_FINALIZER) {
-            actions.splice(0..0, own_all(machine, seen));
+            actions.splice(0..0, own_all(machine, observed));
         }
         return Plan { actions, stage: Some(stage) };
     }
-    if seen.cluster.is_none() {
+    if observed.cluster.is_none() {
         return Plan::default();
     }
     if !has_finalizer(machine.meta(), labels::MACHINE_FINALIZER) {
         return Plan { actions: vec![Action::AddFinalizer], stage: None };
     }
-    let mut actions = own_all(machine, seen);
-    actions.extend(patch(machine, seen).map(Action::Patch));
-    if let Some(found) = seen.node.found() {
-        let interruptible = seen.infrastructure.said().is_some_and(|said| said.is_interruptible());
+    let mut actions = own_all(machine, observed);
+    actions.extend(patch(machine, observed).map(Action::Patch));
+    if let Some(found) = observed.node.found() {
+        let interruptible =
+            observed.infrastructure.view().is_some_and(|view| view.is_interruptible());
         let change = node::change(
             machine,
             found,
-            seen.machine_set.as_ref(),
-            seen.machine_deployment.as_ref(),
+            observed.machine_set.as_ref(),
+            observed.machine_deployment.as_ref(),
             interruptible,
         );
         actions.extend(change.map(|change| Action::PatchNode { name: found.name_any(), change }));
@@ -90,19 +91,22 @@ pub(super) fn plan(machine: &Machine, seen: &Observed, now: Timestamp) -> Plan {
     Plan { actions, stage: None }
 }
 
-fn own_all(machine: &Machine, seen: &Observed) -> Vec<Action> {
+fn own_all(machine: &Machine, observed: &Observed) -> Vec<Action> {
     let bootstrap = machine.spec.bootstrap.config_ref.as_ref();
     let infrastructure = Some(&machine.spec.infrastructure_ref);
-    [own(machine, bootstrap, &seen.bootstrap), own(machine, infrastructure, &seen.infrastructure)]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        own(machine, bootstrap, &observed.bootstrap),
+        own(machine, infrastructure, &observed.infrastructure),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
-/// Makes the machine the controller of an object it refers to, in place of whoever made the
-/// object for it (a set or a control plane), and labels the object.
-fn own(machine: &Machine, reference: Option<&ContractRef>, seen: &Seen) -> Option<Action> {
-    let (reference, object) = (reference?, seen.found()?);
+/// Makes the machine the controller of an object that it refers to, instead of the set or control
+/// plane that created the object, and adds labels.
+fn own(machine: &Machine, reference: Option<&ContractRef>, observed: &Lookup) -> Option<Action> {
+    let (reference, object) = (reference?, observed.found()?);
     if is_deleting(&object.metadata) {
         return None;
     }
@@ -129,34 +133,35 @@ fn is_maker(owner: &OwnerReference) -> bool {
         || refs::is_kind(owner, "controlplane.cluster.x-k8s.io", "KubeadmControlPlane")
 }
 
-/// Merge patch of the machine itself, if anything has to change.
-fn patch(machine: &Machine, seen: &Observed) -> Option<Value> {
+/// Returns the merge patch of the machine itself, if anything must change.
+fn patch(machine: &Machine, observed: &Observed) -> Option<Value> {
     let mut change = json!({});
     let cluster = machine.spec.cluster_name.as_str();
     if label(machine.meta(), labels::CLUSTER_NAME) != Some(cluster) {
         change["metadata"]["labels"][labels::CLUSTER_NAME] = json!(cluster);
     }
     if is_standalone(machine)
-        && let Some(owner) = seen.cluster.as_ref().and_then(plain_owner)
+        && let Some(owner) = observed.cluster.as_ref().and_then(plain_owner)
         && let Some(owners) = refs::with_owner(machine.metadata.owner_references.as_ref(), owner)
     {
         change["metadata"]["ownerReferences"] = json!(owners);
         change["metadata"]["resourceVersion"] = json!(machine.resource_version());
     }
-    let secret = seen.bootstrap.said().and_then(|said| said.data_secret());
+    let secret = observed.bootstrap.view().and_then(|view| view.data_secret());
     if let Some(secret) = secret
         && machine.spec.bootstrap.data_secret_name.as_deref() != Some(secret)
     {
         change["spec"]["bootstrap"]["dataSecretName"] = json!(secret);
     }
-    if let Some(said) = seen.infrastructure.said().filter(|said| said.is_provisioned())
-        && let Some(provider_id) = said.provider_id()
+    if let Some(view) = observed.infrastructure.view().filter(|view| view.is_provisioned())
+        && let Some(provider_id) = view.provider_id()
     {
         if machine.spec.provider_id.as_deref() != Some(provider_id) {
             change["spec"]["providerID"] = json!(provider_id);
         }
-        // Only a provider of an older contract still sets this; it overrides what was asked for.
-        if let Some(domain) = said.spec_failure_domain()
+        // Only providers with an older contract still set this field; it overrides the requested
+        // one.
+        if let Some(domain) = view.spec_failure_domain()
             && machine.spec.failure_domain.as_deref() != Some(domain)
         {
             change["spec"]["failureDomain"] = json!(domain);
@@ -165,7 +170,7 @@ fn patch(machine: &Machine, seen: &Observed) -> Option<Value> {
     change.as_object().is_some_and(|fields| !fields.is_empty()).then_some(change)
 }
 
-/// No set, pool or control plane made or adopted the machine.
+/// Returns whether no set, pool or control plane created or adopted the machine.
 fn is_standalone(machine: &Machine) -> bool {
     refs::controller(machine.meta()).is_none()
         && [labels::SET_NAME, labels::POOL_NAME, labels::CONTROL_PLANE_NAME]

@@ -1,37 +1,38 @@
-//! What is done about a machine, case by case.
+//! Table-driven tests of a machine's plan.
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::machine::observe::{Leaving, NodeSeen};
+use crate::machine::observe::{DeletionFacts, NodeLookup};
 use crate::nodes::Connection;
 use crate::testing::{both, cluster, controller, deleting, external, initialized, machine, now};
 
-fn part(kind: &str, change: Value) -> Seen {
+fn part(kind: &str, change: Value) -> Lookup {
     let ours = json!({ "metadata": { "ownerReferences": [controller("Machine", "m")] } });
     external(kind, "m", both(ours, &change))
 }
 
-fn seen() -> Observed {
+fn observed() -> Observed {
     Observed {
         cluster: Some(cluster(initialized())),
         bootstrap: part("FooConfig", json!({})),
         infrastructure: part("FooMachine", json!({})),
-        node: NodeSeen::NotExpected,
+        node: NodeLookup::NotExpected,
         connection: Connection::Up,
         machine_set: None,
+        machine_pool: None,
         machine_deployment: None,
-        leaving: None,
+        deletion: None,
     }
 }
 
-fn node(change: Value) -> NodeSeen {
+fn node(change: Value) -> NodeLookup {
     let mut value = json!({
         "apiVersion": "v1", "kind": "Node",
         "metadata": { "name": "m", "resourceVersion": "3" }, "spec": {},
     });
     crate::testing::merge(&mut value, &change);
-    NodeSeen::Found(std::sync::Arc::new(serde_json::from_value(value).unwrap()))
+    NodeLookup::Found(std::sync::Arc::new(serde_json::from_value(value).unwrap()))
 }
 
 fn reference(kind: &str) -> ContractRef {
@@ -40,26 +41,26 @@ fn reference(kind: &str) -> ContractRef {
 
 #[test]
 fn a_machine_without_its_cluster_waits() {
-    let seen = Observed { cluster: None, ..seen() };
+    let observed = Observed { cluster: None, ..observed() };
     let fresh = json!({ "metadata": { "finalizers": null } });
-    assert_eq!(plan(&machine("m", fresh), &seen, now()), Plan::default());
+    assert_eq!(plan(&machine("m", fresh), &observed, now()), Plan::default());
 }
 
 #[test]
 fn a_new_machine_first_gets_its_finalizer() {
     let fresh = json!({ "metadata": { "finalizers": null } });
-    let plan = plan(&machine("m", fresh), &seen(), now());
+    let plan = plan(&machine("m", fresh), &observed(), now());
     assert_eq!(plan.actions, [Action::AddFinalizer]);
 }
 
 #[test]
-fn the_machine_takes_its_parts_over_from_who_made_them() {
+fn the_machine_becomes_the_owner_of_its_objects() {
     let made = json!({ "metadata": { "ownerReferences": [
         controller("MachineSet", "set"),
         { "apiVersion": "other.io/v1", "kind": "Other", "name": "o", "uid": "o" },
     ] } });
-    let seen = Observed { infrastructure: external("FooMachine", "m", made), ..seen() };
-    let plan = plan(&machine("m", json!({})), &seen, now());
+    let observed = Observed { infrastructure: external("FooMachine", "m", made), ..observed() };
+    let plan = plan(&machine("m", json!({})), &observed, now());
     let [Action::PatchExternal { object, change }] = &plan.actions[..] else { panic!("{plan:?}") };
     assert_eq!(*object, reference("FooMachine"));
     let owners = change["metadata"]["ownerReferences"].as_array().unwrap();
@@ -70,7 +71,7 @@ fn the_machine_takes_its_parts_over_from_who_made_them() {
 }
 
 #[test]
-fn what_the_parts_say_is_carried_over() {
+fn fields_of_the_objects_are_copied_to_the_machine() {
     let config = json!({ "status": {
         "initialization": { "dataSecretCreated": true }, "dataSecretName": "m-data",
     } });
@@ -106,12 +107,12 @@ fn what_the_parts_say_is_carried_over() {
             } })),
         ),
     ] {
-        let seen = Observed {
+        let observed = Observed {
             bootstrap: part("FooConfig", bootstrap),
             infrastructure: part("FooMachine", infrastructure),
-            ..seen()
+            ..observed()
         };
-        let plan = plan(&machine("m", json!({})), &seen, now());
+        let plan = plan(&machine("m", json!({})), &observed, now());
         assert_eq!(
             plan.actions,
             expected.map(Action::Patch).into_iter().collect::<Vec<_>>(),
@@ -121,9 +122,9 @@ fn what_the_parts_say_is_carried_over() {
 }
 
 #[test]
-fn only_a_machine_of_nobody_gets_the_cluster_as_owner() {
+fn only_a_standalone_machine_gets_the_cluster_as_owner() {
     let alone = json!({ "metadata": { "ownerReferences": null } });
-    let plan_of = |change| plan(&machine("m", change), &seen(), now()).actions;
+    let plan_of = |change| plan(&machine("m", change), &observed(), now()).actions;
     let [Action::Patch(change)] = &plan_of(alone.clone())[..] else { panic!() };
     assert_eq!(change["metadata"]["ownerReferences"][0]["kind"], json!("Cluster"));
     let of_control_plane =
@@ -134,7 +135,7 @@ fn only_a_machine_of_nobody_gets_the_cluster_as_owner() {
 
 // Deletion.
 
-fn leaving(change: Value) -> capi_api::Machine {
+fn deletion(change: Value) -> capi_api::Machine {
     let node = json!({ "status": { "nodeRef": { "name": "m" } } });
     machine("m", both(both(deleting(), &node), &change))
 }
@@ -142,12 +143,12 @@ fn leaving(change: Value) -> capi_api::Machine {
 fn on_the_way_out() -> Observed {
     Observed {
         node: node(json!({ "spec": { "unschedulable": true } })),
-        leaving: Some(Leaving {
+        deletion: Some(DeletionFacts {
             control_plane_machines: 3,
             pods: Some(Ok(Vec::new())),
-            ..Leaving::default()
+            ..DeletionFacts::default()
         }),
-        ..seen()
+        ..observed()
     }
 }
 
@@ -160,11 +161,11 @@ fn pod(name: &str) -> k8s_openapi::api::core::v1::Pod {
 }
 
 fn with_pods(
-    seen: Observed,
+    observed: Observed,
     pods: Result<Vec<k8s_openapi::api::core::v1::Pod>, String>,
 ) -> Observed {
-    let leaving = Leaving { pods: Some(pods), ..seen.leaving.clone().unwrap() };
-    Observed { leaving: Some(leaving), ..seen }
+    let deletion = DeletionFacts { pods: Some(pods), ..observed.deletion.clone().unwrap() };
+    Observed { deletion: Some(deletion), ..observed }
 }
 
 fn evict(name: &str, grace: Option<u32>) -> Action {
@@ -174,57 +175,57 @@ fn evict(name: &str, grace: Option<u32>) -> Action {
 }
 
 #[test]
-fn a_machine_goes_in_stages() {
+fn a_machine_is_deleted_in_stages() {
     let drain = "pre-drain.delete.hook.machine.cluster.x-k8s.io/x";
     let terminate = "pre-terminate.delete.hook.machine.cluster.x-k8s.io/x";
     let hook = |key: &str| json!({ "metadata": { "annotations": { key: "" } } });
     let busy = || with_pods(on_the_way_out(), Ok(vec![pod("p")]));
     let uncordoned = || Observed { node: node(json!({})), ..busy() };
-    let going = |kind| part(kind, deleting());
-    for (what, machine, seen, expected, actions) in [
-        ("hooks before the drain", leaving(hook(drain)), busy(), "WaitingForPreDrainHook", vec![]),
+    let deleting_message = |kind| part(kind, deleting());
+    for (what, machine, observed, expected, actions) in [
+        ("hooks before the drain", deletion(hook(drain)), busy(), "WaitingForPreDrainHook", vec![]),
         (
             "the drain begins with keeping new pods off",
-            leaving(json!({})),
+            deletion(json!({})),
             uncordoned(),
             "DrainingNode",
             vec![Action::Cordon { node: "m".into() }, evict("p", None)],
         ),
-        ("pods leave", leaving(hook(terminate)), busy(), "DrainingNode", vec![evict("p", None)]),
+        ("pods leave", deletion(hook(terminate)), busy(), "DrainingNode", vec![evict("p", None)]),
         (
             "hooks before the end",
-            leaving(hook(terminate)),
+            deletion(hook(terminate)),
             on_the_way_out(),
             "WaitingForPreTerminateHook",
             vec![],
         ),
         (
             "the instance goes",
-            leaving(json!({})),
+            deletion(json!({})),
             on_the_way_out(),
             "WaitingForInfrastructureDeletion",
             vec![Action::DeleteExternal(reference("FooMachine"))],
         ),
         (
             "once it goes, hooks and pods count no more",
-            leaving(hook(drain)),
-            Observed { infrastructure: going("FooMachine"), ..busy() },
+            deletion(hook(drain)),
+            Observed { infrastructure: deleting_message("FooMachine"), ..busy() },
             "WaitingForInfrastructureDeletion",
             vec![],
         ),
         (
             "then the bootstrap object",
-            leaving(json!({})),
-            Observed { infrastructure: Seen::Missing, ..on_the_way_out() },
+            deletion(json!({})),
+            Observed { infrastructure: Lookup::Missing, ..on_the_way_out() },
             "WaitingForBootstrapDeletion",
             vec![Action::DeleteExternal(reference("FooConfig"))],
         ),
         (
             "then the node and the machine",
-            leaving(json!({})),
+            deletion(json!({})),
             Observed {
-                infrastructure: Seen::Missing,
-                bootstrap: Seen::Missing,
+                infrastructure: Lookup::Missing,
+                bootstrap: Lookup::Missing,
                 ..on_the_way_out()
             },
             "DeletingNode",
@@ -232,77 +233,77 @@ fn a_machine_goes_in_stages() {
         ),
         (
             "a node that is gone needs nothing",
-            leaving(json!({})),
+            deletion(json!({})),
             Observed {
-                infrastructure: Seen::Missing,
-                bootstrap: Seen::Missing,
-                node: NodeSeen::Missing,
+                infrastructure: Lookup::Missing,
+                bootstrap: Lookup::Missing,
+                node: NodeLookup::Missing,
                 ..on_the_way_out()
             },
             "DeletionCompleted",
             vec![Action::RemoveFinalizer],
         ),
     ] {
-        let plan = plan(&machine, &seen, now());
+        let plan = plan(&machine, &observed, now());
         assert_eq!((reason(&plan), plan.actions), (expected, actions), "{what}");
     }
 }
 
 #[test]
-fn a_node_is_drained_only_if_the_cluster_goes_on() {
+fn a_node_is_drained_only_if_the_cluster_remains() {
     let busy = || with_pods(on_the_way_out(), Ok(vec![pod("p")]));
-    let leaving_with = |change: Leaving| {
+    let leaving_with = |change: DeletionFacts| {
         let pods = Some(Ok(vec![pod("p")]));
-        Observed { leaving: Some(Leaving { pods, ..change }), ..busy() }
+        Observed { deletion: Some(DeletionFacts { pods, ..change }), ..busy() }
     };
     let control = json!({ "metadata": { "labels": { labels::CONTROL_PLANE: "" } } });
     let excluded = json!({ "metadata": { "annotations": { labels::EXCLUDE_NODE_DRAINING: "" } } });
-    let three = Leaving { control_plane_machines: 3, ..Leaving::default() };
-    for (what, machine, seen, drained) in [
-        ("a worker", leaving(json!({})), busy(), true),
+    let three = DeletionFacts { control_plane_machines: 3, ..DeletionFacts::default() };
+    for (what, machine, observed, drained) in [
+        ("a worker", deletion(json!({})), busy(), true),
         (
             "not with its cluster",
-            leaving(json!({})),
+            deletion(json!({})),
             Observed { cluster: Some(cluster(deleting())), ..busy() },
             false,
         ),
-        ("not without a cluster", leaving(json!({})), Observed { cluster: None, ..busy() }, false),
+        ("not without a cluster", deletion(json!({})), Observed { cluster: None, ..busy() }, false),
         (
             "not with the control plane",
-            leaving(json!({})),
-            leaving_with(Leaving { is_control_plane_deleting: true, ..three.clone() }),
+            deletion(json!({})),
+            leaving_with(DeletionFacts { is_control_plane_deleting: true, ..three.clone() }),
             false,
         ),
         (
             "not the last control plane machine",
-            leaving(control.clone()),
-            leaving_with(Leaving { control_plane_machines: 1, ..three.clone() }),
+            deletion(control.clone()),
+            leaving_with(DeletionFacts { control_plane_machines: 1, ..three.clone() }),
             false,
         ),
-        ("one of several control plane machines", leaving(control), leaving_with(three), true),
-        ("not if the user says so", leaving(excluded), busy(), false),
+        ("one of several control plane machines", deletion(control), leaving_with(three), true),
+        ("not if the user says so", deletion(excluded), busy(), false),
         (
             "not before it was a node",
-            leaving(json!({ "status": { "nodeRef": null } })),
+            deletion(json!({ "status": { "nodeRef": null } })),
             busy(),
             false,
         ),
         (
             "not if the node is gone",
-            leaving(json!({})),
-            Observed { node: NodeSeen::Missing, ..busy() },
+            deletion(json!({})),
+            Observed { node: NodeLookup::Missing, ..busy() },
             false,
         ),
     ] {
-        let plan = plan(&machine, &seen, now());
+        let plan = plan(&machine, &observed, now());
         assert_eq!(reason(&plan) == "DrainingNode", drained, "{what}: {}", reason(&plan));
     }
 }
 
 #[test]
-fn a_drain_that_takes_too_long_is_given_up() {
+fn a_drain_times_out() {
     let began = |at: &str, seconds: i32| {
-        leaving(json!({
+        deletion(json!({
             "spec": { "deletion": { "nodeDrainTimeoutSeconds": seconds } },
             "status": { "deletion": { "nodeDrainStartTime": at } },
         }))
@@ -318,24 +319,24 @@ fn a_drain_that_takes_too_long_is_given_up() {
 }
 
 #[test]
-fn pods_that_cannot_be_read_hold_the_machine_and_are_named() {
-    let seen = with_pods(on_the_way_out(), Err("connection refused".into()));
-    let plan = plan(&leaving(json!({})), &seen, now());
+fn unreadable_pods_block_the_machine_and_are_reported() {
+    let observed = with_pods(on_the_way_out(), Err("connection refused".into()));
+    let plan = plan(&deletion(json!({})), &observed, now());
     assert_eq!(reason(&plan), "DrainingNode");
     assert_eq!(plan.stage.unwrap().message(), "connection refused");
 }
 
 #[test]
-fn pods_of_a_node_that_does_not_answer_are_not_waited_for() {
+fn pods_of_an_unresponsive_node_are_not_waited_for() {
     let mut gone = pod("gone");
     gone.metadata.deletion_timestamp = pod_time();
     let dead = json!({ "spec": {
         "unschedulable": true,
         "taints": [{ "key": "node.kubernetes.io/unreachable", "effect": "NoExecute" }],
     } });
-    let seen =
+    let observed =
         Observed { node: node(dead), ..with_pods(on_the_way_out(), Ok(vec![gone, pod("p")])) };
-    let plan = plan(&leaving(json!({})), &seen, now());
+    let plan = plan(&deletion(json!({})), &observed, now());
     assert_eq!(plan.actions, [evict("p", Some(1))]);
 }
 
@@ -344,18 +345,18 @@ fn pod_time() -> Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time> {
 }
 
 #[test]
-fn the_node_is_given_up_after_its_timeout() {
+fn the_node_deletion_times_out() {
     let of = |since: &str, seconds: Value| {
-        let machine = leaving(json!({
+        let machine = deletion(json!({
             "metadata": { "deletionTimestamp": since },
             "spec": { "deletion": { "nodeDeletionTimeoutSeconds": seconds } },
         }));
-        let seen = Observed {
-            infrastructure: Seen::Missing,
-            bootstrap: Seen::Missing,
+        let observed = Observed {
+            infrastructure: Lookup::Missing,
+            bootstrap: Lookup::Missing,
             ..on_the_way_out()
         };
-        match plan(&machine, &seen, now()).actions.first() {
+        match plan(&machine, &observed, now()).actions.first() {
             Some(Action::DeleteNode { give_up, .. }) => *give_up,
             other => panic!("{other:?}"),
         }

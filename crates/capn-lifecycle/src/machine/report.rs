@@ -1,11 +1,11 @@
-//! Turns what is known of a machine into its status.
+//! Computes the status of a machine.
 
 use std::time::Duration;
 
 use capi_api::conditions::{self, Conditions, Status, reason};
 use capi_api::core::{
-    ConditionPolarity, ContractRef, MachineDeletionProgress, MachineInitialization, MachinePhase,
-    MachineStatus, NodeRef,
+    ConditionPolarity, MachineDeletionProgress, MachineInitialization, MachinePhase, MachineStatus,
+    NodeRef,
 };
 use capi_api::{Machine, labels};
 use jiff::Timestamp;
@@ -17,27 +17,26 @@ use super::observe::Observed;
 use super::plan::Plan;
 use super::{report_node, up_to_date};
 use crate::Context;
-use crate::contract::Said;
 use crate::error::Failure;
-use crate::lookup::Seen;
+use crate::lookup::external_ready;
 use crate::objects::{annotation, is_deleting};
 use crate::patch;
-use crate::summary::{Part, Reasons, Verdict, summarize};
+use crate::summary::{ConditionState, Part, Reasons, summarize};
 
-/// Writes the status of a machine, if it changed. Says when to look again at the latest.
+/// Writes the status of a machine if it changed. Returns when to check again at the latest.
 pub(super) async fn write(
     ctx: &Context,
     machine: &Machine,
-    seen: &Observed,
+    observed: &Observed,
     plan: &Plan,
 ) -> Result<Option<Duration>, Failure> {
     let now = ctx.now();
-    let status = status(machine, seen, plan, now);
+    let status = status(machine, observed, plan, now);
     put(ctx, machine, &status).await?;
-    Ok(recheck(machine, seen, &status, plan, now))
+    Ok(recheck(machine, observed, &status, plan, now))
 }
 
-/// Says that nothing is done about the machine because it or its cluster is paused.
+/// Reports that the machine or its cluster is paused.
 pub(super) async fn paused(ctx: &Context, machine: &Machine) -> Result<(), Failure> {
     let before = machine.status.clone().unwrap_or_default();
     let mut list =
@@ -61,39 +60,39 @@ async fn put(ctx: &Context, machine: &Machine, status: &MachineStatus) -> Result
     }
 }
 
-/// The status of a machine. Pure.
+/// Returns the status of a machine. Pure.
 pub(super) fn status(
     machine: &Machine,
-    seen: &Observed,
+    observed: &Observed,
     plan: &Plan,
     now: Timestamp,
 ) -> MachineStatus {
     let before = machine.status.clone().unwrap_or_default();
-    let reached = initialization(machine, seen);
-    let provisioned = seen
+    let reached = initialization(machine, observed);
+    let provisioned = observed
         .infrastructure
-        .said()
-        .filter(|said| said.is_provisioned() && said.provider_id().is_some());
+        .view()
+        .filter(|view| view.is_provisioned() && view.provider_id().is_some());
     let node_ref = before
         .node_ref
         .clone()
-        .or_else(|| seen.node.found().map(|node| NodeRef { name: node.name_any() }));
+        .or_else(|| observed.node.found().map(|node| NodeRef { name: node.name_any() }));
     let phase = phase(machine, reached, node_ref.as_ref());
-    let list = all_conditions(machine, seen, plan, reached, now);
+    let list = all_conditions(machine, observed, plan, reached, now);
     MachineStatus {
         conditions: Some(list.finish()),
         initialization: (reached != MachineInitialization::default()).then_some(reached),
-        node_info: seen
+        node_info: observed
             .node
             .found()
             .and_then(|node| node.status.as_ref()?.node_info.clone())
             .or_else(|| before.node_info.clone()),
         addresses: match provisioned {
-            Some(said) => Some(said.addresses()).filter(|list| !list.is_empty()),
+            Some(view) => Some(view.addresses()).filter(|list| !list.is_empty()),
             None => before.addresses.clone(),
         },
         failure_domain: match provisioned {
-            Some(said) => said.failure_domain().map(str::to_owned),
+            Some(view) => view.failure_domain().map(str::to_owned),
             None => before.failure_domain.clone(),
         },
         last_updated: if before.phase == Some(phase) {
@@ -102,7 +101,7 @@ pub(super) fn status(
             Some(Time(now))
         },
         phase: Some(phase),
-        certificates_expiry_date: certificates_expiry(machine, seen),
+        certificates_expiry_date: certificates_expiry(machine, observed),
         observed_generation: machine.metadata.generation,
         deletion: deletion_progress(before.deletion.clone(), plan.stage.as_ref(), now),
         deprecated: before.deprecated,
@@ -110,13 +109,13 @@ pub(super) fn status(
     }
 }
 
-/// The milestones: once reached they stay.
-fn initialization(machine: &Machine, seen: &Observed) -> MachineInitialization {
+/// Returns the milestones, which are permanent once they are reached.
+fn initialization(machine: &Machine, observed: &Observed) -> MachineInitialization {
     let infrastructure = machine.infrastructure_provisioned()
-        || seen
+        || observed
             .infrastructure
-            .said()
-            .is_some_and(|said| said.is_provisioned() && said.provider_id().is_some());
+            .view()
+            .is_some_and(|view| view.is_provisioned() && view.provider_id().is_some());
     let bootstrap = machine.bootstrap_data_created()
         || machine.spec.bootstrap.data_secret_name.as_deref().is_some_and(|name| !name.is_empty());
     MachineInitialization {
@@ -141,12 +140,13 @@ fn phase(
     }
 }
 
-fn certificates_expiry(machine: &Machine, seen: &Observed) -> Option<Time> {
+fn certificates_expiry(machine: &Machine, observed: &Observed) -> Option<Time> {
     if !machine.is_control_plane() {
         return None;
     }
     let text = annotation(machine.meta(), labels::CERTIFICATES_EXPIRY).or_else(|| {
-        seen.bootstrap
+        observed
+            .bootstrap
             .found()
             .and_then(|object| annotation(&object.metadata, labels::CERTIFICATES_EXPIRY))
     })?;
@@ -163,6 +163,7 @@ fn deletion_progress(
     let began = match stage {
         Stage::PreDrainHook { .. } => &mut progress.wait_for_pre_drain_hook_start_time,
         Stage::Draining { .. } => &mut progress.node_drain_start_time,
+        Stage::VolumeDetach { .. } => &mut progress.wait_for_node_volume_detach_start_time,
         Stage::PreTerminateHook { .. } => &mut progress.wait_for_pre_terminate_hook_start_time,
         Stage::Infrastructure { .. }
         | Stage::Bootstrap { .. }
@@ -177,102 +178,79 @@ fn deletion_progress(
 
 fn all_conditions(
     machine: &Machine,
-    seen: &Observed,
+    observed: &Observed,
     plan: &Plan,
     reached: MachineInitialization,
     now: Timestamp,
 ) -> Conditions {
     let existing = machine.status.as_ref().and_then(|status| status.conditions.as_ref());
     let mut list = Conditions::new(existing, machine.metadata.generation, now);
-    Verdict::no(reason::NOT_PAUSED, "").set(&mut list, conditions::PAUSED);
+    ConditionState::no(reason::NOT_PAUSED, "").set(&mut list, conditions::PAUSED);
     match &plan.stage {
-        None => Verdict::no(reason::NOT_DELETING, ""),
-        Some(stage) => Verdict::new(Status::True, stage.reason(), stage.message()),
+        None => ConditionState::no(reason::NOT_DELETING, ""),
+        Some(stage) => ConditionState::new(Status::True, stage.reason(), stage.message()),
     }
     .set(&mut list, conditions::DELETING);
-    Verdict::no("NotUpdating", "").set(&mut list, conditions::UPDATING);
+    ConditionState::no("NotUpdating", "").set(&mut list, conditions::UPDATING);
 
-    bootstrap_ready(machine, seen).set(&mut list, conditions::BOOTSTRAP_CONFIG_READY);
-    infrastructure_ready(machine, seen, reached).set(&mut list, conditions::INFRASTRUCTURE_READY);
-    if has_node(seen) {
-        report_node::set(machine, seen, &mut list, now);
+    bootstrap_ready(machine, observed).set(&mut list, conditions::BOOTSTRAP_CONFIG_READY);
+    infrastructure_ready(machine, observed, reached)
+        .set(&mut list, conditions::INFRASTRUCTURE_READY);
+    if has_node(observed) {
+        report_node::set(machine, observed, &mut list, now);
     } else {
         list.remove(conditions::NODE_READY).remove(conditions::NODE_HEALTHY);
     }
-    if let Some(verdict) = up_to_date::verdict(
-        machine,
-        seen.machine_set.as_ref(),
-        seen.machine_deployment.as_ref(),
-        seen.node.found(),
-        now,
-    ) {
-        verdict.set(&mut list, conditions::UP_TO_DATE);
+    let of_pool = observed.machine_pool.as_ref().map(|pool| up_to_date::of_pool(machine, pool));
+    if let Some(state) = of_pool.or_else(|| {
+        let (set, deployment) =
+            (observed.machine_set.as_ref(), observed.machine_deployment.as_ref());
+        up_to_date::state(machine, set, deployment, observed.node.found(), now)
+    }) {
+        state.set(&mut list, conditions::UP_TO_DATE);
     }
-    ready(machine, seen, plan, &list).set(&mut list, conditions::READY);
+    ready(machine, observed, plan, &list).set(&mut list, conditions::READY);
     available(machine, &list, now).set(&mut list, conditions::AVAILABLE);
     list
 }
 
-/// The machine is to become a node.
-fn has_node(seen: &Observed) -> bool {
-    !seen.cluster.as_ref().is_some_and(capi_api::Cluster::is_without_bootstrap)
+/// Returns whether the machine becomes a node.
+fn has_node(observed: &Observed) -> bool {
+    !observed.cluster.as_ref().is_some_and(capi_api::Cluster::is_without_bootstrap)
 }
 
-fn bootstrap_ready(machine: &Machine, seen: &Observed) -> Verdict {
+fn bootstrap_ready(machine: &Machine, observed: &Observed) -> ConditionState {
     let Some(reference) = &machine.spec.bootstrap.config_ref else {
-        return Verdict::yes("DataSecretProvided");
+        return ConditionState::yes("DataSecretProvided");
     };
     let deleted = machine.bootstrap_data_created();
-    external_ready(reference, &seen.bootstrap, deleted, |said| {
-        if said.data_secret().is_some() {
-            Verdict::yes(reason::READY)
+    external_ready(reference, &observed.bootstrap, deleted, |view| {
+        if view.data_secret().is_some() {
+            ConditionState::yes(reason::READY)
         } else {
-            Verdict::no(reason::NOT_READY, format!("{reference} has no bootstrap data yet"))
+            ConditionState::no(reason::NOT_READY, format!("{reference} has no bootstrap data yet"))
         }
     })
 }
 
 fn infrastructure_ready(
     machine: &Machine,
-    seen: &Observed,
+    observed: &Observed,
     reached: MachineInitialization,
-) -> Verdict {
+) -> ConditionState {
     let reference = &machine.spec.infrastructure_ref;
     let deleted = reached.infrastructure_provisioned == Some(true);
-    external_ready(reference, &seen.infrastructure, deleted, |said| {
-        if said.is_provisioned() {
-            Verdict::yes(reason::READY)
+    external_ready(reference, &observed.infrastructure, deleted, |view| {
+        if view.is_provisioned() {
+            ConditionState::yes(reason::READY)
         } else {
-            Verdict::no(reason::NOT_READY, format!("{reference} is not provisioned yet"))
+            ConditionState::no(reason::NOT_READY, format!("{reference} is not provisioned yet"))
         }
     })
 }
 
-/// What an object says in its condition `Ready`, else what `fallback` reads from it. `was_there`
-/// tells an object that went from one that has yet to come.
-fn external_ready(
-    reference: &ContractRef,
-    seen: &Seen,
-    was_there: bool,
-    fallback: impl Fn(Said<'_>) -> Verdict,
-) -> Verdict {
-    match seen {
-        Seen::Unreadable(why) => Verdict::unknown(reason::INTERNAL_ERROR, why.clone()),
-        Seen::NoReference | Seen::Missing if was_there => {
-            Verdict::no(reason::OBJECT_DELETED, format!("{reference} was deleted"))
-        }
-        Seen::NoReference | Seen::Missing => {
-            Verdict::no(reason::OBJECT_DOES_NOT_EXIST, format!("{reference} does not exist"))
-        }
-        Seen::Found(object) => match Said(object).ready() {
-            Some(ready) => Verdict::mirror(&ready, reason::READY),
-            None => fallback(Said(object)),
-        },
-    }
-}
-
-fn ready(machine: &Machine, seen: &Observed, plan: &Plan, list: &Conditions) -> Verdict {
-    // The pods a drain waits for change all the time; the stage is enough up here.
+fn ready(machine: &Machine, observed: &Observed, plan: &Plan, list: &Conditions) -> ConditionState {
+    // The pods in the message of a drain change all the time; here the stage is sufficient.
     let deleting = list.get(conditions::DELETING).map(|condition| Condition {
         message: plan.stage.as_ref().map_or_else(String::new, |stage| stage.reason().to_owned()),
         ..condition.clone()
@@ -288,7 +266,7 @@ fn ready(machine: &Machine, seen: &Observed, plan: &Plan, list: &Conditions) -> 
             list.get(conditions::INFRASTRUCTURE_READY),
         ),
     ];
-    if has_node(seen) {
+    if has_node(observed) {
         parts.push(Part::positive(conditions::NODE_HEALTHY, list.get(conditions::NODE_HEALTHY)));
     }
     let health = list.get(conditions::HEALTH_CHECK_SUCCEEDED);
@@ -303,7 +281,7 @@ fn ready(machine: &Machine, seen: &Observed, plan: &Plan, list: &Conditions) -> 
         });
     }
     if is_deleting(machine.meta()) {
-        // What is taken away on purpose is no news.
+        // An intended removal is not reported.
         parts.retain(|part| {
             part.condition.is_none_or(|condition| condition.reason != reason::OBJECT_DELETED)
         });
@@ -314,17 +292,17 @@ fn ready(machine: &Machine, seen: &Observed, plan: &Plan, list: &Conditions) -> 
     )
 }
 
-fn available(machine: &Machine, list: &Conditions, now: Timestamp) -> Verdict {
+fn available(machine: &Machine, list: &Conditions, now: Timestamp) -> ConditionState {
     if !list.is_true(conditions::READY) {
-        return Verdict::no(reason::NOT_READY, "");
+        return ConditionState::no(reason::NOT_READY, "");
     }
     if available_in(machine, list.get(conditions::READY), now).is_some() {
-        return Verdict::no("WaitingForMinReadySeconds", "");
+        return ConditionState::no("WaitingForMinReadySeconds", "");
     }
-    Verdict::yes(reason::AVAILABLE)
+    ConditionState::yes(reason::AVAILABLE)
 }
 
-/// How long a ready machine still has to be ready before it is available.
+/// Returns how long a ready machine must remain ready before it is available.
 fn available_in(machine: &Machine, ready: Option<&Condition>, now: Timestamp) -> Option<Duration> {
     let ready = ready.filter(|condition| Status::parse(&condition.status) == Status::True)?;
     let needed = i64::from(machine.spec.min_ready_seconds.unwrap_or(0));
@@ -335,16 +313,16 @@ fn available_in(machine: &Machine, ready: Option<&Condition>, now: Timestamp) ->
 
 fn recheck(
     machine: &Machine,
-    seen: &Observed,
+    observed: &Observed,
     status: &MachineStatus,
     plan: &Plan,
     now: Timestamp,
 ) -> Option<Duration> {
-    if matches!(plan.stage, Some(Stage::Draining { .. })) {
+    if matches!(plan.stage, Some(Stage::Draining { .. } | Stage::VolumeDetach { .. })) {
         return Some(super::DRAIN_RECHECK);
     }
     let ready = conditions::get(status.conditions.as_ref(), conditions::READY);
-    let waits = [available_in(machine, ready, now), report_node::forgotten_in(seen, now)];
+    let waits = [available_in(machine, ready, now), report_node::forgotten_in(observed, now)];
     waits.into_iter().flatten().min()
 }
 

@@ -8,22 +8,25 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
 use kube::Resource as _;
 
-use super::observe::{NodeSeen, Observed};
+use super::observe::{NodeLookup, Observed};
 use crate::nodes::Connection;
 use crate::objects::is_deleting;
-use crate::summary::Verdict;
+use crate::summary::ConditionState;
 
-/// How long what was last known of a node is believed without a connection.
+/// How long the last known state of a node is kept without a connection.
 const GRACE: SignedDuration = SignedDuration::from_mins(5);
 
 /// Sets both conditions.
-pub(super) fn set(machine: &Machine, seen: &Observed, list: &mut Conditions, now: Timestamp) {
-    if let Connection::Down { last_success } = seen.connection {
+pub(super) fn set(machine: &Machine, observed: &Observed, list: &mut Conditions, now: Timestamp) {
+    if let Connection::Down { last_success } = observed.connection {
         let silent_for = last_success.map(|at| now.duration_since(at));
         if silent_for.is_none_or(|silence| silence >= GRACE) {
             both(
                 list,
-                &Verdict::unknown(reason::CONNECTION_DOWN, "the API server does not answer"),
+                &ConditionState::unknown(
+                    reason::CONNECTION_DOWN,
+                    "the API server does not respond",
+                ),
             );
             return;
         }
@@ -31,54 +34,58 @@ pub(super) fn set(machine: &Machine, seen: &Observed, list: &mut Conditions, now
             return;
         }
     }
-    match &seen.node {
-        NodeSeen::Found(node) => {
+    match &observed.node {
+        NodeLookup::Found(node) => {
             node_ready(node).set(list, conditions::NODE_READY);
             node_healthy(node).set(list, conditions::NODE_HEALTHY);
         }
-        NodeSeen::Missing => both(list, &missing(machine)),
-        // Right after a start nothing has been asked yet: what was known before is no worse.
-        NodeSeen::NotKnown
-            if seen.connection == Connection::NotYet
+        NodeLookup::Missing => both(list, &missing(machine)),
+        // Right after a start nothing has been read yet, so the previous state is kept.
+        NodeLookup::NotKnown
+            if observed.connection == Connection::NotYet
                 && list.get(conditions::NODE_READY).is_some() => {}
-        NodeSeen::NotKnown => {
-            both(list, &Verdict::unknown(reason::INSPECTION_FAILED, "nodes are not known yet"));
+        NodeLookup::NotKnown => {
+            both(
+                list,
+                &ConditionState::unknown(reason::INSPECTION_FAILED, "nodes are not known yet"),
+            );
         }
-        NodeSeen::NotExpected => both(list, &not_expected(machine, seen)),
+        NodeLookup::NotExpected => both(list, &not_expected(machine, observed)),
     }
 }
 
-/// How long what was last known of the node is still believed, while there is no connection.
-pub(super) fn forgotten_in(seen: &Observed, now: Timestamp) -> Option<Duration> {
-    let Connection::Down { last_success: Some(at) } = seen.connection else { return None };
+/// Returns how long the last known state of the node is still kept without a connection.
+pub(super) fn forgotten_in(observed: &Observed, now: Timestamp) -> Option<Duration> {
+    let Connection::Down { last_success: Some(at) } = observed.connection else { return None };
     Duration::try_from(GRACE - now.duration_since(at)).ok().filter(|left| !left.is_zero())
 }
 
-fn both(list: &mut Conditions, verdict: &Verdict) {
-    verdict.clone().set(list, conditions::NODE_READY);
-    verdict.clone().set(list, conditions::NODE_HEALTHY);
+fn both(list: &mut Conditions, state: &ConditionState) {
+    state.clone().set(list, conditions::NODE_READY);
+    state.clone().set(list, conditions::NODE_HEALTHY);
 }
 
-fn missing(machine: &Machine) -> Verdict {
+fn missing(machine: &Machine) -> ConditionState {
     match machine.node_name() {
         Some(node) if is_deleting(machine.meta()) => {
-            Verdict::no("NodeDeleted", format!("Node {node} was deleted"))
+            ConditionState::no("NodeDeleted", format!("Node {node} was deleted"))
         }
-        Some(node) => {
-            Verdict::no("NodeDeleted", format!("Node {node} was deleted, the machine was not"))
-        }
-        None => Verdict::unknown(
+        Some(node) => ConditionState::no(
+            "NodeDeleted",
+            format!("Node {node} was deleted, but the machine was not"),
+        ),
+        None => ConditionState::unknown(
             reason::INSPECTION_FAILED,
             format!(
-                "no node with provider id {} yet",
+                "no node with the provider ID {} yet",
                 machine.spec.provider_id.as_deref().unwrap_or("")
             ),
         ),
     }
 }
 
-fn not_expected(machine: &Machine, seen: &Observed) -> Verdict {
-    let message = match &seen.cluster {
+fn not_expected(machine: &Machine, observed: &Observed) -> ConditionState {
+    let message = match &observed.cluster {
         None => format!("cluster {} does not exist", machine.spec.cluster_name),
         Some(cluster) if !cluster.infrastructure_provisioned() => {
             "waiting for the cluster's infrastructure".to_owned()
@@ -86,29 +93,31 @@ fn not_expected(machine: &Machine, seen: &Observed) -> Verdict {
         Some(cluster) if !cluster.control_plane_initialized() => {
             "waiting for the control plane to be initialized".to_owned()
         }
-        Some(_) => format!("waiting for the provider id of {}", machine.spec.infrastructure_ref),
+        Some(_) => format!("waiting for the provider ID of {}", machine.spec.infrastructure_ref),
     };
-    Verdict::unknown(reason::INSPECTION_FAILED, message)
+    ConditionState::unknown(reason::INSPECTION_FAILED, message)
 }
 
 fn condition<'a>(node: &'a Node, kind: &str) -> Option<&'a NodeCondition> {
     node.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == kind)
 }
 
-fn node_ready(node: &Node) -> Verdict {
+fn node_ready(node: &Node) -> ConditionState {
     let Some(ready) = condition(node, "Ready") else {
-        return Verdict::unknown("NodeReadyUnknown", "* Node.Ready: not reported yet");
+        return ConditionState::unknown("NodeReadyUnknown", "* Node.Ready: not reported yet");
     };
     let message = ready.message.clone().unwrap_or_default();
     match Status::parse(&ready.status) {
-        Status::True => Verdict::yes("NodeReady"),
-        Status::False => Verdict::no("NodeNotReady", format!("* Node.Ready: {message}")),
-        Status::Unknown => Verdict::unknown("NodeReadyUnknown", format!("* Node.Ready: {message}")),
+        Status::True => ConditionState::yes("NodeReady"),
+        Status::False => ConditionState::no("NodeNotReady", format!("* Node.Ready: {message}")),
+        Status::Unknown => {
+            ConditionState::unknown("NodeReadyUnknown", format!("* Node.Ready: {message}"))
+        }
     }
 }
 
-/// Ready, and under no pressure of memory, disk or process ids.
-fn node_healthy(node: &Node) -> Verdict {
+/// A healthy node is ready and has no memory, disk or PID pressure.
+fn node_healthy(node: &Node) -> ConditionState {
     let (mut issues, mut unknown) = (Vec::new(), Vec::new());
     for (kind, good) in [
         ("Ready", Status::True),
@@ -134,10 +143,10 @@ fn node_healthy(node: &Node) -> Verdict {
     let has_issue = !issues.is_empty();
     issues.extend(unknown);
     if has_issue {
-        Verdict::no("NodeNotHealthy", issues.join("\n"))
+        ConditionState::no("NodeNotHealthy", issues.join("\n"))
     } else if issues.is_empty() {
-        Verdict::yes("NodeHealthy")
+        ConditionState::yes("NodeHealthy")
     } else {
-        Verdict::unknown("NodeHealthyUnknown", issues.join("\n"))
+        ConditionState::unknown("NodeHealthyUnknown", issues.join("\n"))
     }
 }

@@ -1,9 +1,10 @@
-//! What a machine's status says, case by case.
+//! Table-driven tests of a machine's status.
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::machine::observe::NodeSeen;
+use crate::lookup::Lookup;
+use crate::machine::observe::NodeLookup;
 use crate::nodes::Connection;
 use crate::testing::{
     both, cluster, controller, deleting, deployment, external, initialized, machine, now, set,
@@ -20,8 +21,8 @@ fn good_node() -> Value {
     })
 }
 
-fn node(value: Value) -> NodeSeen {
-    NodeSeen::Found(std::sync::Arc::new(serde_json::from_value(value).unwrap()))
+fn node(value: Value) -> NodeLookup {
+    NodeLookup::Found(std::sync::Arc::new(serde_json::from_value(value).unwrap()))
 }
 
 fn ready() -> Value {
@@ -31,8 +32,8 @@ fn ready() -> Value {
     }] } })
 }
 
-/// A machine of which everything is as it should be.
-fn seen() -> Observed {
+/// A machine without any problems.
+fn observed() -> Observed {
     let there = json!({
         "spec": { "providerID": "foo:///m" },
         "status": {
@@ -48,8 +49,9 @@ fn seen() -> Observed {
         node: node(good_node()),
         connection: Connection::Up,
         machine_set: None,
+        machine_pool: None,
         machine_deployment: None,
-        leaving: None,
+        deletion: None,
     }
 }
 
@@ -57,8 +59,8 @@ fn provisioned() -> Value {
     json!({ "spec": { "providerID": "foo:///m", "bootstrap": { "dataSecretName": "s" } } })
 }
 
-fn of(change: Value, seen: &Observed) -> MachineStatus {
-    status(&machine("m", change), seen, &Plan::default(), now())
+fn of(change: Value, observed: &Observed) -> MachineStatus {
+    status(&machine("m", change), observed, &Plan::default(), now())
 }
 
 fn told(status: &MachineStatus, kind: &str) -> (String, String) {
@@ -71,8 +73,8 @@ fn is(status: &str, reason: &str) -> (String, String) {
 }
 
 #[test]
-fn a_good_machine_is_ready_and_available() {
-    let status = of(provisioned(), &seen());
+fn a_healthy_machine_is_ready_and_available() {
+    let status = of(provisioned(), &observed());
     assert_eq!(told(&status, conditions::READY), is("True", "Ready"));
     assert_eq!(told(&status, conditions::AVAILABLE), is("True", "Available"));
     assert_eq!(told(&status, conditions::NODE_HEALTHY), is("True", "NodeHealthy"));
@@ -84,22 +86,23 @@ fn a_good_machine_is_ready_and_available() {
 
 #[test]
 fn the_phase_follows_what_is_there() {
-    let no_node = Observed { node: NodeSeen::Missing, ..seen() };
-    let no_instance = Observed { infrastructure: external("FooMachine", "m", json!({})), ..seen() };
-    let no_instance = Observed { node: NodeSeen::NotExpected, ..no_instance };
-    for (change, seen, expected) in [
+    let no_node = Observed { node: NodeLookup::Missing, ..observed() };
+    let no_instance =
+        Observed { infrastructure: external("FooMachine", "m", json!({})), ..observed() };
+    let no_instance = Observed { node: NodeLookup::NotExpected, ..no_instance };
+    for (change, observed, expected) in [
         (json!({}), &no_instance, MachinePhase::Pending),
         (provisioned(), &no_instance, MachinePhase::Provisioning),
         (provisioned(), &no_node, MachinePhase::Provisioned),
-        (provisioned(), &seen(), MachinePhase::Running),
-        (deleting(), &seen(), MachinePhase::Deleting),
+        (provisioned(), &observed(), MachinePhase::Running),
+        (deleting(), &observed(), MachinePhase::Deleting),
     ] {
-        assert_eq!(of(change, seen).phase, Some(expected));
+        assert_eq!(of(change, observed).phase, Some(expected));
     }
 }
 
 #[test]
-fn a_node_is_judged_by_all_its_conditions() {
+fn all_conditions_of_a_node_are_evaluated() {
     let with = |at: usize, status: &str| {
         let mut value = good_node();
         value["status"]["conditions"][at]["status"] = json!(status);
@@ -115,33 +118,34 @@ fn a_node_is_judged_by_all_its_conditions() {
         ),
         ("full", with(2, "True"), is("True", "NodeReady"), is("False", "NodeNotHealthy")),
     ] {
-        let status = of(provisioned(), &Observed { node: node(value), ..seen() });
+        let status = of(provisioned(), &Observed { node: node(value), ..observed() });
         assert_eq!(told(&status, conditions::NODE_READY), ready, "{what}");
         assert_eq!(told(&status, conditions::NODE_HEALTHY), healthy, "{what}");
     }
 }
 
 #[test]
-fn what_was_known_of_a_node_is_believed_for_a_while_without_a_connection() {
-    let known = of(provisioned(), &seen());
+fn the_last_known_node_state_is_kept_for_a_while_without_a_connection() {
+    let known = of(provisioned(), &observed());
     let change = both(provisioned(), &json!({ "status": known }));
     for (minutes, expected) in [(4, "True"), (6, "Unknown")] {
         let at = now() - SignedMinutes(minutes).duration();
-        let seen = Observed {
+        let observed = Observed {
             connection: Connection::Down { last_success: Some(at) },
-            node: NodeSeen::NotKnown,
-            ..seen()
+            node: NodeLookup::NotKnown,
+            ..observed()
         };
-        let status = of(change.clone(), &seen);
+        let status = of(change.clone(), &observed);
         assert_eq!(told(&status, conditions::NODE_READY).0, expected, "{minutes} minutes");
     }
 }
 
 #[test]
-fn what_was_known_of_a_node_is_kept_until_the_nodes_have_been_asked_for_after_a_start() {
-    let known = of(provisioned(), &seen());
+fn the_last_known_node_state_is_kept_until_nodes_are_listed_after_a_start() {
+    let known = of(provisioned(), &observed());
     let change = both(provisioned(), &json!({ "status": known }));
-    let started = Observed { connection: Connection::NotYet, node: NodeSeen::NotKnown, ..seen() };
+    let started =
+        Observed { connection: Connection::NotYet, node: NodeLookup::NotKnown, ..observed() };
     let status = of(change, &started);
     assert_eq!(told(&status, conditions::NODE_READY), is("True", "NodeReady"));
     let status = of(provisioned(), &started);
@@ -175,9 +179,9 @@ fn a_machine_is_available_after_it_was_ready_long_enough() {
         ("2026-01-01T11:59:00Z", is("True", "Available"), None),
     ] {
         let machine = machine("m", ready_since(at));
-        let status = status(&machine, &seen(), &Plan::default(), now());
+        let status = status(&machine, &observed(), &Plan::default(), now());
         assert_eq!(told(&status, conditions::AVAILABLE), expected);
-        let recheck = recheck(&machine, &seen(), &status, &Plan::default(), now());
+        let recheck = recheck(&machine, &observed(), &status, &Plan::default(), now());
         assert_eq!(recheck, left.map(Duration::from_secs));
     }
 }
@@ -201,7 +205,7 @@ fn readiness_gates_and_health_checks_count() {
         ("a gate nobody reports", gate("Positive"), "Unknown"),
         ("a failed health check", condition("HealthCheckSucceeded", "False"), "False"),
     ] {
-        let status = of(both(provisioned(), &change), &seen());
+        let status = of(both(provisioned(), &change), &observed());
         assert_eq!(told(&status, conditions::READY).0, expected, "{what}");
     }
 }
@@ -210,14 +214,14 @@ fn readiness_gates_and_health_checks_count() {
 fn without_bootstrap_there_is_no_node_to_wait_for() {
     let none =
         json!({ "metadata": { "annotations": { "capn.cluster.x-k8s.io/bootstrap": "none" } } });
-    let seen = Observed {
+    let observed = Observed {
         cluster: Some(cluster(both(initialized(), &none))),
-        node: NodeSeen::NotExpected,
-        bootstrap: Seen::NoReference,
-        ..seen()
+        node: NodeLookup::NotExpected,
+        bootstrap: Lookup::NoReference,
+        ..observed()
     };
     let given = json!({ "spec": { "bootstrap": { "configRef": null } } });
-    let status = of(both(provisioned(), &given), &seen);
+    let status = of(both(provisioned(), &given), &observed);
     assert_eq!(told(&status, conditions::READY), is("True", "Ready"));
     assert_eq!(told(&status, conditions::BOOTSTRAP_CONFIG_READY), is("True", "DataSecretProvided"));
     assert_eq!(status.phase, Some(MachinePhase::Provisioned));
@@ -225,20 +229,20 @@ fn without_bootstrap_there_is_no_node_to_wait_for() {
 }
 
 #[test]
-fn a_machine_that_goes_says_where_it_is_and_when_that_began() {
+fn a_machine_being_deleted_reports_its_stage_and_start_time() {
     let stage = Stage::Draining { message: "Pod default/p".into() };
     let plan = Plan { actions: Vec::new(), stage: Some(stage) };
     let machine = machine("m", both(provisioned(), &deleting()));
-    let status = status(&machine, &seen(), &plan, now());
+    let status = status(&machine, &observed(), &plan, now());
     assert_eq!(told(&status, conditions::DELETING), is("True", "DrainingNode"));
     let ready = conditions::get(status.conditions.as_ref(), conditions::READY).unwrap();
     assert_eq!(ready.message, "* Deleting: DrainingNode");
     assert_eq!(status.deletion.clone().unwrap().node_drain_start_time, Some(Time(now())));
-    assert_eq!(recheck(&machine, &seen(), &status, &plan, now()), Some(Duration::from_secs(2)));
+    assert_eq!(recheck(&machine, &observed(), &status, &plan, now()), Some(Duration::from_secs(2)));
 }
 
 #[test]
-fn machines_of_a_deployment_are_judged_against_it() {
+fn machines_are_compared_with_their_deployment() {
     let owned = json!({ "metadata": { "ownerReferences": [controller("MachineSet", "set")] } });
     let newer = json!({ "spec": { "template": { "spec": { "version": "v1.37.0" } } } });
     let later = json!({ "spec": { "rollout": { "after": "2026-01-01T11:00:00Z" } } });
@@ -256,13 +260,13 @@ fn machines_of_a_deployment_are_judged_against_it() {
         ("the time has not come", tomorrow, good_node(), is("True", "UpToDate")),
         ("another kubelet", json!({}), old_kubelet, is("False", "NotUpToDate")),
     ] {
-        let seen = Observed {
+        let observed = Observed {
             machine_set: Some(set("set", json!({}))),
             machine_deployment: Some(deployment(md)),
             node: node(node_value),
-            ..seen()
+            ..observed()
         };
-        let status = of(both(provisioned(), &owned), &seen);
+        let status = of(both(provisioned(), &owned), &observed);
         assert_eq!(told(&status, conditions::UP_TO_DATE), expected, "{what}");
     }
 }

@@ -1,4 +1,4 @@
-//! Carries out what was decided about a deployment. The only writer besides `report`.
+//! Executes the plan of a deployment. Nothing else except `report` writes.
 
 use capi_api::{MachineDeployment, MachineSet, labels};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -11,13 +11,13 @@ use crate::error::{Failure, describe, is_not_found};
 use crate::objects::random;
 use crate::patch;
 
-/// Carries out a plan.
+/// Executes a plan.
 ///
 /// # Guarantees
 ///
-/// Every action can be repeated; an interrupted plan is made again from what is then observed.
-/// Returns the deployment as it is afterwards, or `None` if the pass ends here because the next
-/// one starts at once or the deployment is gone.
+/// Every action can be repeated; an interrupted plan is computed again from the new state. Returns
+/// the updated deployment, or `None` if this reconcile ends because the next one starts at once or
+/// the deployment is gone.
 pub(super) async fn apply(
     ctx: &Context,
     mut deployment: MachineDeployment,
@@ -94,6 +94,6 @@ async fn create(
         ..PostParams::default()
     };
     all.create(&params, &set).await.map_err(Failure::api("create", &set))?;
-    tracing::info!(deployment = deployment.name_any(), set = set.name_any(), "set made");
+    tracing::info!(deployment = deployment.name_any(), set = set.name_any(), "set created");
     Ok(())
 }

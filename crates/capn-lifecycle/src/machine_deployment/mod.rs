@@ -1,8 +1,8 @@
 //! The MachineDeployment controller.
 //!
-//! Keeps one MachineSet for what is wanted now, and moves machines over from the sets of before,
-//! within the bounds of the strategy. The decision how many machines each set has is
-//! [`rollout`], which is pure.
+//! Maintains one MachineSet for the current template, and moves machines from the old sets to it
+//! within the bounds of the strategy. [`rollout`] decides how many machines each set has, and is
+//! pure.
 
 mod apply;
 mod observe;
@@ -18,35 +18,34 @@ use capn_controller::watch::{self, matching};
 use futures::StreamExt as _;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Resource as _, ResourceExt as _};
+use kube::{Resource as _, ResourceExt as _};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::Context;
 use crate::drive::{Retry as _, drive};
 use crate::error::Failure;
-use crate::external::Touched;
+use crate::external::ExternalEvent;
 use crate::lookup::PROVIDER_RECHECK;
 use crate::objects::{cluster_essence, is_paused, label};
 
 pub(crate) use rollout::scaled;
 
-/// Runs the controller until `stop`.
+/// Runs the controller until `stop` is cancelled.
 pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
-    let all = watcher::Config::default;
-    let deployments = watch::controller(Api::<MachineDeployment>::all(ctx.client.clone()), all());
+    let deployments = ctx.all::<MachineDeployment>();
     let store = deployments.store();
-    let clusters = watch::touched(Api::<Cluster>::all(ctx.client.clone()), all())
-        .predicate_filter(cluster_essence, kube::runtime::PredicateConfig::default());
+    let clusters = ctx.all::<Cluster>().marked(cluster_essence);
     let of_cluster = store.clone();
-    let machines = Api::<Machine>::all(ctx.client.clone());
     let controller = deployments
-        .owns_stream(watch::touched(Api::<MachineSet>::all(ctx.client.clone()), all()))
-        .watches_stream(watch::touched(machines, all()), |machine: Machine| {
+        .controller()
+        .reconcile_on(watch::concerning(ctx.all::<MachineSet>().touched(), |set| {
+            watch::controller_of(set)
+        }))
+        .reconcile_on(watch::concerning(ctx.all::<Machine>().touched(), |machine| {
             let name = label(machine.meta(), labels::DEPLOYMENT_NAME)?;
             Some(ObjectRef::new(name).within(machine.meta().namespace.as_deref()?))
-        })
+        }))
         .reconcile_on(watch::concerning(clusters, move |cluster: &Cluster| {
             matching(&of_cluster, |deployment| {
                 deployment.metadata.namespace == cluster.metadata.namespace
@@ -57,7 +56,7 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     drive(controller, ctx, stop, reconcile).await;
 }
 
-/// One pass over one deployment.
+/// Reconciles one deployment.
 async fn reconcile(
     deployment: Arc<MachineDeployment>,
     ctx: Arc<Context>,
@@ -70,29 +69,31 @@ async fn reconcile(
         report::paused(&ctx, &deployment).await?;
         return Ok(Action::await_change());
     }
-    let mut seen = observe::observe(&ctx, &deployment, cluster).await?;
-    let plan = plan::plan(&deployment, &seen, ctx.now());
+    let mut observed = observe::observe(&ctx, &deployment, cluster).await?;
+    let plan = plan::plan(&deployment, &observed, ctx.now());
     let applied = match apply::apply(&ctx, deployment.clone(), &plan).await {
         Ok(applied) => applied,
         Err(error) => {
-            // Tried again in any case; but a user has to make room first, so say it.
-            if let Some(full) = error.over_quota() {
-                seen.full = Some(full);
-                report::write(&ctx, &deployment, &seen).await?;
+            // It is retried in any case, but a user must raise the quota first.
+            if let Some(quota) = error.over_quota() {
+                observed.exhausted_quota = Some(quota);
+                report::write(&ctx, &deployment, &observed).await?;
             }
             return Err(error);
         }
     };
     let Some(deployment) = applied else { return Ok(Action::await_change()) };
-    report::write(&ctx, &deployment, &seen).await?;
+    report::write(&ctx, &deployment, &observed).await?;
     let mut recheck = plan.recheck.unwrap_or(ctx.resync).min(ctx.resync);
-    if seen.bootstrap_template.is_unreadable() || seen.infrastructure_template.is_unreadable() {
+    if observed.bootstrap_template.is_unreadable()
+        || observed.infrastructure_template.is_unreadable()
+    {
         recheck = recheck.min(PROVIDER_RECHECK);
     }
     Ok(Action::requeue(recheck))
 }
 
-/// Deployments whose templates something happened to.
+/// Returns the deployments whose templates changed.
 fn template_events(
     ctx: &Context,
     store: Store<MachineDeployment>,
@@ -100,7 +101,7 @@ fn template_events(
     let events = ctx.external.listen();
     futures::stream::unfold((events, store), |(mut events, store)| async move {
         let found: Vec<_> = match events.recv().await {
-            Ok(touched) => matching(&store, |deployment| refers_to(deployment, &touched)),
+            Ok(event) => matching(&store, |deployment| refers_to(deployment, &event)),
             Err(RecvError::Lagged(_)) => matching(&store, |_| true),
             Err(RecvError::Closed) => return None,
         };
@@ -109,9 +110,9 @@ fn template_events(
     .flatten()
 }
 
-fn refers_to(deployment: &MachineDeployment, touched: &Touched) -> bool {
+fn refers_to(deployment: &MachineDeployment, event: &ExternalEvent) -> bool {
     let spec = &deployment.spec.template.spec;
-    deployment.metadata.namespace == touched.meta.namespace
-        && (touched.is(&spec.infrastructure_ref)
-            || spec.bootstrap.config_ref.as_ref().is_some_and(|r| touched.is(r)))
+    deployment.metadata.namespace == event.meta.namespace
+        && (event.is(&spec.infrastructure_ref)
+            || spec.bootstrap.config_ref.as_ref().is_some_and(|r| event.is(r)))
 }

@@ -1,4 +1,4 @@
-//! Reads what a deployment consists of. Only reads.
+//! Reads the objects of a deployment. Read-only.
 
 use capi_api::{Cluster, Machine, MachineDeployment, MachineSet, refs};
 use capn_controller::lists;
@@ -7,26 +7,27 @@ use kube::{Api, Resource as _, ResourceExt as _};
 
 use crate::Context;
 use crate::error::{Failure, describe};
-use crate::lookup::{Seen, look_up};
+use crate::lookup::{Lookup, look_up};
 use crate::objects::{of_cluster, selector_text, selects};
 
-/// What a deployment consists of.
+/// Observed state of a deployment.
 #[derive(Clone, Debug)]
 pub(super) struct Observed {
     pub(super) cluster: Option<Cluster>,
-    /// Sets the deployment controls.
+    /// Sets that the deployment controls.
     pub(super) sets: Vec<MachineSet>,
-    /// Sets the selector matches and nobody controls.
+    /// Sets that match the selector and have no controller.
     pub(super) orphans: Vec<MachineSet>,
     /// Machines of its sets.
     pub(super) machines: Vec<Machine>,
-    pub(super) bootstrap_template: Seen,
-    pub(super) infrastructure_template: Seen,
-    /// What the namespace is full of, if it takes nothing now.
-    pub(super) full: Option<String>,
+    pub(super) bootstrap_template: Lookup,
+    pub(super) infrastructure_template: Lookup,
+    /// The exhausted quota of the namespace, if nothing can be created now.
+    pub(super) exhausted_quota: Option<String>,
 }
 
-/// The deployment as it is now, or `None` if it is gone. The one that woke us may be older.
+/// Reads the current deployment. `None` if it is gone. The object that triggered the reconcile may
+/// be older.
 pub(super) async fn current(
     ctx: &Context,
     deployment: &MachineDeployment,
@@ -36,7 +37,7 @@ pub(super) async fn current(
     api.get_opt(&deployment.name_any()).await.map_err(Failure::api("get", deployment))
 }
 
-/// The cluster of a deployment.
+/// Returns the cluster of a deployment.
 pub(super) async fn cluster(
     ctx: &Context,
     deployment: &MachineDeployment,
@@ -47,7 +48,7 @@ pub(super) async fn cluster(
     api.get_opt(name).await.map_err(Failure::api_named("get", "Cluster", &namespace, name))
 }
 
-/// Reads what a deployment consists of.
+/// Reads the objects of a deployment.
 pub(super) async fn observe(
     ctx: &Context,
     deployment: &MachineDeployment,
@@ -75,7 +76,8 @@ pub(super) async fn observe(
         }
     }
     let all_machines: Api<Machine> = Api::namespaced(ctx.client.clone(), &namespace);
-    // Those of the deployment alone, where its selector says which: a cluster may have very many.
+    // Only those that the selector of the deployment matches, because a cluster may have very many
+    // machines.
     let of_cluster = of_cluster(&deployment.spec.cluster_name);
     let labels = [Some(of_cluster), selector_text(&deployment.spec.selector)];
     let labels = labels.into_iter().flatten().collect::<Vec<_>>().join(",");
@@ -89,7 +91,7 @@ pub(super) async fn observe(
             owner.is_some_and(|o| sets.iter().any(|set| set.uid().as_ref() == Some(&o.uid)))
         })
         .collect();
-    let full = ctx.full.of(&namespace);
+    let exhausted_quota = ctx.full_namespaces.of(&namespace);
     Ok(Observed {
         cluster,
         sets,
@@ -97,6 +99,6 @@ pub(super) async fn observe(
         machines,
         bootstrap_template,
         infrastructure_template,
-        full,
+        exhausted_quota,
     })
 }

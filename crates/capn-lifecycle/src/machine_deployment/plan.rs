@@ -1,4 +1,4 @@
-//! Decides what is done about a deployment. Pure.
+//! Decides what to do about a deployment. Pure.
 
 use std::time::Duration;
 
@@ -12,43 +12,43 @@ use serde_json::{Value, json};
 use super::observe::Observed;
 use super::rollout::{self, Bounds, Goal, SetView, Sizes};
 use super::sets;
-use crate::lookup::Seen;
+use crate::lookup::Lookup;
 use crate::objects::{annotation, controller_of, has_finalizer, is_deleting, label, plain_owner};
 
 /// One effect.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Action {
-    /// Add the finalizer; everything else comes in the next pass.
+    /// Add the finalizer. Everything else follows in the next reconcile.
     AddFinalizer,
-    /// Let the deployment go.
+    /// Remove the finalizer.
     RemoveFinalizer,
     /// Merge patch of the deployment itself.
     Patch(Value),
     /// Merge patch of a template.
     PatchExternal { object: ContractRef, change: Value },
-    /// Make the set for what is wanted now, of a size.
+    /// Create the set for the current template, with a size.
     CreateSet { revision: i64, replicas: i32 },
     /// Merge patch of a set.
     PatchSet { name: String, change: Value },
-    /// Ask a set to go.
+    /// Delete a set.
     DeleteSet(String),
 }
 
-/// What is done now.
+/// The next action.
 #[must_use = "a plan does nothing until it is applied"]
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Plan {
     pub(super) actions: Vec<Action>,
-    /// When something changes although nothing happens.
+    /// When the plan changes even if nothing happens.
     pub(super) recheck: Option<Duration>,
 }
 
-/// Decides what is done about a deployment that is not paused as an object.
-pub(super) fn plan(deployment: &MachineDeployment, seen: &Observed, now: Timestamp) -> Plan {
+/// Decides what to do about a deployment that is not paused as an object.
+pub(super) fn plan(deployment: &MachineDeployment, observed: &Observed, now: Timestamp) -> Plan {
     if is_deleting(deployment.meta()) {
-        return plan_deletion(deployment, seen);
+        return plan_deletion(deployment, observed);
     }
-    if seen.cluster.is_none() {
+    if observed.cluster.is_none() {
         return Plan::default();
     }
     if !has_finalizer(deployment.meta(), labels::MACHINE_DEPLOYMENT_FINALIZER) {
@@ -56,20 +56,24 @@ pub(super) fn plan(deployment: &MachineDeployment, seen: &Observed, now: Timesta
     }
     let mut actions = Vec::new();
     let spec = &deployment.spec.template.spec;
-    actions.extend(own(seen, Some(&spec.infrastructure_ref), &seen.infrastructure_template));
-    actions.extend(own(seen, spec.bootstrap.config_ref.as_ref(), &seen.bootstrap_template));
-    actions.extend(seen.orphans.iter().filter_map(|set| adopt(deployment, set)));
+    actions.extend(own(
+        observed,
+        Some(&spec.infrastructure_ref),
+        &observed.infrastructure_template,
+    ));
+    actions.extend(own(observed, spec.bootstrap.config_ref.as_ref(), &observed.bootstrap_template));
+    actions.extend(observed.orphans.iter().filter_map(|set| adopt(deployment, set)));
 
-    let (current, others) = sets::split(deployment, &seen.sets, now);
+    let (current, others) = sets::split(deployment, &observed.sets, now);
     let is_held = deployment.spec.paused == Some(true);
     let revision = match current {
         None if is_held => None,
         current => Some(sets::current_revision(current, &others)),
     };
-    actions.extend(patch(deployment, seen, revision).map(Action::Patch));
+    actions.extend(patch(deployment, observed, revision).map(Action::Patch));
     if deployment.spec.replicas.is_some() && (!is_held || current.is_some() || !others.is_empty()) {
-        let (sizes, created) = sizes(deployment, seen, current, &others);
-        for set in &seen.sets {
+        let (sizes, created) = sizes(deployment, observed, current, &others);
+        for set in &observed.sets {
             if is_deleting(set.meta()) {
                 continue;
             }
@@ -81,7 +85,7 @@ pub(super) fn plan(deployment: &MachineDeployment, seen: &Observed, now: Timesta
             actions.extend(change.map(|change| Action::PatchSet { name, change }));
         }
         if let (None, Some(revision), Some(replicas)) = (current, revision, created)
-            && templates_exist(deployment, seen)
+            && templates_exist(deployment, observed)
         {
             actions.push(Action::CreateSet { revision, replicas });
         }
@@ -100,35 +104,35 @@ pub(super) fn plan(deployment: &MachineDeployment, seen: &Observed, now: Timesta
     Plan { actions, recheck }
 }
 
-fn plan_deletion(deployment: &MachineDeployment, seen: &Observed) -> Plan {
-    let mut actions: Vec<_> = seen
+fn plan_deletion(deployment: &MachineDeployment, observed: &Observed) -> Plan {
+    let mut actions: Vec<_> = observed
         .sets
         .iter()
         .filter(|set| !is_deleting(set.meta()))
         .map(|set| Action::DeleteSet(set.name_any()))
         .collect();
     let has_finalizer = has_finalizer(deployment.meta(), labels::MACHINE_DEPLOYMENT_FINALIZER);
-    if seen.sets.is_empty() && has_finalizer {
+    if observed.sets.is_empty() && has_finalizer {
         actions.push(Action::RemoveFinalizer);
     }
     Plan { actions, recheck: None }
 }
 
-/// Sizes of the sets there are, and of the one that is to be made.
+/// Returns the sizes of the existing sets, and of the one that must be created.
 fn sizes(
     deployment: &MachineDeployment,
-    seen: &Observed,
+    observed: &Observed,
     current: Option<&MachineSet>,
     others: &[&MachineSet],
 ) -> (Sizes, Option<i32>) {
     let replicas = deployment.spec.replicas.unwrap_or(0);
     let goal = Goal { replicas, bounds: bounds(deployment) };
-    let old: Vec<_> = others.iter().map(|set| view(set, seen)).collect();
+    let old: Vec<_> = others.iter().map(|set| view(set, observed)).collect();
     if deployment.spec.paused == Some(true) {
-        let all: Vec<_> = current.map(|set| view(set, seen)).into_iter().chain(old).collect();
+        let all: Vec<_> = current.map(|set| view(set, observed)).into_iter().chain(old).collect();
         return (rollout::proportional(goal, &all), None);
     }
-    // The set that is to be made takes part as one without machines.
+    // The set that must be created counts as one without machines.
     let new = current.map_or_else(
         || SetView {
             name: String::new(),
@@ -138,7 +142,7 @@ fn sizes(
             available: 0,
             staying: 0,
         },
-        |set| view(set, seen),
+        |set| view(set, observed),
     );
     let mut sizes = if sets::is_on_delete(deployment) {
         rollout::on_delete(goal, &new, &old)
@@ -149,10 +153,10 @@ fn sizes(
     (sizes, Some(created.unwrap_or(0)))
 }
 
-fn view(set: &MachineSet, seen: &Observed) -> SetView {
+fn view(set: &MachineSet, observed: &Observed) -> SetView {
     let status = set.status.as_ref();
     let uid = set.uid().unwrap_or_default();
-    let staying = seen
+    let staying = observed
         .machines
         .iter()
         .filter(|machine| refs::is_controlled_by(machine.meta(), &uid))
@@ -168,7 +172,7 @@ fn view(set: &MachineSet, seen: &Observed) -> SetView {
     }
 }
 
-/// Bounds of a deployment's rolling update, in machines.
+/// Returns the bounds of a deployment's rolling update, in machines.
 pub(super) fn bounds(deployment: &MachineDeployment) -> Bounds {
     let rolling = deployment
         .spec
@@ -182,7 +186,8 @@ pub(super) fn bounds(deployment: &MachineDeployment) -> Bounds {
     )
 }
 
-/// The current set has all machines, they are available, and its status says so of its spec.
+/// Returns whether the current set has all machines, they are available, and its status reflects
+/// its spec.
 fn is_complete(
     deployment: &MachineDeployment,
     current: Option<&MachineSet>,
@@ -201,7 +206,7 @@ fn is_complete(
         && is_old_empty
 }
 
-/// The set has no machines and will make none.
+/// Returns whether the set has no machines and will not create any.
 fn is_finished(set: &MachineSet) -> bool {
     let status = set.status.as_ref();
     !is_deleting(set.meta())
@@ -210,13 +215,17 @@ fn is_finished(set: &MachineSet) -> bool {
         && status.and_then(|status| status.observed_generation) >= set.metadata.generation
 }
 
-fn templates_exist(deployment: &MachineDeployment, seen: &Observed) -> bool {
+fn templates_exist(deployment: &MachineDeployment, observed: &Observed) -> bool {
     let spec = &deployment.spec.template.spec;
-    seen.infrastructure_template.found().is_some()
-        && (spec.bootstrap.config_ref.is_none() || seen.bootstrap_template.found().is_some())
+    observed.infrastructure_template.found().is_some()
+        && (spec.bootstrap.config_ref.is_none() || observed.bootstrap_template.found().is_some())
 }
 
-fn patch(deployment: &MachineDeployment, seen: &Observed, revision: Option<i64>) -> Option<Value> {
+fn patch(
+    deployment: &MachineDeployment,
+    observed: &Observed,
+    revision: Option<i64>,
+) -> Option<Value> {
     let mut change = json!({});
     let cluster = deployment.spec.cluster_name.as_str();
     if label(deployment.meta(), labels::CLUSTER_NAME) != Some(cluster) {
@@ -228,7 +237,7 @@ fn patch(deployment: &MachineDeployment, seen: &Observed, revision: Option<i64>)
     {
         change["metadata"]["annotations"][labels::REVISION] = json!(revision);
     }
-    if let Some(owner) = seen.cluster.as_ref().and_then(plain_owner)
+    if let Some(owner) = observed.cluster.as_ref().and_then(plain_owner)
         && let Some(owners) = refs::with_owner(deployment.metadata.owner_references.as_ref(), owner)
     {
         change["metadata"]["ownerReferences"] = json!(owners);
@@ -237,8 +246,8 @@ fn patch(deployment: &MachineDeployment, seen: &Observed, revision: Option<i64>)
     change.as_object().is_some_and(|fields| !fields.is_empty()).then_some(change)
 }
 
-fn own(seen: &Observed, reference: Option<&ContractRef>, template: &Seen) -> Option<Action> {
-    let (reference, cluster) = (reference?, seen.cluster.as_ref()?);
+fn own(observed: &Observed, reference: Option<&ContractRef>, template: &Lookup) -> Option<Action> {
+    let (reference, cluster) = (reference?, observed.cluster.as_ref()?);
     let change = crate::machine_set::own_template(cluster, reference, template.found()?)?;
     Some(Action::PatchExternal { object: reference.clone(), change })
 }

@@ -1,4 +1,4 @@
-//! What is done about a deployment, case by case.
+//! Table-driven tests of a deployment's plan.
 
 use serde_json::{Value, json};
 
@@ -8,14 +8,14 @@ use crate::testing::{
     set,
 };
 
-fn template(kind: &str) -> Seen {
+fn template(kind: &str) -> Lookup {
     let owner = json!([{
         "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster", "name": "c", "uid": "uid-c",
     }]);
     external(kind, "t", json!({ "metadata": { "ownerReferences": owner } }))
 }
 
-fn seen(sets: Vec<MachineSet>) -> Observed {
+fn observed(sets: Vec<MachineSet>) -> Observed {
     Observed {
         cluster: Some(cluster(initialized())),
         sets,
@@ -23,11 +23,11 @@ fn seen(sets: Vec<MachineSet>) -> Observed {
         machines: Vec::new(),
         bootstrap_template: template("FooConfigTemplate"),
         infrastructure_template: template("FooMachineTemplate"),
-        full: None,
+        exhausted_quota: None,
     }
 }
 
-/// A set of a deployment that has all its machines and carries all it should.
+/// A set of a deployment that has all its machines, labels and annotations.
 fn settled(name: &str, revision: i64, replicas: i32, change: Value) -> MachineSet {
     let all = deployment(json!({}));
     let mut made = sets::fresh(&all, revision, "abcde");
@@ -61,7 +61,7 @@ fn newer() -> Value {
     json!({ "spec": { "template": { "spec": { "version": "v1.37.0" } } } })
 }
 
-/// Sizes the plan sets, by name of the set; the set to be made is `new`.
+/// Returns the sizes in the plan, by set name. The set to create is `new`.
 fn sizes(plan: &Plan) -> Vec<(String, i64)> {
     plan.actions
         .iter()
@@ -78,28 +78,28 @@ fn sizes(plan: &Plan) -> Vec<(String, i64)> {
 
 #[test]
 fn a_new_deployment_gets_a_set_with_all_machines() {
-    let plan = plan(&deployment(json!({})), &seen(Vec::new()), now());
+    let plan = plan(&deployment(json!({})), &observed(Vec::new()), now());
     assert!(plan.actions.contains(&Action::CreateSet { revision: 1, replicas: 3 }), "{plan:?}");
 }
 
 #[test]
-fn no_set_is_made_from_templates_that_are_not_there() {
-    let seen = Observed { bootstrap_template: Seen::Missing, ..seen(Vec::new()) };
-    let plan = plan(&deployment(json!({})), &seen, now());
+fn no_set_is_created_from_missing_templates() {
+    let observed = Observed { bootstrap_template: Lookup::Missing, ..observed(Vec::new()) };
+    let plan = plan(&deployment(json!({})), &observed, now());
     assert_eq!(sizes(&plan), []);
 }
 
 #[test]
-fn a_settled_deployment_is_left_alone() {
+fn a_stable_deployment_is_not_changed() {
     let all = with_revision(json!({}), "1");
-    let plan = plan(&all, &seen(vec![settled("s", 1, 3, json!({}))]), now());
+    let plan = plan(&all, &observed(vec![settled("s", 1, 3, json!({}))]), now());
     assert_eq!(plan.actions, []);
 }
 
 #[test]
 fn a_changed_template_gets_a_set_of_the_next_revision() {
     let all = with_revision(newer(), "4");
-    let plan = plan(&all, &seen(vec![settled("s", 4, 3, json!({}))]), now());
+    let plan = plan(&all, &observed(vec![settled("s", 4, 3, json!({}))]), now());
     assert!(plan.actions.contains(&Action::CreateSet { revision: 5, replicas: 1 }), "{plan:?}");
     let revision = json!({ "metadata": { "annotations": { labels::REVISION: "5" } } });
     assert!(plan.actions.contains(&Action::Patch(revision)), "{plan:?}");
@@ -109,7 +109,7 @@ fn a_changed_template_gets_a_set_of_the_next_revision() {
 fn an_old_set_that_fits_again_becomes_the_current_one() {
     let newer = settled("newer", 2, 3, newer());
     let older = settled("older", 1, 0, json!({}));
-    let plan = plan(&with_revision(json!({}), "2"), &seen(vec![newer, older]), now());
+    let plan = plan(&with_revision(json!({}), "2"), &observed(vec![newer, older]), now());
     assert_eq!(sizes(&plan), [("older".to_owned(), 1)]);
     let change = plan.actions.iter().find_map(|action| match action {
         Action::PatchSet { name, change } if name == "older" => Some(change),
@@ -119,9 +119,9 @@ fn an_old_set_that_fits_again_becomes_the_current_one() {
 }
 
 #[test]
-fn a_rollout_at_a_time_makes_a_new_set_from_the_same_template() {
+fn rollout_after_creates_a_new_set_from_the_same_template() {
     let at = |time: &str| with_revision(json!({ "spec": { "rollout": { "after": time } } }), "1");
-    let old = || seen(vec![settled("s", 1, 3, json!({}))]);
+    let old = || observed(vec![settled("s", 1, 3, json!({}))]);
     let come = plan(&at("2026-01-01T11:00:00Z"), &old(), now());
     assert!(come.actions.contains(&Action::CreateSet { revision: 2, replicas: 1 }), "{come:?}");
     let coming = plan(&at("2026-01-01T12:00:30Z"), &old(), now());
@@ -134,18 +134,19 @@ fn a_rollout_at_a_time_makes_a_new_set_from_the_same_template() {
 #[test]
 fn a_paused_deployment_is_only_scaled() {
     let paused = both(newer(), &json!({ "spec": { "paused": true, "replicas": 5 } }));
-    let plan = plan(&with_revision(paused, "1"), &seen(vec![settled("s", 1, 3, json!({}))]), now());
+    let plan =
+        plan(&with_revision(paused, "1"), &observed(vec![settled("s", 1, 3, json!({}))]), now());
     assert_eq!(sizes(&plan), [("s".to_owned(), 5)]);
 }
 
 #[test]
-fn with_on_delete_old_sets_make_no_machines() {
+fn with_on_delete_old_sets_create_no_machines() {
     let on_delete = json!({ "spec": { "rollout": { "strategy": { "type": "OnDelete" } } } });
     let sets = vec![settled("old", 1, 3, json!({})), settled("current", 2, 0, newer())];
     let of_old = json!({ "metadata": { "ownerReferences": [controller("MachineSet", "old")] } });
     let machines = ["a", "b", "c"].map(|name| machine(name, of_old.clone())).to_vec();
-    let seen = Observed { machines, ..seen(sets) };
-    let plan = plan(&with_revision(both(newer(), &on_delete), "2"), &seen, now());
+    let observed = Observed { machines, ..observed(sets) };
+    let plan = plan(&with_revision(both(newer(), &on_delete), "2"), &observed, now());
     assert_eq!(sizes(&plan), []);
     let held = plan.actions.iter().find_map(|action| match action {
         Action::PatchSet { name, change } if name == "old" => {
@@ -160,7 +161,7 @@ fn with_on_delete_old_sets_make_no_machines() {
 fn empty_sets_go_once_the_rollout_is_complete() {
     let empty = || settled("empty", 1, 0, newer());
     let of = |current: MachineSet| {
-        plan(&with_revision(json!({}), "2"), &seen(vec![current, empty()]), now()).actions
+        plan(&with_revision(json!({}), "2"), &observed(vec![current, empty()]), now()).actions
     };
     let delete = Action::DeleteSet("empty".into());
     assert!(of(settled("s", 2, 3, json!({}))).contains(&delete));
@@ -182,7 +183,8 @@ fn changes_in_place_reach_every_set_and_replace_nobody() {
             },
         },
     });
-    let plan = plan(&with_revision(change, "1"), &seen(vec![settled("s", 1, 3, json!({}))]), now());
+    let plan =
+        plan(&with_revision(change, "1"), &observed(vec![settled("s", 1, 3, json!({}))]), now());
     let [Action::PatchSet { change, .. }] = &plan.actions[..] else { panic!("{plan:?}") };
     assert_eq!(change["metadata"]["annotations"], json!({ "note": "x" }));
     assert_eq!(change["metadata"]["labels"], json!({ "app": "x" }));
@@ -199,40 +201,41 @@ fn changes_in_place_reach_every_set_and_replace_nobody() {
 }
 
 #[test]
-fn sets_of_nobody_are_adopted() {
+fn orphaned_sets_are_adopted() {
     let orphan = set("orphan", json!({ "metadata": { "ownerReferences": null } }));
-    let seen = Observed { orphans: vec![orphan], ..seen(vec![settled("s", 1, 3, json!({}))]) };
-    let plan = plan(&with_revision(json!({}), "1"), &seen, now());
+    let observed =
+        Observed { orphans: vec![orphan], ..observed(vec![settled("s", 1, 3, json!({}))]) };
+    let plan = plan(&with_revision(json!({}), "1"), &observed, now());
     let [Action::PatchSet { name, change }] = &plan.actions[..] else { panic!("{plan:?}") };
     assert_eq!(name, "orphan");
     assert_eq!(change["metadata"]["ownerReferences"][0]["uid"], json!("uid-md"));
 }
 
 #[test]
-fn a_deployment_goes_after_its_sets() {
-    let gone = |sets| plan(&deployment(deleting()), &seen(sets), now()).actions;
+fn a_deployment_is_deleted_after_its_sets() {
+    let gone = |sets| plan(&deployment(deleting()), &observed(sets), now()).actions;
     assert_eq!(gone(vec![settled("s", 1, 3, json!({}))]), [Action::DeleteSet("s".into())]);
     assert_eq!(gone(vec![settled("s", 1, 3, deleting())]), []);
     assert_eq!(gone(Vec::new()), [Action::RemoveFinalizer]);
 }
 
-/// Message of the condition of a deployment one of whose machines is outdated.
-fn rollout_says(seen: Observed) -> String {
+/// Returns the message of the condition of a deployment with one outdated machine.
+fn rollout_says(observed: Observed) -> String {
     let outdated = json!([{
         "type": "UpToDate", "status": "False", "reason": "NotUpToDate",
         "message": "* Version v1.36.0, v1.37.0 required", "lastTransitionTime": "2026-01-01T10:00:00Z",
     }]);
     let old = machine("m", json!({ "status": { "conditions": outdated } }));
-    let seen = Observed { machines: vec![old], ..seen };
-    let status = super::super::report::status(&deployment(newer()), &seen, now());
+    let observed = Observed { machines: vec![old], ..observed };
+    let status = super::super::report::status(&deployment(newer()), &observed, now());
     let found =
         capi_api::conditions::get(status.conditions.as_ref(), capi_api::conditions::ROLLING_OUT);
     found.unwrap().message.clone()
 }
 
 #[test]
-fn a_rollout_says_what_holds_it_up() {
-    let first = "1 machines are to be replaced\n* Version v1.36.0, v1.37.0 required";
+fn a_blocked_rollout_is_reported_with_its_cause() {
+    let first = "1 machines must be replaced\n* Version v1.36.0, v1.37.0 required";
     let made = |message: &str| {
         settled(
             "a",
@@ -244,20 +247,23 @@ fn a_rollout_says_what_holds_it_up() {
             }]}}),
         )
     };
-    let skew = "from 0 to 1 machines, held up:\n* v1.37.0 is newer than the control plane";
-    for (seen, more) in [
-        (seen(Vec::new()), String::new()),
-        (seen(vec![made("from 0 to 1 machines")]), String::new()),
-        (seen(vec![made(skew)]), format!("\n* MachineSet a: {}", skew.replace('\n', "\n  "))),
+    let skew = "from 0 to 1 machines, blocked:\n* v1.37.0 is newer than the control plane";
+    for (observed, more) in [
+        (observed(Vec::new()), String::new()),
+        (observed(vec![made("from 0 to 1 machines")]), String::new()),
+        (observed(vec![made(skew)]), format!("\n* MachineSet a: {}", skew.replace('\n', "\n  "))),
         (
-            Observed { infrastructure_template: Seen::Missing, ..seen(Vec::new()) },
+            Observed { infrastructure_template: Lookup::Missing, ..observed(Vec::new()) },
             "\n* FooMachineTemplate t does not exist".to_owned(),
         ),
         (
-            Observed { full: Some("the namespace is full".into()), ..seen(Vec::new()) },
+            Observed {
+                exhausted_quota: Some("the namespace is full".into()),
+                ..observed(Vec::new())
+            },
             "\n* the namespace is full".to_owned(),
         ),
     ] {
-        assert_eq!(rollout_says(seen), format!("{first}{more}"));
+        assert_eq!(rollout_says(observed), format!("{first}{more}"));
     }
 }

@@ -1,4 +1,4 @@
-//! Turns what is known of a deployment into its status.
+//! Computes the status of a deployment.
 
 use capi_api::conditions::{self, Conditions, Status, reason};
 use capi_api::core::{MachineDeploymentPhase, MachineDeploymentStatus};
@@ -12,21 +12,21 @@ use super::sets;
 use crate::Context;
 use crate::error::Failure;
 use crate::fleet;
-use crate::lookup::Seen;
+use crate::lookup::Lookup;
 use crate::objects::{is_deleting, selector_text};
 use crate::patch;
-use crate::summary::Verdict;
+use crate::summary::ConditionState;
 
-/// Writes the status of a deployment, if it changed.
+/// Writes the status of a deployment if it changed.
 pub(super) async fn write(
     ctx: &Context,
     deployment: &MachineDeployment,
-    seen: &Observed,
+    observed: &Observed,
 ) -> Result<(), Failure> {
-    put(ctx, deployment, &status(deployment, seen, ctx.now())).await
+    put(ctx, deployment, &status(deployment, observed, ctx.now())).await
 }
 
-/// Says that nothing is done about the deployment because it or its cluster is paused.
+/// Reports that the deployment or its cluster is paused.
 pub(super) async fn paused(ctx: &Context, deployment: &MachineDeployment) -> Result<(), Failure> {
     let before = deployment.status.clone().unwrap_or_default();
     let generation = deployment.metadata.generation;
@@ -55,19 +55,19 @@ async fn put(
     Ok(())
 }
 
-/// The status of a deployment. Pure.
+/// Returns the status of a deployment. Pure.
 pub(super) fn status(
     deployment: &MachineDeployment,
-    seen: &Observed,
+    observed: &Observed,
     now: Timestamp,
 ) -> MachineDeploymentStatus {
     let before = deployment.status.clone().unwrap_or_default();
     let sum = |count: fn(&capi_api::core::MachineSetStatus) -> Option<i32>| -> i32 {
-        seen.sets.iter().filter_map(|set: &MachineSet| count(set.status.as_ref()?)).sum()
+        observed.sets.iter().filter_map(|set: &MachineSet| count(set.status.as_ref()?)).sum()
     };
     let have = sum(|status| status.replicas);
     let available = sum(|status| status.available_replicas);
-    let versions = seen
+    let versions = observed
         .sets
         .iter()
         .filter_map(|set| set.status.as_ref()?.versions.clone())
@@ -76,16 +76,16 @@ pub(super) fn status(
     let generation = deployment.metadata.generation;
     let mut list = Conditions::new(before.conditions.as_ref(), generation, now);
     let want = if is_deleting(deployment.meta()) { Some(0) } else { deployment.spec.replicas };
-    let machines = &seen.machines;
-    Verdict::no(reason::NOT_PAUSED, "").set(&mut list, conditions::PAUSED);
+    let machines = &observed.machines;
+    ConditionState::no(reason::NOT_PAUSED, "").set(&mut list, conditions::PAUSED);
     self::available(deployment, available).set(&mut list, conditions::AVAILABLE);
-    rolling_out(deployment, seen).set(&mut list, conditions::ROLLING_OUT);
-    scaling_up(deployment, seen, have, want).set(&mut list, conditions::SCALING_UP);
+    rolling_out(deployment, observed).set(&mut list, conditions::ROLLING_OUT);
+    scaling_up(deployment, observed, have, want).set(&mut list, conditions::SCALING_UP);
     fleet::scaling_down(have, want, machines, now).set(&mut list, conditions::SCALING_DOWN);
     fleet::ready(machines).set(&mut list, conditions::MACHINES_READY);
     fleet::up_to_date(machines).set(&mut list, conditions::MACHINES_UP_TO_DATE);
     fleet::remediating(machines).set(&mut list, conditions::REMEDIATING);
-    deleting(deployment, seen, now).set(&mut list, conditions::DELETING);
+    deleting(deployment, observed, now).set(&mut list, conditions::DELETING);
     MachineDeploymentStatus {
         conditions: Some(list.finish()),
         observed_generation: generation,
@@ -112,95 +112,103 @@ fn phase(deployment: &MachineDeployment, have: i32) -> MachineDeploymentPhase {
     }
 }
 
-fn available(deployment: &MachineDeployment, available: i32) -> Verdict {
+fn available(deployment: &MachineDeployment, available: i32) -> ConditionState {
     let Some(replicas) = deployment.spec.replicas else {
-        return Verdict::unknown(reason::WAITING_FOR_REPLICAS_SET, "spec.replicas is not set");
+        return ConditionState::unknown(
+            reason::WAITING_FOR_REPLICAS_SET,
+            "spec.replicas is not set",
+        );
     };
     let may_be_missing =
         if sets::is_on_delete(deployment) { 0 } else { bounds(deployment).unavailable };
     let least = replicas - may_be_missing;
     if available >= least {
-        return Verdict::yes(reason::AVAILABLE);
+        return ConditionState::yes(reason::AVAILABLE);
     }
     let message = if is_deleting(deployment.meta()) {
         "being deleted".to_owned()
     } else {
-        format!("{available} machines are available, {least} have to be")
+        format!("{available} machines are available, {least} required")
     };
-    Verdict::no(reason::NOT_AVAILABLE, message)
+    ConditionState::no(reason::NOT_AVAILABLE, message)
 }
 
-fn rolling_out(deployment: &MachineDeployment, seen: &Observed) -> Verdict {
-    let outdated: Vec<_> = seen
+fn rolling_out(deployment: &MachineDeployment, observed: &Observed) -> ConditionState {
+    let outdated: Vec<_> = observed
         .machines
         .iter()
         .filter_map(|machine| fleet::condition(machine, conditions::UP_TO_DATE))
         .filter(|condition| Status::parse(&condition.status) == Status::False)
         .collect();
     if outdated.is_empty() {
-        return Verdict::no(reason::NOT_ROLLING_OUT, "");
+        return ConditionState::no(reason::NOT_ROLLING_OUT, "");
     }
     let mut reasons: Vec<&str> =
         outdated.iter().flat_map(|condition| condition.message.lines()).collect();
-    // A change of version is what people look for first.
+    // A version change is what users look for first.
     reasons.sort_by_key(|reason| (!reason.starts_with("* Version"), *reason));
     reasons.dedup();
     let mut message =
-        format!("{} machines are to be replaced\n{}", outdated.len(), reasons.join("\n"));
-    for why in holders(deployment, seen).into_iter().chain(held_up_sets(seen)) {
+        format!("{} machines must be replaced\n{}", outdated.len(), reasons.join("\n"));
+    for why in holders(deployment, observed).into_iter().chain(held_up_sets(observed)) {
         message = format!("{message}\n* {why}");
     }
-    Verdict::new(Status::True, reason::ROLLING_OUT, message)
+    ConditionState::new(Status::True, reason::ROLLING_OUT, message)
 }
 
 fn scaling_up(
     deployment: &MachineDeployment,
-    seen: &Observed,
+    observed: &Observed,
     have: i32,
     want: Option<i32>,
-) -> Verdict {
+) -> ConditionState {
     let Some(want) = want else {
-        return Verdict::unknown(reason::WAITING_FOR_REPLICAS_SET, "spec.replicas is not set");
+        return ConditionState::unknown(
+            reason::WAITING_FOR_REPLICAS_SET,
+            "spec.replicas is not set",
+        );
     };
     if have >= want {
-        return Verdict::no(reason::NOT_SCALING_UP, "");
+        return ConditionState::no(reason::NOT_SCALING_UP, "");
     }
-    let held = holders(deployment, seen);
+    let held = holders(deployment, observed);
     let mut message = format!("from {have} to {want} machines");
     if !held.is_empty() {
-        message = format!("{message}, held up: {}", held.join("; "));
+        message = format!("{message}, blocked: {}", held.join("; "));
     }
-    for line in scaling_sets(seen) {
+    for line in scaling_sets(observed) {
         message = format!("{message}\n* {line}");
     }
-    Verdict::new(Status::True, reason::SCALING_UP, message)
+    ConditionState::new(Status::True, reason::SCALING_UP, message)
 }
 
-/// What keeps the deployment from making machines.
-fn holders(deployment: &MachineDeployment, seen: &Observed) -> Vec<String> {
+/// Returns what keeps the deployment from creating machines.
+fn holders(deployment: &MachineDeployment, observed: &Observed) -> Vec<String> {
     let spec = &deployment.spec.template.spec;
     let mut held: Vec<String> = Vec::new();
-    if seen.cluster.is_none() {
+    if observed.cluster.is_none() {
         held.push(format!("cluster {} does not exist", deployment.spec.cluster_name));
     }
     for (reference, template) in [
-        (spec.bootstrap.config_ref.as_ref(), &seen.bootstrap_template),
-        (Some(&spec.infrastructure_ref), &seen.infrastructure_template),
+        (spec.bootstrap.config_ref.as_ref(), &observed.bootstrap_template),
+        (Some(&spec.infrastructure_ref), &observed.infrastructure_template),
     ] {
         let Some(reference) = reference else { continue };
         match template {
-            Seen::Missing | Seen::NoReference => held.push(format!("{reference} does not exist")),
-            Seen::Unreadable(why) => held.push(why.clone()),
-            Seen::Found(_) => {}
+            Lookup::Missing | Lookup::NoReference => {
+                held.push(format!("{reference} does not exist"));
+            }
+            Lookup::Unreadable(why) => held.push(why.clone()),
+            Lookup::Found(_) => {}
         }
     }
-    held.extend(seen.full.clone());
+    held.extend(observed.exhausted_quota.clone());
     held
 }
 
-/// What the sets say that make machines, a line for each.
-fn scaling_sets(seen: &Observed) -> impl Iterator<Item = String> {
-    seen.sets.iter().filter_map(|set| {
+/// Returns the messages of the sets that create machines, one line each.
+fn scaling_sets(observed: &Observed) -> impl Iterator<Item = String> {
+    observed.sets.iter().filter_map(|set| {
         let list = set.status.as_ref().and_then(|status| status.conditions.as_ref());
         let scaling = conditions::get(list, conditions::SCALING_UP)?;
         let of_set = scaling.message.replace('\n', "\n  ");
@@ -209,21 +217,21 @@ fn scaling_sets(seen: &Observed) -> impl Iterator<Item = String> {
     })
 }
 
-/// Of those, the ones that are held up: the message of a set then has a line for each reason.
-fn held_up_sets(seen: &Observed) -> impl Iterator<Item = String> {
-    scaling_sets(seen).filter(|line| line.contains('\n'))
+/// Returns the messages of the sets that are blocked, which have one line per reason.
+fn held_up_sets(observed: &Observed) -> impl Iterator<Item = String> {
+    scaling_sets(observed).filter(|line| line.contains('\n'))
 }
 
-fn deleting(deployment: &MachineDeployment, seen: &Observed, now: Timestamp) -> Verdict {
+fn deleting(deployment: &MachineDeployment, observed: &Observed, now: Timestamp) -> ConditionState {
     if !is_deleting(deployment.meta()) {
-        return Verdict::no(reason::NOT_DELETING, "");
+        return ConditionState::no(reason::NOT_DELETING, "");
     }
-    let message = if seen.machines.is_empty() && !seen.sets.is_empty() {
-        let names: Vec<_> = seen.sets.iter().map(kube::ResourceExt::name_any).collect();
+    let message = if observed.machines.is_empty() && !observed.sets.is_empty() {
+        let names: Vec<_> = observed.sets.iter().map(kube::ResourceExt::name_any).collect();
         let names: Vec<_> = names.iter().map(String::as_str).collect();
         crate::summary::named("MachineSet", &names)
     } else {
-        fleet::going(&seen.machines, now)
+        fleet::deleting_message(&observed.machines, now)
     };
-    Verdict::new(Status::True, reason::DELETING, message)
+    ConditionState::new(Status::True, reason::DELETING, message)
 }

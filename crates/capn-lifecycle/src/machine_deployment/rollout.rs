@@ -1,48 +1,48 @@
-//! How many machines each set of a deployment is to have. Pure.
+//! Computes the size of each set of a deployment. Pure.
 //!
-//! The arithmetic is that of upstream: it assumes the worst of every step, that a set that becomes
-//! smaller gives up machines that work.
+//! The arithmetic is that of upstream. It assumes the worst case in every step: that a set that is
+//! scaled down loses working machines.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-/// A set, as far as the arithmetic looks at it.
+/// The properties of a set that the arithmetic needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SetView {
     pub(super) name: String,
-    /// Seconds; the lowest is the oldest.
+    /// Creation time in seconds. The lowest is the oldest.
     pub(super) created: i64,
-    /// Machines it is to have.
+    /// Desired number of machines.
     pub(super) wanted: i32,
-    /// Machines it has.
+    /// Current number of machines.
     pub(super) have: i32,
-    /// Machines that are available.
+    /// Number of available machines.
     pub(super) available: i32,
-    /// Machines that are not being deleted.
+    /// Number of machines that are not being deleted.
     pub(super) staying: i32,
 }
 
 /// Bounds of a rolling update, in machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bounds {
-    /// Machines there may be beyond the replicas.
+    /// Maximum number of machines beyond the replicas.
     pub(super) surge: i32,
-    /// Machines that may be missing.
+    /// Maximum number of unavailable machines.
     pub(super) unavailable: i32,
 }
 
-/// How many machines a deployment asks for and how it may change them.
+/// Desired number of machines of a deployment, and how it may be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Goal {
     pub(super) replicas: i32,
     pub(super) bounds: Bounds,
 }
 
-/// New sizes by name of the set; sets that keep their size are not in it.
+/// New sizes, by set name. Sets without a change are omitted.
 pub(super) type Sizes = BTreeMap<String, i32>;
 
-/// A number, or a percentage of `total`. `None` if it is neither.
+/// Resolves a number, or a percentage of `total`. `None` if it is invalid.
 pub(crate) fn scaled(value: &IntOrString, total: i32, round_up: bool) -> Option<i32> {
     match value {
         IntOrString::Int(count) => Some(*count),
@@ -56,8 +56,8 @@ pub(crate) fn scaled(value: &IntOrString, total: i32, round_up: bool) -> Option<
     }
 }
 
-/// Bounds in machines: surge is rounded up, unavailable down; if both come out as nothing, one
-/// machine may be missing, since else nothing could ever move.
+/// Returns the bounds in machines: surge is rounded up, unavailable down. If both are zero, one
+/// machine may be unavailable, because otherwise no progress would be possible.
 pub(super) fn bounds(
     replicas: i32,
     surge: Option<&IntOrString>,
@@ -70,7 +70,7 @@ pub(super) fn bounds(
     Bounds { surge, unavailable: unavailable.min(replicas) }
 }
 
-/// Sizes for the next step of a rolling update from `old` sets to the `new` one.
+/// Returns the sizes for the next step of a rolling update from the `old` sets to the `new` one.
 pub(super) fn rolling(goal: Goal, new: &SetView, old: &[SetView]) -> Sizes {
     let mut old: Vec<_> = old.to_vec();
     old.sort_by(|a, b| a.created.cmp(&b.created).then_with(|| a.name.cmp(&b.name)));
@@ -81,12 +81,12 @@ pub(super) fn rolling(goal: Goal, new: &SetView, old: &[SetView]) -> Sizes {
     sizes
 }
 
-/// Sizes where machines are only replaced when a user deletes one.
+/// Returns the sizes if machines are only replaced when a user deletes one.
 pub(super) fn on_delete(goal: Goal, new: &SetView, old: &[SetView]) -> Sizes {
     let mut old: Vec<_> = old.to_vec();
     old.sort_by(|a, b| a.created.cmp(&b.created).then_with(|| a.name.cmp(&b.name)));
     let mut sizes = Sizes::new();
-    // What was deleted in an old set does not come back there.
+    // A machine that was deleted in an old set is not created there again.
     for set in &old {
         let left = set.wanted.min(set.staying);
         if left < set.wanted {
@@ -108,7 +108,7 @@ pub(super) fn on_delete(goal: Goal, new: &SetView, old: &[SetView]) -> Sizes {
     sizes
 }
 
-/// Sizes when no rollout may happen: the same sets, made larger or smaller together.
+/// Returns the sizes if no rollout is allowed: the existing sets are scaled proportionally.
 pub(super) fn proportional(goal: Goal, sets: &[SetView]) -> Sizes {
     let mut sizes = Sizes::new();
     let mut active: Vec<_> = sets.iter().filter(|set| set.wanted > 0).collect();
@@ -124,7 +124,7 @@ pub(super) fn proportional(goal: Goal, sets: &[SetView]) -> Sizes {
         if goal.replicas > 0 { goal.replicas.saturating_add(goal.bounds.surge) } else { 0 };
     let difference = allowed.min(goal.replicas.max(total)).max(0) - total;
     let target = if total > allowed { allowed } else { total + difference.max(0) };
-    // The largest set takes what rounding leaves over.
+    // The largest set gets the rounding remainder.
     active.sort_by(|a, b| b.wanted.cmp(&a.wanted).then_with(|| a.created.cmp(&b.created)));
     let mut given = 0;
     for set in active.iter().skip(1) {
@@ -143,7 +143,8 @@ pub(super) fn proportional(goal: Goal, sets: &[SetView]) -> Sizes {
     sizes
 }
 
-/// Makes the new set larger, up to the replicas, while all sets together stay within `most`.
+/// Scales the new set up to the replicas, as long as all sets together have at most `most`
+/// machines.
 fn grow(replicas: i32, most: i32, new: &SetView, old: &[SetView], sizes: &mut Sizes) {
     if new.wanted == replicas {
         return;
@@ -152,7 +153,7 @@ fn grow(replicas: i32, most: i32, new: &SetView, old: &[SetView], sizes: &mut Si
         sizes.insert(new.name.clone(), replicas);
         return;
     }
-    // A machine on its way out still takes its place.
+    // A machine that is being deleted still counts.
     let taken: i32 = old.iter().chain([new]).map(|set| set.wanted.max(set.have)).sum();
     let room = (most - taken).max(0).min(replicas - new.wanted);
     if room > 0 {
@@ -160,8 +161,8 @@ fn grow(replicas: i32, most: i32, new: &SetView, old: &[SetView], sizes: &mut Si
     }
 }
 
-/// Makes old sets smaller, the oldest first and what is not available before what is, as far as
-/// enough machines stay available.
+/// Scales old sets down, the oldest first and unavailable machines before available ones, as long
+/// as enough machines stay available.
 fn shrink(goal: Goal, new: &SetView, old: &[SetView], sizes: &mut Sizes) {
     if old.iter().map(|set| set.wanted).sum::<i32>() == 0 {
         return;
@@ -176,7 +177,7 @@ fn shrink(goal: Goal, new: &SetView, old: &[SetView], sizes: &mut Sizes) {
             (set.have - size).max(0)
         })
         .sum();
-    // While new machines do not work, no more of the old ones are given up.
+    // As long as new machines do not work, no more old ones are removed.
     let new_unavailable = (new.wanted - new.available).max(0);
     let may_go = (wanted - leaving - least - new_unavailable).max(0);
     let (may_go, available) = shrink_pass(old, sizes, may_go, available, least, true);
@@ -222,7 +223,7 @@ fn shrink_pass(
     (may_go, available)
 }
 
-/// Where nothing moves because machines of old sets do not work, gives up one of them.
+/// If unavailable machines of old sets block all progress, removes one of them.
 fn unblock(new: &SetView, old: &[SetView], sizes: &mut Sizes) {
     let have: i32 = old.iter().map(|set| set.have).sum();
     let available: i32 = old.iter().map(|set| set.available).sum();

@@ -1,4 +1,4 @@
-//! Table tests of the rollout arithmetic, and whole rollouts played through.
+//! Table-driven tests of the rollout arithmetic, and simulations of whole rollouts.
 
 use super::*;
 
@@ -142,7 +142,7 @@ fn a_step_of_a_rolling_update() {
     }
 }
 
-/// Plays a rollout: every step the sets reach their sizes and new machines become available.
+/// Simulates a rollout: in every step the sets reach their sizes and new machines become available.
 fn play(goal: Goal, mut new: SetView, mut old: Vec<SetView>) -> (usize, i32, i32) {
     let (mut steps, mut most, mut least) = (0, 0, i32::MAX);
     loop {
@@ -157,7 +157,7 @@ fn play(goal: Goal, mut new: SetView, mut old: Vec<SetView>) -> (usize, i32, i32
                 set.wanted = *size;
             }
         }
-        // Machines appear and go first, availability follows.
+        // Machines are created and deleted first, and become available afterwards.
         for set in old.iter_mut().chain([&mut new]) {
             set.have = set.wanted;
             set.available = set.available.min(set.have);

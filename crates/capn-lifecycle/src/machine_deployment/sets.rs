@@ -1,5 +1,5 @@
-//! The sets of a deployment: which one is current, how a new one looks, what an existing one has
-//! to be changed to. Pure.
+//! The sets of a deployment: which one is current, and the desired state of new and existing ones.
+//! Pure.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::objects::{annotation, controller_of};
 use crate::patch::merge_diff;
 use crate::template::differences;
 
-/// Annotations of a deployment that are not carried to its sets.
+/// Annotations of a deployment that are not copied to its sets.
 const NOT_CARRIED: [&str; 4] = [
     "kubectl.kubernetes.io/last-applied-configuration",
     labels::REVISION,
@@ -24,10 +24,10 @@ const NOT_CARRIED: [&str; 4] = [
     labels::MAX_REPLICAS,
 ];
 
-/// The set for what is wanted now, and the others.
+/// Returns the set for the current template, and the others.
 ///
-/// If several fit, the one with the most machines wins, then the oldest. Once the time of
-/// `spec.rollout.after` has come, only sets made since fit.
+/// If several match, the one with the most machines wins, then the oldest. Once
+/// `spec.rollout.after` has passed, only sets created after it match.
 pub(super) fn split<'a>(
     deployment: &MachineDeployment,
     sets: &'a [MachineSet],
@@ -49,23 +49,23 @@ pub(super) fn split<'a>(
     (current, others)
 }
 
-/// When the user wants all machines replaced.
+/// Returns when the user wants all machines to be replaced.
 pub(super) fn rollout_after(deployment: &MachineDeployment) -> Option<Timestamp> {
     deployment.spec.rollout.as_ref()?.after.as_ref().map(|after| after.0)
 }
 
-/// Revision of a set, 0 if it has none.
+/// Returns the revision of a set. 0 if it has none.
 pub(super) fn revision(meta: &ObjectMeta) -> i64 {
     annotation(meta, labels::REVISION).and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-/// Revision of the current set: above that of all others.
+/// Returns the revision of the current set, which is higher than all others.
 pub(super) fn current_revision(current: Option<&MachineSet>, others: &[&MachineSet]) -> i64 {
     let highest = others.iter().map(|set| revision(set.meta())).max().unwrap_or(0);
     current.map_or(0, |set| revision(set.meta())).max(highest + 1)
 }
 
-/// A new set with no machines yet. `random` makes its name and its labels unique.
+/// Returns a new set without machines. `random` makes its name and labels unique.
 pub(super) fn fresh(deployment: &MachineDeployment, revision: i64, random: &str) -> MachineSet {
     let id = format!("{}-{random}", template_hash(&deployment.spec.template));
     let mut selector = deployment.spec.selector.clone();
@@ -98,9 +98,10 @@ pub(super) fn fresh(deployment: &MachineDeployment, revision: i64, random: &str)
     set
 }
 
-/// Merge patch that brings an existing set up to date, with its new size if it changes.
+/// Returns the merge patch that updates an existing set, including a new size.
 ///
-/// What makes other machines stays as it is; what is carried over in place follows the deployment.
+/// Fields that would require new machines stay unchanged; fields that are updated in place follow
+/// the deployment.
 pub(super) fn change(
     deployment: &MachineDeployment,
     set: &MachineSet,
@@ -143,7 +144,7 @@ pub(super) fn change(
     (!change.is_empty()).then_some(Value::Object(change))
 }
 
-/// Machines are only replaced when a user deletes one.
+/// Returns whether machines are only replaced when a user deletes one.
 pub(super) fn is_on_delete(deployment: &MachineDeployment) -> bool {
     let strategy = deployment.spec.rollout.as_ref().and_then(|rollout| rollout.strategy.as_ref());
     strategy.is_some_and(|strategy| strategy.kind == RolloutStrategyKind::OnDelete)
@@ -177,7 +178,7 @@ fn set_labels(deployment: &MachineDeployment, id: &str) -> BTreeMap<String, Stri
     all
 }
 
-/// Fields of a set that follow the deployment without replacing machines.
+/// Sets the fields of a set that follow the deployment without replacing machines.
 fn in_place(deployment: &MachineDeployment, id: &str, spec: &mut MachineSetSpec) {
     let from = &deployment.spec;
     spec.deletion.clone_from(&from.deletion);
@@ -192,7 +193,7 @@ fn in_place(deployment: &MachineDeployment, id: &str, spec: &mut MachineSetSpec)
     to.taints.clone_from(&from.taints);
 }
 
-/// A number for what makes other machines.
+/// Returns a hash of the fields that require new machines.
 fn template_hash(template: &MachineTemplate) -> u32 {
     let spec = &template.spec;
     let essence =

@@ -1,5 +1,5 @@
-//! Writes what was found of machines, and hands the broken ones over. The only writer besides
-//! `report`.
+//! Writes the results of a health check, and requests the replacement of unhealthy machines.
+//! Nothing else except `report` writes.
 
 use capi_api::conditions::{self, Conditions, Status};
 use capi_api::core::MachineStatus;
@@ -12,14 +12,14 @@ use serde_json::json;
 use super::external;
 use super::observe::Observed;
 use super::plan::{CREATION_FAILED, Change, Plan, Request};
-use super::validate::Wanted;
+use super::validate::ValidHealthCheck;
 use crate::Context;
 use crate::error::{Failure, chain, is_not_found};
-use crate::notice;
+use crate::events;
 use crate::objects::{label, plain_owner};
 use crate::patch;
 
-/// Ties a health check to its cluster, so that both go together.
+/// Makes the cluster the owner of a health check, so that both are deleted together.
 pub(super) async fn own(
     ctx: &Context,
     check: MachineHealthCheck,
@@ -43,24 +43,24 @@ pub(super) async fn own(
         .map_err(Failure::api("patch", &check))
 }
 
-/// Carries out a plan.
+/// Executes a plan.
 ///
 /// # Guarantees
 ///
-/// Every change can be repeated; an interrupted plan is made again from what is then observed. One
-/// machine that cannot be written holds up no other; the first such failure is returned.
+/// Every change can be repeated; an interrupted plan is computed again from the new state. A
+/// machine that cannot be written does not block others; the first failure is returned.
 pub(super) async fn apply(
     ctx: &Context,
     check: &MachineHealthCheck,
-    wanted: &Wanted,
-    seen: &Observed,
+    wanted: &ValidHealthCheck,
+    observed: &Observed,
     plan: &Plan,
 ) -> Result<(), Failure> {
     let mut outcome = Ok(());
     for change in &plan.changes {
-        let target = seen.targets.iter().find(|t| t.machine.name_any() == change.machine);
+        let target = observed.targets.iter().find(|t| t.machine.name_any() == change.machine);
         let Some(target) = target else { continue };
-        let done = apply_one(ctx, check, wanted, seen, &target.machine, change).await;
+        let done = apply_one(ctx, check, wanted, observed, &target.machine, change).await;
         outcome = outcome.and(done);
     }
     outcome
@@ -69,12 +69,12 @@ pub(super) async fn apply(
 async fn apply_one(
     ctx: &Context,
     check: &MachineHealthCheck,
-    wanted: &Wanted,
-    seen: &Observed,
+    wanted: &ValidHealthCheck,
+    observed: &Observed,
     machine: &Machine,
     change: &Change,
 ) -> Result<(), Failure> {
-    let requested = match (change.request, &wanted.template, seen.template.found()) {
+    let requested = match (change.request, &wanted.template, observed.template.found()) {
         (Request::Make, Some(template), Some(from)) => {
             external::create(ctx, check, template, from, machine).await
         }
@@ -91,12 +91,12 @@ async fn apply_one(
     requested?;
     if let Some(news) = &change.news {
         tracing::info!(machine = machine.name_any(), why = news.note, "a machine is unhealthy");
-        notice::tell(ctx, machine, news).await;
+        events::publish(ctx, machine, news).await;
     }
     Ok(())
 }
 
-/// The conditions of a machine for which no object that repairs it could be made.
+/// Returns the conditions of a machine whose remediation request could not be created.
 fn refused(
     ctx: &Context,
     machine: &Machine,
@@ -110,7 +110,7 @@ fn refused(
     list.finish()
 }
 
-/// Writes the conditions of a machine. It is fine if the machine is gone.
+/// Writes the conditions of a machine. A missing machine is not an error.
 async fn say(ctx: &Context, machine: &Machine, conditions: Vec<Condition>) -> Result<(), Failure> {
     let api: Api<Machine> =
         Api::namespaced(ctx.client.clone(), &machine.namespace().unwrap_or_default());
@@ -118,8 +118,8 @@ async fn say(ctx: &Context, machine: &Machine, conditions: Vec<Condition>) -> Re
         conditions: Some(conditions),
         ..machine.status.clone().unwrap_or_default()
     };
-    // The list is replaced whole: with the version that was read, so that what the Machine
-    // controller has written since is not lost.
+    // The list is replaced as a whole, based on the version that was read, so that concurrent
+    // writes of the Machine controller are not lost.
     let version = machine.metadata.resource_version.as_deref();
     match patch::status(&api, &machine.name_any(), version, machine.status.as_ref(), &status).await
     {

@@ -1,38 +1,38 @@
-//! How many machines may be broken for any of them to be handed over. Pure.
+//! Limits the number of unhealthy machines up to which machines are remediated. Pure.
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::machine_deployment::scaled;
 
-/// When broken machines are handed over at all.
+/// Bound for remediation.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Bound {
-    /// While not more than this many are broken: a number, or a percentage of all.
+    /// At most this many unhealthy machines: a number, or a percentage of all.
     AtMost(IntOrString),
-    /// While so many are broken, both ends included.
+    /// A range of unhealthy machines, both ends included.
     Within {
-        /// The least.
+        /// The minimum.
         least: i32,
-        /// The most.
+        /// The maximum.
         most: i32,
     },
 }
 
-/// What a bound says of a number of machines.
+/// Result of a bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Allowance {
-    /// So many more may break.
+    /// This many more machines may become unhealthy.
     Allowed(i32),
-    /// None is handed over, for this reason.
+    /// No machine is remediated, for this reason.
     Restricted(String),
 }
 
 impl Bound {
-    /// Whether machines are handed over when `broken` of `total` are broken or have not started.
+    /// Applies the bound to `broken` of `total` machines that are unhealthy or have not started.
     pub(super) fn of(&self, broken: i32, total: i32) -> Allowance {
         let (least, most, may_be) = match self {
             Self::AtMost(value) => {
-                // A percentage is rounded down: half a machine is not yet one.
+                // A percentage is rounded down: half a machine does not count.
                 let most = scaled(value, total, false).unwrap_or(0).max(0);
                 (0, most, format!("at most {most} (unhealthyLessThanOrEqualTo: {})", shown(value)))
             }
@@ -45,7 +45,7 @@ impl Bound {
         }
         Allowance::Restricted(format!(
             "nothing is remediated: {broken} of {total} machines are unhealthy or not started, \
-             allowed is {may_be}"
+             allowed: {may_be}"
         ))
     }
 }
@@ -57,7 +57,7 @@ fn shown(value: &IntOrString) -> String {
     }
 }
 
-/// Reads `[a-b]`.
+/// Parses `[a-b]`.
 pub(super) fn range(text: &str) -> Result<Bound, String> {
     let ends = text
         .strip_prefix('[')
@@ -68,10 +68,10 @@ pub(super) fn range(text: &str) -> Result<Bound, String> {
         is_number.then(|| digits.parse::<i32>().ok()).flatten()
     };
     let Some((Some(least), Some(most))) = ends.map(|(a, b)| (number(a), number(b))) else {
-        return Err(format!("\"{text}\" is no range: write it as in \"[3-5]\""));
+        return Err(format!("\"{text}\" is not a valid range (example: [3-5])"));
     };
     if most < least {
-        return Err(format!("\"{text}\" has nothing in it: {most} is less than {least}"));
+        return Err(format!("\"{text}\" is empty: {most} is less than {least}"));
     }
     Ok(Bound::Within { least, most })
 }
@@ -103,14 +103,14 @@ mod tests {
     }
 
     #[test]
-    fn machines_are_handed_over_within_the_bound_alone() {
+    fn machines_are_remediated_only_within_the_bound() {
         let within = Bound::Within { least: 2, most: 3 };
         for (bound, broken, total, expected) in [
             (percent("100%"), 0, 0, Some(0)),
             (percent("100%"), 3, 3, Some(0)),
             (percent("40%"), 2, 5, Some(0)),
             (percent("40%"), 3, 5, None),
-            // 1.6 machines are one.
+            // 1.6 machines count as one.
             (percent("40%"), 1, 4, Some(0)),
             (percent("40%"), 2, 4, None),
             (percent("0%"), 0, 4, Some(0)),
@@ -139,7 +139,7 @@ mod tests {
         let Allowance::Restricted(message) = percent("40%").of(3, 5) else { panic!("restricted") };
         assert_eq!(
             message,
-            "nothing is remediated: 3 of 5 machines are unhealthy or not started, allowed is at most \
+            "nothing is remediated: 3 of 5 machines are unhealthy or not started, allowed: at most \
              2 (unhealthyLessThanOrEqualTo: 40%)"
         );
     }

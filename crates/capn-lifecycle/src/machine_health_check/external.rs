@@ -1,4 +1,4 @@
-//! Objects of another program that repair machines: read, made from a template, deleted.
+//! External remediation requests: reading, creating from a template, deleting.
 
 use std::collections::BTreeMap;
 
@@ -8,36 +8,36 @@ use capn_controller::lists;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams, Preconditions};
 use kube::{Api, ResourceExt as _};
 
-use super::observe::RequestSeen;
+use super::observe::RemediationRequest;
 use super::validate::Template;
 use crate::Context;
 use crate::contract;
 use crate::error::{Failure, describe, is_conflict, is_not_found};
-use crate::lookup::Seen;
+use crate::lookup::Lookup;
 use crate::objects::{of_cluster, plain_owner};
 use crate::template::{made_kind, make};
 
-/// The template of the objects that repair machines.
+/// Returns the template of remediation requests.
 pub(super) async fn template(
     ctx: &Context,
     check: &MachineHealthCheck,
     template: &Template,
-) -> Result<Seen, Failure> {
+) -> Result<Lookup, Failure> {
     let (api, _) = api(ctx, check, template, &template.kind);
     match api.get_opt(&template.name).await {
-        Ok(Some(found)) => Ok(Seen::Found(Box::new(found))),
-        // A kind that nobody has defined is answered in the same way.
-        Ok(None) => Ok(Seen::Missing),
+        Ok(Some(found)) => Ok(Lookup::Found(Box::new(found))),
+        // An undefined kind returns the same response.
+        Ok(None) => Ok(Lookup::Missing),
         Err(error) => Err(failed(check, "get", &template.kind)(error)),
     }
 }
 
-/// The objects of the cluster that repair machines, by name.
+/// Returns the remediation requests of the cluster, by name.
 pub(super) async fn requests(
     ctx: &Context,
     check: &MachineHealthCheck,
     template: &Template,
-) -> Result<BTreeMap<String, RequestSeen>, Failure> {
+) -> Result<BTreeMap<String, RemediationRequest>, Failure> {
     let kind = made_kind(&template.kind);
     let (api, _) = api(ctx, check, template, kind);
     let params = ListParams::default().labels(&of_cluster(&check.spec.cluster_name));
@@ -51,16 +51,16 @@ pub(super) async fn requests(
         .into_iter()
         .filter_map(|object| {
             let owners = object.metadata.owner_references.into_iter().flatten();
-            let seen = RequestSeen {
+            let observed = RemediationRequest {
                 owners: owners.map(|owner| owner.uid).collect(),
                 is_deleting: object.metadata.deletion_timestamp.is_some(),
             };
-            Some((object.metadata.name?, seen))
+            Some((object.metadata.name?, observed))
         })
         .collect())
 }
 
-/// Makes the object that repairs a machine. It is fine if it is there already.
+/// Creates the remediation request of a machine. An existing one is not an error.
 pub(super) async fn create(
     ctx: &Context,
     check: &MachineHealthCheck,
@@ -75,16 +75,16 @@ pub(super) async fn create(
     let name = machine.name_any();
     let owner = plain_owner(machine);
     let object = make(from, &reference, &resource, &name, &all, &BTreeMap::new(), owner);
-    tracing::info!(machine = name, kind, "have a broken machine repaired");
+    tracing::info!(machine = name, kind, "requesting the remediation of an unhealthy machine");
     match api.create(&PostParams::default(), &object).await {
         Ok(_) => Ok(()),
-        // The next pass sees whose it is.
+        // The next reconcile checks its owner.
         Err(error) if is_conflict(&error) => Ok(()),
         Err(error) => Err(failed(check, "create", kind)(error)),
     }
 }
 
-/// Deletes the object that repairs a machine, if it still is the machine's.
+/// Deletes the remediation request of a machine, if the machine still owns it.
 pub(super) async fn delete(
     ctx: &Context,
     check: &MachineHealthCheck,
@@ -116,7 +116,7 @@ pub(super) async fn delete(
     }
 }
 
-/// The kind as the reference spells its version.
+/// Returns the API resource with the version in the reference.
 fn api(
     ctx: &Context,
     check: &MachineHealthCheck,

@@ -1,20 +1,21 @@
 //! The MachineHealthCheck controller.
 //!
-//! Judges machines by their conditions and by their nodes, and says what it finds in
-//! `HealthCheckSucceeded`. What is broken is handed over with `OwnerRemediated`, or with an object
-//! of another program that is made from a template; the controller itself replaces nothing. When
-//! too many machines are broken, none is handed over.
+//! Evaluates machines by their conditions and nodes, and reports the result in
+//! `HealthCheckSucceeded`. The replacement of an unhealthy machine is requested with
+//! `OwnerRemediated`, or with an external remediation request created from a template; the
+//! controller itself replaces nothing. If too many machines are unhealthy, no replacement is
+//! requested.
 //!
-//! Two health checks may be for the same machine. The one that finds it broken stands: the other does
-//! not take that back, and what is found names who found it.
+//! Two health checks may select the same machine. An unhealthy result takes precedence: the other
+//! health check does not revert it, and the message names the health check that found it.
 //!
-//! A workload cluster that cannot be reached says nothing about its nodes: then no machine is
-//! judged, and what was said of it before stays.
+//! An unreachable workload cluster says nothing about its nodes: no machine is evaluated, and the
+//! previous results stay.
 
 mod apply;
 mod bound;
+mod evaluate;
 mod external;
-mod judge;
 mod observe;
 mod plan;
 mod report;
@@ -27,11 +28,9 @@ use std::sync::Arc;
 
 use capi_api::{Cluster, Machine, MachineHealthCheck};
 use capn_controller::watch;
-use kube::Api;
 use kube::Resource as _;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::Store;
-use kube::runtime::{WatchStreamExt as _, watcher};
 use tokio_util::sync::CancellationToken;
 
 use crate::Context;
@@ -40,16 +39,15 @@ use crate::error::Failure;
 use crate::lookup::PROVIDER_RECHECK;
 use crate::objects::{cluster_essence, is_deleting, is_paused};
 
-/// Runs the controller until `stop`.
+/// Runs the controller until `stop` is cancelled.
 pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
-    let all = watcher::Config::default;
-    let checks = watch::controller(Api::<MachineHealthCheck>::all(ctx.client.clone()), all());
+    let checks = ctx.all::<MachineHealthCheck>();
     let store = checks.store();
-    let clusters = watch::touched(Api::<Cluster>::all(ctx.client.clone()), all())
-        .predicate_filter(cluster_essence, kube::runtime::PredicateConfig::default());
-    let machines = watch::touched(Api::<Machine>::all(ctx.client.clone()), all());
+    let clusters = ctx.all::<Cluster>().marked(cluster_essence);
+    let machines = ctx.all::<Machine>().touched();
     let (of_cluster, of_machine) = (store.clone(), store.clone());
     let controller = checks
+        .controller()
         .reconcile_on(watch::concerning(clusters, move |cluster: &Cluster| {
             wake::of_cluster(&of_cluster, cluster)
         }))
@@ -60,7 +58,7 @@ pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
     drive(controller, ctx, stop, move |check, ctx| reconcile(check, ctx, store.clone())).await;
 }
 
-/// One pass over one health check.
+/// Reconciles one health check.
 async fn reconcile(
     check: Arc<MachineHealthCheck>,
     ctx: Arc<Context>,
@@ -91,19 +89,19 @@ async fn reconcile(
     if wake::is_left_out(&known, &check) {
         let most = wake::MOST;
         let problem = format!(
-            "the cluster has more than {most} MachineHealthChecks; the newest are ignored, such as this one"
+            "the cluster has more than {most} MachineHealthChecks; the newest ones, including this one, are ignored"
         );
         report::invalid(&ctx, &check, &problem).await?;
         return Ok(Action::requeue(ctx.resync));
     }
     let check = apply::own(&ctx, check, &cluster).await?;
-    let mut seen = observe::observe(&ctx, &check, &wanted, cluster, &known).await?;
-    let mut plan = plan::plan(&check, &wanted, &seen, ctx.now());
+    let mut observed = observe::observe(&ctx, &check, &wanted, cluster, &known).await?;
+    let mut plan = plan::plan(&check, &wanted, &observed, ctx.now());
     if !plan.doubtful.is_empty() {
-        observe::confirm(&ctx, &mut seen, &plan.doubtful).await;
-        plan = plan::plan(&check, &wanted, &seen, ctx.now());
+        observe::confirm(&ctx, &mut observed, &plan.doubtful).await;
+        plan = plan::plan(&check, &wanted, &observed, ctx.now());
     }
-    let applied = apply::apply(&ctx, &check, &wanted, &seen, &plan).await;
+    let applied = apply::apply(&ctx, &check, &wanted, &observed, &plan).await;
     report::write(&ctx, &check, &plan, applied.is_ok()).await?;
     applied?;
     let mut recheck = plan.next.unwrap_or(ctx.resync).min(ctx.resync);

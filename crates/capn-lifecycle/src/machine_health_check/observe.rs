@@ -1,65 +1,64 @@
-//! Reads the machines of a health check and what is known of their nodes. Only reads.
+//! Reads the machines of a health check and the state of their nodes. Read-only.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use capi_api::{Cluster, Machine, MachineHealthCheck, labels};
-use capn_controller::lists;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::api::ListParams;
 use kube::runtime::reflector::Store;
 use kube::{Api, Resource as _, ResourceExt as _};
 
+use super::evaluate::{NodeLookup, Target};
 use super::external;
-use super::judge::{NodeSeen, Target};
-use super::validate::Wanted;
+use super::validate::ValidHealthCheck;
 use crate::Context;
 use crate::error::{Failure, chain};
-use crate::lookup::Seen;
+use crate::lookup::Lookup;
 use crate::nodes::{ClusterKey, Nodes, has_nodes};
-use crate::objects::{annotation, is_deleting, of_cluster, selector_text, selects};
+use crate::objects::{annotation, is_deleting, selects};
 use crate::workload;
 
-/// How long a workload cluster may take to show nodes.
+/// Timeout of a workload cluster for reading nodes.
 const NODES_WITHIN: Duration = Duration::from_secs(10);
-/// Nodes of a cluster that are read at the same time.
+/// Number of nodes of a cluster that are read concurrently.
 const NODES_AT_ONCE: usize = 8;
 
-/// What a health check looks at.
+/// Observed state of a health check.
 #[derive(Clone, Debug)]
 pub(super) struct Observed {
     pub(super) cluster: Cluster,
-    /// Machines by name, without those that nothing is to be done about.
+    /// Machines by name, without those to skip.
     pub(super) targets: Vec<Target>,
-    /// Template of the object that repairs machines.
-    pub(super) template: Seen,
-    /// Objects that repair machines, by name.
-    pub(super) requests: BTreeMap<String, RequestSeen>,
-    /// Nodes were to be read again and could not be.
+    /// Template of remediation requests.
+    pub(super) template: Lookup,
+    /// Remediation requests, by name.
+    pub(super) requests: BTreeMap<String, RemediationRequest>,
+    /// Whether nodes had to be read again but could not be.
     pub(super) is_unconfirmed: bool,
     /// Other health checks of the cluster.
     pub(super) others: Vec<Other>,
 }
 
-/// Another health check, which may be for the same machines.
+/// Another health check, which may select the same machines.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Other {
     pub(super) name: String,
     pub(super) selector: LabelSelector,
 }
 
-/// An object that repairs a machine.
+/// A remediation request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct RequestSeen {
+pub(super) struct RemediationRequest {
     /// UIDs of its owners.
     pub(super) owners: Vec<String>,
     pub(super) is_deleting: bool,
 }
 
-/// The health check as it is now, or `None` if it is gone. The one that woke us may be older.
+/// Reads the current health check. `None` if it is gone. The object that triggered the reconcile
+/// may be older.
 pub(super) async fn current(
     ctx: &Context,
     check: &MachineHealthCheck,
@@ -69,7 +68,7 @@ pub(super) async fn current(
     api.get_opt(&check.name_any()).await.map_err(Failure::api("get", check))
 }
 
-/// The cluster of a health check.
+/// Returns the cluster of a health check.
 pub(super) async fn cluster(
     ctx: &Context,
     check: &MachineHealthCheck,
@@ -80,11 +79,11 @@ pub(super) async fn cluster(
     api.get_opt(name).await.map_err(Failure::api_named("get", "Cluster", &namespace, name))
 }
 
-/// Reads what a health check looks at.
+/// Reads everything the health check depends on.
 pub(super) async fn observe(
     ctx: &Context,
     check: &MachineHealthCheck,
-    wanted: &Wanted,
+    wanted: &ValidHealthCheck,
     cluster: Cluster,
     known: &Store<MachineHealthCheck>,
 ) -> Result<Observed, Failure> {
@@ -95,7 +94,7 @@ pub(super) async fn observe(
         .map(|machine| Target { node: node(&cluster, nodes.as_ref(), &machine), machine })
         .collect();
     let (template, requests) = match &wanted.template {
-        None => (Seen::NoReference, BTreeMap::new()),
+        None => (Lookup::NoReference, BTreeMap::new()),
         Some(template) => (
             external::template(ctx, check, template).await?,
             external::requests(ctx, check, template).await?,
@@ -119,55 +118,53 @@ fn others(check: &MachineHealthCheck, known: &Store<MachineHealthCheck>) -> Vec<
         .collect()
 }
 
-/// The machines that the health check selects, without those that are to be left alone.
-async fn machines(ctx: &Context, check: &MachineHealthCheck) -> Result<Vec<Machine>, Failure> {
+/// Returns the machines that the health check selects, without those to skip.
+async fn machines(ctx: &Context, check: &MachineHealthCheck) -> Result<Vec<Arc<Machine>>, Failure> {
     let spec = &check.spec;
-    let api: Api<Machine> =
-        Api::namespaced(ctx.client.clone(), &check.namespace().unwrap_or_default());
-    let labels = [Some(of_cluster(&spec.cluster_name)), selector_text(&spec.selector)];
-    let labels = labels.into_iter().flatten().collect::<Vec<_>>().join(",");
-    let found = lists::list(&api, &ListParams::default().labels(&labels)).await;
-    let mut machines = found.map_err(Failure::api("list the machines of", check))?.items;
-    machines.retain(|machine| {
+    let is_judged = |machine: &Machine| {
         let has = |key| annotation(machine.meta(), key).is_some();
         machine.spec.cluster_name == spec.cluster_name
             && selects(&spec.selector, machine.meta())
             && !has(labels::PAUSED)
             && !has(labels::SKIP_REMEDIATION)
-    });
-    machines.sort_by_key(kube::ResourceExt::name_any);
+    };
+    let namespace = check.namespace().unwrap_or_default();
+    let mut machines = ctx.all::<Machine>().list(&namespace, is_judged).await?;
+    machines.sort_by_key(|machine| machine.name_any());
     Ok(machines)
 }
 
-/// The nodes of a cluster, if they are known as they are now.
+/// Returns the nodes of a cluster, if they are up to date.
 fn nodes(ctx: &Context, cluster: &Cluster) -> Option<Nodes> {
     ctx.nodes.get(&ClusterKey::of(cluster)).filter(Nodes::is_current)
 }
 
-fn node(cluster: &Cluster, nodes: Option<&Nodes>, machine: &Machine) -> NodeSeen {
+fn node(cluster: &Cluster, nodes: Option<&Nodes>, machine: &Machine) -> NodeLookup {
     let name = machine.node_name();
     if !has_nodes(cluster) {
         let is_expected = name.is_some() && !cluster.is_without_bootstrap();
-        return if is_expected { NodeSeen::NotKnown } else { NodeSeen::NotYet };
+        return if is_expected { NodeLookup::NotKnown } else { NodeLookup::NotYet };
     }
     match (nodes, name) {
-        (None, _) => NodeSeen::NotKnown,
-        (Some(_), None) => NodeSeen::NotYet,
-        (Some(nodes), Some(name)) => nodes.by_name(name).map_or(NodeSeen::Missing, NodeSeen::Found),
+        (None, _) => NodeLookup::NotKnown,
+        (Some(_), None) => NodeLookup::NotYet,
+        (Some(nodes), Some(name)) => {
+            nodes.by_name(name).map_or(NodeLookup::Missing, NodeLookup::Found)
+        }
     }
 }
 
-/// Reads the nodes of some machines once more, past what watches told. What cannot be read is not
-/// known.
-pub(super) async fn confirm(ctx: &Context, seen: &mut Observed, machines: &[String]) {
-    let cluster = seen.cluster.clone();
-    let mut asked: Vec<&mut Target> = seen
+/// Reads the nodes of some machines again, bypassing the watch. Nodes that cannot be read become
+/// unknown.
+pub(super) async fn confirm(ctx: &Context, observed: &mut Observed, machines: &[String]) {
+    let cluster = observed.cluster.clone();
+    let mut asked: Vec<&mut Target> = observed
         .targets
         .iter_mut()
         .filter(|target| machines.contains(&target.machine.name_any()))
         .collect();
     for target in &mut asked {
-        target.node = NodeSeen::NotKnown;
+        target.node = NodeLookup::NotKnown;
     }
     match workload::client(ctx, &cluster).await {
         Ok(client) => {
@@ -176,7 +173,8 @@ pub(super) async fn confirm(ctx: &Context, seen: &mut Observed, machines: &[Stri
                 let api = api.clone();
                 async move { target.node = read(&api, &target.machine).await }
             });
-            // All of them together: a cluster that does not answer one answers none.
+            // One timeout for all: a cluster that does not respond to one request does not respond
+            // to any.
             tokio::time::timeout(NODES_WITHIN, read).await.ok();
         }
         Err(error) => tracing::debug!(
@@ -185,19 +183,19 @@ pub(super) async fn confirm(ctx: &Context, seen: &mut Observed, machines: &[Stri
             "nodes cannot be read again"
         ),
     }
-    seen.is_unconfirmed = seen.targets.iter().any(|target| {
-        matches!(target.node, NodeSeen::NotKnown) && machines.contains(&target.machine.name_any())
+    observed.is_unconfirmed = observed.targets.iter().any(|target| {
+        matches!(target.node, NodeLookup::NotKnown) && machines.contains(&target.machine.name_any())
     });
 }
 
-async fn read(api: &Api<Node>, machine: &Machine) -> NodeSeen {
-    let Some(name) = machine.node_name() else { return NodeSeen::NotYet };
+async fn read(api: &Api<Node>, machine: &Machine) -> NodeLookup {
+    let Some(name) = machine.node_name() else { return NodeLookup::NotYet };
     match api.get_opt(name).await {
-        Ok(Some(node)) => NodeSeen::Found(Arc::new(node)),
-        Ok(None) => NodeSeen::Missing,
+        Ok(Some(node)) => NodeLookup::Found(Arc::new(node)),
+        Ok(None) => NodeLookup::Missing,
         Err(error) => {
             tracing::debug!(node = name, error = chain(&error), "a node cannot be read again");
-            NodeSeen::NotKnown
+            NodeLookup::NotKnown
         }
     }
 }

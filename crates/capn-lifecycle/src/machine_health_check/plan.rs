@@ -1,4 +1,4 @@
-//! Decides what is said of the machines of a health check, and which are handed over. Pure.
+//! Decides the conditions of a health check's machines, and which machines are remediated. Pure.
 
 use std::time::Duration;
 
@@ -9,113 +9,115 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Resource as _, ResourceExt as _};
 
 use super::bound::Allowance;
-use super::judge::{self, Target, Verdict, judge};
-use super::observe::{Observed, RequestSeen};
-use super::validate::{Template, Wanted};
+use super::evaluate::{self, Health, Target, evaluate};
+use super::observe::{Observed, RemediationRequest};
+use super::validate::{Template, ValidHealthCheck};
+use crate::events::EventRecord;
 use crate::fleet::condition;
-use crate::lookup::Seen;
-use crate::notice::News;
+use crate::lookup::Lookup;
 use crate::objects::selects;
 use crate::template::made_kind;
 
-/// Reason: somebody else has to repair the machine now.
+/// Reason: the owner or another controller must remediate the machine now.
 pub(super) const WAITING: &str = "WaitingForRemediation";
-/// Reason: the template of the object that repairs is not there.
+/// Reason: the template of the remediation request does not exist.
 const TEMPLATE_NOT_FOUND: &str = "RemediationTemplateNotFound";
-/// Reason: the object that repairs could not be made.
+/// Reason: the remediation request could not be created.
 pub(super) const CREATION_FAILED: &str = "RemediationRequestCreationFailed";
-/// Reason of the owner: the machine is on its way out, so that it is too late.
+/// Reason of the owner: the machine is already being deleted.
 const MACHINE_DELETING: &str = "MachineDeleting";
 
-/// Before the name of the health check in what is found of a machine.
+/// Prefix of the message, before the name of the health check.
 const FOUND_BY: &str = "MachineHealthCheck ";
-/// The condition that says it.
+/// The condition with the result.
 const CHECKED: &str = conditions::HEALTH_CHECK_SUCCEEDED;
 
-/// What is done now.
+/// The next action.
 #[must_use = "a plan does nothing until it is applied"]
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Plan {
     pub(super) changes: Vec<Change>,
     pub(super) allowance: Allowance,
-    /// Names of the machines that are watched, in order.
+    /// Names of the selected machines, in order.
     pub(super) targets: Vec<String>,
     pub(super) healthy: i32,
-    /// Machines that were found broken.
+    /// Number of unhealthy machines.
     pub(super) broken: usize,
-    /// Some of those were not broken before.
+    /// Whether some of them were healthy before.
     pub(super) is_worse: bool,
-    /// When a timeout ends.
+    /// Time until the next timeout ends.
     pub(super) next: Option<Duration>,
-    /// Something is awaited that nothing tells of.
+    /// Whether the plan waits for something that causes no event.
     pub(super) is_held_up: bool,
-    /// Machines that are called broken for the first time because of their nodes: the nodes are read
-    /// again before that is said, since a watch may be behind.
+    /// Machines that become unhealthy because of their nodes. The nodes are read again before this
+    /// is reported, because a watch may lag behind.
     pub(super) doubtful: Vec<String>,
 }
 
-/// What is done about one machine.
+/// Change of one machine.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Change {
     pub(super) machine: String,
     /// All conditions of the machine.
     pub(super) conditions: Vec<Condition>,
     pub(super) request: Request,
-    pub(super) news: Option<News>,
+    pub(super) news: Option<EventRecord>,
 }
 
-/// What is done about the object that repairs a machine.
+/// The action for a remediation request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Request {
-    /// Nothing.
+    /// Keep it.
     Keep,
-    /// It is made.
+    /// Create it.
     Make,
-    /// It is deleted.
+    /// Delete it.
     Delete,
 }
 
-/// Decides what is done about a health check that is not paused.
+/// Decides what to do for a health check that is not paused.
 pub(super) fn plan(
     check: &MachineHealthCheck,
-    wanted: &Wanted,
-    seen: &Observed,
+    wanted: &ValidHealthCheck,
+    observed: &Observed,
     now: Timestamp,
 ) -> Plan {
-    let judged: Vec<_> = seen
+    let evaluated: Vec<_> = observed
         .targets
         .iter()
-        .map(|target| (target, judge(wanted, &seen.cluster, target, now)))
+        .map(|target| (target, evaluate(wanted, &observed.cluster, target, now)))
         .collect();
-    let total = count(judged.len());
-    let healthy = count(judged.iter().filter(|(target, verdict)| is_good(target, verdict)).count());
+    let total = count(evaluated.len());
+    let healthy =
+        count(evaluated.iter().filter(|(target, health)| is_good(target, health)).count());
     let allowance = wanted.bound.of(total - healthy, total);
     let pass = Pass {
         check: check.name_any(),
         wanted,
-        seen,
+        observed,
         now,
         is_allowed: matches!(allowance, Allowance::Allowed(_)),
     };
-    let mut targets: Vec<_> = judged.iter().map(|(target, _)| target.machine.name_any()).collect();
+    let mut targets: Vec<_> =
+        evaluated.iter().map(|(target, _)| target.machine.name_any()).collect();
     targets.sort_unstable();
-    let is_broken = |verdict: &Verdict| matches!(verdict, Verdict::Unhealthy { .. });
+    let is_broken = |health: &Health| matches!(health, Health::Unhealthy { .. });
     Plan {
-        changes: judged.iter().filter_map(|(t, verdict)| pass.change(t, verdict)).collect(),
+        changes: evaluated.iter().filter_map(|(t, health)| pass.change(t, health)).collect(),
         allowance,
         targets,
         healthy,
-        broken: judged.iter().filter(|(_, verdict)| is_broken(verdict)).count(),
-        is_worse: judged.iter().any(|(target, verdict)| {
+        broken: evaluated.iter().filter(|(_, health)| is_broken(health)).count(),
+        is_worse: evaluated.iter().any(|(target, health)| {
             let before = status(&target.machine, CHECKED);
-            is_broken(verdict) && before != Some(Status::False)
+            is_broken(health) && before != Some(Status::False)
         }),
-        next: judged.iter().filter_map(|(_, verdict)| waits(verdict)).min(),
-        is_held_up: seen.is_unconfirmed
-            || judged.iter().any(|(t, verdict)| is_broken(verdict) && pass.is_held_up(&t.machine)),
-        doubtful: judged
+        next: evaluated.iter().filter_map(|(_, health)| waits(health)).min(),
+        is_held_up: observed.is_unconfirmed
+            || evaluated.iter().any(|(t, health)| is_broken(health) && pass.is_held_up(&t.machine)),
+        doubtful: evaluated
             .iter()
-            .filter(|(target, verdict)| is_news_of_node(&target.machine, verdict))
+            .filter(|(target, health)| is_news_of_node(&target.machine, health))
             .map(|(target, _)| target.machine.name_any())
             .collect(),
     }
@@ -125,75 +127,76 @@ fn count(machines: usize) -> i32 {
     i32::try_from(machines).unwrap_or(i32::MAX)
 }
 
-fn waits(verdict: &Verdict) -> Option<Duration> {
-    match verdict {
-        Verdict::Waits(left) => Some(*left),
-        Verdict::Healthy | Verdict::Unhealthy { .. } | Verdict::Unjudged => None,
+fn waits(health: &Health) -> Option<Duration> {
+    match health {
+        Health::Waiting(left) => Some(*left),
+        Health::Healthy | Health::Unhealthy { .. } | Health::Unknown => None,
     }
 }
 
-/// The machine counts as healthy. One that cannot be judged now is what it was before.
-fn is_good(target: &Target, verdict: &Verdict) -> bool {
-    match verdict {
-        Verdict::Healthy => true,
-        Verdict::Unhealthy { .. } | Verdict::Waits(_) => false,
-        Verdict::Unjudged => {
+/// Returns whether the machine counts as healthy. An unknown health is treated like the previous
+/// one.
+fn is_good(target: &Target, health: &Health) -> bool {
+    match health {
+        Health::Healthy => true,
+        Health::Unhealthy { .. } | Health::Waiting(_) => false,
+        Health::Unknown => {
             target.machine.metadata.deletion_timestamp.is_none()
                 && status(&target.machine, CHECKED) == Some(Status::True)
         }
     }
 }
 
-fn is_news_of_node(machine: &Machine, verdict: &Verdict) -> bool {
-    let Verdict::Unhealthy { reason, .. } = verdict else { return false };
+fn is_news_of_node(machine: &Machine, health: &Health) -> bool {
+    let Health::Unhealthy { reason, .. } = health else { return false };
     let is_said = condition(machine, CHECKED).is_some_and(|said| said.reason == *reason);
-    [judge::NODE_DELETED, judge::UNHEALTHY_NODE].contains(reason) && !is_said
+    [evaluate::NODE_DELETED, evaluate::UNHEALTHY_NODE].contains(reason) && !is_said
 }
 
 fn status(machine: &Machine, kind: &str) -> Option<Status> {
     condition(machine, kind).map(|condition| Status::parse(&condition.status))
 }
 
-/// What is the same for all machines of a pass.
+/// State shared by all machines of a reconcile.
 struct Pass<'a> {
     check: String,
-    wanted: &'a Wanted,
-    seen: &'a Observed,
+    wanted: &'a ValidHealthCheck,
+    observed: &'a Observed,
     now: Timestamp,
     is_allowed: bool,
 }
 
 impl Pass<'_> {
-    fn change(&self, target: &Target, verdict: &Verdict) -> Option<Change> {
+    fn change(&self, target: &Target, health: &Health) -> Option<Change> {
         let machine = &target.machine;
         let before = machine.status.as_ref().and_then(|status| status.conditions.as_ref());
         let mut list = Conditions::new(before, machine.metadata.generation, self.now);
         let mut request = Request::Keep;
         let mut news = None;
-        match verdict {
-            Verdict::Waits(_) | Verdict::Unjudged => return None,
-            Verdict::Healthy if self.is_broken_for_another(machine) => return None,
-            Verdict::Healthy => {
-                list.set(CHECKED, Status::True, judge::SUCCEEDED, "");
-                forgive(&mut list);
+        match health {
+            Health::Waiting(_) | Health::Unknown => return None,
+            Health::Healthy if self.is_broken_for_another(machine) => return None,
+            Health::Healthy => {
+                list.set(CHECKED, Status::True, evaluate::SUCCEEDED, "");
+                withdraw(&mut list);
                 if self.request(machine).is_some_and(|request| !request.is_deleting) {
                     request = Request::Delete;
                 }
             }
-            Verdict::Unhealthy { reason, message } => {
+            Health::Unhealthy { reason, message } => {
                 if !self.is_broken_for_another(machine) {
                     let message = format!("{FOUND_BY}{}: {message}", self.check);
                     list.set(CHECKED, Status::False, reason, message);
                 }
                 if self.is_allowed {
                     let is_new = match &self.wanted.template {
-                        None => hand_over(&mut list),
+                        None => request_remediation(&mut list),
                         Some(template) => {
                             request = self.request_repair(template, machine, &mut list);
                             request == Request::Make
                         }
                     };
-                    news = is_new.then(|| News {
+                    news = is_new.then(|| EventRecord {
                         is_warning: false,
                         reason: "MachineMarkedUnhealthy",
                         note: format!("{FOUND_BY}{}: {message}", self.check),
@@ -211,26 +214,26 @@ impl Pass<'_> {
         })
     }
 
-    /// Another health check of the machine has found it broken. What it found is its to take back:
-    /// else the two would undo what the other said, for ever.
+    /// Returns whether another health check reported the machine as unhealthy. Only that health
+    /// check may revert its result, because otherwise both would overwrite each other forever.
     fn is_broken_for_another(&self, machine: &Machine) -> bool {
         let said = condition(machine, CHECKED).filter(|said| said.status == Status::False.as_str());
         let by = said
             .and_then(|said| said.message.strip_prefix(FOUND_BY))
             .and_then(|message| message.split_once(": "));
         by.is_some_and(|(name, _)| {
-            let mut others = self.seen.others.iter();
+            let mut others = self.observed.others.iter();
             others.any(|other| other.name == name && selects(&other.selector, machine.meta()))
         })
     }
 
-    /// The object that repairs a machine, if it was made for this machine.
-    fn request(&self, machine: &Machine) -> Option<&RequestSeen> {
-        let request = self.seen.requests.get(&machine.name_any())?;
+    /// Returns the remediation request, if it was created for this machine.
+    fn request(&self, machine: &Machine) -> Option<&RemediationRequest> {
+        let request = self.observed.requests.get(&machine.name_any())?;
         request.owners.contains(&machine.uid().unwrap_or_default()).then_some(request)
     }
 
-    /// Has a machine repaired by another program, and says how far that is.
+    /// Requests the remediation by another controller, and reports its progress.
     fn request_repair(
         &self,
         template: &Template,
@@ -240,7 +243,7 @@ impl Pass<'_> {
         let kind = conditions::EXTERNALLY_REMEDIATED;
         let (name, made) = (machine.name_any(), made_kind(&template.kind));
         if self.request(machine).is_some() {
-            // From here on it is the other program's to say.
+            // From here on the other controller reports the progress.
             if !list.get(kind).is_some_and(|c| {
                 ![TEMPLATE_NOT_FOUND, CREATION_FAILED].contains(&c.reason.as_str())
             }) {
@@ -248,15 +251,15 @@ impl Pass<'_> {
             }
             return Request::Keep;
         }
-        if self.seen.requests.contains_key(&name) {
+        if self.observed.requests.contains_key(&name) {
             let message = format!("{made} {name} was not made for this machine");
             list.set(kind, Status::False, CREATION_FAILED, message);
             return Request::Keep;
         }
-        let problem = match &self.seen.template {
-            Seen::Found(_) => None,
-            Seen::Unreadable(why) => Some(why.clone()),
-            Seen::NoReference | Seen::Missing => {
+        let problem = match &self.observed.template {
+            Lookup::Found(_) => None,
+            Lookup::Unreadable(why) => Some(why.clone()),
+            Lookup::NoReference | Lookup::Missing => {
                 Some(format!("{} {} does not exist", template.kind, template.name))
             }
         };
@@ -268,22 +271,22 @@ impl Pass<'_> {
         Request::Make
     }
 
-    /// A broken machine waits for something that nothing tells of: a template, or the end of the
-    /// object of before.
+    /// Returns whether an unhealthy machine waits for something that causes no event: a template,
+    /// or the deletion of a previous request.
     fn is_held_up(&self, machine: &Machine) -> bool {
         self.is_allowed
             && self.wanted.template.is_some()
-            && match self.seen.requests.get(&machine.name_any()) {
-                None => self.seen.template.found().is_none(),
+            && match self.observed.requests.get(&machine.name_any()) {
+                None => self.observed.template.found().is_none(),
                 Some(request) => request.is_deleting || self.request(machine).is_none(),
             }
     }
 }
 
-/// Hands a machine over to its owner, unless it has been. Says whether that is new.
-fn hand_over(list: &mut Conditions) -> bool {
+/// Requests the remediation by the owner, unless it has been requested. Returns whether it is new.
+fn request_remediation(list: &mut Conditions) -> bool {
     let kind = conditions::OWNER_REMEDIATED;
-    // Once it is in the owner's hands the owner says how far it is.
+    // The owner now reports the progress.
     if list.status(kind) == Some(Status::False) {
         return false;
     }
@@ -291,8 +294,8 @@ fn hand_over(list: &mut Conditions) -> bool {
     true
 }
 
-/// Takes back what has not begun.
-fn forgive(list: &mut Conditions) {
+/// Withdraws a request that has not been started.
+fn withdraw(list: &mut Conditions) {
     for kind in [conditions::OWNER_REMEDIATED, conditions::EXTERNALLY_REMEDIATED] {
         let waits = list.get(kind).is_some_and(|c| {
             Status::parse(&c.status) == Status::False && c.reason != MACHINE_DELETING

@@ -1,4 +1,4 @@
-//! Turns what was found into the status of a health check.
+//! Computes the status of a health check.
 
 use capi_api::MachineHealthCheck;
 use capi_api::conditions::{self, Conditions, Status, reason};
@@ -10,19 +10,19 @@ use super::bound::Allowance;
 use super::plan::Plan;
 use crate::Context;
 use crate::error::Failure;
-use crate::notice::{self, News};
+use crate::events::{self, EventRecord};
 use crate::patch;
-use crate::summary::Verdict;
+use crate::summary::ConditionState;
 
-/// Reason: broken machines are handed over.
+/// Reason: unhealthy machines are remediated.
 const ALLOWED: &str = "RemediationAllowed";
-/// Reason: so many machines are broken that more than single machines must be wrong.
+/// Reason: too many machines are unhealthy, which indicates a common cause.
 const TOO_MANY: &str = "TooManyUnhealthy";
-/// Reason of the event that says so.
+/// Reason of the corresponding event.
 const RESTRICTED: &str = "RemediationRestricted";
 
-/// Writes the status of a health check, if it changed. `is_done` says that nothing of the plan is
-/// left to be done.
+/// Writes the status of a health check if it changed. `is_done` means that the plan was executed
+/// completely.
 pub(super) async fn write(
     ctx: &Context,
     check: &MachineHealthCheck,
@@ -32,51 +32,52 @@ pub(super) async fn write(
     let status = status(check, plan, is_done, ctx.now());
     put(ctx, check, &status).await?;
     if let Some(news) = news(check, &status, plan) {
-        notice::tell(ctx, check, &news).await;
+        events::publish(ctx, check, &news).await;
     }
     Ok(())
 }
 
-/// Says that nothing is done because the health check or its cluster is paused.
+/// Reports that the health check or its cluster is paused.
 pub(super) async fn paused(ctx: &Context, check: &MachineHealthCheck) -> Result<(), Failure> {
     let message = "the health check or its cluster is paused";
-    with(ctx, check, conditions::PAUSED, Verdict::new(Status::True, reason::PAUSED, message)).await
+    with(ctx, check, conditions::PAUSED, ConditionState::new(Status::True, reason::PAUSED, message))
+        .await
 }
 
-/// Says that there is no cluster to look at.
+/// Reports that the cluster does not exist.
 pub(super) async fn without_cluster(
     ctx: &Context,
     check: &MachineHealthCheck,
 ) -> Result<(), Failure> {
     let message = format!("cluster {} does not exist", check.spec.cluster_name);
-    let verdict = Verdict::unknown(reason::OBJECT_DOES_NOT_EXIST, message);
-    with(ctx, check, conditions::REMEDIATION_ALLOWED, verdict).await
+    let state = ConditionState::unknown(reason::OBJECT_DOES_NOT_EXIST, message);
+    with(ctx, check, conditions::REMEDIATION_ALLOWED, state).await
 }
 
-/// Says what is wrong with the spec.
+/// Reports an invalid spec.
 pub(super) async fn invalid(
     ctx: &Context,
     check: &MachineHealthCheck,
     problem: &str,
 ) -> Result<(), Failure> {
-    let verdict = Verdict::no("InvalidSpec", problem);
-    with(ctx, check, conditions::REMEDIATION_ALLOWED, verdict).await
+    let state = ConditionState::no("InvalidSpec", problem);
+    with(ctx, check, conditions::REMEDIATION_ALLOWED, state).await
 }
 
-/// Writes one condition, and leaves all else as it is.
+/// Writes one condition and leaves the others unchanged.
 async fn with(
     ctx: &Context,
     check: &MachineHealthCheck,
     kind: &str,
-    verdict: Verdict,
+    state: ConditionState,
 ) -> Result<(), Failure> {
     let before = check.status.clone().unwrap_or_default();
     let generation = check.metadata.generation;
     let mut list = Conditions::new(before.conditions.as_ref(), generation, ctx.now());
     if kind != conditions::PAUSED {
-        Verdict::no(reason::NOT_PAUSED, "").set(&mut list, conditions::PAUSED);
+        ConditionState::no(reason::NOT_PAUSED, "").set(&mut list, conditions::PAUSED);
     }
-    verdict.set(&mut list, kind);
+    state.set(&mut list, kind);
     let status = MachineHealthCheckStatus { conditions: Some(list.finish()), ..before };
     put(ctx, check, &status).await
 }
@@ -95,7 +96,7 @@ async fn put(
     Ok(())
 }
 
-/// The status of a health check. Pure.
+/// Returns the status of a health check. Pure.
 pub(super) fn status(
     check: &MachineHealthCheck,
     plan: &Plan,
@@ -105,14 +106,14 @@ pub(super) fn status(
     let before = check.status.clone().unwrap_or_default();
     let generation = check.metadata.generation;
     let mut list = Conditions::new(before.conditions.as_ref(), generation, now);
-    Verdict::no(reason::NOT_PAUSED, "").set(&mut list, conditions::PAUSED);
+    ConditionState::no(reason::NOT_PAUSED, "").set(&mut list, conditions::PAUSED);
     let remediations = match &plan.allowance {
         Allowance::Allowed(more) => {
-            Verdict::yes(ALLOWED).set(&mut list, conditions::REMEDIATION_ALLOWED);
+            ConditionState::yes(ALLOWED).set(&mut list, conditions::REMEDIATION_ALLOWED);
             *more
         }
         Allowance::Restricted(why) => {
-            Verdict::no(TOO_MANY, why).set(&mut list, conditions::REMEDIATION_ALLOWED);
+            ConditionState::no(TOO_MANY, why).set(&mut list, conditions::REMEDIATION_ALLOWED);
             0
         }
     };
@@ -127,12 +128,13 @@ pub(super) fn status(
     }
 }
 
-/// What is new, judged by the status that was read: broken machines that are not handed over.
+/// Returns the event for unhealthy machines that are not remediated, compared with the status that
+/// was read.
 fn news(
     check: &MachineHealthCheck,
     status: &MachineHealthCheckStatus,
     plan: &Plan,
-) -> Option<News> {
+) -> Option<EventRecord> {
     let Allowance::Restricted(note) = &plan.allowance else { return None };
     let said = |status: &MachineHealthCheckStatus| {
         let list = status.conditions.as_ref();
@@ -140,8 +142,8 @@ fn news(
         Some((said.status.clone(), said.message.clone()))
     };
     let is_said = check.status.as_ref().and_then(said) == said(status);
-    // Machines whose time is not over yet count, too, so that the condition may have come before.
-    (plan.broken > 0 && (!is_said || plan.is_worse)).then(|| News {
+    // Machines within their timeout count too, so the condition may have been set earlier.
+    (plan.broken > 0 && (!is_said || plan.is_worse)).then(|| EventRecord {
         is_warning: true,
         reason: RESTRICTED,
         note: note.clone(),

@@ -1,4 +1,4 @@
-//! The status of a health check, and what is told of it.
+//! Tests of the status of a health check and of its events.
 
 use serde_json::{Value, json};
 
@@ -54,14 +54,14 @@ fn counts_and_the_condition_say_what_was_found() {
 }
 
 #[test]
-fn a_pass_that_failed_has_not_seen_the_generation() {
+fn a_failed_pass_does_not_update_the_observed_generation() {
     let before = check(json!({ "observedGeneration": 1 }));
     let status = status(&before, &plan(Allowance::Allowed(2), 1), false, now());
     assert_eq!(status.observed_generation, Some(1));
 }
 
 #[test]
-fn a_restriction_is_told_once_and_only_when_something_is_broken() {
+fn a_restriction_is_reported_once_and_only_if_a_machine_is_unhealthy() {
     let told = |check: &MachineHealthCheck, plan: &Plan| {
         news(check, &status(check, plan, true, now()), plan).map(|news| (news.reason, news.note))
     };

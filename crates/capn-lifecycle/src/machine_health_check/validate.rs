@@ -1,4 +1,4 @@
-//! Turns the spec of a health check into types. Does nothing else.
+//! Validates the spec of a health check.
 
 use capi_api::MachineHealthCheck;
 use capi_api::core::{
@@ -10,29 +10,29 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::bound::{Bound, range};
 use crate::objects::check_selector;
 
-/// How long a machine may take to become a node where nobody says, in seconds.
+/// Default timeout for a machine to become a node, in seconds.
 const NODE_STARTUP_SECONDS: i32 = 600;
 
-/// Less than this nobody means.
+/// Minimum timeout. A smaller value is certainly a mistake.
 const LEAST_STARTUP_SECONDS: i32 = 30;
 
-/// Conditions of a machine that no health check looks at: they follow from what it finds.
+/// Machine conditions that a health check must not use, because they follow from its result.
 const FOLLOWING: [&str; 5] =
     ["Ready", "Available", "HealthCheckSucceeded", "OwnerRemediated", "ExternallyRemediated"];
 
-/// What a health check asks for.
+/// A validated health check.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Wanted {
+pub(super) struct ValidHealthCheck {
     pub(super) bound: Bound,
-    /// How long a machine may take to become a node; `None` is for ever.
+    /// Timeout for a machine to become a node. `None` means no timeout.
     pub(super) node_startup: Option<SignedDuration>,
     pub(super) node_conditions: Vec<UnhealthyNodeCondition>,
     pub(super) machine_conditions: Vec<UnhealthyMachineCondition>,
-    /// What is made of a broken machine instead of handing it to its owner.
+    /// Template of the remediation request that replaces remediation by the owner.
     pub(super) template: Option<Template>,
 }
 
-/// Where the template of an object that repairs machines is.
+/// Reference to the template of a remediation request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Template {
     pub(super) group: String,
@@ -41,15 +41,15 @@ pub(super) struct Template {
     pub(super) name: String,
 }
 
-/// Parses the spec of a health check, or says what is wrong with it.
-pub(super) fn parse(check: &MachineHealthCheck) -> Result<Wanted, String> {
+/// Parses the spec of a health check, or returns the problem.
+pub(super) fn parse(check: &MachineHealthCheck) -> Result<ValidHealthCheck, String> {
     if let Some((field, problem)) = problems(check).into_iter().next() {
         return Err(format!("{field}: {problem}"));
     }
     let checks = check.spec.checks.clone().unwrap_or_default();
     let startup = checks.node_startup_timeout_seconds.unwrap_or(NODE_STARTUP_SECONDS);
     let template = check.spec.remediation.as_ref().and_then(|r| r.template_ref.as_ref());
-    Ok(Wanted {
+    Ok(ValidHealthCheck {
         bound: bound(check)?,
         node_startup: (startup > 0).then(|| SignedDuration::from_secs(i64::from(startup))),
         node_conditions: checks.unhealthy_node_conditions.unwrap_or_default(),
@@ -58,7 +58,7 @@ pub(super) fn parse(check: &MachineHealthCheck) -> Result<Wanted, String> {
     })
 }
 
-/// What is wrong with the spec of a health check: fields, and what about them.
+/// Returns the invalid fields of a health check, with messages.
 pub(crate) fn problems(check: &MachineHealthCheck) -> Vec<(String, String)> {
     let mut problems = Vec::new();
     let mut wrong = |field: String, problem: String| problems.push((field, problem));
@@ -85,8 +85,8 @@ const AT_MOST: &str = "spec.remediation.triggerIf.unhealthyLessThanOrEqualTo";
 fn of_template(reference: &RemediationTemplateRef) -> Vec<(String, String)> {
     let mut problems = Vec::new();
     if !is_template(&reference.kind) {
-        // Else what is made would be of the kind of the template, whatever that is.
-        problems.push(("kind".to_owned(), "has to end in Template".to_owned()));
+        // Otherwise the created object would have the kind of the template.
+        problems.push(("kind".to_owned(), "must end in Template".to_owned()));
     }
     if let Err(problem) = template(reference) {
         problems.push(("apiVersion".to_owned(), problem));
@@ -100,12 +100,12 @@ fn is_template(kind: &str) -> bool {
 
 fn of_checks(checks: &TopologyHealthChecks) -> Vec<(String, String)> {
     let mut problems = Vec::new();
-    let negative = "cannot be negative".to_owned();
+    let negative = "must not be negative".to_owned();
     let startup = checks.node_startup_timeout_seconds.unwrap_or(NODE_STARTUP_SECONDS);
     if startup != 0 && startup < LEAST_STARTUP_SECONDS {
         problems.push((
             "nodeStartupTimeoutSeconds".to_owned(),
-            format!("has to be at least {LEAST_STARTUP_SECONDS}, or 0 for no limit"),
+            format!("must be at least {LEAST_STARTUP_SECONDS}, or 0 for no limit"),
         ));
     }
     for (at, condition) in checks.unhealthy_node_conditions.iter().flatten().enumerate() {
@@ -123,7 +123,7 @@ fn of_checks(checks: &TopologyHealthChecks) -> Vec<(String, String)> {
             problems.push((
                 format!("unhealthyMachineConditions[{at}].type"),
                 format!(
-                    "cannot be one of {}: they follow from health checks",
+                    "must not be one of {}: health checks set these conditions",
                     FOLLOWING.join(", ")
                 ),
             ));
@@ -151,7 +151,7 @@ fn bound(check: &MachineHealthCheck) -> Result<Bound, String> {
     if is_good {
         Ok(Bound::AtMost(at_most))
     } else {
-        Err("has to be a number or a percentage, as 1 or \"40%\"".to_owned())
+        Err("must be a number or a percentage (examples: 1, \"40%\")".to_owned())
     }
 }
 
@@ -165,7 +165,7 @@ fn template(reference: &RemediationTemplateRef) -> Result<Template, String> {
     let (group, version) = reference
         .api_version
         .split_once('/')
-        .ok_or_else(|| format!("\"{}\" is no group/version", reference.api_version))?;
+        .ok_or_else(|| format!("\"{}\" is not a valid group/version", reference.api_version))?;
     Ok(Template {
         group: group.to_owned(),
         version: version.to_owned(),

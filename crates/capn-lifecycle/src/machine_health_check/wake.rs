@@ -1,4 +1,4 @@
-//! Which health checks an event concerns.
+//! Health checks that are affected by an event.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -16,7 +16,7 @@ use crate::Context;
 use crate::nodes::{ClusterKey, NodeEvent};
 use crate::objects::selects;
 
-/// Health checks of a cluster.
+/// Returns the health checks of a cluster.
 pub(super) fn of_cluster(
     store: &Store<MachineHealthCheck>,
     cluster: &Cluster,
@@ -25,7 +25,7 @@ pub(super) fn of_cluster(
     matching(store, |check| is_of(check, &key))
 }
 
-/// Health checks that a machine is for, or was for when they last looked.
+/// Returns the health checks that select a machine, or did at their last reconcile.
 pub(super) fn of_machine(
     store: &Store<MachineHealthCheck>,
     machine: &Machine,
@@ -43,11 +43,11 @@ fn concerns(check: &MachineHealthCheck, machine: &Machine) -> bool {
         || targets.is_some_and(|targets| targets.contains(&name))
 }
 
-/// How many health checks a cluster may have. Each looks at all machines of the cluster whenever one
-/// changes, and lists them in its status.
+/// Maximum number of health checks per cluster. Each one evaluates all machines of the cluster when
+/// one changes, and lists them in its status.
 pub(super) const MOST: usize = 20;
 
-/// The health checks of a cluster that count: the oldest.
+/// Returns the health checks of a cluster that are processed: the oldest ones.
 fn oldest(
     store: &Store<MachineHealthCheck>,
     namespace: Option<&str>,
@@ -64,21 +64,21 @@ fn oldest(
     found
 }
 
-/// The cluster has too many health checks, and this is one of those that do not count.
+/// Returns whether the cluster has too many health checks and this one is ignored.
 pub(super) fn is_left_out(store: &Store<MachineHealthCheck>, check: &MachineHealthCheck) -> bool {
     let of_cluster = oldest(store, check.metadata.namespace.as_deref(), &check.spec.cluster_name);
-    // One that the store does not have yet is no reason.
+    // A health check that is not in the store yet is not ignored.
     of_cluster.len() == MOST
         && !of_cluster.iter().any(|other| other.metadata.uid == check.metadata.uid)
 }
 
-/// Health checks of clusters in which something happened to a node that matters for its health.
+/// Returns the health checks of clusters in which a node changed in a relevant way.
 pub(super) fn of_nodes(
     ctx: &Arc<Context>,
     store: Store<MachineHealthCheck>,
 ) -> impl futures::Stream<Item = ObjectRef<MachineHealthCheck>> + Send + 'static {
     let events = ctx.nodes.listen();
-    let state = (events, store, ctx.clone(), Known::default());
+    let state = (events, store, ctx.clone(), ReportedNodes::default());
     futures::stream::unfold(state, |(mut events, store, ctx, mut known)| async move {
         let found = match events.recv().await {
             Ok(event) => {
@@ -102,12 +102,12 @@ fn is_of(check: &MachineHealthCheck, cluster: &ClusterKey) -> bool {
         && check.metadata.namespace.as_deref() == Some(cluster.namespace.as_str())
 }
 
-/// What was last told of nodes. kubelets write theirs every five minutes, and most of that is no
-/// news.
+/// Last reported state of nodes. kubelets write theirs every five minutes, mostly without a
+/// relevant change.
 #[derive(Default)]
-struct Known(HashMap<ClusterKey, HashMap<String, u64>>);
+struct ReportedNodes(HashMap<ClusterKey, HashMap<String, u64>>);
 
-impl Known {
+impl ReportedNodes {
     fn is_news(&mut self, ctx: &Context, event: &NodeEvent) -> bool {
         let NodeEvent::Node { cluster, name, .. } = event else { return true };
         let node = ctx.nodes.get(cluster).and_then(|nodes| nodes.by_name(name));
@@ -117,7 +117,7 @@ impl Known {
         self.note(cluster, name, node.as_deref())
     }
 
-    /// Notes how a node is, and says whether that is new.
+    /// Records the state of a node, and returns whether it changed.
     fn note(&mut self, cluster: &ClusterKey, name: &str, node: Option<&Node>) -> bool {
         let nodes = self.0.entry(cluster.clone()).or_default();
         let Some(node) = node else {
@@ -129,7 +129,7 @@ impl Known {
     }
 }
 
-/// A hash of what health checks look at.
+/// Returns a hash of the fields that health checks use.
 fn health(node: &Node) -> u64 {
     let mut hasher = DefaultHasher::new();
     node.metadata.uid.hash(&mut hasher);
@@ -170,9 +170,9 @@ mod tests {
     }
 
     #[test]
-    fn a_heartbeat_is_no_news() {
+    fn a_heartbeat_is_not_reported() {
         let cluster = ClusterKey { namespace: "ns".into(), name: "c".into() };
-        let mut known = Known::default();
+        let mut known = ReportedNodes::default();
         let mut is_news = |node: Option<Node>| known.note(&cluster, "n", node.as_ref());
         let other = json!({ "metadata": { "uid": "another" } });
         for (what, node, expected) in [
@@ -240,7 +240,7 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(of_machine(&store, &machine).len(), MOST);
-        // When one of them goes, the next one counts.
+        // When one of them is deleted, the next one is processed.
         writer.apply_watcher_event(&kube::runtime::watcher::Event::Delete(first));
         assert!(!is_left_out(&store, &late));
     }

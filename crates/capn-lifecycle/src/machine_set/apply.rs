@@ -1,8 +1,8 @@
-//! Carries out what was decided about a set. The only writer besides `report`.
+//! Executes the plan of a set. Nothing else except `report` writes.
 
 use capi_api::conditions::{self, Conditions, Status};
 use capi_api::{Machine, MachineSet, labels};
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
@@ -10,25 +10,26 @@ use super::create::create;
 use super::observe::Observed;
 use super::plan::{Action, Plan};
 use crate::Context;
-use crate::error::{Failure, describe, is_not_found};
+use crate::error::{Failure, describe};
+use crate::owned_machines;
 use crate::patch;
 
-/// Carries out a plan.
+/// Executes a plan.
 ///
 /// # Guarantees
 ///
-/// Every action can be repeated; an interrupted plan is made again from what is then observed.
-/// Returns the set and its machines as they are afterwards, or `None` if the pass ends here
-/// because the next one starts at once or the set is gone.
+/// Every action can be repeated; an interrupted plan is computed again from the new state. Returns
+/// the updated set and its machines, or `None` if this reconcile ends because the next one starts
+/// at once or the set is gone.
 pub(super) async fn apply(
     ctx: &Context,
     mut set: MachineSet,
-    seen: &Observed,
+    observed: &Observed,
     plan: &Plan,
 ) -> Result<Option<(MachineSet, Vec<Machine>)>, Failure> {
     let namespace = set.namespace().unwrap_or_default();
     let api: Api<MachineSet> = Api::namespaced(ctx.client.clone(), &namespace);
-    let mut machines = seen.machines.clone();
+    let mut machines = observed.machines.clone();
     for action in &plan.actions {
         match action {
             Action::AddFinalizer => {
@@ -51,7 +52,7 @@ pub(super) async fn apply(
                     .map_err(|source| Failure::Contract { object: describe(&set), source })?;
             }
             Action::DeleteLeftover(reference) => {
-                tracing::info!(set = set.name_any(), object = %reference, "delete what was left behind");
+                tracing::info!(set = set.name_any(), object = %reference, "deleting an orphaned object");
                 ctx.contracts
                     .delete(&namespace, reference)
                     .await
@@ -64,26 +65,26 @@ pub(super) async fn apply(
                         .await?;
                 match (machine, patched) {
                     (Some(place), Some(patched)) => *place = patched,
-                    // Adopted just now.
+                    // It has just been adopted.
                     (None, Some(patched)) => machines.push(patched),
                     (_, None) => {}
                 }
             }
             Action::Create { count } => {
                 for _ in 0..*count {
-                    machines.push(create(ctx, &set, seen).await?);
-                    ctx.full.forget(&namespace);
+                    machines.push(create(ctx, &set, observed).await?);
+                    ctx.full_namespaces.forget(&namespace);
                 }
             }
             Action::Delete { machines } => {
                 for name in machines {
-                    delete(ctx, &namespace, name).await?;
+                    owned_machines::delete(ctx, &namespace, name).await?;
                 }
             }
             Action::Remediate { machines: broken } => {
                 for machine in machines.iter().filter(|m| broken.contains(&m.name_any())) {
                     note_remediation(ctx, machine).await?;
-                    delete(ctx, &namespace, &machine.name_any()).await?;
+                    owned_machines::delete(ctx, &namespace, &machine.name_any()).await?;
                 }
             }
         }
@@ -91,7 +92,7 @@ pub(super) async fn apply(
     Ok(Some((set, machines)))
 }
 
-/// Patches a machine after what it is made of, so that an interruption repeats both.
+/// Patches a machine after its objects, so that an interrupted update repeats both.
 async fn patch_machine(
     ctx: &Context,
     set: &MachineSet,
@@ -106,35 +107,16 @@ async fn patch_machine(
         for reference in spec.bootstrap.config_ref.iter().chain([&spec.infrastructure_ref]) {
             match patch::external(ctx, &namespace, reference, parts).await {
                 Ok(()) => {}
-                // It is on its way out, or has yet to come.
+                // It is being deleted, or does not exist yet.
                 Err(error) if error.is_not_found() => {}
                 Err(source) => return Err(Failure::Contract { object: describe(machine), source }),
             }
         }
     }
-    let api: Api<Machine> = Api::namespaced(ctx.client.clone(), &namespace);
-    let params = PatchParams {
-        field_manager: Some(labels::MANAGER_MACHINE_SET.to_owned()),
-        ..PatchParams::default()
-    };
-    match api.patch(name, &params, &Patch::Merge(change)).await {
-        Ok(machine) => Ok(Some(machine)),
-        Err(error) if is_not_found(&error) => Ok(None),
-        Err(error) => Err(Failure::api_named("patch", "Machine", &namespace, name)(error)),
-    }
+    owned_machines::patch(ctx, labels::MANAGER_MACHINE_SET, &namespace, name, change).await
 }
 
-async fn delete(ctx: &Context, namespace: &str, name: &str) -> Result<(), Failure> {
-    tracing::info!(namespace, machine = name, "delete machine");
-    let api: Api<Machine> = Api::namespaced(ctx.client.clone(), namespace);
-    match api.delete(name, &DeleteParams::background()).await {
-        Ok(_) => Ok(()),
-        Err(error) if is_not_found(&error) => Ok(()),
-        Err(error) => Err(Failure::api_named("delete", "Machine", namespace, name)(error)),
-    }
-}
-
-/// Says on the machine that its owner is dealing with it.
+/// Reports on the machine that its owner handles the remediation.
 async fn note_remediation(ctx: &Context, machine: &Machine) -> Result<(), Failure> {
     let existing = machine.status.as_ref().and_then(|status| status.conditions.as_ref());
     let mut list = Conditions::new(existing, machine.metadata.generation, ctx.now());

@@ -1,4 +1,4 @@
-//! Makes one machine: bootstrap object, infrastructure object, Machine.
+//! Creates one machine: bootstrap object, infrastructure object, Machine.
 
 use std::collections::BTreeMap;
 
@@ -6,30 +6,31 @@ use capi_api::core::{ContractRef, MachineSpec};
 use capi_api::{Machine, MachineSet, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ObjectMeta, PostParams};
-use kube::{Api, Resource as _, ResourceExt as _};
+use kube::{Resource as _, ResourceExt as _};
 
 use super::observe::Observed;
 use super::sync::{machine_annotations, machine_labels};
 use crate::Context;
 use crate::contract;
 use crate::error::{Failure, chain, describe};
-use crate::lookup::Seen;
+use crate::lookup::Lookup;
 use crate::objects::{controller_of, machine_name, random};
+use crate::owned_machines;
 use crate::template::{made_kind, make};
 
-/// How new machines are named when the set does not say.
+/// Default naming template of machines.
 const NAMING: &str = "{{ .machineSet.name }}-{{ .random }}";
 
-/// Makes one machine with a new name.
+/// Creates one machine with a new name.
 ///
 /// # Guarantees
 ///
-/// If a step fails, what the steps before made is deleted again. An interruption between two steps
-/// leaves objects that the next pass finds by their set label and deletes.
+/// If a step fails, the objects of the previous steps are deleted. An interruption between two
+/// steps leaves objects that the next reconcile finds by their set label and deletes.
 pub(super) async fn create(
     ctx: &Context,
     set: &MachineSet,
-    seen: &Observed,
+    observed: &Observed,
 ) -> Result<Machine, Failure> {
     let naming = set.spec.machine_naming.as_ref().and_then(|naming| naming.template.as_deref());
     let name =
@@ -40,13 +41,13 @@ pub(super) async fn create(
     let result = async {
         let mut spec = MachineSpec { provider_id: None, ..template.clone() };
         if let Some(reference) = &template.bootstrap.config_ref {
-            let part = part(ctx, set, reference, &seen.bootstrap_template, &name).await?;
+            let part = part(ctx, set, reference, &observed.bootstrap_template, &name).await?;
             made.push(part.clone());
             spec.bootstrap.config_ref = Some(part);
             spec.bootstrap.data_secret_name = None;
         }
         let reference = &template.infrastructure_ref;
-        let part = part(ctx, set, reference, &seen.infrastructure_template, &name).await?;
+        let part = part(ctx, set, reference, &observed.infrastructure_template, &name).await?;
         made.push(part.clone());
         spec.infrastructure_ref = part;
         machine(ctx, set, &name, spec).await
@@ -58,16 +59,16 @@ pub(super) async fn create(
     result
 }
 
-/// Makes one of the objects a machine consists of.
+/// Creates one of the objects of a machine.
 async fn part(
     ctx: &Context,
     set: &MachineSet,
     template: &ContractRef,
-    seen: &Seen,
+    observed: &Lookup,
     name: &str,
 ) -> Result<ContractRef, Failure> {
     let failed = |source| Failure::Contract { object: describe(set), source };
-    let found = seen.found().ok_or_else(|| Failure::Invalid {
+    let found = observed.found().ok_or_else(|| Failure::Invalid {
         object: describe(set),
         problem: format!("{template} does not exist"),
     })?;
@@ -115,19 +116,11 @@ async fn machine(
         spec,
         status: None,
     };
-    let api: Api<Machine> =
-        Api::namespaced(ctx.client.clone(), &set.namespace().unwrap_or_default());
-    let params = PostParams {
-        field_manager: Some(labels::MANAGER_MACHINE_SET.to_owned()),
-        ..PostParams::default()
-    };
-    let machine = api.create(&params, &machine).await.map_err(Failure::api("create", &machine))?;
-    tracing::info!(set = set.name_any(), machine = name, "machine made");
-    Ok(machine)
+    owned_machines::create(ctx, labels::MANAGER_MACHINE_SET, &machine).await
 }
 
-/// Deletes what was made for a machine that could not be made. A failure here is only logged: the
-/// next pass finds what is left.
+/// Deletes the objects of a machine that could not be created. A failure is only logged: the next
+/// reconcile finds the remaining objects.
 async fn undo(ctx: &Context, set: &MachineSet, made: &[ContractRef]) {
     let namespace = set.namespace().unwrap_or_default();
     for reference in made {
@@ -136,7 +129,7 @@ async fn undo(ctx: &Context, set: &MachineSet, made: &[ContractRef]) {
                 set = set.name_any(),
                 object = %reference,
                 error = chain(&error),
-                "left behind for now"
+                "cannot delete an orphaned object yet"
             );
         }
     }

@@ -1,11 +1,11 @@
 //! The MachineSet controller.
 //!
-//! Keeps as many machines as asked for. A machine is made in three steps, bootstrap object,
-//! infrastructure object, Machine, all of one name; what an interruption left half-made is removed
-//! before the next one is made.
+//! Maintains the desired number of machines. A machine is created in three steps: bootstrap object,
+//! infrastructure object, Machine, all with the same name. Objects of an interrupted creation are
+//! removed before the next machine is created.
 //!
-//! Labels and annotations of the template are carried to existing machines; those that the
-//! template lost stay on them.
+//! Labels and annotations of the template are copied to existing machines. Those that are removed
+//! from the template stay on the machines.
 
 mod apply;
 mod create;
@@ -17,6 +17,7 @@ mod report;
 mod sync;
 
 pub(crate) use plan::own_template;
+pub(crate) use sync::in_place;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,55 +27,49 @@ use capn_controller::watch::{self, matching};
 use futures::StreamExt as _;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Resource as _, ResourceExt as _};
+use kube::{Resource as _, ResourceExt as _};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use crate::Context;
 use crate::drive::drive;
 use crate::error::Failure;
-use crate::external::Touched;
-use crate::full;
+use crate::external::ExternalEvent;
+use crate::full_namespaces;
 use crate::objects::{cluster_essence, is_paused, selects};
 
-/// How soon to look again when a check forbids new machines: what it waits for may not wake us.
+/// Interval for preflight checks that fail, because their cause may not trigger a reconcile.
 const PREFLIGHT_RECHECK: Duration = Duration::from_secs(15);
 
-/// Runs the controller until `stop`.
+/// Runs the controller until `stop` is cancelled.
 pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
-    let all = watcher::Config::default;
-    let sets = watch::controller(Api::<MachineSet>::all(ctx.client.clone()), all());
+    let sets = ctx.all::<MachineSet>();
     let store = sets.store();
-    let clusters = watch::touched(Api::<Cluster>::all(ctx.client.clone()), all())
-        .predicate_filter(cluster_essence, kube::runtime::PredicateConfig::default());
+    let clusters = ctx.all::<Cluster>().marked(cluster_essence);
     let (of_cluster, of_machine, of_deployment) = (store.clone(), store.clone(), store.clone());
-    let machines = Api::<Machine>::all(ctx.client.clone());
-    let deployments = Api::<MachineDeployment>::all(ctx.client.clone());
+    let machines = ctx.all::<Machine>().touched();
+    let deployments = ctx.all::<MachineDeployment>().touched();
     let controller = sets
+        .controller()
         .reconcile_on(watch::concerning(clusters, move |cluster: &Cluster| {
             matching(&of_cluster, |set| {
                 set.metadata.namespace == cluster.metadata.namespace
                     && set.spec.cluster_name == cluster.name_any()
             })
         }))
-        .reconcile_on(watch::concerning(
-            watch::touched(machines, all()),
-            move |machine: &Machine| concerned(&of_machine, machine),
-        ))
-        // For the bounds of remediation, which are the deployment's.
-        .reconcile_on(watch::concerning(
-            watch::touched(deployments, all()),
-            move |deployment: &MachineDeployment| {
-                let uid = deployment.uid().unwrap_or_default();
-                matching(&of_deployment, |set| capi_api::refs::is_controlled_by(set.meta(), &uid))
-            },
-        ))
+        .reconcile_on(watch::concerning(machines, move |machine: &Machine| {
+            concerned(&of_machine, machine)
+        }))
+        // For the remediation limits, which are fields of the deployment.
+        .reconcile_on(watch::concerning(deployments, move |deployment: &MachineDeployment| {
+            let uid = deployment.uid().unwrap_or_default();
+            matching(&of_deployment, |set| capi_api::refs::is_controlled_by(set.meta(), &uid))
+        }))
         .reconcile_on(template_events(&ctx, store));
     drive(controller, ctx, stop, reconcile).await;
 }
 
-/// One pass over one set.
+/// Reconciles one set.
 async fn reconcile(set: Arc<MachineSet>, ctx: Arc<Context>) -> Result<Action, Failure> {
     let Some(set) = observe::current(&ctx, &set).await? else {
         return Ok(Action::await_change());
@@ -84,27 +79,27 @@ async fn reconcile(set: Arc<MachineSet>, ctx: Arc<Context>) -> Result<Action, Fa
         report::paused(&ctx, &set).await?;
         return Ok(Action::await_change());
     }
-    let seen = observe::observe(&ctx, &set, cluster).await?;
-    let plan = plan::plan(&set, &seen);
-    let applied = match apply::apply(&ctx, set.clone(), &seen, &plan).await {
+    let observed = observe::observe(&ctx, &set, cluster).await?;
+    let plan = plan::plan(&set, &observed);
+    let applied = match apply::apply(&ctx, set.clone(), &observed, &plan).await {
         Ok(applied) => applied,
-        // Tried again in any case; but a user may have to do something first, so say it.
+        // It is retried in any case, but a user may have to act first.
         Err(error) => {
-            report::failed(&ctx, &set, &seen, plan, &error).await?;
+            report::failed(&ctx, &set, &observed, plan, &error).await?;
             return Err(error);
         }
     };
     let Some((set, machines)) = applied else { return Ok(Action::await_change()) };
-    report::write(&ctx, &set, &machines, &seen, &plan).await?;
-    let recheck = match (&seen.full, plan.blocked.is_empty()) {
+    report::write(&ctx, &set, &machines, &observed, &plan).await?;
+    let recheck = match (&observed.exhausted_quota, plan.blocked.is_empty()) {
         (_, true) => ctx.resync,
-        (Some(_), false) => full::PAUSE,
+        (Some(_), false) => full_namespaces::PAUSE,
         (None, false) => PREFLIGHT_RECHECK,
     };
     Ok(Action::requeue(recheck))
 }
 
-/// The set that the machine is of, or those that could adopt it.
+/// Returns the set of a machine, or those that could adopt it.
 fn concerned(store: &Store<MachineSet>, machine: &Machine) -> Vec<ObjectRef<MachineSet>> {
     let Some(namespace) = machine.metadata.namespace.as_deref() else { return Vec::new() };
     match capi_api::refs::controller(machine.meta()) {
@@ -119,7 +114,7 @@ fn concerned(store: &Store<MachineSet>, machine: &Machine) -> Vec<ObjectRef<Mach
     }
 }
 
-/// Sets whose templates something happened to.
+/// Returns the sets whose templates changed.
 fn template_events(
     ctx: &Context,
     store: Store<MachineSet>,
@@ -127,7 +122,7 @@ fn template_events(
     let events = ctx.external.listen();
     futures::stream::unfold((events, store), |(mut events, store)| async move {
         let found: Vec<_> = match events.recv().await {
-            Ok(touched) => matching(&store, |set| refers_to(set, &touched)),
+            Ok(event) => matching(&store, |set| refers_to(set, &event)),
             Err(RecvError::Lagged(_)) => matching(&store, |_| true),
             Err(RecvError::Closed) => return None,
         };
@@ -136,9 +131,9 @@ fn template_events(
     .flatten()
 }
 
-fn refers_to(set: &MachineSet, touched: &Touched) -> bool {
+fn refers_to(set: &MachineSet, event: &ExternalEvent) -> bool {
     let spec = &set.spec.template.spec;
-    set.metadata.namespace == touched.meta.namespace
-        && (touched.is(&spec.infrastructure_ref)
-            || spec.bootstrap.config_ref.as_ref().is_some_and(|r| touched.is(r)))
+    set.metadata.namespace == event.meta.namespace
+        && (event.is(&spec.infrastructure_ref)
+            || spec.bootstrap.config_ref.as_ref().is_some_and(|r| event.is(r)))
 }

@@ -1,4 +1,4 @@
-//! Reads what a set consists of. Only reads.
+//! Reads the objects of a set. Read-only.
 
 use capi_api::core::ContractRef;
 use capi_api::{Cluster, Machine, MachineDeployment, MachineSet, labels, refs};
@@ -9,30 +9,31 @@ use kube::{Api, Resource as _, ResourceExt as _};
 use crate::Context;
 use crate::contract;
 use crate::error::{Failure, describe};
-use crate::lookup::{Seen, look_up};
+use crate::lookup::{Lookup, look_up};
 use crate::objects::{label_value, of_cluster, selector_text, selects};
 use crate::template::made_kind;
 
-/// What a set consists of.
+/// Observed state of a set.
 #[derive(Clone, Debug)]
 pub(super) struct Observed {
     pub(super) cluster: Option<Cluster>,
-    /// Machines the set controls, by name.
+    /// Machines that the set controls, by name.
     pub(super) machines: Vec<Machine>,
-    /// Machines the selector matches and nobody controls.
+    /// Machines that match the selector and have no controller.
     pub(super) orphans: Vec<Machine>,
-    pub(super) bootstrap_template: Seen,
-    pub(super) infrastructure_template: Seen,
-    pub(super) control_plane: Seen,
-    /// Objects made for a machine of the set that was never made.
+    pub(super) bootstrap_template: Lookup,
+    pub(super) infrastructure_template: Lookup,
+    pub(super) control_plane: Lookup,
+    /// Objects of machines that were never created.
     pub(super) leftovers: Vec<ContractRef>,
     /// The deployment that controls the set.
     pub(super) deployment: Option<MachineDeployment>,
-    /// What the namespace is full of, if it takes nothing now.
-    pub(super) full: Option<String>,
+    /// The exhausted quota of the namespace, if nothing can be created now.
+    pub(super) exhausted_quota: Option<String>,
 }
 
-/// The set as it is now, or `None` if it is gone. The one that woke us may be older.
+/// Reads the current set. `None` if it is gone. The object that triggered the reconcile may be
+/// older.
 pub(super) async fn current(
     ctx: &Context,
     set: &MachineSet,
@@ -42,7 +43,7 @@ pub(super) async fn current(
     api.get_opt(&set.name_any()).await.map_err(Failure::api("get", set))
 }
 
-/// The cluster of a set.
+/// Returns the cluster of a set.
 pub(super) async fn cluster(ctx: &Context, set: &MachineSet) -> Result<Option<Cluster>, Failure> {
     let namespace = set.namespace().unwrap_or_default();
     let name = &set.spec.cluster_name;
@@ -50,7 +51,7 @@ pub(super) async fn cluster(ctx: &Context, set: &MachineSet) -> Result<Option<Cl
     api.get_opt(name).await.map_err(Failure::api_named("get", "Cluster", &namespace, name))
 }
 
-/// Reads what a set consists of.
+/// Reads the objects of a set.
 pub(super) async fn observe(
     ctx: &Context,
     set: &MachineSet,
@@ -79,12 +80,12 @@ pub(super) async fn observe(
         control_plane,
         leftovers,
         deployment: deployment(ctx, set).await?,
-        full: ctx.full.of(&namespace),
+        exhausted_quota: ctx.full_namespaces.of(&namespace),
         cluster,
     })
 }
 
-/// The machines of a set and those it could adopt.
+/// Returns the machines of a set and those that it could adopt.
 async fn machines(
     ctx: &Context,
     set: &MachineSet,
@@ -92,7 +93,8 @@ async fn machines(
     let namespace = set.namespace().unwrap_or_default();
     let uid = set.uid().unwrap_or_default();
     let api: Api<Machine> = Api::namespaced(ctx.client.clone(), &namespace);
-    // Those of the set alone, where its selector says which: a cluster may have very many.
+    // Only those that the selector of the set matches, because a cluster may have very many
+    // machines.
     let labels = [Some(of_cluster(&set.spec.cluster_name)), selector_text(&set.spec.selector)];
     let labels = labels.into_iter().flatten().collect::<Vec<_>>().join(",");
     let found = lists::list(&api, &ListParams::default().labels(&labels)).await;
@@ -109,10 +111,10 @@ async fn machines(
     Ok((ours, orphans))
 }
 
-/// Objects of the kind a template makes that were made for this set and have no Machine.
+/// Returns objects that were created from a template for this set and have no Machine.
 ///
-/// Only one pass over a set runs at a time and a pass ends with the Machine made or given up, so
-/// whatever is found here was left behind.
+/// Only one reconcile of a set runs at a time, and it ends with a Machine or without one, so these
+/// objects are orphaned.
 async fn leftovers(
     ctx: &Context,
     set: &MachineSet,
@@ -125,7 +127,7 @@ async fn leftovers(
     let failed = |source| Failure::Contract { object: describe(set), source };
     let api = match ctx.contracts.api(&namespace, &reference).await {
         Ok((api, _)) => api,
-        // The condition of the set says so already, by way of the template.
+        // The condition of the set already reports it, because of the template.
         Err(contract::Error::NotDefined { .. } | contract::Error::NoContract { .. }) => {
             return Ok(Vec::new());
         }

@@ -1,4 +1,4 @@
-//! Which machines go when a set becomes smaller. Pure.
+//! Selects the machines to delete when a set is scaled down. Pure.
 
 use std::cmp::Reverse;
 
@@ -8,22 +8,23 @@ use kube::{Resource as _, ResourceExt as _};
 
 use crate::objects::{annotation, is_deleting};
 
-/// Why a machine goes before others; the lowest goes first.
+/// Deletion priority of a machine. The lowest is deleted first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
-    /// It goes already.
+    /// It is already being deleted.
     Deleting,
-    /// A user asked for it.
+    /// A user requested it.
     Wished,
-    /// It does no good.
+    /// It is not useful.
     Unhealthy,
-    /// Any other.
+    /// Any other machine.
     Healthy,
 }
 
-/// The machines to delete so that `count` go, those that go already included.
+/// Returns the machines to delete so that `count` are deleted, including those that are already
+/// being deleted.
 ///
-/// A machine without a node counts as unhealthy only where machines become nodes at all.
+/// A machine without a node counts as unhealthy only if machines become nodes at all.
 pub(super) fn victims(
     machines: &[Machine],
     count: usize,
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn machines_that_go_or_do_no_good_go_first() {
+    fn deleting_and_unhealthy_machines_are_deleted_first() {
         let set = [
             machine("a-healthy", "2026-01-01T00:00:00Z", json!({})),
             machine("b-no-node", "2026-01-01T00:00:00Z", json!({ "status": { "nodeRef": null } })),

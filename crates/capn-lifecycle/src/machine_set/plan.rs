@@ -1,4 +1,4 @@
-//! Decides what is done about a set. Pure.
+//! Decides what to do about a set. Pure.
 
 use capi_api::core::ContractRef;
 use capi_api::{Machine, MachineSet, conditions, labels, refs};
@@ -8,47 +8,47 @@ use serde_json::{Value, json};
 
 use super::observe::Observed;
 use super::{order, preflight, sync};
-use crate::lookup::Seen;
+use crate::lookup::Lookup;
 use crate::objects::{annotation, controller_of, has_finalizer, is_deleting, label, plain_owner};
 
 /// One effect.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Action {
-    /// Add the finalizer; everything else comes in the next pass.
+    /// Add the finalizer. Everything else follows in the next reconcile.
     AddFinalizer,
-    /// Let the set go.
+    /// Remove the finalizer.
     RemoveFinalizer,
     /// Merge patch of the set itself.
     Patch(Value),
     /// Merge patch of a template.
     PatchExternal { object: ContractRef, change: Value },
-    /// Delete what was made for a machine that was never made.
+    /// Delete an object of a machine that was never created.
     DeleteLeftover(ContractRef),
-    /// Merge patch of a machine, and the metadata of it for what the machine is made of.
+    /// Merge patch of a machine, and the metadata patch of its objects.
     PatchMachine { name: String, change: Value, parts: Option<Value> },
-    /// Make this many machines.
+    /// Create this many machines.
     Create { count: usize },
-    /// Ask machines to go.
+    /// Delete machines.
     Delete { machines: Vec<String> },
-    /// Ask machines to go because they are broken.
+    /// Delete machines because they are unhealthy.
     Remediate { machines: Vec<String> },
 }
 
-/// What is done now.
+/// The next action.
 #[must_use = "a plan does nothing until it is applied"]
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Plan {
     pub(super) actions: Vec<Action>,
-    /// Why machines that are missing are not made.
+    /// The reasons missing machines are not created.
     pub(super) blocked: Vec<String>,
 }
 
-/// Decides what is done about a set that is not paused.
-pub(super) fn plan(set: &MachineSet, seen: &Observed) -> Plan {
+/// Decides what to do about a set that is not paused.
+pub(super) fn plan(set: &MachineSet, observed: &Observed) -> Plan {
     if is_deleting(set.meta()) {
-        return plan_deletion(set, seen);
+        return plan_deletion(set, observed);
     }
-    if seen.cluster.is_none() {
+    if observed.cluster.is_none() {
         let blocked = vec![format!("cluster {} does not exist", set.spec.cluster_name)];
         return Plan { actions: Vec::new(), blocked };
     }
@@ -56,34 +56,38 @@ pub(super) fn plan(set: &MachineSet, seen: &Observed) -> Plan {
         return Plan { actions: vec![Action::AddFinalizer], blocked: Vec::new() };
     }
     let mut actions = Vec::new();
-    actions.extend(patch(set, seen).map(Action::Patch));
+    actions.extend(patch(set, observed).map(Action::Patch));
     let spec = &set.spec.template.spec;
-    actions.extend(own(seen, Some(&spec.infrastructure_ref), &seen.infrastructure_template));
-    actions.extend(own(seen, spec.bootstrap.config_ref.as_ref(), &seen.bootstrap_template));
-    actions.extend(seen.leftovers.iter().cloned().map(Action::DeleteLeftover));
-    actions.extend(seen.orphans.iter().filter_map(|machine| adopt(set, machine)));
-    actions.extend(seen.machines.iter().filter_map(|machine| synchronize(set, machine)));
+    actions.extend(own(
+        observed,
+        Some(&spec.infrastructure_ref),
+        &observed.infrastructure_template,
+    ));
+    actions.extend(own(observed, spec.bootstrap.config_ref.as_ref(), &observed.bootstrap_template));
+    actions.extend(observed.leftovers.iter().cloned().map(Action::DeleteLeftover));
+    actions.extend(observed.orphans.iter().filter_map(|machine| adopt(set, machine)));
+    actions.extend(observed.machines.iter().filter_map(|machine| synchronize(set, machine)));
 
     let mut blocked = Vec::new();
-    let have = seen.machines.len() + seen.orphans.len();
+    let have = observed.machines.len() + observed.orphans.len();
     let want = set.spec.replicas.and_then(|replicas| usize::try_from(replicas).ok());
     match want {
         Some(want) if have < want => {
-            blocked = blockers(set, seen);
+            blocked = blockers(set, observed);
             if blocked.is_empty() && !is_creation_disabled(set) {
                 actions.push(Action::Create { count: (want - have).min(AT_ONCE) });
             }
         }
-        Some(want) if have > want => actions.extend(scale_down(set, seen, have - want)),
+        Some(want) if have > want => actions.extend(scale_down(set, observed, have - want)),
         Some(_) | None => {}
     }
-    actions.extend(remediate(set, seen));
+    actions.extend(remediate(set, observed));
     Plan { actions, blocked }
 }
 
-fn plan_deletion(set: &MachineSet, seen: &Observed) -> Plan {
+fn plan_deletion(set: &MachineSet, observed: &Observed) -> Plan {
     let mut actions = Vec::new();
-    let doomed: Vec<_> = seen
+    let doomed: Vec<_> = observed
         .machines
         .iter()
         .filter(|machine| !is_deleting(machine.meta()))
@@ -92,9 +96,9 @@ fn plan_deletion(set: &MachineSet, seen: &Observed) -> Plan {
     if !doomed.is_empty() {
         actions.push(Action::Delete { machines: doomed });
     }
-    actions.extend(seen.leftovers.iter().cloned().map(Action::DeleteLeftover));
+    actions.extend(observed.leftovers.iter().cloned().map(Action::DeleteLeftover));
     let has_finalizer = has_finalizer(set.meta(), labels::MACHINE_SET_FINALIZER);
-    if seen.machines.is_empty() && has_finalizer {
+    if observed.machines.is_empty() && has_finalizer {
         actions.push(Action::RemoveFinalizer);
     }
     Plan { actions, blocked: Vec::new() }
@@ -104,39 +108,42 @@ fn is_creation_disabled(set: &MachineSet) -> bool {
     annotation(set.meta(), labels::DISABLE_MACHINE_CREATE) == Some("true")
 }
 
-/// Most machines of one set. Each is three objects, and a number is soon written.
+/// Maximum number of machines of one set. Each machine consists of three objects, and a large
+/// number is easily mistyped.
 const MOST: i32 = 1_000;
 
-/// Machines that are made before the set is looked at again: it may have been deleted meanwhile, and
-/// other sets wait for their turn. The new machines wake it.
+/// Maximum number of machines created per pass. The set may be deleted in the meantime, and other
+/// sets wait for their turn. The new machines trigger the next reconcile.
 const AT_ONCE: usize = 20;
 
-/// Why no machine can be made: templates that are not there, and checks that fail.
-fn blockers(set: &MachineSet, seen: &Observed) -> Vec<String> {
+/// Returns why no machine can be created: missing templates and failed checks.
+fn blockers(set: &MachineSet, observed: &Observed) -> Vec<String> {
     let spec = &set.spec.template.spec;
     let mut why = Vec::new();
     for (reference, template) in [
-        (spec.bootstrap.config_ref.as_ref(), &seen.bootstrap_template),
-        (Some(&spec.infrastructure_ref), &seen.infrastructure_template),
+        (spec.bootstrap.config_ref.as_ref(), &observed.bootstrap_template),
+        (Some(&spec.infrastructure_ref), &observed.infrastructure_template),
     ] {
         let Some(reference) = reference else { continue };
         match template {
-            Seen::Missing | Seen::NoReference => why.push(format!("{reference} does not exist")),
-            Seen::Unreadable(problem) => why.push(problem.clone()),
-            Seen::Found(_) => {}
+            Lookup::Missing | Lookup::NoReference => {
+                why.push(format!("{reference} does not exist"));
+            }
+            Lookup::Unreadable(problem) => why.push(problem.clone()),
+            Lookup::Found(_) => {}
         }
     }
     if set.spec.replicas.is_some_and(|replicas| replicas > MOST) {
         why.push(format!(
-            "spec.replicas is more than {MOST}: a MachineSet has at most {MOST} machines"
+            "spec.replicas is more than {MOST}: a MachineSet can have at most {MOST} machines"
         ));
     }
-    why.extend(seen.full.clone());
-    why.extend(preflight::blockers(set, seen));
+    why.extend(observed.exhausted_quota.clone());
+    why.extend(preflight::blockers(set, observed));
     why
 }
 
-fn patch(set: &MachineSet, seen: &Observed) -> Option<Value> {
+fn patch(set: &MachineSet, observed: &Observed) -> Option<Value> {
     let mut change = json!({});
     let cluster = set.spec.cluster_name.as_str();
     if label(set.meta(), labels::CLUSTER_NAME) != Some(cluster) {
@@ -145,7 +152,7 @@ fn patch(set: &MachineSet, seen: &Observed) -> Option<Value> {
     let is_standalone = refs::controller(set.meta()).is_none()
         && label(set.meta(), labels::DEPLOYMENT_NAME).is_none();
     if is_standalone
-        && let Some(owner) = seen.cluster.as_ref().and_then(plain_owner)
+        && let Some(owner) = observed.cluster.as_ref().and_then(plain_owner)
         && let Some(owners) = refs::with_owner(set.metadata.owner_references.as_ref(), owner)
     {
         change["metadata"]["ownerReferences"] = json!(owners);
@@ -154,14 +161,14 @@ fn patch(set: &MachineSet, seen: &Observed) -> Option<Value> {
     change.as_object().is_some_and(|fields| !fields.is_empty()).then_some(change)
 }
 
-/// Ties a template to the cluster, so that both go together.
+/// Makes the cluster an owner of a template, so that both are deleted together.
 pub(crate) fn own_template(
     cluster: &capi_api::Cluster,
     reference: &ContractRef,
     template: &kube::api::DynamicObject,
 ) -> Option<Value> {
     let owner = plain_owner(cluster)?;
-    // The controller field stays unset on templates, as upstream has it.
+    // Like upstream, the controller field stays unset on templates.
     let owner = k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference {
         controller: None,
         ..owner
@@ -177,8 +184,8 @@ pub(crate) fn own_template(
     Some(change)
 }
 
-fn own(seen: &Observed, reference: Option<&ContractRef>, template: &Seen) -> Option<Action> {
-    let (reference, cluster) = (reference?, seen.cluster.as_ref()?);
+fn own(observed: &Observed, reference: Option<&ContractRef>, template: &Lookup) -> Option<Action> {
+    let (reference, cluster) = (reference?, observed.cluster.as_ref()?);
     let change = own_template(cluster, reference, template.found()?)?;
     Some(Action::PatchExternal { object: reference.clone(), change })
 }
@@ -209,10 +216,10 @@ fn synchronize(set: &MachineSet, machine: &Machine) -> Option<Action> {
     has_change.then(|| Action::PatchMachine { name: machine.name_any(), change, parts })
 }
 
-fn scale_down(set: &MachineSet, seen: &Observed, count: usize) -> Option<Action> {
+fn scale_down(set: &MachineSet, observed: &Observed, count: usize) -> Option<Action> {
     let policy = set.spec.deletion.as_ref().and_then(|d| d.order).unwrap_or_default();
-    let has_nodes = !seen.cluster.as_ref().is_some_and(capi_api::Cluster::is_without_bootstrap);
-    let doomed: Vec<_> = order::victims(&seen.machines, count, policy, has_nodes)
+    let has_nodes = !observed.cluster.as_ref().is_some_and(capi_api::Cluster::is_without_bootstrap);
+    let doomed: Vec<_> = order::victims(&observed.machines, count, policy, has_nodes)
         .into_iter()
         .filter(|machine| !is_deleting(machine.meta()))
         .map(kube::ResourceExt::name_any)
@@ -220,10 +227,10 @@ fn scale_down(set: &MachineSet, seen: &Observed, count: usize) -> Option<Action>
     (!doomed.is_empty()).then_some(Action::Delete { machines: doomed })
 }
 
-/// Machines that a health check handed over to be replaced, as many at once as the deployment
+/// Deletes unhealthy machines whose remediation was requested, as many at once as the deployment
 /// allows.
-fn remediate(set: &MachineSet, seen: &Observed) -> Option<Action> {
-    if !preflight::blockers(set, seen).is_empty() {
+fn remediate(set: &MachineSet, observed: &Observed) -> Option<Action> {
+    if !preflight::blockers(set, observed).is_empty() {
         return None;
     }
     let waits = |machine: &&Machine| {
@@ -233,20 +240,20 @@ fn remediate(set: &MachineSet, seen: &Observed) -> Option<Action> {
             && is_false(conditions::OWNER_REMEDIATED)
             && !is_deleting(machine.meta())
     };
-    let mut broken: Vec<_> = seen.machines.iter().filter(waits).collect();
+    let mut broken: Vec<_> = observed.machines.iter().filter(waits).collect();
     broken.sort_by_key(|machine| {
         let wished = annotation(machine.meta(), labels::REMEDIATE_MACHINE).is_some();
         let created = machine.meta().creation_timestamp.as_ref().map(|t| t.0);
         (!wished, std::cmp::Reverse(created), machine.name_any())
     });
-    let under_way = seen.machines.iter().filter(|machine| is_deleting(machine.meta())).count();
-    let room = max_in_flight(set, seen).saturating_sub(under_way);
+    let under_way = observed.machines.iter().filter(|machine| is_deleting(machine.meta())).count();
+    let room = max_in_flight(set, observed).saturating_sub(under_way);
     let chosen: Vec<_> = broken.into_iter().take(room).map(kube::ResourceExt::name_any).collect();
     (!chosen.is_empty()).then_some(Action::Remediate { machines: chosen })
 }
 
-fn max_in_flight(set: &MachineSet, seen: &Observed) -> usize {
-    let bound = seen
+fn max_in_flight(set: &MachineSet, observed: &Observed) -> usize {
+    let bound = observed
         .deployment
         .as_ref()
         .and_then(|deployment| deployment.spec.remediation.as_ref()?.max_in_flight.as_ref());

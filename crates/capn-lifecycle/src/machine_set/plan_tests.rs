@@ -1,4 +1,4 @@
-//! What is done about a set, case by case.
+//! Table-driven tests of a set's plan.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::testing::{
     both, cluster, deleting, deployment, external, initialized, machine, merge, set,
 };
 
-/// A machine of the set that has everything the template gives.
+/// A machine of the set with everything from the template.
 fn member(name: &str, change: Value) -> Machine {
     let base = json!({
         "metadata": { "labels": {
@@ -20,15 +20,15 @@ fn member(name: &str, change: Value) -> Machine {
     machine(name, both(base, &change))
 }
 
-fn template(kind: &str) -> Seen {
-    // Templates have the cluster as a plain owner, without a word about control.
+fn template(kind: &str) -> Lookup {
+    // Templates have the cluster as a plain owner, without the controller field.
     let owner = json!([{
         "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster", "name": "c", "uid": "uid-c",
     }]);
     external(kind, "t", json!({ "metadata": { "ownerReferences": owner } }))
 }
 
-fn seen(machines: Vec<Machine>) -> Observed {
+fn observed(machines: Vec<Machine>) -> Observed {
     Observed {
         cluster: Some(cluster(initialized())),
         machines,
@@ -38,11 +38,11 @@ fn seen(machines: Vec<Machine>) -> Observed {
         control_plane: control_plane("v1.36.0", "v1.36.0"),
         leftovers: Vec::new(),
         deployment: Some(deployment(json!({}))),
-        full: None,
+        exhausted_quota: None,
     }
 }
 
-fn control_plane(wanted: &str, runs: &str) -> Seen {
+fn control_plane(wanted: &str, runs: &str) -> Lookup {
     external(
         "FooControlPlane",
         "cp",
@@ -58,17 +58,17 @@ fn replicas(count: i32) -> Value {
 }
 
 #[test]
-fn a_number_of_machines_that_no_set_has_makes_none() {
-    let planned = |count| plan(&set("set", replicas(count)), &seen(Vec::new()));
+fn too_many_replicas_create_no_machines() {
+    let planned = |count| plan(&set("set", replicas(count)), &observed(Vec::new()));
     let refused = planned(i32::MAX);
     assert!(refused.actions.is_empty(), "{:?}", refused.actions);
     assert!(refused.blocked[0].contains("more than 1000"), "{:?}", refused.blocked);
-    // Some at a time: the set may be deleted before the others are made.
+    // They are created in steps: the set may be deleted before the others are created.
     assert_eq!(planned(1000).actions, [Action::Create { count: 20 }]);
 }
 
 #[test]
-fn machines_are_made_and_deleted_until_the_number_is_right() {
+fn machines_are_created_and_deleted_until_the_number_is_right() {
     let three = || vec![member("a", json!({})), member("b", json!({})), member("c", json!({}))];
     let one_going = || {
         let mut all = three();
@@ -97,32 +97,38 @@ fn machines_are_made_and_deleted_until_the_number_is_right() {
         ("making machines is forbidden", both(replicas(3), &held), vec![], vec![]),
         ("nobody says how many", json!({ "spec": { "replicas": null } }), vec![], vec![]),
     ] {
-        let plan = plan(&set("set", change), &seen(machines));
+        let plan = plan(&set("set", change), &observed(machines));
         assert_eq!(plan.actions, expected, "{what}");
     }
 }
 
 #[test]
-fn nothing_is_made_in_a_full_namespace_and_machines_still_go() {
-    let full = || Some("the namespace a holds 5 machines of at most 5".to_owned());
-    let held = plan(&set("set", replicas(1)), &Observed { full: full(), ..seen(Vec::new()) });
+fn an_exhausted_quota_blocks_creation_but_not_deletion() {
+    let exhausted_quota = || Some("the namespace a holds 5 machines of at most 5".to_owned());
+    let held = plan(
+        &set("set", replicas(1)),
+        &Observed { exhausted_quota: exhausted_quota(), ..observed(Vec::new()) },
+    );
     assert_eq!(held.actions, []);
     assert_eq!(held.blocked, ["the namespace a holds 5 machines of at most 5"]);
     let machines = vec![member("a", json!({})), member("b", json!({}))];
-    let fewer = plan(&set("set", replicas(1)), &Observed { full: full(), ..seen(machines) });
+    let fewer = plan(
+        &set("set", replicas(1)),
+        &Observed { exhausted_quota: exhausted_quota(), ..observed(machines) },
+    );
     assert!(matches!(fewer.actions[..], [Action::Delete { .. }]), "{:?}", fewer.actions);
 }
 
 #[test]
-fn nothing_is_made_from_templates_that_are_not_there() {
-    let seen = Observed { infrastructure_template: Seen::Missing, ..seen(Vec::new()) };
-    let plan = plan(&set("set", replicas(1)), &seen);
+fn nothing_is_created_from_missing_templates() {
+    let observed = Observed { infrastructure_template: Lookup::Missing, ..observed(Vec::new()) };
+    let plan = plan(&set("set", replicas(1)), &observed);
     assert_eq!(plan.actions, []);
     assert_eq!(plan.blocked, ["FooMachineTemplate t does not exist"]);
 }
 
 #[test]
-fn versions_that_do_not_go_together_hold_new_machines_back() {
+fn incompatible_versions_block_new_machines() {
     let kubeadm = json!({ "spec": { "template": { "spec": { "bootstrap": { "configRef": {
         "apiGroup": "bootstrap.cluster.x-k8s.io", "kind": "KubeadmConfigTemplate", "name": "t",
     } } } } } });
@@ -151,33 +157,34 @@ fn versions_that_do_not_go_together_hold_new_machines_back() {
         ),
         ("nothing is checked", both(version("v1.37.0"), &skip("All")), "v1.36.0", "v1.36.0", false),
     ] {
-        let seen = Observed { control_plane: control_plane(wanted, runs), ..seen(Vec::new()) };
-        let plan = plan(&set("set", change), &seen);
+        let observed =
+            Observed { control_plane: control_plane(wanted, runs), ..observed(Vec::new()) };
+        let plan = plan(&set("set", change), &observed);
         assert_eq!(!plan.blocked.is_empty(), blocked, "{what}: {:?}", plan.blocked);
         assert_eq!(plan.actions.is_empty(), blocked, "{what}");
     }
 }
 
 #[test]
-fn a_control_plane_that_is_just_being_made_holds_nobody() {
+fn a_control_plane_being_provisioned_does_not_block_machines() {
     let fresh = external("FooControlPlane", "cp", json!({ "spec": { "version": "v1.36.0" } }));
-    let seen = Observed { control_plane: fresh, ..seen(Vec::new()) };
-    assert_eq!(plan(&set("set", json!({})), &seen).actions, [Action::Create { count: 1 }]);
+    let observed = Observed { control_plane: fresh, ..observed(Vec::new()) };
+    assert_eq!(plan(&set("set", json!({})), &observed).actions, [Action::Create { count: 1 }]);
 }
 
 #[test]
-fn what_was_left_behind_goes_before_a_machine_is_made() {
+fn orphaned_objects_are_deleted_before_a_machine_is_created() {
     let leftover = ContractRef::new("foo.io", "FooMachine", "set-x");
-    let seen = Observed { leftovers: vec![leftover.clone()], ..seen(Vec::new()) };
-    let plan = plan(&set("set", json!({})), &seen);
+    let observed = Observed { leftovers: vec![leftover.clone()], ..observed(Vec::new()) };
+    let plan = plan(&set("set", json!({})), &observed);
     assert_eq!(plan.actions, [Action::DeleteLeftover(leftover), Action::Create { count: 1 }]);
 }
 
 #[test]
-fn machines_of_nobody_are_adopted_and_counted() {
+fn orphaned_machines_are_adopted_and_counted() {
     let orphan = member("a", json!({ "metadata": { "ownerReferences": null } }));
-    let seen = Observed { orphans: vec![orphan], ..seen(Vec::new()) };
-    let plan = plan(&set("set", json!({})), &seen);
+    let observed = Observed { orphans: vec![orphan], ..observed(Vec::new()) };
+    let plan = plan(&set("set", json!({})), &observed);
     let [Action::PatchMachine { name, change, .. }] = &plan.actions[..] else { panic!("{plan:?}") };
     assert_eq!(name, "a");
     assert_eq!(change["metadata"]["ownerReferences"][0]["uid"], json!("uid-set"));
@@ -189,7 +196,7 @@ fn the_template_reaches_machines_in_place_and_only_what_changed() {
         "metadata": { "labels": { "new": "label" } },
         "spec": { "minReadySeconds": 7, "deletion": { "nodeDrainTimeoutSeconds": 5 } },
     } } });
-    let plan = plan(&set("set", change.clone()), &seen(vec![member("a", json!({}))]));
+    let plan = plan(&set("set", change.clone()), &observed(vec![member("a", json!({}))]));
     let [Action::PatchMachine { change: patch, parts, .. }] = &plan.actions[..] else {
         panic!("{plan:?}");
     };
@@ -205,7 +212,7 @@ fn the_template_reaches_machines_in_place_and_only_what_changed() {
         "metadata": {}, "spec": {},
     });
     merge(&mut changed, patch);
-    let again = super::plan(&set("set", change), &seen(vec![member("a", changed)]));
+    let again = super::plan(&set("set", change), &observed(vec![member("a", changed)]));
     assert_eq!(again.actions, [], "once is enough");
 }
 
@@ -229,16 +236,16 @@ fn broken_machines_are_replaced_as_many_at_once_as_allowed() {
         [(json!(null), vec!["a", "b"]), (json!(1), vec!["a"]), (json!("34%"), vec!["a", "b"])]
     {
         let md = deployment(json!({ "spec": { "remediation": { "maxInFlight": bound } } }));
-        let seen = Observed { deployment: Some(md), ..seen(machines()) };
-        let plan = plan(&set("set", replicas(3)), &seen);
+        let observed = Observed { deployment: Some(md), ..observed(machines()) };
+        let plan = plan(&set("set", replicas(3)), &observed);
         let expected = expected.into_iter().map(str::to_owned).collect();
         assert_eq!(plan.actions, [Action::Remediate { machines: expected }], "{bound}");
     }
 }
 
 #[test]
-fn a_set_goes_after_its_machines() {
-    let gone = |machines| plan(&set("set", deleting()), &seen(machines)).actions;
+fn a_set_is_deleted_after_its_machines() {
+    let gone = |machines| plan(&set("set", deleting()), &observed(machines)).actions;
     let delete = Action::Delete { machines: vec!["a".into()] };
     assert_eq!(gone(vec![member("a", json!({})), member("b", deleting())]), [delete]);
     assert_eq!(gone(vec![member("b", deleting())]), []);

@@ -1,32 +1,33 @@
-//! Checks before a machine is made. Pure.
+//! Preflight checks before a machine is created. Pure.
 //!
-//! Unlike upstream, a control plane that is being provisioned holds nobody: a machine that is made
-//! early only waits for its bootstrap data, and its instance can be made ready meanwhile.
+//! Unlike upstream, a control plane that is being provisioned does not block new machines: a
+//! machine that is created early only waits for its bootstrap data, and its instance can be
+//! prepared in the meantime.
 
 use capi_api::{MachineSet, labels};
 use kube::Resource as _;
 use semver::Version;
 
 use super::observe::Observed;
-use crate::contract::Said;
-use crate::lookup::Seen;
+use crate::contract::ContractView;
+use crate::lookup::Lookup;
 use crate::objects::{annotation, version};
 
-/// How many minor versions a worker may be older than the control plane.
+/// Maximum number of minor versions by which a worker may be older than the control plane.
 const OLDEST_SKEW: u64 = 3;
 
-/// Why no machine may be made now; empty if one may.
-pub(super) fn blockers(set: &MachineSet, seen: &Observed) -> Vec<String> {
-    let skipped = skipped(set, seen);
+/// Returns why no machine may be created now. Empty if one may.
+pub(super) fn blockers(set: &MachineSet, observed: &Observed) -> Vec<String> {
+    let skipped = skipped(set, observed);
     if skipped.iter().any(|check| check == "All") {
         return Vec::new();
     }
     let runs = |check: &str| !skipped.iter().any(|skipped| skipped == check);
-    let control_plane = match &seen.control_plane {
-        Seen::NoReference => return Vec::new(),
-        Seen::Unreadable(why) => return vec![why.clone()],
-        Seen::Missing => return vec!["the control plane object does not exist".to_owned()],
-        Seen::Found(object) => Said(object),
+    let control_plane = match &observed.control_plane {
+        Lookup::NoReference => return Vec::new(),
+        Lookup::Unreadable(why) => return vec![why.clone()],
+        Lookup::Missing => return vec!["the control plane object does not exist".to_owned()],
+        Lookup::Found(object) => ContractView(object),
     };
     let mut blockers = Vec::new();
     let wanted = control_plane.version().and_then(version);
@@ -43,7 +44,7 @@ pub(super) fn blockers(set: &MachineSet, seen: &Observed) -> Vec<String> {
         }
         if runs("KubeadmVersionSkew") && uses_kubeadm(set) && wanted.minor != ours.minor {
             blockers.push(format!(
-                "kubeadm joins only machines of the control plane's minor version: v{ours} is not v{wanted}"
+                "kubeadm can only join machines with the control plane's minor version: v{ours} is not v{wanted}"
             ));
         }
     }
@@ -59,7 +60,7 @@ fn kubernetes_skew(control_plane: &Version, ours: &Version) -> Option<String> {
     })
 }
 
-fn lowest_version(control_plane: Said<'_>) -> Option<Version> {
+fn lowest_version(control_plane: ContractView<'_>) -> Option<Version> {
     let listed: Vec<capi_api::core::StatusVersion> =
         control_plane.at("/status/versions").unwrap_or_default();
     let lowest = listed.iter().filter_map(|entry| version(&entry.version)).min();
@@ -73,10 +74,10 @@ fn uses_kubeadm(set: &MachineSet) -> bool {
     })
 }
 
-/// Checks that the set, or its bootstrap template, leaves out.
-fn skipped(set: &MachineSet, seen: &Observed) -> Vec<String> {
+/// Returns the checks that the set or its bootstrap template skips.
+fn skipped(set: &MachineSet, observed: &Observed) -> Vec<String> {
     let of_template = || {
-        let template = seen.bootstrap_template.found()?;
+        let template = observed.bootstrap_template.found()?;
         annotation(&template.metadata, labels::SKIP_PREFLIGHT_CHECKS)
     };
     annotation(set.meta(), labels::SKIP_PREFLIGHT_CHECKS)

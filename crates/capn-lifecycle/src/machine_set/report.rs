@@ -1,4 +1,4 @@
-//! Turns what is known of a set into its status.
+//! Computes the status of a set.
 
 use capi_api::conditions::{self, Conditions, Status, reason};
 use capi_api::core::MachineSetStatus;
@@ -14,24 +14,24 @@ use crate::error::{Failure, chain};
 use crate::fleet;
 use crate::objects::{is_deleting, selector_text};
 use crate::patch;
-use crate::summary::Verdict;
+use crate::summary::ConditionState;
 
-/// Writes the status of a set, if it changed.
+/// Writes the status of a set if it changed.
 pub(super) async fn write(
     ctx: &Context,
     set: &MachineSet,
     machines: &[Machine],
-    seen: &Observed,
+    observed: &Observed,
     plan: &Plan,
 ) -> Result<(), Failure> {
-    put(ctx, set, &status(set, machines, seen, plan, ctx.now())).await
+    put(ctx, set, &status(set, machines, observed, plan, ctx.now())).await
 }
 
-/// Says what went wrong. What is due only to somebody else writing at the same time is not told.
+/// Reports a failure. A conflict is not reported.
 pub(super) async fn failed(
     ctx: &Context,
     set: &MachineSet,
-    seen: &Observed,
+    observed: &Observed,
     plan: Plan,
     error: &Failure,
 ) -> Result<(), Failure> {
@@ -41,12 +41,12 @@ pub(super) async fn failed(
     let mut plan = plan;
     plan.blocked.push(error.over_quota().unwrap_or_else(|| chain(error)));
     let before = set.status.as_ref().and_then(|status| status.observed_generation);
-    let mut status = status(set, &seen.machines, seen, &plan, ctx.now());
+    let mut status = status(set, &observed.machines, observed, &plan, ctx.now());
     status.observed_generation = before;
     put(ctx, set, &status).await
 }
 
-/// Says that nothing is done about the set because it or its cluster is paused.
+/// Reports that the set or its cluster is paused.
 pub(super) async fn paused(ctx: &Context, set: &MachineSet) -> Result<(), Failure> {
     let before = set.status.clone().unwrap_or_default();
     let mut list = Conditions::new(before.conditions.as_ref(), set.metadata.generation, ctx.now());
@@ -64,11 +64,11 @@ async fn put(ctx: &Context, set: &MachineSet, status: &MachineSetStatus) -> Resu
     Ok(())
 }
 
-/// The status of a set. Pure.
+/// Returns the status of a set. Pure.
 pub(super) fn status(
     set: &MachineSet,
     machines: &[Machine],
-    seen: &Observed,
+    observed: &Observed,
     plan: &Plan,
     now: Timestamp,
 ) -> MachineSetStatus {
@@ -76,14 +76,14 @@ pub(super) fn status(
     let mut list = Conditions::new(before.conditions.as_ref(), set.metadata.generation, now);
     let have = fleet::count(machines);
     let want = if is_deleting(set.meta()) { Some(0) } else { set.spec.replicas };
-    Verdict::no(reason::NOT_PAUSED, "").set(&mut list, conditions::PAUSED);
+    ConditionState::no(reason::NOT_PAUSED, "").set(&mut list, conditions::PAUSED);
     scaling_up(have, want, plan).set(&mut list, conditions::SCALING_UP);
     fleet::scaling_down(have, want, machines, now).set(&mut list, conditions::SCALING_DOWN);
     fleet::ready(machines).set(&mut list, conditions::MACHINES_READY);
     fleet::up_to_date(machines).set(&mut list, conditions::MACHINES_UP_TO_DATE);
     fleet::remediating(machines).set(&mut list, conditions::REMEDIATING);
     deleting(set, machines, now).set(&mut list, conditions::DELETING);
-    let observed_generation = if seen.cluster.is_some() || is_deleting(set.meta()) {
+    let observed_generation = if observed.cluster.is_some() || is_deleting(set.meta()) {
         set.metadata.generation
     } else {
         before.observed_generation
@@ -101,24 +101,27 @@ pub(super) fn status(
     }
 }
 
-fn scaling_up(have: i32, want: Option<i32>, plan: &Plan) -> Verdict {
+fn scaling_up(have: i32, want: Option<i32>, plan: &Plan) -> ConditionState {
     let Some(want) = want else {
-        return Verdict::unknown(reason::WAITING_FOR_REPLICAS_SET, "spec.replicas is not set");
+        return ConditionState::unknown(
+            reason::WAITING_FOR_REPLICAS_SET,
+            "spec.replicas is not set",
+        );
     };
     if have >= want {
-        return Verdict::no(reason::NOT_SCALING_UP, "");
+        return ConditionState::no(reason::NOT_SCALING_UP, "");
     }
     let mut message = format!("from {have} to {want} machines");
     if !plan.blocked.is_empty() {
         let lines: Vec<_> = plan.blocked.iter().map(|why| format!("* {why}")).collect();
-        message = format!("{message}, held up:\n{}", lines.join("\n"));
+        message = format!("{message}, blocked:\n{}", lines.join("\n"));
     }
-    Verdict::new(Status::True, reason::SCALING_UP, message)
+    ConditionState::new(Status::True, reason::SCALING_UP, message)
 }
 
-fn deleting(set: &MachineSet, machines: &[Machine], now: Timestamp) -> Verdict {
+fn deleting(set: &MachineSet, machines: &[Machine], now: Timestamp) -> ConditionState {
     if !is_deleting(set.meta()) {
-        return Verdict::no(reason::NOT_DELETING, "");
+        return ConditionState::no(reason::NOT_DELETING, "");
     }
-    Verdict::new(Status::True, reason::DELETING, fleet::going(machines, now))
+    ConditionState::new(Status::True, reason::DELETING, fleet::deleting_message(machines, now))
 }

@@ -1,4 +1,4 @@
-//! What a template change carries to machines without replacing them. Pure.
+//! Updates of machines that follow their template without replacement. Pure.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use serde_json::{Map, Value, json};
 use crate::objects::label_value;
 use crate::patch::merge_diff;
 
-/// Seconds that a machine gets when nobody says (see the admission of Machine).
+/// Default timeout in seconds (see the admission of Machine).
 const NODE_DELETION_TIMEOUT_SECS: i32 = 10;
 
-/// Labels of a set's machines and of what they are made of.
+/// Returns the labels of a set's machines and their objects.
 pub(super) fn machine_labels(set: &MachineSet) -> BTreeMap<String, String> {
     let template = set.spec.template.metadata.as_ref();
     let mut all = template.and_then(|meta| meta.labels.clone()).unwrap_or_default();
@@ -25,13 +25,13 @@ pub(super) fn machine_labels(set: &MachineSet) -> BTreeMap<String, String> {
     all
 }
 
-/// Annotations of a set's machines and of what they are made of.
+/// Returns the annotations of a set's machines and their objects.
 pub(super) fn machine_annotations(set: &MachineSet) -> BTreeMap<String, String> {
     let template = set.spec.template.metadata.as_ref();
     template.and_then(|meta| meta.annotations.clone()).unwrap_or_default()
 }
 
-/// Merge patch of labels and annotations an object lacks, or `None`.
+/// Returns the merge patch for labels and annotations that an object lacks, or `None`.
 pub(super) fn metadata_change<K: kube::Resource>(set: &MachineSet, object: &K) -> Option<Value> {
     let missing = |have: &BTreeMap<String, String>, want: BTreeMap<String, String>| {
         let missing: Map<String, Value> = want
@@ -51,14 +51,15 @@ pub(super) fn metadata_change<K: kube::Resource>(set: &MachineSet, object: &K) -
     (!change.is_empty()).then(|| json!({ "metadata": change }))
 }
 
-/// Merge patch of the spec fields that follow the template in place, or `None`.
+/// Returns the merge patch for spec fields that follow the template in place, or `None`.
 pub(super) fn spec_change(set: &MachineSet, machine: &Machine) -> Option<Value> {
     let now = in_place(&machine.spec);
     let wanted = in_place(&set.spec.template.spec);
     merge_diff(&now, &wanted).map(|change| json!({ "spec": change }))
 }
 
-fn in_place(spec: &MachineSpec) -> Value {
+/// Returns the fields of a machine that follow a template in place.
+pub(crate) fn in_place(spec: &MachineSpec) -> Value {
     let mut deletion = spec.deletion.clone().unwrap_or_default();
     deletion.node_deletion_timeout_seconds.get_or_insert(NODE_DELETION_TIMEOUT_SECS);
     let mut fields = Map::new();

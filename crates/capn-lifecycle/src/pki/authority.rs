@@ -1,4 +1,4 @@
-//! Certificate authorities, what they sign, and what can be read from certificates.
+//! Certificate authorities, signing, and parsing of certificates.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::{Error, PemPair, keys};
 
-/// Validity of an authority whose configuration gives none, in days.
+/// Default validity of a certificate authority, in days.
 const DEFAULT_CA_DAYS: i32 = 3650;
-/// Clocks of nodes may be behind by this much.
+/// Maximum clock skew of nodes.
 const BACKDATED: SignedDuration = SignedDuration::from_mins(5);
-/// Common name of every authority of a cluster, as kubeadm has it.
+/// Common name of every CA of a cluster, as in kubeadm.
 const AUTHORITY_NAME: &str = "kubernetes";
 
-/// Whom a client certificate is for.
+/// Subject of a client certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientIdentity<'a> {
     /// Common name: the user.
@@ -30,11 +30,11 @@ pub struct ClientIdentity<'a> {
 }
 
 impl PemPair {
-    /// Makes a self-signed authority. Blocks while the key is made.
+    /// Creates a self-signed CA. Blocks while the key is generated.
     ///
     /// # Errors
     ///
-    /// When there is no randomness; nothing a caller can repair.
+    /// [`Error`] if the system has no randomness; the caller cannot recover.
     pub fn authority(
         algorithm: EncryptionAlgorithm,
         days: Option<i32>,
@@ -55,11 +55,11 @@ impl PemPair {
         Ok(Self { certificate: certificate.pem(), private_key: key.pem })
     }
 
-    /// Makes the key pair that signs service account tokens. Blocks while the key is made.
+    /// Creates the key pair that signs service account tokens. Blocks while the key is generated.
     ///
     /// # Errors
     ///
-    /// When there is no randomness; nothing a caller can repair.
+    /// [`Error`] if the system has no randomness; the caller cannot recover.
     pub fn service_account(algorithm: EncryptionAlgorithm) -> Result<Self, Error> {
         let key = keys::generate(algorithm)?;
         let spki = key.signer.subject_public_key_info();
@@ -71,14 +71,14 @@ impl PemPair {
     }
 }
 
-/// Makes a client certificate, valid from now for `valid`, signed by `authority`.
+/// Creates a client certificate signed by `authority`, valid from now for `valid`.
 ///
-/// Its key is ECDSA P-256 whatever the authority has: it is made in no time and every TLS stack
-/// of Kubernetes knows it.
+/// Its key is always ECDSA P-256, which is fast to generate and supported by every TLS stack of
+/// Kubernetes.
 ///
 /// # Errors
 ///
-/// [`Error::ReadCertificate`] and [`Error::ReadKey`] when the authority is not usable.
+/// [`Error::ReadCertificate`] and [`Error::ReadKey`] if the CA is unusable.
 pub fn client_certificate(
     authority: &PemPair,
     identity: ClientIdentity<'_>,
@@ -128,12 +128,12 @@ fn since_epoch(seconds: i64) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
-/// Hashes of the public keys of all certificates in `pem`, as kubeadm's `caCertHashes` has them:
-/// `sha256:` and the hex of the SHA-256 of the DER SubjectPublicKeyInfo.
+/// Returns the hashes of the public keys of all certificates in `pem`, in the format of kubeadm's
+/// `caCertHashes`: `sha256:` and the hex SHA-256 of the DER SubjectPublicKeyInfo.
 ///
 /// # Errors
 ///
-/// [`Error::ReadCertificate`].
+/// [`Error::ReadCertificate`] if the PEM is invalid.
 pub fn public_key_hashes(pem: &str) -> Result<Vec<String>, Error> {
     certificates(pem)?
         .iter()
@@ -145,14 +145,14 @@ pub fn public_key_hashes(pem: &str) -> Result<Vec<String>, Error> {
         .collect()
 }
 
-/// When the first certificate in `pem` ends.
+/// Returns when the first certificate in `pem` expires.
 ///
 /// # Errors
 ///
-/// [`Error::ReadCertificate`].
+/// [`Error::ReadCertificate`] if the PEM is invalid.
 pub fn not_after(pem: &str) -> Result<Timestamp, Error> {
     let all = certificates(pem)?;
-    let first = all.first().ok_or_else(|| problem("there is none"))?;
+    let first = all.first().ok_or_else(|| problem("it contains no certificate"))?;
     let end = parse(first)?.validity().not_after.timestamp();
     Timestamp::from_second(end).map_err(|error| problem(&error.to_string()))
 }

@@ -1,53 +1,53 @@
-//! What can go wrong with keys and certificates.
+//! Errors of keys and certificates.
 
-/// Why a key or a certificate could not be made or read.
+/// Errors of keys and certificates.
 ///
 /// No variant shows any part of a private key.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A private RSA key could not be made.
+    /// An RSA key could not be generated.
     #[error("generate an RSA key of {bits} bits")]
     GenerateRsaKey {
-        /// Size of the key.
+        /// Size of the key, in bits.
         bits: usize,
-        /// Why.
+        /// The cause.
         #[source]
         source: rsa::Error,
     },
-    /// A private key could not be made, or not be used by the certificate library.
-    #[error("make a {algorithm} key")]
+    /// A private key could not be generated, or is unusable for the certificate library.
+    #[error("generate a {algorithm} key")]
     MakeKey {
         /// Algorithm of the key.
         algorithm: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: rcgen::Error,
     },
-    /// A private RSA key could not be written in a standard form.
+    /// A private RSA key could not be encoded.
     #[error("encode a private key")]
     EncodeKey {
-        /// Why.
+        /// The cause.
         #[source]
         source: rsa::pkcs8::Error,
     },
-    /// A private RSA key could not be written as PKCS#1.
+    /// A private RSA key could not be encoded as PKCS#1.
     #[error("encode a private RSA key")]
     EncodeRsaKey {
-        /// Why.
+        /// The cause.
         #[source]
         source: rsa::pkcs1::Error,
     },
-    /// The private key of an authority cannot be read.
+    /// The private key of a CA could not be parsed.
     #[error(
-        "read the private key of the authority: it is none of RSA PRIVATE KEY, EC PRIVATE KEY and \
-         PRIVATE KEY in PEM, or not RSA of at least 2048 bits, P-256 or P-384"
+        "read the CA's private key: it must be RSA with at least 2048 bits, P-256 or P-384, in a \
+         PEM block RSA PRIVATE KEY, EC PRIVATE KEY or PRIVATE KEY"
     )]
     ReadKey,
-    /// A certificate cannot be read.
+    /// A certificate could not be parsed.
     #[error("read a PEM certificate: {problem}")]
     ReadCertificate {
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// A certificate could not be signed.
@@ -55,14 +55,14 @@ pub enum Error {
     Sign {
         /// Common name.
         subject: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: rcgen::Error,
     },
-    /// The thread that makes a key ended.
+    /// The thread that generates a key ended.
     #[error("wait for the keys")]
     Thread {
-        /// Why.
+        /// The cause.
         #[source]
         source: tokio::task::JoinError,
     },

@@ -1,7 +1,7 @@
-//! Private keys: made, read, written.
+//! Private keys: generation, parsing, encoding.
 //!
-//! The certificate library signs with keys of all kinds but makes no RSA keys, and it reads PKCS#8
-//! only; both gaps are closed here.
+//! The certificate library signs with keys of all kinds, but cannot generate RSA keys and only
+//! parses PKCS#8; this module closes both gaps.
 
 use capi_api::bootstrap::EncryptionAlgorithm;
 use getrandom::SysRng;
@@ -22,13 +22,13 @@ const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7
 /// `secp384r1`.
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 
-/// A private key that can sign, and the PEM it is stored as.
+/// A private key that can sign, and the PEM in which it is stored.
 pub(super) struct PrivateKey {
     pub(super) signer: KeyPair,
     pub(super) pem: String,
 }
 
-/// Makes a key. Blocks for as long as that takes: for RSA a good part of a second.
+/// Generates a key. Blocks, which takes a large part of a second for RSA.
 pub(super) fn generate(algorithm: EncryptionAlgorithm) -> Result<PrivateKey, Error> {
     match algorithm {
         EncryptionAlgorithm::Rsa2048 => generate_rsa(2048),
@@ -58,12 +58,12 @@ fn generate_rsa(bits: usize) -> Result<PrivateKey, Error> {
         &PKCS_RSA_SHA256,
     )
     .map_err(|source| Error::MakeKey { algorithm: "RSA", source })?;
-    // PKCS#1, as the tools of Kubernetes write it.
+    // PKCS#1, as the Kubernetes tools write it.
     let pem = key.to_pkcs1_pem(LineEnding::LF).map_err(|source| Error::EncodeRsaKey { source })?;
     Ok(PrivateKey { signer, pem: pem.to_string() })
 }
 
-/// Reads a PEM key of any of the usual forms.
+/// Parses a PEM key in any of the usual forms.
 pub(super) fn read(text: &str) -> Result<KeyPair, Error> {
     let block = pem::parse(text).map_err(|_| Error::ReadKey)?;
     let pkcs8 = match block.tag() {

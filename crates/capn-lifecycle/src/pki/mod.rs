@@ -1,14 +1,14 @@
 //! Certificates and keys of a cluster, and the client certificates signed with them.
 //!
 //! A cluster has three certificate authorities (Kubernetes, etcd, front proxy) and a key pair that
-//! signs service account tokens. Each is in a Secret `<cluster>-<purpose>` with the keys `tls.crt`
-//! and `tls.key`. They are made once; losing one means losing the cluster, so nothing here ever
-//! replaces one.
+//! signs service account tokens. Each is stored in a Secret `<cluster>-<purpose>` with the keys
+//! `tls.crt` and `tls.key`. They are created once. Losing one means losing the cluster, so they are
+//! never replaced.
 //!
-//! Making RSA keys takes a good part of a second each: [`PemPair::authority`] and
-//! [`PemPair::service_account`] block, [`set::generate`] runs them on threads of their own.
+//! Generating an RSA key takes a large part of a second: [`PemPair::authority`] and
+//! [`PemPair::service_account`] block, and [`set::generate`] runs them on separate threads.
 //!
-//! Private keys are held in [`PemPair`], whose `Debug` leaves them out. They go into Secrets and
+//! Private keys are held in [`PemPair`], whose `Debug` omits them. They are written to Secrets and
 //! bootstrap data, and nowhere else.
 
 mod authority;

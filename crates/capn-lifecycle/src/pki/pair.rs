@@ -6,9 +6,9 @@ use std::fmt;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 
-/// Key of a Secret with the certificate or public key.
+/// Key of a Secret for the certificate or public key.
 const CERTIFICATE: &str = "tls.crt";
-/// Key of a Secret with the private key.
+/// Key of a Secret for the private key.
 const PRIVATE_KEY: &str = "tls.key";
 
 /// A certificate or public key with its private key, as PEM.
@@ -18,12 +18,12 @@ const PRIVATE_KEY: &str = "tls.key";
 pub struct PemPair {
     /// Certificates, or the public key of service account tokens.
     pub certificate: String,
-    /// Private key; empty where only the certificate is known (an external etcd).
+    /// Private key. Empty if only the certificate is known (external etcd).
     pub private_key: String,
 }
 
 impl PemPair {
-    /// The pair in a Secret, or `None` if it has no certificate.
+    /// Reads the pair from a Secret. `None` if it has no certificate.
     #[must_use]
     pub fn from_secret(secret: &Secret) -> Option<Self> {
         let text = |key: &str| {
@@ -34,7 +34,7 @@ impl PemPair {
         Some(Self { certificate, private_key: text(PRIVATE_KEY).unwrap_or_default() })
     }
 
-    /// The data of a Secret with this pair.
+    /// Returns the data of a Secret with this pair.
     #[must_use]
     pub fn to_data(&self) -> BTreeMap<String, ByteString> {
         BTreeMap::from([

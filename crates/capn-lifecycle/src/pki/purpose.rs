@@ -1,35 +1,35 @@
-//! What a key pair of a cluster is for, and where it goes.
+//! Purposes of a cluster's key pairs, and their paths.
 
-/// What a key pair of a cluster is for.
+/// Purpose of a cluster's key pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Purpose {
-    /// Authority of the API server and of all clients.
+    /// CA of the API server and of all clients.
     ClusterCa,
-    /// Authority of etcd's members and clients.
+    /// CA of etcd members and clients.
     EtcdCa,
-    /// Authority of the aggregation layer's front proxy.
+    /// CA of the aggregation layer's front proxy.
     FrontProxyCa,
-    /// Key pair that signs service account tokens; not a certificate.
+    /// Key pair that signs service account tokens. Not a certificate.
     ServiceAccount,
-    /// Client certificate of the API server for an external etcd; users supply it.
+    /// Client certificate of the API server for an external etcd. Users provide it.
     ApiServerEtcdClient,
 }
 
-/// Where one half of a key pair is on a control plane node.
+/// File of one half of a key pair on a control plane node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeFile {
     /// Absolute path.
     pub path: String,
-    /// Mode in octal.
+    /// File mode, in octal.
     pub permissions: &'static str,
 }
 
 impl Purpose {
-    /// Those that are made for a cluster, in the order in which they are written to nodes.
+    /// Purposes whose pairs are generated, in the order in which they are written to nodes.
     pub const GENERATED: [Self; 4] =
         [Self::ClusterCa, Self::EtcdCa, Self::FrontProxyCa, Self::ServiceAccount];
 
-    /// Last part of the Secret's name.
+    /// Returns the last part of the Secret's name.
     #[must_use]
     pub fn suffix(self) -> &'static str {
         match self {
@@ -41,15 +41,15 @@ impl Purpose {
         }
     }
 
-    /// Name of the Secret of a cluster.
+    /// Returns the name of a cluster's Secret.
     #[must_use]
     pub fn secret_name(self, cluster: &str) -> String {
         format!("{cluster}-{}", self.suffix())
     }
 
-    /// Paths of certificate (or public key) and private key below `directory`.
+    /// Returns the paths of the certificate (or public key) and the private key below `directory`.
     ///
-    /// For an external etcd the user says where its files are; see
+    /// For an external etcd the user sets the paths; see
     /// [`ExternalEtcd`](capi_api::bootstrap::ExternalEtcd).
     #[must_use]
     pub fn node_files(self, directory: &str) -> (NodeFile, NodeFile) {

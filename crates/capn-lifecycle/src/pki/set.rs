@@ -8,13 +8,13 @@ use tokio::task::JoinSet;
 
 use super::{Error, NodeFile, PemPair, Purpose};
 
-/// Where kubeadm keeps certificates when its configuration does not say.
+/// Default certificate directory of kubeadm.
 const DEFAULT_DIRECTORY: &str = "/etc/kubernetes/pki";
 
-/// Key pairs of one cluster by purpose.
+/// Key pairs of one cluster, by purpose.
 pub type Set = BTreeMap<Purpose, PemPair>;
 
-/// What the key pairs of a cluster have to be like.
+/// Requirements for the key pairs of a cluster.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wanted {
     algorithm: EncryptionAlgorithm,
@@ -24,7 +24,7 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// What a kubeadm configuration asks for.
+    /// Returns the requirements of a kubeadm configuration.
     #[must_use]
     pub fn of(configuration: Option<&ClusterConfiguration>) -> Self {
         let Some(configuration) = configuration else { return Self::default() };
@@ -36,7 +36,7 @@ impl Wanted {
         }
     }
 
-    /// What a control plane node needs, in the order in which it is written.
+    /// Returns the pairs that a control plane node needs, in the order in which they are written.
     #[must_use]
     pub fn purposes(&self) -> Vec<Purpose> {
         let mut all = Purpose::GENERATED.to_vec();
@@ -46,7 +46,8 @@ impl Wanted {
         all
     }
 
-    /// Whether a missing pair may be made; what belongs to an external etcd comes from its user.
+    /// Returns whether a missing pair may be generated. Users provide the pairs of an external
+    /// etcd.
     #[must_use]
     pub fn is_generated(&self, purpose: Purpose) -> bool {
         match purpose {
@@ -56,8 +57,8 @@ impl Wanted {
         }
     }
 
-    /// Where the two halves of a pair go on a control plane node; `None` for a half that is not
-    /// written.
+    /// Returns the paths of both halves of a pair on a control plane node. `None` for a half that
+    /// is not written.
     #[must_use]
     pub fn node_files(&self, purpose: Purpose) -> (NodeFile, Option<NodeFile>) {
         let directory = self.directory.as_deref().unwrap_or(DEFAULT_DIRECTORY);
@@ -79,7 +80,8 @@ impl Wanted {
         }
     }
 
-    /// The first pair of `set` that a control plane node needs and that is absent or incomplete.
+    /// Returns the first pair of `set` that a control plane node needs and that is missing or
+    /// incomplete.
     #[must_use]
     pub fn first_missing(&self, set: &Set) -> Option<Purpose> {
         self.purposes().into_iter().find(|purpose| match set.get(purpose) {
@@ -92,15 +94,15 @@ impl Wanted {
     }
 }
 
-/// Makes the given pairs, all at the same time, on threads that may block.
+/// Generates the given pairs concurrently on blocking threads.
 ///
 /// # Errors
 ///
-/// As [`PemPair::authority`].
+/// See [`PemPair::authority`].
 ///
 /// # Cancellation
 ///
-/// When the future is dropped, keys that are being made are made to their end and forgotten.
+/// If the future is dropped, keys that are being generated are finished and discarded.
 pub async fn generate(wanted: &Wanted, purposes: &[Purpose], now: Timestamp) -> Result<Set, Error> {
     let mut threads = JoinSet::new();
     for purpose in purposes.iter().copied() {

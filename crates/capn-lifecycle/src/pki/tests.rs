@@ -62,7 +62,7 @@ fn a_client_certificate_is_signed_by_its_authority() {
 
 #[test]
 fn keys_in_all_usual_forms_can_sign() {
-    // What OpenSSL makes: the traditional forms and PKCS#8, which users bring along.
+    // Keys from OpenSSL, which users may provide: the traditional forms and PKCS#8.
     let Some(keys) = openssl_keys() else { return };
     for (form, key) in keys {
         let signer = keys::read(&key).unwrap_or_else(|error| panic!("{form}: {error}"));
@@ -108,7 +108,7 @@ fn openssl_keys() -> Option<Vec<(&'static str, String)>> {
 }
 
 #[test]
-fn a_key_that_is_none_is_refused_without_showing_it() {
+fn an_invalid_key_is_rejected_without_showing_it() {
     let ca = PemPair::authority(EncryptionAlgorithm::EcdsaP256, None, now()).unwrap();
     let broken = PemPair {
         certificate: ca.certificate,
@@ -123,7 +123,7 @@ fn a_key_that_is_none_is_refused_without_showing_it() {
 
 #[test]
 fn hashes_are_those_of_kubeadm() {
-    // Made with: openssl x509 -pubkey | openssl pkey -pubin -outform der | sha256sum
+    // Created with: openssl x509 -pubkey | openssl pkey -pubin -outform der | sha256sum
     let pem = include_str!("testdata/ca.crt");
     assert_eq!(public_key_hashes(pem).unwrap(), [include_str!("testdata/ca.hash").trim()]);
     assert_eq!(public_key_hashes(&format!("{pem}{pem}")).unwrap().len(), 2);
@@ -131,7 +131,7 @@ fn hashes_are_those_of_kubeadm() {
 }
 
 #[tokio::test]
-async fn all_pairs_of_a_cluster_are_made_at_once() {
+async fn all_pairs_of_a_cluster_are_generated_concurrently() {
     let start = Instant::now();
     let wanted = Wanted::of(None);
     let set = generate(&wanted, &wanted.purposes(), now()).await.unwrap();
@@ -167,7 +167,7 @@ fn an_external_etcd_brings_its_own_certificates() {
 }
 
 #[test]
-fn a_pair_survives_its_secret() {
+fn a_pair_round_trips_through_its_secret() {
     let pair = PemPair { certificate: "c\n".into(), private_key: "k\n".into() };
     let secret =
         k8s_openapi::api::core::v1::Secret { data: Some(pair.to_data()), ..Default::default() };

@@ -1,11 +1,9 @@
-//! Clients of workload clusters, from the secrets `<cluster>-kubeconfig`.
+//! Clients of workload clusters, from the Secrets `<cluster>-kubeconfig`.
 //!
-//! A client is made by [`capn_controller::workload`] once for each version of the secret and kept: it
-//! holds its connections. How long an answer may take is up to the caller ([`answer`]), since watches
-//! last.
+//! [`capn_controller::workload`] creates one client per version of the Secret, which is cached with
+//! its connections. The caller sets timeouts ([`answer`]), because watches must not time out.
 
 pub mod etcd;
-mod forward;
 pub mod serving;
 
 use std::collections::HashMap;
@@ -21,71 +19,71 @@ use kube::{Api, ResourceExt as _};
 use crate::Context;
 use crate::pki::PemPair;
 
-/// Key of the secret with the kubeconfig.
+/// Key of the Secret that holds the kubeconfig.
 const KUBECONFIG: &str = "value";
 
-/// Why there is no client of a workload cluster, or why it did not answer.
+/// Workload cluster errors.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The cluster has no kubeconfig yet.
-    #[error("the secret {secret} does not exist yet")]
+    #[error("the Secret {secret} does not exist yet")]
     NoKubeconfig {
-        /// Name of the secret.
+        /// Name of the Secret.
         secret: String,
     },
-    /// The secret could not be read.
-    #[error("read the secret {secret}")]
+    /// The Secret could not be read.
+    #[error("read the Secret {secret}")]
     ReadSecret {
-        /// Name of the secret.
+        /// Name of the Secret.
         secret: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: Box<kube::Error>,
     },
-    /// The secret has no kubeconfig in it.
-    #[error("the secret {secret} has no kubeconfig under the key {KUBECONFIG}")]
+    /// The Secret contains no kubeconfig.
+    #[error("the Secret {secret} has no kubeconfig in the key {KUBECONFIG}")]
     EmptySecret {
-        /// Name of the secret.
+        /// Name of the Secret.
         secret: String,
     },
-    /// The kubeconfig cannot be used.
-    #[error("use the secret {secret}")]
+    /// The kubeconfig is unusable.
+    #[error("use the Secret {secret}")]
     Kubeconfig {
-        /// Name of the secret.
+        /// Name of the Secret.
         secret: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: workloads::Error,
     },
-    /// The API server refused or could not be reached.
+    /// The request failed.
     #[error("{act}")]
     Request {
-        /// What was tried.
+        /// The operation.
         act: &'static str,
-        /// Why it failed.
+        /// The cause.
         #[source]
         source: Box<kube::Error>,
     },
-    /// The API server did not answer in time.
-    #[error("{act}: no answer within {} seconds", within.as_secs())]
+    /// The API server did not respond in time.
+    #[error("{act}: no response within {} seconds", within.as_secs())]
     Timeout {
-        /// What was tried.
+        /// The operation.
         act: &'static str,
-        /// How long was waited.
+        /// The timeout.
         within: Duration,
     },
 }
 
 impl Error {
-    /// The kubeconfig is there and cannot be used: only another one can help.
+    /// Returns whether the kubeconfig exists but is unusable, so that only another one helps.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::EmptySecret { .. } | Self::Kubeconfig { .. })
     }
 
-    /// The cluster cannot be reached at the moment, or not yet: what a retry may repair. An answer
-    /// of the API server, even a refusal, is not among them.
+    /// Returns whether the cluster is currently unreachable, so that a retry may help. This
+    /// excludes responses of the API server, even errors.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         match self {
@@ -102,58 +100,58 @@ impl Error {
 /// Namespace and name of a cluster.
 type Key = (String, String);
 
-/// Clients of workload clusters. The default makes them from kubeconfig secrets.
+/// Clients of workload clusters. The default creates them from kubeconfig Secrets.
 ///
-/// Clones share what is known.
+/// Clones share the cache.
 #[derive(Clone, Default)]
 pub struct Workloads {
     fixed: Arc<HashMap<Key, kube::Client>>,
-    made: Arc<Mutex<HashMap<Key, Made>>>,
+    made: Arc<Mutex<HashMap<Key, CachedClient>>>,
     etcd: Option<etcd::Answerer>,
     serving: Option<serving::Answerer>,
     reach: Reach,
 }
 
-/// A client, and the version of the secret it was made from.
+/// A client, and the version of the Secret it was created from.
 #[derive(Clone)]
-struct Made {
+struct CachedClient {
     from: (Option<String>, Option<String>),
     client: kube::Client,
 }
 
 impl Workloads {
-    /// Clients that are given instead of made, by namespace and name of the cluster. Clusters
-    /// without one still get theirs from the secret.
+    /// Uses the given clients, by namespace and name of the cluster. Other clusters use their
+    /// Secret.
     #[must_use]
     pub fn fixed(clients: HashMap<(String, String), kube::Client>) -> Self {
         Self { fixed: Arc::new(clients), ..Self::default() }
     }
 
-    /// The same, with something that answers requests to etcd in place of the real one.
+    /// Replaces etcd: requests are answered by the given function.
     #[must_use]
     pub fn with_etcd(self, answerer: etcd::Answerer) -> Self {
         Self { etcd: Some(answerer), ..self }
     }
 
-    /// The same, with something that knows until when certificates of API servers are valid.
+    /// Replaces the query of certificate expiry times with the given function.
     #[must_use]
     pub fn with_serving(self, answerer: serving::Answerer) -> Self {
         Self { serving: Some(answerer), ..self }
     }
 
-    /// The same, for clusters at other places than kubeconfigs of others may lead to.
+    /// Allows kubeconfigs to lead to other addresses than the default.
     #[must_use]
     pub fn with_reach(self, reach: Reach) -> Self {
         Self { reach, ..self }
     }
 
-    /// Forgets the client of a cluster and with it its connections.
+    /// Drops the client of a cluster with its connections.
     pub fn forget(&self, namespace: &str, cluster: &str) {
         let key = (namespace.to_owned(), cluster.to_owned());
         self.made.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
     }
 
-    fn recall(&self, key: &Key) -> Option<Made> {
+    fn recall(&self, key: &Key) -> Option<CachedClient> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 }
@@ -164,18 +162,19 @@ impl std::fmt::Debug for Workloads {
     }
 }
 
-/// Name of the secret with the kubeconfig of a cluster.
+/// Returns the name of the Secret with the kubeconfig of a cluster.
 #[must_use]
 pub fn secret_name(cluster: &str) -> String {
     format!("{cluster}-kubeconfig")
 }
 
-/// A client of the API server of a cluster. Reads the secret each time, connects never: that is
-/// left to the first request.
+/// Returns a client for the API server of a cluster. Reads the Secret each time. The connection is
+/// established with the first request.
 ///
 /// # Errors
 ///
-/// [`Error::NoKubeconfig`] until the control plane has made the secret.
+/// [`Error::NoKubeconfig`] until the control plane has created the Secret; other variants if the
+/// Secret is unreadable or unusable.
 pub async fn client(ctx: &Context, cluster: &Cluster) -> Result<kube::Client, Error> {
     let namespace = cluster.namespace().unwrap_or_default();
     let key = (namespace, cluster.name_any());
@@ -202,16 +201,17 @@ pub async fn client(ctx: &Context, cluster: &Cluster) -> Result<kube::Client, Er
         .and_then(|data| data.get(KUBECONFIG))
         .and_then(|bytes| std::str::from_utf8(&bytes.0).ok())
         .ok_or_else(|| Error::EmptySecret { secret: name.clone() })?;
-    let client = workloads::client(kubeconfig, ctx.workloads.reach)
+    let client = workloads::client(kubeconfig, ctx.workloads.reach, &key.0)
         .map_err(|source| Error::Kubeconfig { secret: name, source })?;
-    let made = Made { from, client: client.clone() };
+    let made = CachedClient { from, client: client.clone() };
     ctx.workloads.made.lock().unwrap_or_else(PoisonError::into_inner).insert(key, made);
     Ok(client)
 }
 
-/// etcd of a cluster that runs on its control plane machines. Connects never.
+/// Returns the etcd client of a cluster whose etcd runs on its control plane machines. Does not
+/// connect.
 ///
-/// `client` is that of the cluster, `authority` the one of etcd.
+/// `client` is the client of the cluster, `authority` the etcd CA.
 #[must_use]
 pub fn etcd_of(
     ctx: &Context,
@@ -226,15 +226,15 @@ pub fn etcd_of(
     }
 }
 
-/// Until when the certificate of the API server on a node is valid.
+/// Returns when the certificate of the API server on a node expires.
 ///
 /// # Errors
 ///
-/// When the server cannot be reached, or shows none.
+/// [`serving::Error`] if the server is unreachable or presents no certificate.
 pub async fn serving_expiry(
     ctx: &Context,
     client: &kube::Client,
-    asked: serving::Asked,
+    asked: serving::ApiServerAddress,
 ) -> Result<jiff::Timestamp, serving::Error> {
     match &ctx.workloads.serving {
         Some(answerer) => answerer(asked).await,
@@ -242,11 +242,11 @@ pub async fn serving_expiry(
     }
 }
 
-/// Waits for an answer of a workload cluster, but not for longer than `within`.
+/// Waits at most `within` for a response of a workload cluster.
 ///
 /// # Errors
 ///
-/// [`Error::Request`] and [`Error::Timeout`], both of which name `act`.
+/// [`Error::Request`] and [`Error::Timeout`], which both name `act`.
 pub async fn answer<T>(
     act: &'static str,
     within: Duration,

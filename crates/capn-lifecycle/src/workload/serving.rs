@@ -1,15 +1,15 @@
-//! Until when the serving certificate of an API server is valid: kubeadm's certificates last a year.
+//! Expiry of an API server's serving certificate. kubeadm's certificates are valid for one year.
 //!
-//! It is read from the TLS handshake with the API server itself, over a port-forward to its pod, since
-//! an endpoint leads to any of several.
+//! It is read from a TLS handshake with the API server itself, over a port-forward to its pod,
+//! because the endpoint may lead to any of several.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use capn_controller::workload::{Forward, ForwardError, forward};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, Client};
+use kube::Client;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::{DigitallySignedStruct, SignatureScheme};
@@ -17,73 +17,71 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::TlsConnector;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::forward::Forwarder;
-
-/// How long the port-forward and the handshake may take.
+/// Timeout of the port-forward and the handshake.
 const WITHIN: Duration = Duration::from_secs(5);
 const NAMESPACE: &str = "kube-system";
-/// A name that the certificate has, for the handshake.
+/// A name in the certificate, for the handshake.
 const NAME: &str = "kubernetes";
 
-/// Why it is not known until when a certificate is valid.
+/// Errors of the query.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The API server's pod cannot be reached through the API server.
+    /// The pod cannot be reached through the API server.
     #[error("open a port-forward to the Pod {pod}")]
     Forward {
-        /// Name of the pod.
+        /// Name of the Pod.
         pod: String,
-        /// Why.
+        /// The cause.
         #[source]
-        source: Box<kube::Error>,
+        source: ForwardError,
     },
     /// The handshake failed.
-    #[error("TLS with the API server in the Pod {pod}")]
+    #[error("establish TLS with the API server in the Pod {pod}")]
     Handshake {
-        /// Name of the pod.
+        /// Name of the Pod.
         pod: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// What was shown is no certificate.
-    #[error("read the certificate of the API server in the Pod {pod}")]
+    /// The presented certificate is invalid.
+    #[error("parse the certificate of the API server in the Pod {pod}")]
     Certificate {
-        /// Name of the pod.
+        /// Name of the Pod.
         pod: String,
     },
-    /// No answer in time.
-    #[error("the API server in the Pod {pod} showed no certificate within {} seconds", WITHIN.as_secs())]
+    /// The query timed out.
+    #[error("the API server in the Pod {pod} presented no certificate within {} seconds", WITHIN.as_secs())]
     Timeout {
-        /// Name of the pod.
+        /// Name of the Pod.
         pod: String,
     },
 }
 
-/// An API server: that of a node.
+/// The API server on one node.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct ApiServerAddress {
     /// Namespace of the cluster.
     pub namespace: String,
     /// Name of the cluster.
     pub cluster: String,
-    /// Node it runs on.
+    /// Node on which it runs.
     pub node: String,
-    /// Port it listens on.
+    /// Port on which it listens.
     pub port: u16,
 }
 
-/// Something else that knows until when certificates are valid, in place of the API servers.
+/// Replaces the query in tests: returns expiry times.
 pub type Answerer =
-    Arc<dyn Fn(Asked) -> BoxFuture<'static, Result<Timestamp, Error>> + Send + Sync>;
+    Arc<dyn Fn(ApiServerAddress) -> BoxFuture<'static, Result<Timestamp, Error>> + Send + Sync>;
 
-/// Until when the certificate of an API server is valid, as the server itself shows it.
+/// Returns when the certificate of an API server expires, as presented by the server itself.
 ///
 /// # Errors
 ///
-/// When the pod cannot be reached, or shows none within five seconds.
-pub(super) async fn expiry(client: &Client, asked: &Asked) -> Result<Timestamp, Error> {
+/// [`Error`] if the pod is unreachable or presents no certificate within five seconds.
+pub(super) async fn expiry(client: &Client, asked: &ApiServerAddress) -> Result<Timestamp, Error> {
     let pod = format!("kube-apiserver-{}", asked.node);
     match tokio::time::timeout(WITHIN, look(client, &pod, asked.port)).await {
         Ok(found) => found,
@@ -94,18 +92,11 @@ pub(super) async fn expiry(client: &Client, asked: &Asked) -> Result<Timestamp, 
 async fn look(client: &Client, pod: &str, port: u16) -> Result<Timestamp, Error> {
     let failed = |source| Error::Handshake { pod: pod.to_owned(), source };
     let other = |error: &dyn std::fmt::Display| failed(std::io::Error::other(error.to_string()));
-    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
-    let mut forwarder = pods
-        .portforward(pod, &[port])
+    let Forward { stream, task } = forward(client, NAMESPACE, pod, port)
         .await
-        .map(Forwarder)
-        .map_err(|source| Error::Forward { pod: pod.to_owned(), source: Box::new(source) })?;
-    let stream = forwarder
-        .0
-        .take_stream(port)
-        .ok_or_else(|| failed(std::io::ErrorKind::NotConnected.into()))?;
+        .map_err(|source| Error::Forward { pod: pod.to_owned(), source })?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let shown = Arc::new(Shown { provider: Arc::clone(&provider), end: Mutex::default() });
+    let shown = Arc::new(ExpiryRecorder { provider: Arc::clone(&provider), end: Mutex::default() });
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| other(&error))?
@@ -114,8 +105,8 @@ async fn look(client: &Client, pod: &str, port: u16) -> Result<Timestamp, Error>
         .with_no_client_auth();
     let name = ServerName::try_from(NAME).map_err(|error| other(&error))?;
     let shaken = TlsConnector::from(Arc::new(tls)).connect(name, stream).await;
-    drop(forwarder);
-    // The certificate comes first: whether the rest succeeds makes no difference.
+    drop(task);
+    // The certificate is sent first, so the rest of the handshake is irrelevant.
     let end = *shown.end.lock().unwrap_or_else(PoisonError::into_inner);
     match (end, shaken) {
         (Some(end), _) => Ok(end),
@@ -124,21 +115,21 @@ async fn look(client: &Client, pod: &str, port: u16) -> Result<Timestamp, Error>
     }
 }
 
-/// Notes until when the certificate that is shown is valid. Nothing is sent over the connection, and an
-/// expired certificate has to be read as well, so that whose it is does not matter.
+/// Records the expiry of the presented certificate. It is not verified, because nothing is sent
+/// over the connection and an expired certificate must be readable too.
 #[derive(Debug)]
-struct Shown {
+struct ExpiryRecorder {
     provider: Arc<CryptoProvider>,
     end: Mutex<Option<Timestamp>>,
 }
 
-/// The end of validity of a certificate in DER.
+/// Returns the expiry of a DER certificate.
 fn end_of(certificate: &[u8]) -> Option<Timestamp> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
 }
 
-impl ServerCertVerifier for Shown {
+impl ServerCertVerifier for ExpiryRecorder {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -186,7 +177,7 @@ mod tests {
     use crate::pki::PemPair;
 
     #[test]
-    fn the_end_of_a_certificate_is_read() {
+    fn the_expiry_of_a_certificate_is_parsed() {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
         let days = Some(30);
         let pair = PemPair::authority(EncryptionAlgorithm::EcdsaP256, days, now).unwrap();

@@ -18,12 +18,12 @@ fn kubeconfig(server: &str) -> String {
 
 #[tokio::test]
 async fn a_cluster_that_refuses_connections_is_unreachable() {
-    // The port of a listener that is gone again.
+    // The port of a closed listener.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
     let kubeconfig = kubeconfig(&format!("https://{address}"));
-    let client = connect(&kubeconfig, Reach::ThisMachine).unwrap();
+    let client = connect(&kubeconfig, Reach::ThisMachine, "a").unwrap();
     let error = answer("ask for the version", Duration::from_secs(5), client.apiserver_version())
         .await
         .unwrap_err();
@@ -31,11 +31,11 @@ async fn a_cluster_that_refuses_connections_is_unreachable() {
 }
 
 #[tokio::test]
-async fn a_cluster_that_never_answers_is_given_up() {
+async fn a_request_to_an_unresponsive_cluster_times_out() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let kubeconfig = kubeconfig(&format!("https://{address}"));
-    let client = connect(&kubeconfig, Reach::ThisMachine).unwrap();
+    let client = connect(&kubeconfig, Reach::ThisMachine, "a").unwrap();
     let start = Instant::now();
     let within = Duration::from_millis(200);
     let error =
@@ -45,8 +45,8 @@ async fn a_cluster_that_never_answers_is_given_up() {
 }
 
 #[test]
-fn a_kubeconfig_that_is_none_is_not_worth_a_retry() {
-    let source = connect("nonsense", Reach::Network).err().unwrap();
+fn an_invalid_kubeconfig_is_not_retried() {
+    let source = connect("nonsense", Reach::Network, "a").err().unwrap();
     let error = Error::Kubeconfig { secret: "demo-kubeconfig".into(), source };
     assert!(!error.is_unreachable(), "{error:?}");
 }

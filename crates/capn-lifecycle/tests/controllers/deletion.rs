@@ -1,16 +1,16 @@
-//! The order in which things go.
+//! The order of a deletion.
 
 use capi_api::{Cluster, Machine, MachineDeployment, MachineSet, conditions};
 use http::StatusCode;
 use kube::ResourceExt as _;
 use serde_json::json;
 
-use crate::world::{World, manifests, manifests_without_bootstrap, until};
+use crate::harness::{TestEnv, manifests, manifests_without_bootstrap, until};
 
-async fn nothing_left(world: &World) {
-    assert_eq!(world.list::<Machine>().await.len(), 0);
-    assert_eq!(world.list::<MachineSet>().await.len(), 0);
-    assert_eq!(world.list::<MachineDeployment>().await.len(), 0);
+async fn nothing_left(env: &TestEnv) {
+    assert_eq!(env.list::<Machine>().await.len(), 0);
+    assert_eq!(env.list::<MachineSet>().await.len(), 0);
+    assert_eq!(env.list::<MachineDeployment>().await.len(), 0);
     until("templates and parts are gone", || async {
         let mut left = Vec::new();
         for kind in [
@@ -21,7 +21,7 @@ async fn nothing_left(world: &World) {
             "TestMachineTemplate",
             "TestConfigTemplate",
         ] {
-            let names = world.provider_names(kind).await;
+            let names = env.provider_names(kind).await;
             left.extend(names.into_iter().map(|name| format!("{kind} {name}")));
         }
         if left.is_empty() { Ok(()) } else { Err(left.join(", ")) }
@@ -30,15 +30,15 @@ async fn nothing_left(world: &World) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_goes_workers_first_then_control_plane_then_infrastructure() {
-    let world = World::new().await;
-    world.create(manifests(2)).await;
-    world.wait_settled(2).await;
-    world.delete::<Cluster>("c").await;
-    world.wait_gone::<Cluster>("c").await;
-    nothing_left(&world).await;
+async fn a_cluster_is_deleted_in_the_order_workers_control_plane_infrastructure() {
+    let env = TestEnv::new().await;
+    env.create(manifests(2)).await;
+    env.wait_settled(2).await;
+    env.delete::<Cluster>("c").await;
+    env.wait_gone::<Cluster>("c").await;
+    nothing_left(&env).await;
 
-    let log = world.log.lines();
+    let log = env.log.lines();
     let place = |what: &str| {
         log.iter().position(|line| line == what).unwrap_or_else(|| panic!("{what}: {log:?}"))
     };
@@ -54,47 +54,47 @@ async fn a_cluster_goes_workers_first_then_control_plane_then_infrastructure() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_without_bootstrap_goes_as_well() {
-    let world = World::new().await;
-    world.create(manifests_without_bootstrap(1)).await;
-    world.wait_settled_without_judgement(1).await;
-    world.delete::<Cluster>("c").await;
-    world.wait_gone::<Cluster>("c").await;
-    nothing_left(&world).await;
-    let log = world.log.lines();
+async fn a_cluster_without_bootstrap_is_deleted_too() {
+    let env = TestEnv::new().await;
+    env.create(manifests_without_bootstrap(1)).await;
+    env.wait_settled_without_judgement(1).await;
+    env.delete::<Cluster>("c").await;
+    env.wait_gone::<Cluster>("c").await;
+    nothing_left(&env).await;
+    let log = env.log.lines();
     assert_eq!(log.last().map(String::as_str), Some("TestCluster c deleted"), "{log:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_machine_is_drained_before_its_instance_goes_and_its_node_goes_last() {
-    let world = World::new().await;
-    world.create(manifests(2)).await;
-    world.wait_settled(2).await;
-    let worker = world
+async fn a_machine_is_drained_before_its_instance_is_deleted_and_its_node_is_deleted_last() {
+    let env = TestEnv::new().await;
+    env.create(manifests(2)).await;
+    env.wait_settled(2).await;
+    let worker = env
         .list::<Machine>()
         .await
         .into_iter()
         .find(|machine| !machine.is_control_plane())
         .unwrap()
         .name_any();
-    world.workload.run_pod("web", &worker);
-    world.workload.run_pod("elsewhere", "cp-0");
-    world.delete::<Machine>(&worker).await;
-    world.wait_gone::<Machine>(&worker).await;
-    assert_eq!(world.workload.evicted(), ["web"]);
-    let log = world.log.lines();
+    env.workload.run_pod("web", &worker);
+    env.workload.run_pod("elsewhere", "cp-0");
+    env.delete::<Machine>(&worker).await;
+    env.wait_gone::<Machine>(&worker).await;
+    assert_eq!(env.workload.evicted(), ["web"]);
+    let log = env.log.lines();
     let instance = format!("TestMachine {worker} deleted");
     assert!(log.contains(&instance), "{log:?}");
     assert!(log.contains(&format!("Node {worker} was there")), "{log:?}");
-    assert_eq!(world.workload.node(&worker), None);
+    assert_eq!(env.workload.node(&worker), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pod_that_may_not_leave_holds_up_no_other_and_the_drain_has_its_time() {
-    let world = World::new().await;
-    world.create(manifests(2)).await;
-    world.wait_settled(2).await;
-    let machines = world.list::<Machine>().await;
+async fn a_blocked_pod_does_not_block_others_and_the_drain_times_out() {
+    let env = TestEnv::new().await;
+    env.create(manifests(2)).await;
+    env.wait_settled(2).await;
+    let machines = env.list::<Machine>().await;
     let worker = machines.iter().find(|machine| !machine.is_control_plane()).unwrap().name_any();
     let two = "This pod has more than one PodDisruptionBudget";
     for (pod, held) in [
@@ -103,53 +103,51 @@ async fn a_pod_that_may_not_leave_holds_up_no_other_and_the_drain_has_its_time()
         ("c-budget", Some((StatusCode::TOO_MANY_REQUESTS, "it would violate its budget"))),
         ("d-free", None),
     ] {
-        world.workload.run_pod(pod, &worker);
+        env.workload.run_pod(pod, &worker);
         if let Some((code, message)) = held {
-            world.workload.hold_pod(pod, code, message);
+            env.workload.hold_pod(pod, code, message);
         }
     }
-    world.delete::<Machine>(&worker).await;
-    world
-        .wait::<Machine>(&worker, "says which pods stay and why", |machine| {
-            let status = machine.status.as_ref();
-            let list = status.and_then(|status| status.conditions.as_ref());
-            let deleting = conditions::get(list, conditions::DELETING);
-            let message = deleting.map_or("", |condition| condition.message.as_str());
-            message.contains(&format!("Pod default/a-two-budgets: {two}"))
-                && message.contains("Pod default/b-forbidden: evictions are forbidden")
-                && message.contains("Pod default/c-budget: it would violate its budget")
-                && !message.contains("d-free")
-        })
-        .await;
-    assert_eq!(world.workload.evicted(), ["d-free"]);
-    // The time of the drain runs although nothing of it succeeds.
-    world
-        .patch::<Machine>(
-            &worker,
-            json!({ "spec": { "deletion": { "nodeDrainTimeoutSeconds": 1 } } }),
-        )
-        .await;
-    world.wait_gone::<Machine>(&worker).await;
+    env.delete::<Machine>(&worker).await;
+    env.wait::<Machine>(&worker, "says which pods stay and why", |machine| {
+        let status = machine.status.as_ref();
+        let list = status.and_then(|status| status.conditions.as_ref());
+        let deleting = conditions::get(list, conditions::DELETING);
+        let message = deleting.map_or("", |condition| condition.message.as_str());
+        message.contains(&format!("Pod default/a-two-budgets: {two}"))
+            && message.contains("Pod default/b-forbidden: evictions are forbidden")
+            && message.contains("Pod default/c-budget: it would violate its budget")
+            && !message.contains("d-free")
+    })
+    .await;
+    assert_eq!(env.workload.evicted(), ["d-free"]);
+    // The drain timeout runs even if no eviction succeeds.
+    env.patch::<Machine>(
+        &worker,
+        json!({ "spec": { "deletion": { "nodeDrainTimeoutSeconds": 1 } } }),
+    )
+    .await;
+    env.wait_gone::<Machine>(&worker).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hooks_hold_a_machine_where_they_say() {
-    let world = World::new().await;
-    world.create(manifests(2)).await;
-    world.wait_settled(2).await;
-    let worker = world
+    let env = TestEnv::new().await;
+    env.create(manifests(2)).await;
+    env.wait_settled(2).await;
+    let worker = env
         .list::<Machine>()
         .await
         .into_iter()
         .find(|machine| !machine.is_control_plane())
         .unwrap()
         .name_any();
-    world.workload.run_pod("web", &worker);
+    env.workload.run_pod("web", &worker);
     let drain = "pre-drain.delete.hook.machine.cluster.x-k8s.io/test";
     let terminate = "pre-terminate.delete.hook.machine.cluster.x-k8s.io/test";
     let hooks = json!({ "metadata": { "annotations": { drain: "", terminate: "" } } });
-    world.patch::<Machine>(&worker, hooks).await;
-    world.delete::<Machine>(&worker).await;
+    env.patch::<Machine>(&worker, hooks).await;
+    env.delete::<Machine>(&worker).await;
 
     let waits_for = |reason: &'static str| {
         move |machine: &Machine| {
@@ -157,48 +155,44 @@ async fn hooks_hold_a_machine_where_they_say() {
             conditions::get(list, conditions::DELETING).is_some_and(|c| c.reason == reason)
         }
     };
-    world
-        .wait::<Machine>(&worker, "waits before the drain", waits_for("WaitingForPreDrainHook"))
+    env.wait::<Machine>(&worker, "waits before the drain", waits_for("WaitingForPreDrainHook"))
         .await;
-    assert_eq!(world.workload.evicted(), [] as [&str; 0]);
+    assert_eq!(env.workload.evicted(), [] as [&str; 0]);
     let release = |key: &str| json!({ "metadata": { "annotations": { key: null } } });
-    world.patch::<Machine>(&worker, release(drain)).await;
-    world
-        .wait::<Machine>(&worker, "waits before the end", waits_for("WaitingForPreTerminateHook"))
+    env.patch::<Machine>(&worker, release(drain)).await;
+    env.wait::<Machine>(&worker, "waits before the end", waits_for("WaitingForPreTerminateHook"))
         .await;
-    assert_eq!(world.workload.evicted(), ["web"]);
-    assert!(world.provider_names("TestMachine").await.contains(&worker));
-    world.patch::<Machine>(&worker, release(terminate)).await;
-    world.wait_gone::<Machine>(&worker).await;
+    assert_eq!(env.workload.evicted(), ["web"]);
+    assert!(env.provider_names("TestMachine").await.contains(&worker));
+    env.patch::<Machine>(&worker, release(terminate)).await;
+    env.wait_gone::<Machine>(&worker).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reference_to_a_kind_that_nobody_has_defined_holds_up_no_deletion() {
-    let world = World::new().await;
+async fn a_reference_to_an_undefined_kind_does_not_block_the_deletion() {
+    let env = TestEnv::new().await;
     let unknown =
         |name: &str| json!({ "apiGroup": "typo.example.org", "kind": "Foo", "name": name });
-    world
-        .create(vec![
-            json!({
-                "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
-                "metadata": { "name": "c" }, "spec": { "infrastructureRef": unknown("c") },
-            }),
-            json!({
-                "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
-                "metadata": { "name": "m" },
-                "spec": {
-                    "clusterName": "c", "bootstrap": { "dataSecretName": "data" },
-                    "infrastructureRef": unknown("m"),
-                },
-            }),
-        ])
-        .await;
-    world
-        .wait::<Machine>("m", "has the finalizer", |machine| {
-            machine.finalizers().iter().any(|finalizer| finalizer.starts_with("machine."))
-        })
-        .await;
-    world.delete::<Cluster>("c").await;
-    world.wait_gone::<Machine>("m").await;
-    world.wait_gone::<Cluster>("c").await;
+    env.create(vec![
+        json!({
+            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
+            "metadata": { "name": "c" }, "spec": { "infrastructureRef": unknown("c") },
+        }),
+        json!({
+            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
+            "metadata": { "name": "m" },
+            "spec": {
+                "clusterName": "c", "bootstrap": { "dataSecretName": "data" },
+                "infrastructureRef": unknown("m"),
+            },
+        }),
+    ])
+    .await;
+    env.wait::<Machine>("m", "has the finalizer", |machine| {
+        machine.finalizers().iter().any(|finalizer| finalizer.starts_with("machine."))
+    })
+    .await;
+    env.delete::<Cluster>("c").await;
+    env.wait_gone::<Machine>("m").await;
+    env.wait_gone::<Cluster>("c").await;
 }

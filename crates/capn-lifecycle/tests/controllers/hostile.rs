@@ -1,4 +1,4 @@
-//! What a tenant writes costs the tenant a condition, and nobody else anything.
+//! Hostile input of a tenant leads to a condition for the tenant, and affects nobody else.
 
 use capi_api::{Cluster, conditions};
 use k8s_openapi::ByteString;
@@ -6,9 +6,9 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ObjectMeta, PostParams};
 use serde_json::json;
 
-use crate::world::{World, manifests};
+use crate::harness::{TestEnv, manifests};
 
-/// A kubeconfig whose user would run a command that makes a file.
+/// A kubeconfig whose user would run a command that creates a file.
 fn kubeconfig(marker: &std::path::Path) -> String {
     format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: c\n\
@@ -21,10 +21,10 @@ fn kubeconfig(marker: &std::path::Path) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_kubeconfig_that_runs_a_command_runs_none_and_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let marker = folder.path().join("marker");
-    let world = World::new().await;
+async fn a_kubeconfig_with_a_command_is_rejected_and_reported() {
+    let directory = tempfile::tempdir().unwrap();
+    let marker = directory.path().join("marker");
+    let env = TestEnv::new().await;
     let secret = Secret {
         metadata: ObjectMeta {
             name: Some("hostile-kubeconfig".to_owned()),
@@ -33,25 +33,24 @@ async fn a_kubeconfig_that_runs_a_command_runs_none_and_is_named() {
         data: Some([("value".to_owned(), ByteString(kubeconfig(&marker).into()))].into()),
         ..Secret::default()
     };
-    world.api::<Secret>().create(&PostParams::default(), &secret).await.unwrap();
-    world
-        .create(vec![
-            // Nobody but a node can tell that its control plane answers.
-            json!({
-                "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
-                "metadata": { "name": "hostile" },
-                "spec": {
-                    "controlPlaneEndpoint": { "host": "192.0.2.1", "port": 6443 },
-                    "infrastructureRef": {
-                        "apiGroup": "infrastructure.cluster.x-k8s.io", "kind": "TestCluster",
-                        "name": "hostile",
-                    },
+    env.api::<Secret>().create(&PostParams::default(), &secret).await.unwrap();
+    env.create(vec![
+        // Only a node can show that its control plane is reachable.
+        json!({
+            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
+            "metadata": { "name": "hostile" },
+            "spec": {
+                "controlPlaneEndpoint": { "host": "192.0.2.1", "port": 6443 },
+                "infrastructureRef": {
+                    "apiGroup": "infrastructure.cluster.x-k8s.io", "kind": "TestCluster",
+                    "name": "hostile",
                 },
-            }),
-        ])
-        .await;
-    world.create(manifests(1)).await;
-    let hostile = world
+            },
+        }),
+    ])
+    .await;
+    env.create(manifests(1)).await;
+    let hostile = env
         .wait::<Cluster>("hostile", "says what is wrong with its kubeconfig", |cluster| {
             let list = cluster.status.as_ref().and_then(|status| status.conditions.as_ref());
             conditions::get(list, conditions::REMOTE_CONNECTION_PROBE)
@@ -62,6 +61,6 @@ async fn a_kubeconfig_that_runs_a_command_runs_none_and_is_named() {
     let probe = conditions::get(list.as_ref(), conditions::REMOTE_CONNECTION_PROBE).unwrap();
     assert!(probe.message.contains("users[0].user.exec"), "{}", probe.message);
     assert!(!probe.message.contains("touch"), "{}", probe.message);
-    world.wait_settled(1).await;
+    env.wait_settled(1).await;
     assert!(!marker.exists());
 }

@@ -1,10 +1,10 @@
-//! Scaling, rollouts and what is carried to machines in place.
+//! Scaling, rollouts and in-place updates of machines.
 
 use capi_api::{Machine, MachineDeployment, MachineSet, conditions, labels};
 use kube::ResourceExt as _;
 use serde_json::json;
 
-use crate::world::{World, machine_is, manifests, template, until};
+use crate::harness::{TestEnv, machine_is, manifests, template, until};
 
 fn workers(machines: &[Machine]) -> Vec<String> {
     let mut names: Vec<_> =
@@ -15,66 +15,62 @@ fn workers(machines: &[Machine]) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deployment_is_scaled_up_and_down() {
-    let world = World::new().await;
-    world.create(manifests(1)).await;
-    world.wait_settled(1).await;
-    world.patch::<MachineDeployment>("md", json!({ "spec": { "replicas": 4 } })).await;
-    world.wait_settled(4).await;
-    let before = workers(&world.list::<Machine>().await);
+    let env = TestEnv::new().await;
+    env.create(manifests(1)).await;
+    env.wait_settled(1).await;
+    env.patch::<MachineDeployment>("md", json!({ "spec": { "replicas": 4 } })).await;
+    env.wait_settled(4).await;
+    let before = workers(&env.list::<Machine>().await);
 
     let doomed = before[2].clone();
     let wish = json!({ "metadata": { "annotations": { labels::DELETE_MACHINE: "yes" } } });
-    world.patch::<Machine>(&doomed, wish).await;
-    world.patch::<MachineDeployment>("md", json!({ "spec": { "replicas": 3 } })).await;
-    world.wait_settled(3).await;
-    world.wait_gone::<Machine>(&doomed).await;
-    let after = workers(&world.list::<Machine>().await);
+    env.patch::<Machine>(&doomed, wish).await;
+    env.patch::<MachineDeployment>("md", json!({ "spec": { "replicas": 3 } })).await;
+    env.wait_settled(3).await;
+    env.wait_gone::<Machine>(&doomed).await;
+    let after = workers(&env.list::<Machine>().await);
     assert_eq!(after.len(), 3);
     assert!(after.iter().all(|name| before.contains(name)), "no machine was made: {after:?}");
-    assert_eq!(
-        world.provider_names("TestMachine").await.len(),
-        4,
-        "one more for the control plane"
-    );
-    assert_eq!(world.workload.nodes().len(), 4, "the node went with the machine");
-    let md = world.api::<MachineDeployment>().get("md").await.unwrap();
+    assert_eq!(env.provider_names("TestMachine").await.len(), 4, "one more for the control plane");
+    assert_eq!(env.workload.nodes().len(), 4, "the node went with the machine");
+    let md = env.api::<MachineDeployment>().get("md").await.unwrap();
     assert!(md.status.unwrap().selector.unwrap().contains("cluster.x-k8s.io/deployment-name=md"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_version_replaces_machines_within_the_bounds() {
-    let world = World::new().await;
-    world.create(manifests(3)).await;
-    world.wait_settled(3).await;
-    let before = workers(&world.list::<Machine>().await);
-    let watch = watch_bounds(&world);
+    let env = TestEnv::new().await;
+    env.create(manifests(3)).await;
+    env.wait_settled(3).await;
+    let before = workers(&env.list::<Machine>().await);
+    let watch = watch_bounds(&env);
 
     let version = json!({ "spec": { "template": { "spec": { "version": "v1.36.1" } } } });
-    world.patch::<MachineDeployment>("md", version).await;
+    env.patch::<MachineDeployment>("md", version).await;
     until("all workers run the new version", || async {
-        let machines = world.list::<Machine>().await;
+        let machines = env.list::<Machine>().await;
         let new = machines.iter().filter(|m| m.spec.version.as_deref() == Some("v1.36.1")).count();
         if new == 3 && workers(&machines).len() == 3 { Ok(()) } else { Err(format!("{new} new")) }
     })
     .await;
-    let md = world.wait_settled(3).await;
+    let md = env.wait_settled(3).await;
     assert_eq!(md.annotations()[labels::REVISION], "2");
     until("the old set is gone", || async {
-        let sets = world.sets().await;
+        let sets = env.sets().await;
         if sets.len() == 1 { Ok(()) } else { Err(format!("{sets:?}")) }
     })
     .await;
-    let after = workers(&world.list::<Machine>().await);
+    let after = workers(&env.list::<Machine>().await);
     assert!(after.iter().all(|name| !before.contains(name)), "{before:?} {after:?}");
     let (most, least) = watch.await.unwrap();
     assert!(most <= 4, "{most} workers at once");
     assert!(least >= 3, "only {least} workers were available");
 }
 
-/// Looks at the workers until they are all new, and says how many there were at most and how many
-/// were available at least.
-fn watch_bounds(world: &World) -> tokio::task::JoinHandle<(usize, usize)> {
-    let api = world.api::<Machine>();
+/// Polls the workers until all of them are new, and returns their maximum number and the minimum
+/// number of available ones.
+fn watch_bounds(env: &TestEnv) -> tokio::task::JoinHandle<(usize, usize)> {
+    let api = env.api::<Machine>();
     tokio::spawn(async move {
         let (mut most, mut least) = (0, usize::MAX);
         loop {
@@ -96,57 +92,53 @@ fn watch_bounds(world: &World) -> tokio::task::JoinHandle<(usize, usize)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_delete_waits_for_the_user() {
-    let world = World::new().await;
+    let env = TestEnv::new().await;
     let mut objects = manifests(2);
     objects[5]["spec"]["rollout"] = json!({ "strategy": { "type": "OnDelete" } });
-    world.create(objects).await;
-    world.wait_settled(2).await;
-    let before = workers(&world.list::<Machine>().await);
+    env.create(objects).await;
+    env.wait_settled(2).await;
+    let before = workers(&env.list::<Machine>().await);
     let version = json!({ "spec": { "template": { "spec": { "version": "v1.36.1" } } } });
-    world.patch::<MachineDeployment>("md", version).await;
-    world
-        .wait_machines("the old machines are known to be old", |machines| {
-            let old =
-                |m: &&Machine| !m.is_control_plane() && !machine_is(m, conditions::UP_TO_DATE);
-            machines.iter().filter(old).count() == 2
-        })
-        .await;
-    assert_eq!(workers(&world.list::<Machine>().await), before, "nothing was replaced");
-    world.delete::<Machine>(&before[0]).await;
-    world
-        .wait_machines("one machine is replaced", |machines| {
-            let new = machines
-                .iter()
-                .filter(|m| m.spec.version.as_deref() == Some("v1.36.1"))
-                .filter(|m| machine_is(m, conditions::AVAILABLE))
-                .count();
-            new == 1 && workers(machines).len() == 2 && workers(machines).contains(&before[1])
-        })
-        .await;
+    env.patch::<MachineDeployment>("md", version).await;
+    env.wait_machines("the old machines are known to be old", |machines| {
+        let old = |m: &&Machine| !m.is_control_plane() && !machine_is(m, conditions::UP_TO_DATE);
+        machines.iter().filter(old).count() == 2
+    })
+    .await;
+    assert_eq!(workers(&env.list::<Machine>().await), before, "nothing was replaced");
+    env.delete::<Machine>(&before[0]).await;
+    env.wait_machines("one machine is replaced", |machines| {
+        let new = machines
+            .iter()
+            .filter(|m| m.spec.version.as_deref() == Some("v1.36.1"))
+            .filter(|m| machine_is(m, conditions::AVAILABLE))
+            .count();
+        new == 1 && workers(machines).len() == 2 && workers(machines).contains(&before[1])
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn labels_and_timeouts_reach_machines_without_replacing_them() {
-    let world = World::new().await;
-    world.create(manifests(1)).await;
-    world.wait_settled(1).await;
-    let before = workers(&world.list::<Machine>().await);
+    let env = TestEnv::new().await;
+    env.create(manifests(1)).await;
+    env.wait_settled(1).await;
+    let before = workers(&env.list::<Machine>().await);
     let change = json!({ "spec": { "template": {
         "metadata": { "labels": { "node-role.kubernetes.io/worker": "" } },
         "spec": { "deletion": { "nodeDrainTimeoutSeconds": 60 }, "minReadySeconds": 0 },
     } } });
-    world.patch::<MachineDeployment>("md", change).await;
+    env.patch::<MachineDeployment>("md", change).await;
     let name = before[0].clone();
-    world
-        .wait::<Machine>(&name, "has the new timeout", |machine| {
-            let deletion = machine.spec.deletion.clone().unwrap_or_default();
-            deletion.node_drain_timeout_seconds == Some(60)
-                && machine.labels().contains_key("node-role.kubernetes.io/worker")
-        })
-        .await;
+    env.wait::<Machine>(&name, "has the new timeout", |machine| {
+        let deletion = machine.spec.deletion.clone().unwrap_or_default();
+        deletion.node_drain_timeout_seconds == Some(60)
+            && machine.labels().contains_key("node-role.kubernetes.io/worker")
+    })
+    .await;
     until("the label reaches the node and the parts", || async {
-        let node = world.workload.node(&name).unwrap();
-        let part = world.provider_api("TestMachine").get(&name).await.unwrap();
+        let node = env.workload.node(&name).unwrap();
+        let part = env.provider_api("TestMachine").get(&name).await.unwrap();
         let key = "node-role.kubernetes.io/worker";
         if node["metadata"]["labels"].get(key).is_some() && part.labels().contains_key(key) {
             Ok(())
@@ -155,54 +147,52 @@ async fn labels_and_timeouts_reach_machines_without_replacing_them() {
         }
     })
     .await;
-    assert_eq!(workers(&world.list::<Machine>().await), before);
+    assert_eq!(workers(&env.list::<Machine>().await), before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deployment_waits_for_its_templates_and_names_them() {
-    let world = World::new().await;
+    let env = TestEnv::new().await;
     let mut objects = manifests(1);
     objects.retain(|object| object["kind"] != "TestMachineTemplate");
-    world.create(objects).await;
-    world
-        .wait::<MachineDeployment>("md", "names the template that is missing", |md| {
-            let list = md.status.as_ref().and_then(|status| status.conditions.as_ref());
-            conditions::get(list, conditions::SCALING_UP)
-                .is_some_and(|c| c.message.contains("TestMachineTemplate workers does not exist"))
-        })
-        .await;
-    world.create(vec![template("TestMachineTemplate", "workers")]).await;
-    world.wait_settled(1).await;
+    env.create(objects).await;
+    env.wait::<MachineDeployment>("md", "names the template that is missing", |md| {
+        let list = md.status.as_ref().and_then(|status| status.conditions.as_ref());
+        conditions::get(list, conditions::SCALING_UP)
+            .is_some_and(|c| c.message.contains("TestMachineTemplate workers does not exist"))
+    })
+    .await;
+    env.create(vec![template("TestMachineTemplate", "workers")]).await;
+    env.wait_settled(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broken_machine_is_replaced_when_its_health_check_says_so() {
-    let world = World::new().await;
-    world.create(manifests(1)).await;
-    world.wait_settled(1).await;
-    let name = workers(&world.list::<Machine>().await)[0].clone();
-    world.give_up(&name).await;
-    world.wait_gone::<Machine>(&name).await;
-    world.wait_settled(1).await;
-    let sets = world.list::<MachineSet>().await;
+async fn a_machine_that_fails_its_health_check_is_replaced() {
+    let env = TestEnv::new().await;
+    env.create(manifests(1)).await;
+    env.wait_settled(1).await;
+    let name = workers(&env.list::<Machine>().await)[0].clone();
+    env.give_up(&name).await;
+    env.wait_gone::<Machine>(&name).await;
+    env.wait_settled(1).await;
+    let sets = env.list::<MachineSet>().await;
     assert_eq!(sets.len(), 1, "the set stays");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_template_the_provider_refuses_is_said_in_the_condition_and_leaves_nothing() {
-    let world = World::new().await;
+async fn a_template_rejected_by_the_provider_is_reported_and_leaves_no_objects() {
+    let env = TestEnv::new().await;
     let mut objects = manifests(1);
     objects[3]["spec"]["template"]["spec"]["flavor"] = json!("much-too-long-for-a-flavor");
-    world.create(objects).await;
-    world
-        .wait::<MachineDeployment>("md", "repeats what the provider says", |md| {
-            let list = md.status.as_ref().and_then(|status| status.conditions.as_ref());
-            conditions::get(list, conditions::SCALING_UP)
-                .is_some_and(|c| c.message.contains("spec.flavor"))
-        })
-        .await;
+    env.create(objects).await;
+    env.wait::<MachineDeployment>("md", "repeats what the provider says", |md| {
+        let list = md.status.as_ref().and_then(|status| status.conditions.as_ref());
+        conditions::get(list, conditions::SCALING_UP)
+            .is_some_and(|c| c.message.contains("spec.flavor"))
+    })
+    .await;
     until("what was made before it was refused is gone", || async {
-        let configs = world.provider_names("TestConfig").await;
+        let configs = env.provider_names("TestConfig").await;
         let workers: Vec<_> = configs.iter().filter(|name| name.starts_with("md")).collect();
         if workers.is_empty() { Ok(()) } else { Err(format!("{workers:?}")) }
     })

@@ -1,7 +1,7 @@
-//! The controllers in process, on a plane in memory, with providers that only pretend.
+//! The controllers in process, with a plane in memory and simulated providers.
 //!
-//! `provider` plays infrastructure, bootstrap and control plane as the contract describes them,
-//! `workload` plays the API server of the workload cluster.
+//! `provider` simulates infrastructure, bootstrap and control plane providers according to the
+//! contract, and `workload` the API server of the workload cluster.
 
 #![expect(
     clippy::unwrap_used,
@@ -12,10 +12,12 @@
 
 mod deletion;
 mod drain_rules;
+mod harness;
 mod health_check;
 mod hostile;
 mod interrupted;
 mod kubeadm;
+mod machine_pools;
 mod machines;
 mod others;
 mod provider;
@@ -25,4 +27,3 @@ mod remediation;
 mod resource_set;
 mod unreadable;
 mod workload;
-mod world;

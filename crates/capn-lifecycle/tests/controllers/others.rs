@@ -1,4 +1,4 @@
-//! All other objects of a workload cluster: a plane in memory, with a list of what was written to it.
+//! All other objects of a workload cluster: a plane in memory that records writes.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +10,7 @@ use kube_plane::{Plane, PlaneOptions, PlaneService};
 
 use crate::workload::Body;
 
-/// An API server that notes what is written. Clones are the same server.
+/// An API server that records writes. Clones are the same server.
 #[derive(Clone)]
 pub(crate) struct Others {
     service: PlaneService,
@@ -24,12 +24,12 @@ impl Others {
         Self { service: plane.service(), plane: Arc::new(plane), writes: Arc::default() }
     }
 
-    /// A client whose writes are not noted: somebody in the cluster.
+    /// Returns a client whose writes are not recorded: another user of the cluster.
     pub(crate) fn client(&self) -> Client {
         self.plane.client()
     }
 
-    /// What was written, in order: the method and the path.
+    /// Returns the recorded writes, in order: method and path.
     pub(crate) fn writes(&self) -> Vec<String> {
         self.writes.lock().unwrap().clone()
     }

@@ -1,5 +1,5 @@
-//! Providers of infrastructure, bootstrap data and control planes that only pretend: they do what
-//! the contract asks of them and note the order in which things went.
+//! Simulated providers of infrastructure, bootstrap data and control planes: they implement the
+//! contract and record the order of deletions.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -12,15 +12,16 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 
+use crate::harness::{NAMESPACE, reference};
 use crate::workload::{Workload, address};
-use crate::world::{NAMESPACE, reference};
 
 pub(crate) const GROUP: &str = "test.cluster.x-k8s.io";
 pub(crate) const API_VERSION: &str = "test.cluster.x-k8s.io/v1";
-const KINDS: [&str; 8] = [
+const KINDS: [&str; 9] = [
     "TestCluster",
     "TestControlPlane",
     "TestMachine",
+    "TestMachinePool",
     "TestMachineTemplate",
     "TestConfig",
     "TestConfigTemplate",
@@ -29,7 +30,7 @@ const KINDS: [&str; 8] = [
 ];
 const FINALIZER: &str = "test.cluster.x-k8s.io/provider";
 
-/// What happened, in order.
+/// Recorded events, in order.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -47,7 +48,7 @@ pub(crate) fn resource(kind: &str) -> ApiResource {
     refs::api_resource(GROUP, "v1", kind)
 }
 
-/// Definitions of the providers' kinds, which take any spec and status.
+/// CRDs of the providers' kinds, which accept any spec and status.
 pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
     KINDS
         .into_iter()
@@ -78,7 +79,7 @@ pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
         .collect()
 }
 
-/// Plays all providers until it is dropped: with every event it looks at everything again.
+/// Acts as all providers until it is dropped: every event triggers a full pass.
 pub(crate) async fn run(client: Client, workload: Workload, log: Log) {
     let provider = Provider { client: client.clone(), workload, log };
     let mut wakes = Vec::new();
@@ -93,7 +94,7 @@ pub(crate) async fn run(client: Client, workload: Workload, log: Log) {
     wakes.push(clusters.touched_objects().map(drop).boxed());
     let mut wakes = futures::stream::select_all(wakes).ready_chunks(64);
     while wakes.next().await.is_some() {
-        // A conflict comes with an event of its own, which brings the next try.
+        // A conflict comes with another event, which triggers a retry.
         if let Err(error) = provider.all().await {
             let is_conflict = matches!(&error, kube::Error::Api(s) if [404, 409].contains(&s.code));
             assert!(is_conflict, "the provider failed: {error}");
@@ -158,7 +159,7 @@ impl Provider {
         Ok(())
     }
 
-    /// The cluster is gone; what is left may go too.
+    /// The cluster is gone; the remaining objects may be deleted too.
     async fn leave(&self) -> Result<(), kube::Error> {
         for kind in ["TestMachine", "TestConfig", "TestCluster"] {
             for object in self.list(kind).await? {
@@ -168,8 +169,8 @@ impl Provider {
         Ok(())
     }
 
-    /// Takes an object in hand once its owner is known, and lets it go when it is deleted. Says
-    /// whether it is to be kept up.
+    /// Adds a finalizer to an object once its owner is known, and removes it on deletion. Returns
+    /// whether the object must be reconciled.
     async fn is_ours(
         &self,
         kind: &str,
@@ -251,8 +252,9 @@ impl Provider {
             json!({ "providerID": provider_id }),
         )
         .await?;
-        // What runs given data never joins; an instance that is provisioned joins once.
-        let joins = machine.spec.bootstrap.config_ref.is_some();
+        // A machine with given bootstrap data never joins; a provisioned instance joins once.
+        let is_of_pool = machine.labels().contains_key(labels::POOL_NAME);
+        let joins = machine.spec.bootstrap.config_ref.is_some() || is_of_pool;
         let has_joined = object.annotations().contains_key("joined");
         let can_join = joins && self.workload.can_join(machine.is_control_plane());
         if can_join && !has_joined && machine.metadata.deletion_timestamp.is_none() {
@@ -270,7 +272,7 @@ impl Provider {
         Ok(())
     }
 
-    /// One control plane machine, `cp-0`.
+    /// Creates one control plane machine, `cp-0`.
     async fn control_plane(&self, object: &DynamicObject) -> Result<(), kube::Error> {
         let machines: Api<Machine> = Api::namespaced(self.client.clone(), NAMESPACE);
         let first = machines.get_opt("cp-0").await?;

@@ -1,4 +1,4 @@
-//! One object that cannot be read costs nobody else anything.
+//! An unreadable object does not affect others.
 
 use capi_api::Cluster;
 use capn_controller::watch;
@@ -8,11 +8,12 @@ use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, Post
 use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
 
-use crate::world::{NAMESPACE, World, manifests, until};
+use crate::harness::{NAMESPACE, TestEnv, manifests, until};
 
-/// Lets the plane store what our types cannot read, as an older or a foreign definition would.
-async fn loosen(world: &World) {
-    let crds: Api<CustomResourceDefinition> = Api::all(world.client.clone());
+/// Lets the plane store an object that capn's types cannot represent, like an older or foreign CRD
+/// would.
+async fn loosen(env: &TestEnv) {
+    let crds: Api<CustomResourceDefinition> = Api::all(env.client.clone());
     let name = format!("{}.{}", Cluster::plural(&()), Cluster::group(&()));
     let crd = crds.get(&name).await.unwrap();
     let versions = crd.spec.versions.iter();
@@ -26,34 +27,34 @@ async fn loosen(world: &World) {
 }
 
 #[tokio::test]
-async fn a_cluster_that_cannot_be_read_gets_an_event_and_the_others_go_on() {
-    let mut world = World::without_controllers().await;
-    loosen(&world).await;
+async fn an_unreadable_cluster_gets_an_event_and_does_not_affect_others() {
+    let mut env = TestEnv::without_controllers().await;
+    loosen(&env).await;
     let cluster: DynamicObject = serde_json::from_value(json!({
         "apiVersion": Cluster::api_version(&()), "kind": "Cluster",
         "metadata": { "name": "broken" }, "spec": {},
     }))
     .unwrap();
     let clusters: Api<DynamicObject> =
-        Api::namespaced_with(world.client.clone(), NAMESPACE, &ApiResource::erase::<Cluster>(&()));
+        Api::namespaced_with(env.client.clone(), NAMESPACE, &ApiResource::erase::<Cluster>(&()));
     clusters.create(&PostParams::default(), &cluster).await.unwrap();
     let no_number = format!("no\u{1b}[31m{}", "x".repeat(5000));
     let params = PatchParams::default();
     let status = Patch::Merge(json!({"status": {"observedGeneration": no_number}}));
     clusters.patch_status("broken", &params, &status).await.unwrap();
-    let typed: Api<Cluster> = Api::namespaced(world.client.clone(), NAMESPACE);
+    let typed: Api<Cluster> = Api::namespaced(env.client.clone(), NAMESPACE);
     assert!(typed.get("broken").await.is_err(), "it was to be unreadable");
 
-    world.start();
-    world.create(manifests(1)).await;
-    world
-        .wait::<Cluster>("c", "is provisioned", |cluster| {
-            cluster.status.as_ref().is_some_and(|status| {
-                status.phase.is_some_and(|phase| phase.as_str() == "Provisioned")
-            })
-        })
-        .await;
-    let events: Api<Event> = Api::namespaced(world.client.clone(), NAMESPACE);
+    env.start();
+    env.create(manifests(1)).await;
+    env.wait::<Cluster>("c", "is provisioned", |cluster| {
+        cluster
+            .status
+            .as_ref()
+            .is_some_and(|status| status.phase.is_some_and(|phase| phase.as_str() == "Provisioned"))
+    })
+    .await;
+    let events: Api<Event> = Api::namespaced(env.client.clone(), NAMESPACE);
     let event = until("the broken one has an event", || async {
         let all = events.list(&ListParams::default()).await.unwrap().items;
         let told = all.into_iter().find(|event| event.reason.as_deref() == Some(watch::REASON));
@@ -66,10 +67,9 @@ async fn a_cluster_that_cannot_be_read_gets_an_event_and_the_others_go_on() {
     let (good, bad) = watch::list(typed.clone(), &ListParams::default()).await.unwrap();
     assert_eq!((good.len(), bad.len()), (1, 1));
     assert_eq!((bad[0].kind.as_str(), bad[0].name.as_str()), ("Cluster", "broken"));
-    // It is corrected, and reconciled.
+    // It is corrected and then reconciled.
     let correct = Patch::Merge(json!({"status": {"observedGeneration": null}}));
     clusters.patch_status("broken", &params, &correct).await.unwrap();
-    world
-        .wait::<Cluster>("broken", "is reconciled", |cluster| !cluster.finalizers().is_empty())
+    env.wait::<Cluster>("broken", "is reconciled", |cluster| !cluster.finalizers().is_empty())
         .await;
 }

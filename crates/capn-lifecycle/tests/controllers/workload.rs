@@ -1,5 +1,5 @@
-//! The API server of a workload cluster, as far as the controllers talk to one: nodes, pods,
-//! evictions, what kubeadm leaves in `kube-system`, the version.
+//! A simulated API server of a workload cluster: nodes, pods, evictions, kubeadm's objects in
+//! `kube-system`, the version.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -19,7 +19,7 @@ use crate::others::Others;
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// When the certificates of API servers end.
+/// Expiry of the API server certificates.
 pub(crate) const CERTIFICATES_END: &str = "2100-01-02T03:04:05Z";
 
 /// A workload cluster in memory. Clones are the same cluster.
@@ -27,39 +27,39 @@ pub(crate) const CERTIFICATES_END: &str = "2100-01-02T03:04:05Z";
 pub(crate) struct Workload {
     state: Arc<Mutex<State>>,
     events: broadcast::Sender<Value>,
-    /// What answers for all other objects.
+    /// API server for all other objects.
     others: Arc<Mutex<Option<Others>>>,
 }
 
 #[derive(Default)]
 struct State {
     revision: u64,
-    /// Everything that happened, for watches that begin after a list.
+    /// All events, for watches that start after a list.
     history: Vec<(u64, Value)>,
     nodes: BTreeMap<String, Value>,
     pods: BTreeMap<String, Value>,
     evicted: Vec<String>,
-    /// Pods that are not let go, with what is answered instead.
+    /// Pods that cannot be evicted, with the response.
     held: BTreeMap<String, (StatusCode, Value)>,
-    /// Static pods, as their mirrors in `kube-system`.
+    /// Mirror pods of static pods in `kube-system`.
     components: BTreeMap<String, Value>,
     /// Secrets in `kube-system`.
     secrets: BTreeMap<String, Value>,
-    /// Bindings of cluster roles.
+    /// ClusterRoleBindings.
     bindings: BTreeMap<String, Value>,
-    /// Nothing answers yet.
+    /// Whether nothing responds.
     is_down: bool,
     /// The ConfigMap `kubeadm-config`, once kubeadm has written it.
     kubeadm_config: Option<Value>,
-    /// Members of etcd in the order in which they joined; the first one leads.
+    /// etcd members in the order in which they joined; the first one is the leader.
     members: Vec<String>,
-    /// Addresses of members that were added, and never started: they are learners without a name.
+    /// Addresses of members that were added but never started: learners without a name.
     learners: Vec<String>,
-    /// Members that raise an alarm.
+    /// Members with an alarm.
     alarms: Vec<String>,
-    /// Machines have what they need to join, and do not.
+    /// Whether machines that could join do not join.
     are_joins_held: bool,
-    /// What was done to etcd, in order.
+    /// Recorded etcd operations, in order.
     etcd_log: Vec<String>,
 }
 
@@ -68,12 +68,12 @@ impl Workload {
         Self { state: Arc::default(), events: broadcast::channel(1024).0, others: Arc::default() }
     }
 
-    /// Lets another API server answer for all objects that are not known here.
+    /// Uses another API server for all objects that are not simulated here.
     pub(crate) fn with_others(&self, others: Others) {
         *self.others.lock().unwrap() = Some(others);
     }
 
-    /// A client of the cluster.
+    /// Returns a client of the cluster.
     pub(crate) fn client(&self) -> kube::Client {
         let this = self.clone();
         let service = tower::service_fn(move |request: Request<kube::client::Body>| {
@@ -83,7 +83,7 @@ impl Workload {
         kube::Client::new(service, "default")
     }
 
-    /// A node joins, as kubelet makes it: tainted until its machine is known.
+    /// Adds a node as kubelet does: tainted until its machine is known.
     pub(crate) fn join(&self, name: &str, provider_id: &str, version: &str) {
         let good = |kind: &str, status: &str| json!({ "type": kind, "status": status });
         self.put_node(json!({
@@ -107,7 +107,7 @@ impl Workload {
         }));
     }
 
-    /// A pod runs on a node.
+    /// Runs a pod on a node.
     pub(crate) fn run_pod(&self, name: &str, node: &str) {
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod",
@@ -117,38 +117,38 @@ impl Workload {
         self.state.lock().unwrap().pods.insert(name.to_owned(), pod);
     }
 
-    /// Nothing answers, as before kubeadm has started an API server, or while it restarts.
+    /// Stops all responses, as before kubeadm has started an API server or during its restart.
     pub(crate) fn down(&self, is_down: bool) {
         self.state.lock().unwrap().is_down = is_down;
     }
 
-    /// Machines do not join, as if something held up their boot.
+    /// Delays the joining of machines, as if their boot were slow.
     pub(crate) fn hold_joins(&self, are_held: bool) {
         self.state.lock().unwrap().are_joins_held = are_held;
     }
 
-    /// kubeadm adds a member for a machine at an address; the machine is lost before it starts etcd.
+    /// Simulates that kubeadm adds a member for a machine that is lost before etcd starts.
     pub(crate) fn lose_learner(&self, address: &str) {
         self.state.lock().unwrap().learners.push(address.to_owned());
     }
 
-    /// Members that raise an alarm, and no others do.
+    /// Sets the members with an alarm.
     pub(crate) fn raise_alarms(&self, of: &[String]) {
         self.state.lock().unwrap().alarms = of.to_vec();
         for name in self.members() {
-            // Nothing tells of an alarm, but a pod that changes brings a look at etcd.
+            // An alarm causes no event, but a pod change triggers a query of etcd.
             self.set_component("etcd", &name, false);
             self.set_component("etcd", &name, true);
         }
     }
 
-    /// Whether kubeadm comes through: etcd takes one learner at a time.
+    /// Whether kubeadm can join: etcd accepts one learner at a time.
     pub(crate) fn can_join(&self, is_control_plane: bool) -> bool {
         let state = self.state.lock().unwrap();
         !state.are_joins_held && (!is_control_plane || state.learners.is_empty())
     }
 
-    /// kubeadm sets up a control plane machine: the first one initializes, the others join.
+    /// Simulates kubeadm on a control plane machine: the first one initializes, the others join.
     pub(crate) fn join_control_plane(&self, name: &str, provider_id: &str, version: &str) {
         self.join(name, provider_id, version);
         let key = "node-role.kubernetes.io/control-plane";
@@ -175,24 +175,24 @@ impl Workload {
         });
     }
 
-    /// What machines that join take as the configuration of the cluster.
+    /// Returns the cluster configuration that joining machines use.
     pub(crate) fn kubeadm_config(&self) -> String {
         let state = self.state.lock().unwrap();
         let map = state.kubeadm_config.as_ref().unwrap();
         map["data"]["ClusterConfiguration"].as_str().unwrap().to_owned()
     }
 
-    /// Members of etcd.
+    /// Returns the etcd members.
     pub(crate) fn members(&self) -> Vec<String> {
         self.state.lock().unwrap().members.clone()
     }
 
-    /// What was done to etcd, in order.
+    /// Returns the recorded etcd operations, in order.
     pub(crate) fn etcd_log(&self) -> Vec<String> {
         self.state.lock().unwrap().etcd_log.clone()
     }
 
-    /// Answers requests to etcd. The identity of a member is the hash of its name.
+    /// Responds to etcd requests. The ID of a member is the hash of its name.
     pub(crate) fn etcd(&self) -> etcd::Answerer {
         let this = self.clone();
         Arc::new(move |request| {
@@ -201,7 +201,7 @@ impl Workload {
         })
     }
 
-    /// Knows until when certificates of API servers are valid: those of all nodes end at the same time.
+    /// Returns the expiry of API server certificates, which is the same on all nodes.
     pub(crate) fn serving(&self) -> serving::Answerer {
         let this = self.clone();
         Arc::new(move |asked| {
@@ -271,7 +271,7 @@ impl Workload {
         }
     }
 
-    /// A component of the control plane is ready on a node, or not.
+    /// Sets the readiness of a control plane component on a node.
     pub(crate) fn set_component(&self, component: &str, node: &str, is_ready: bool) {
         let mut state = self.state.lock().unwrap();
         state.revision += 1;
@@ -289,12 +289,17 @@ impl Workload {
         });
         let known = state.components.insert(name, pod.clone()).is_some();
         let kind = if known { "MODIFIED" } else { "ADDED" };
-        self.tell(&mut state, json!({ "type": kind, "object": pod }));
+        self.publish(&mut state, json!({ "type": kind, "object": pod }));
     }
 
-    /// Secrets in `kube-system`, by name.
+    /// Returns the Secrets in `kube-system`, by name.
     pub(crate) fn secrets(&self) -> BTreeMap<String, Value> {
         self.state.lock().unwrap().secrets.clone()
+    }
+
+    /// Removes a Secret in `kube-system`, like the token cleaner.
+    pub(crate) fn remove_secret(&self, name: &str) {
+        self.state.lock().unwrap().secrets.remove(name);
     }
 
     pub(crate) fn node(&self, name: &str) -> Option<Value> {
@@ -305,14 +310,14 @@ impl Workload {
         self.state.lock().unwrap().nodes.keys().cloned().collect()
     }
 
-    /// Pods that were asked to leave, in order.
-    /// Evictions of a pod are answered with this status and message.
+    /// Answers evictions of a pod with this status and message.
     pub(crate) fn hold_pod(&self, name: &str, code: StatusCode, message: &str) {
         let status = json!({ "apiVersion": "v1", "kind": "Status", "status": "Failure",
             "code": code.as_u16(), "message": message });
         self.state.lock().unwrap().held.insert(name.to_owned(), (code, status));
     }
 
+    /// Returns the evicted pods, in order.
     pub(crate) fn evicted(&self) -> Vec<String> {
         self.state.lock().unwrap().evicted.clone()
     }
@@ -329,13 +334,13 @@ impl Workload {
         self.put_node(value);
     }
 
-    /// Removes a node, as a user would.
+    /// Removes a node, like a user would.
     pub(crate) fn remove_node(&self, name: &str) {
         let mut state = self.state.lock().unwrap();
         state.revision += 1;
         if let Some(mut node) = state.nodes.remove(name) {
             node["metadata"]["resourceVersion"] = json!(state.revision.to_string());
-            self.tell(&mut state, json!({ "type": "DELETED", "object": node }));
+            self.publish(&mut state, json!({ "type": "DELETED", "object": node }));
         }
     }
 
@@ -346,12 +351,12 @@ impl Workload {
         let name = node["metadata"]["name"].as_str().unwrap().to_owned();
         let kind = if state.nodes.contains_key(&name) { "MODIFIED" } else { "ADDED" };
         state.nodes.insert(name, node.clone());
-        self.tell(&mut state, json!({ "type": kind, "object": node.clone() }));
+        self.publish(&mut state, json!({ "type": kind, "object": node.clone() }));
         node
     }
 
-    /// Tells the watches, those that are there and those that begin later.
-    fn tell(&self, state: &mut State, event: Value) {
+    /// Sends an event to current and future watches.
+    fn publish(&self, state: &mut State, event: Value) {
         state.history.push((state.revision, event.clone()));
         self.events.send(event).ok();
     }
@@ -439,7 +444,7 @@ impl Workload {
         whole(StatusCode::OK, &self.put_node(node))
     }
 
-    /// What kubeadm and we keep in `kube-system`.
+    /// Handles the objects in `kube-system` of kubeadm and the controllers.
     fn kube_system(
         &self,
         method: &Method,
@@ -528,26 +533,26 @@ impl Workload {
         object["metadata"]["resourceVersion"] = json!(state.revision.to_string());
         let is_new = state.bindings.insert(name.to_owned(), object.clone()).is_none();
         let kind = if is_new { "ADDED" } else { "MODIFIED" };
-        self.tell(&mut state, json!({ "type": kind, "object": object.clone() }));
+        self.publish(&mut state, json!({ "type": kind, "object": object.clone() }));
         object
     }
 
-    /// A binding of a cluster role.
+    /// Returns a ClusterRoleBinding.
     pub(crate) fn binding(&self, name: &str) -> Option<Value> {
         self.state.lock().unwrap().bindings.get(name).cloned()
     }
 
-    /// Removes a binding, as a user would.
+    /// Removes a binding, like a user would.
     pub(crate) fn remove_binding(&self, name: &str) {
         let mut state = self.state.lock().unwrap();
         state.revision += 1;
         if let Some(mut object) = state.bindings.remove(name) {
             object["metadata"]["resourceVersion"] = json!(state.revision.to_string());
-            self.tell(&mut state, json!({ "type": "DELETED", "object": object }));
+            self.publish(&mut state, json!({ "type": "DELETED", "object": object }));
         }
     }
 
-    /// Events of one kind after the revision in `query`.
+    /// Returns the events of one kind after the revision in `query`.
     fn watch(&self, kind: &'static str, query: &str) -> Response<Body> {
         let after = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion="));
         let after: u64 = after.and_then(|text| text.parse().ok()).unwrap_or_default();
@@ -574,12 +579,12 @@ impl Workload {
     }
 }
 
-/// A name as it is in a path: the colons of kubeadm's names may be escaped.
+/// Decodes a name in a path: the colons in kubeadm's names may be escaped.
 fn unescaped(name: &str) -> String {
     name.replace("%3A", ":")
 }
 
-/// Address of the machine of a name.
+/// Returns the address of a machine.
 pub(crate) fn address(name: &str) -> String {
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);
@@ -587,7 +592,7 @@ pub(crate) fn address(name: &str) -> String {
     format!("10.{a}.{b}.{c}")
 }
 
-/// Identity of the etcd member of a name, or of one without a name at an address.
+/// Returns the ID of a member by name, or by address if it has no name.
 fn id(name: &str) -> String {
     let mut hasher = DefaultHasher::new();
     name.hash(&mut hasher);

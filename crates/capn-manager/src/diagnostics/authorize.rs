@@ -1,4 +1,4 @@
-//! Asks the API server who sends a request, and whether he may.
+//! TokenReview and SubjectAccessReview.
 
 use axum::{
     extract::{Request, State},
@@ -14,8 +14,8 @@ use kube::{Api, Client, api::PostParams};
 
 use crate::election::chain;
 
-/// Lets a request through whose bearer token the API server knows, and whose user may do this verb
-/// on this path (`nonResourceURLs` of a ClusterRole).
+/// Authorizes a request if the API server knows its bearer token and allows its user this verb on
+/// this path (`nonResourceURLs` of a ClusterRole).
 pub(super) async fn authorize(
     State(client): State<Client>,
     request: Request,
@@ -28,7 +28,7 @@ pub(super) async fn authorize(
         .and_then(|value| value.strip_prefix("Bearer "))
         .map(|token| token.trim().to_owned());
     let Some(token) = token.filter(|token| !token.is_empty()) else {
-        return refused(StatusCode::UNAUTHORIZED, "a bearer token is needed");
+        return refused(StatusCode::UNAUTHORIZED, "a bearer token is required");
     };
     let user = match authenticate(&client, token).await {
         Ok(Some(user)) => user,
@@ -45,7 +45,7 @@ pub(super) async fn authorize(
             let verb = verb(request.method());
             refused(
                 StatusCode::FORBIDDEN,
-                &format!("{name} may not {verb} the nonResourceURL {path}"),
+                &format!("{name} is not allowed to {verb} the nonResourceURL {path}"),
             )
         }
         Err(error) => unanswered(&error),
@@ -80,7 +80,7 @@ async fn may(client: &Client, user: &UserInfo, verb: &str, path: &str) -> kube::
     Ok(review.status.is_some_and(|status| status.allowed))
 }
 
-/// As Kubernetes names what a method does to a path without resources.
+/// Returns the Kubernetes verb for an HTTP method on a non-resource path.
 fn verb(method: &Method) -> &'static str {
     match *method {
         Method::GET => "get",
@@ -97,8 +97,8 @@ fn refused(code: StatusCode, why: &str) -> Response {
     (code, format!("{why}\n")).into_response()
 }
 
-/// The reason goes to the log, not to somebody who is not known.
+/// The cause is logged, and not revealed to an unauthenticated client.
 fn unanswered(error: &kube::Error) -> Response {
-    tracing::warn!(error = chain(error), "cannot review who asks for diagnostics");
-    refused(StatusCode::INTERNAL_SERVER_ERROR, "the API server did not say who you are")
+    tracing::warn!(error = chain(error), "cannot review a request for diagnostics");
+    refused(StatusCode::INTERNAL_SERVER_ERROR, "the API server could not review the token")
 }

@@ -1,4 +1,4 @@
-//! The certificate of the diagnostics: that of a Secret, where there is one, and else one of our own.
+//! The certificate of the diagnostics server: from a Secret if it exists, or else self-signed.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -16,19 +16,19 @@ use rustls::{
 
 use crate::{Error, election::chain};
 
-/// How often the Secret is looked at: a certificate is renewed long before it ends.
+/// Interval at which the Secret is checked. Certificates are renewed long before they expire.
 const LOOK: Duration = Duration::from_secs(300);
 
-/// Where the certificate may be: a Secret of type `kubernetes.io/tls`.
+/// The Secret of type `kubernetes.io/tls` that may hold the certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateSecret {
-    /// Its namespace.
+    /// Namespace of the Secret.
     pub namespace: String,
-    /// Its name.
+    /// Name of the Secret.
     pub name: String,
 }
 
-/// The certificate that is shown now.
+/// The current certificate.
 pub(crate) struct Certificate {
     provider: CryptoProvider,
     shown: RwLock<Arc<CertifiedKey>>,
@@ -41,8 +41,9 @@ impl std::fmt::Debug for Certificate {
 }
 
 impl Certificate {
-    /// One that is made now and kept nowhere. Clients cannot check it, as with the Go provider; the
-    /// token they send is what counts, so they should be in the same cluster.
+    /// Creates a self-signed certificate that is kept in memory only. Clients cannot verify it, as
+    /// with the Go provider, but the diagnostics only trust the client's token. Clients should be
+    /// in the same cluster.
     pub(crate) fn own() -> Result<Self, Error> {
         let provider = rustls::crypto::ring::default_provider();
         let names = vec!["localhost".to_owned(), "capn-manager".to_owned()];
@@ -53,8 +54,7 @@ impl Certificate {
         Ok(Self { provider, shown: RwLock::new(Arc::new(shown)) })
     }
 
-    /// Shows the certificate of the Secret from when it is there, and the next one when it is renewed.
-    /// Never ends.
+    /// Uses the certificate of the Secret once it exists, and follows its renewals. Never returns.
     pub(crate) async fn follow(&self, client: Client, secret: Option<CertificateSecret>) {
         let Some(CertificateSecret { namespace, name }) = secret else {
             return std::future::pending().await;
@@ -70,7 +70,7 @@ impl Certificate {
                             tracing::info!(
                                 namespace,
                                 name,
-                                "diagnostics have the certificate of the Secret"
+                                "serving diagnostics with the certificate of the Secret"
                             );
                             *self.shown.write().unwrap_or_else(PoisonError::into_inner) = key;
                         }
@@ -78,7 +78,7 @@ impl Certificate {
                             namespace,
                             name,
                             problem,
-                            "the certificate of the diagnostics cannot be used"
+                            "the certificate of the diagnostics is unusable"
                         ),
                     }
                 }
@@ -87,7 +87,7 @@ impl Certificate {
                     namespace,
                     name,
                     error = chain(&error),
-                    "cannot look for the certificate of the diagnostics"
+                    "cannot read the certificate of the diagnostics"
                 ),
             }
             tokio::time::sleep(LOOK).await;
@@ -98,14 +98,14 @@ impl Certificate {
         let data = secret.data.as_ref();
         let value = |key: &str| data.and_then(|data| data.get(key)).map(|value| value.0.as_slice());
         let (Some(chain), Some(key)) = (value("tls.crt"), value("tls.key")) else {
-            return Err("the Secret lacks tls.crt or tls.key");
+            return Err("the Secret has no tls.crt or tls.key");
         };
         let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<Vec<_>, _>>();
         let chain = chain.map_err(|_| "tls.crt is not PEM")?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| "tls.key is not PEM")?;
         CertifiedKey::from_der(chain, key, &self.provider)
             .map(Arc::new)
-            .map_err(|_| "tls.crt and tls.key do not fit")
+            .map_err(|_| "tls.crt and tls.key do not match")
     }
 }
 

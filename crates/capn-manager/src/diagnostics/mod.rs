@@ -1,4 +1,4 @@
-//! What a manager tells about itself to those whom the API server lets in.
+//! Metrics and log level of a manager, for clients that the API server authorizes.
 
 mod authorize;
 mod certificate;
@@ -20,31 +20,31 @@ pub use certificate::CertificateSecret;
 pub(crate) use tls::server as tls_server;
 pub use tls::{TlsOptions, UnknownTls};
 
-/// Bytes of a log level.
+/// Maximum size of a log level, in bytes.
 const LEVEL: usize = 4 << 10;
 
-/// Makes the text of `/metrics` and its media type, from the `Accept` header of who asks.
+/// Renders `/metrics` and its media type, for the `Accept` header of the client.
 pub type MetricsText =
     Arc<dyn Fn(Option<&str>) -> Result<(String, &'static str), std::fmt::Error> + Send + Sync>;
 
-/// Sets how much is logged, from the body of a request to `/debug/flags/v`; else what is wrong with it.
+/// Sets the log level from the body of a request to `/debug/flags/v`, or returns the problem.
 pub type SetVerbosity = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
-/// How diagnostics are served.
+/// Options of the diagnostics server.
 #[derive(Clone)]
 pub struct DiagnosticsOptions {
-    /// Where.
+    /// Address to listen on.
     pub address: SocketAddr,
-    /// Plain HTTP for everybody, and `/metrics` alone.
+    /// Serve only `/metrics`, over plain HTTP without authorization.
     pub insecure: bool,
-    /// For HTTPS.
+    /// TLS settings.
     pub tls: TlsOptions,
-    /// Where a certificate may be that clients can check; without one, or until it is there, the
-    /// certificate is made at the start.
+    /// Secret with a certificate that clients can verify. Without one, or until it exists, a
+    /// self-signed certificate is used.
     pub certificate: Option<CertificateSecret>,
-    /// Makes the text of `/metrics`.
+    /// Renders `/metrics`.
     pub metrics: MetricsText,
-    /// What a PUT to `/debug/flags/v` does.
+    /// Handles a PUT to `/debug/flags/v`.
     pub set_verbosity: SetVerbosity,
 }
 
@@ -57,7 +57,7 @@ impl std::fmt::Debug for DiagnosticsOptions {
     }
 }
 
-/// The routes, and who may use them.
+/// Returns the routes with authorization.
 pub(crate) fn routes(options: &DiagnosticsOptions, client: Client) -> Router {
     let metrics = metrics_alone(options.metrics.clone());
     if options.insecure {
@@ -70,7 +70,7 @@ pub(crate) fn routes(options: &DiagnosticsOptions, client: Client) -> Router {
     metrics.merge(level).layer(axum::middleware::from_fn_with_state(client, authorize::authorize))
 }
 
-/// The route of the metrics, for everybody.
+/// Returns the metrics route, without authorization.
 pub(crate) fn metrics_alone(text: MetricsText) -> Router {
     Router::new().route("/metrics", get(metrics)).with_state(text)
 }
@@ -80,7 +80,7 @@ async fn metrics(State(text): State<MetricsText>, headers: HeaderMap) -> Respons
     match text(accept) {
         Ok((text, media_type)) => ([(header::CONTENT_TYPE, media_type)], text).into_response(),
         Err(error) => {
-            tracing::error!(%error, "cannot write the metrics");
+            tracing::error!(%error, "cannot render the metrics");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

@@ -1,4 +1,4 @@
-//! Who is let in.
+//! Authorization tests.
 
 use axum::{body::Body, http::Request};
 use http::{Method, Response as HttpResponse};
@@ -7,7 +7,8 @@ use tower::ServiceExt as _;
 
 use super::*;
 
-/// An API server that knows two tokens: `reader` may get /metrics, `stranger` may nothing.
+/// Returns an API server that knows two tokens: `reader` may get /metrics, and `stranger` may do
+/// nothing.
 fn api_server() -> Client {
     let answer = |request: http::Request<kube::client::Body>| async move {
         let path = request.uri().path().to_owned();
@@ -63,12 +64,15 @@ async fn ask(insecure: bool, method: Method, path: &str, token: Option<&str>) ->
 }
 
 #[tokio::test]
-async fn metrics_are_for_those_whom_the_api_server_lets_in() {
+async fn metrics_require_authorization_by_the_api_server() {
     let get = |token| ask(false, Method::GET, "/metrics", token);
-    assert_eq!(get(None).await, (401, "a bearer token is needed\n".to_owned()));
+    assert_eq!(get(None).await, (401, "a bearer token is required\n".to_owned()));
     assert_eq!(get(Some("unknown")).await.0, 401);
     let (code, why) = get(Some("stranger")).await;
-    assert_eq!((code, why.as_str()), (403, "stranger may not get the nonResourceURL /metrics\n"));
+    assert_eq!(
+        (code, why.as_str()),
+        (403, "stranger is not allowed to get the nonResourceURL /metrics\n")
+    );
     assert_eq!(get(Some("reader")).await, (200, "capn_up 1\n".to_owned()));
     let put = ask(false, Method::PUT, "/debug/flags/v", Some("reader")).await;
     assert_eq!(put.0, 403, "{}", put.1);

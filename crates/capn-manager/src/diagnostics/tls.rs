@@ -1,4 +1,4 @@
-//! TLS of the diagnostics.
+//! TLS settings of the diagnostics server.
 
 use std::sync::Arc;
 
@@ -11,38 +11,38 @@ use rustls::{
 use super::Certificate;
 use crate::Error;
 
-/// What TLS clients may negotiate.
+/// TLS versions and cipher suites that clients may negotiate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsOptions {
     only_13: bool,
-    /// IANA names of suites for TLS 1.2; empty: all that are safe.
+    /// IANA names of TLS 1.2 suites. Empty: all secure ones.
     suites: Vec<String>,
 }
 
-/// A version or cipher suite that cannot be had.
+/// Unsupported TLS version or cipher suite.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnknownTls {
-    /// A version that is not there, or not safe.
+    /// The version is unknown or insecure.
     #[error("unknown TLS version `{0}`: use VersionTLS12 or VersionTLS13")]
     Version(String),
-    /// A cipher suite that is not there, or not safe.
-    #[error("unknown cipher suite `{name}`: use some of {known}")]
+    /// The cipher suite is unknown or insecure.
+    #[error("unknown cipher suite `{name}`: supported suites are {known}")]
     Suite {
-        /// The name given.
+        /// The name.
         name: String,
-        /// Names that can be used, with commas between.
+        /// The supported names, separated by commas.
         known: String,
     },
 }
 
 impl TlsOptions {
-    /// From Go's names: `VersionTLS12`, and suites such as
-    /// `TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256`. As in Go, suites of TLS 1.3 cannot be chosen among.
+    /// Creates the settings from Go's names: `VersionTLS12`, and suites such as
+    /// `TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256`. As in Go, TLS 1.3 suites cannot be configured.
     ///
     /// # Errors
     ///
-    /// Names that are not known, or of what is not safe any more.
+    /// [`UnknownTls`] for names that are unknown or insecure.
     pub fn new(min_version: &str, suites: &[String]) -> Result<Self, UnknownTls> {
         let only_13 = match min_version {
             "" | "VersionTLS12" => false,
@@ -85,18 +85,18 @@ impl TlsOptions {
     }
 }
 
-/// Names of all suites, and whether each is of TLS 1.3.
+/// Returns the names of all suites, and whether each is for TLS 1.3.
 fn known() -> Vec<(String, bool)> {
     let suites = rustls::crypto::ring::default_provider().cipher_suites;
     suites.iter().map(|suite| (iana(suite), suite.tls13().is_some())).collect()
 }
 
-/// rustls names the suites of TLS 1.3 after their version; IANA does not.
+/// Returns the IANA name. rustls prefixes TLS 1.3 suites with the version.
 fn iana(suite: &rustls::SupportedCipherSuite) -> String {
     format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1)
 }
 
-/// A server with this certificate.
+/// Returns a server configuration with this certificate.
 pub(crate) fn server(
     options: &TlsOptions,
     certificate: Arc<Certificate>,

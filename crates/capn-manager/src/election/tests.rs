@@ -1,4 +1,4 @@
-//! Copies that share a plane.
+//! Tests with replicas that share a plane.
 
 use std::future::Future;
 
@@ -31,7 +31,7 @@ async fn holder(client: &Client) -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_lead_that_is_given_back_is_taken_at_once() {
+async fn a_released_lease_is_acquired_at_once() {
     let plane = plane().await;
     let client = plane.client();
     let (mut first, mut second) = (copy(&client, "first"), copy(&client, "second"));
@@ -48,7 +48,7 @@ async fn a_lead_that_is_given_back_is_taken_at_once() {
 }
 
 #[tokio::test]
-async fn a_leader_that_died_is_followed_when_its_lease_is_over() {
+async fn a_dead_leader_is_replaced_when_its_lease_expires() {
     let plane = plane().await;
     let client = plane.client();
     let (mut first, mut second) = (copy(&client, "first"), copy(&client, "second"));
@@ -60,18 +60,18 @@ async fn a_leader_that_died_is_followed_when_its_lease_is_over() {
 }
 
 #[tokio::test]
-async fn a_leader_renews_and_ends_when_another_took_the_lead() {
+async fn a_leader_renews_and_stops_when_another_takes_over() {
     let plane = plane().await;
     let client = plane.client();
     let mut first = copy(&client, "first");
     within("the first to lead", first.lead()).await;
-    // Longer than the lease lasts.
+    // Longer than the lease duration.
     assert!(
         timeout(Duration::from_millis(2500), first.keep()).await.is_err(),
         "it was not renewed"
     );
     let api: Api<Lease> = Api::namespaced(client.clone(), "default");
-    // A renewal that was on its way when it was dropped may come in between.
+    // A renewal that was in flight when it was dropped may arrive in between.
     let stolen = async {
         loop {
             let mut lease = api.get("controller-leader-election-capn").await.unwrap();
@@ -85,11 +85,11 @@ async fn a_leader_renews_and_ends_when_another_took_the_lead() {
     };
     within("the lease to be stolen", stolen).await;
     let lost = within("the loss to be seen", first.keep()).await;
-    assert_eq!(lost.to_string(), "first leads no more: thief leads now");
+    assert_eq!(lost.to_string(), "first is no longer the leader: thief is now the leader");
 }
 
 #[tokio::test]
-async fn a_leader_that_cannot_renew_gives_up_before_its_lease_is_over() {
+async fn a_leader_that_cannot_renew_stops_before_its_lease_expires() {
     let plane = plane().await;
     let mut first = copy(&plane.client(), "first");
     within("the first to lead", first.lead()).await;
@@ -101,5 +101,5 @@ async fn a_leader_that_cannot_renew_gives_up_before_its_lease_is_over() {
     let start = Instant::now();
     let lost = within("the leader to give up", first.keep()).await;
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
-    assert_eq!(lost.to_string(), "first leads no more: the API server does not answer");
+    assert_eq!(lost.to_string(), "first is no longer the leader: the API server does not respond");
 }

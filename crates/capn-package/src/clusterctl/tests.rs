@@ -20,7 +20,7 @@ fn release() -> Release {
     Release::new("v0.1.0", "ghcr.io/capn-rs/capn:v0.1.0").unwrap()
 }
 
-/// What clusterctl makes of the text with no variable set.
+/// The text after substitution by clusterctl with no variable set.
 fn with_defaults(text: &str) -> String {
     let mut result = String::new();
     let mut rest = text;
@@ -37,7 +37,7 @@ fn documents(text: &str) -> Vec<Value> {
     serde_saphyr::from_multiple(text).unwrap()
 }
 
-/// Reads an object as its type and writes it again: nothing of it may be lost.
+/// Parses an object as its type and serializes it again: nothing may be lost.
 fn is<T: DeserializeOwned + Serialize>(value: &Value) {
     let object: T =
         serde_json::from_value(value.clone()).unwrap_or_else(|e| panic!("{e}: {value}"));
@@ -48,7 +48,7 @@ fn is<T: DeserializeOwned + Serialize>(value: &Value) {
     assert_eq!(again, value);
 }
 
-/// An empty list or map says as much as none.
+/// Empty lists and maps are the same as absent ones.
 fn drop_empty(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -79,18 +79,21 @@ fn check(value: &Value) {
 }
 
 #[test]
-fn components_are_as_they_were_reviewed() {
+fn components_match_the_reviewed_golden_file() {
     let text = components(&release()).unwrap();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(GOLDEN);
     if std::env::var_os("CAPN_UPDATE").is_some() {
         std::fs::write(&path, &text).unwrap();
     }
     let golden = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(text == golden, "{GOLDEN} differs: CAPN_UPDATE=1 cargo test -p capn-package writes it");
+    assert!(
+        text == golden,
+        "{GOLDEN} is outdated: update it with CAPN_UPDATE=1 cargo test -p capn-package"
+    );
 }
 
 #[test]
-fn every_object_is_one_of_kubernetes_with_and_without_variables() {
+fn every_object_is_valid_kubernetes_with_and_without_variables() {
     for file in repository(&release(), &[]).unwrap() {
         if file.path.ends_with("metadata.yaml") {
             continue;
@@ -98,7 +101,7 @@ fn every_object_is_one_of_kubernetes_with_and_without_variables() {
         for value in documents(&with_defaults(&file.text)) {
             check(&value);
         }
-        // clusterctl reads the file before it knows the variables.
+        // clusterctl parses the file before it substitutes variables.
         assert!(!documents(&file.text).is_empty(), "{}", file.path);
         assert!(!file.text.contains("XX"), "{}: a slot is not filled", file.path);
     }
@@ -118,7 +121,7 @@ fn every_object_is_one_of_kubernetes_with_and_without_variables() {
 }
 
 #[test]
-fn the_definitions_are_those_of_the_types() {
+fn crds_match_the_types() {
     let golden = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(GOLDEN));
     let found = documents(&golden.unwrap()).into_iter();
     let found: Vec<Value> =
@@ -134,7 +137,7 @@ fn the_definitions_are_those_of_the_types() {
 }
 
 #[test]
-fn the_manager_has_no_more_than_it_needs() {
+fn the_manager_role_is_minimal() {
     let text = with_defaults(&components(&release()).unwrap());
     let deployment = documents(&text).pop().unwrap();
     assert_eq!(deployment["kind"], "Deployment");
@@ -152,7 +155,7 @@ fn the_manager_has_no_more_than_it_needs() {
             "--v=2"
         ])
     );
-    // The restricted profile of pod security.
+    // The restricted Pod Security Standard.
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
     assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
     let security = &container["securityContext"];
@@ -165,14 +168,14 @@ fn the_manager_has_no_more_than_it_needs() {
         for rule in value["rules"].as_array().into_iter().flatten().filter(|_| cluster) {
             assert!(!rule.to_string().contains('*'), "{rule}");
             let secrets = rule["resources"].to_string().contains("secrets");
-            // Those that objects name: who lists Secrets has all of them.
+            // Only get: listing would give access to all Secrets.
             assert!(!secrets || rule["verbs"] == json!(["get"]), "{rule}");
         }
     }
 }
 
 #[test]
-fn the_manager_reaches_what_it_needs_and_no_other_port() {
+fn the_network_policy_allows_only_required_ports() {
     let text = with_defaults(&components(&release()).unwrap());
     let all = documents(&text);
     let policy = all.iter().find(|object| object["kind"] == "NetworkPolicy").unwrap();
@@ -203,11 +206,11 @@ fn only_known_variables_are_in_the_components() {
         "CAPN_VOLUME_MOUNTS",
     ];
     assert_eq!(variables, expected);
-    assert!(!text.contains("$$"), "clusterctl reads $$ as one $");
+    assert!(!text.contains("$$"), "clusterctl replaces $$ with $");
 }
 
 #[test]
-fn the_folder_is_a_repository_of_clusterctl() {
+fn the_directory_is_a_clusterctl_repository() {
     let template = File::new("cluster-template-x.yaml", "a: b\n");
     let paths: Vec<String> =
         repository(&release(), &[template]).unwrap().into_iter().map(|file| file.path).collect();

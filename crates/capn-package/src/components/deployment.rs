@@ -1,4 +1,4 @@
-//! The manager.
+//! The manager's Deployment.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{PackageError, yaml::Slot};
 
-/// Fields whose type is no text, and the slot that stands there instead.
+/// Non-text fields and the slots that fill them.
 const SLOTS: [(&str, Slot); 9] = [
     ("/spec/replicas", Slot::Replicas),
     ("/spec/template/spec/securityContext/runAsNonRoot", Slot::RunAsNonRoot),
@@ -37,8 +37,7 @@ const SLOTS: [(&str, Slot); 9] = [
     ("/spec/template/spec/containers/0/resources", Slot::Resources),
 ];
 
-/// Seconds that the manager has to finish what it does: it can be killed at any moment, and the
-/// next one goes on.
+/// Grace period of the manager in seconds. It can be killed at any time; its successor continues.
 const GRACE_SECONDS: i64 = 10;
 
 pub(super) fn object() -> Result<Object, PackageError> {
@@ -60,7 +59,7 @@ pub(super) fn object() -> Result<Object, PackageError> {
     Ok(object)
 }
 
-/// Sets a field by its JSON pointer. The last part may be absent.
+/// Sets a field by JSON pointer. The last segment may be absent.
 fn put(value: &mut Value, pointer: &str, slot: Slot) {
     if let Some((parent, field)) = pointer.rsplit_once('/')
         && let Some(parent) = value.pointer_mut(parent).and_then(Value::as_object_mut)
@@ -96,7 +95,7 @@ fn pod() -> PodSpec {
 
 fn container() -> Container {
     Container {
-        // clusterctl looks for this name.
+        // clusterctl looks for this container name.
         name: "manager".to_owned(),
         image: Some(Slot::Image.mark()),
         image_pull_policy: Some(Slot::ImagePullPolicy.mark()),

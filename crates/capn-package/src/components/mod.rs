@@ -1,4 +1,4 @@
-//! The objects of the provider in a management cluster.
+//! Objects of the provider in a management cluster.
 
 mod deployment;
 mod network;
@@ -13,24 +13,24 @@ use serde_json::Value;
 
 use crate::{PackageError, yaml::Slot};
 
-/// The namespace that the provider is installed into, if nothing else is asked for.
+/// Default namespace of the provider.
 pub const NAMESPACE: &str = "capn-system";
-/// The label by which clusterctl knows what belongs to the provider, and its value.
+/// Label, and its value, that marks objects of the provider for clusterctl.
 pub const PROVIDER_LABEL: (&str, &str) = ("cluster.x-k8s.io/provider", "infrastructure-incus");
-/// The service account of the manager.
+/// Service account of the manager.
 pub const SERVICE_ACCOUNT: &str = "capn-manager";
-/// The Deployment of the manager.
+/// Deployment of the manager.
 pub const DEPLOYMENT: &str = "capn-controller-manager";
 /// Port of metrics and diagnostics.
 pub const DIAGNOSTICS_PORT: u16 = 8443;
 /// Port of `/healthz` and `/readyz`.
 pub const HEALTH_PORT: u16 = 9440;
 
-/// The Secret with the certificate of the diagnostics, where somebody makes one: the objects for a
-/// Prometheus Operator ask cert-manager for it.
+/// Secret with the diagnostics certificate, if one is issued: the objects for the Prometheus
+/// Operator request it from cert-manager.
 pub const CERTIFICATE: &str = "capn-diagnostics-certificate";
 
-/// An object of Kubernetes as JSON. Slots of it are not filled.
+/// A Kubernetes object as JSON, with unfilled slots.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Object {
     /// What its file is called.
@@ -45,7 +45,7 @@ impl Object {
     }
 }
 
-/// Our definitions, as the Rust types have them.
+/// CRDs of capn, generated from the Rust types.
 pub(crate) fn definitions() -> Result<Vec<Value>, PackageError> {
     let crds = capn_api::crds();
     crds.iter()
@@ -53,14 +53,14 @@ pub(crate) fn definitions() -> Result<Vec<Value>, PackageError> {
         .collect()
 }
 
-/// The namespace.
+/// Returns the namespace.
 pub(crate) fn namespace() -> Result<Object, PackageError> {
     let metadata = ObjectMeta { name: Some(Slot::Namespace.mark()), ..metadata("") };
     let metadata = ObjectMeta { namespace: None, ..metadata };
     Object::new("namespace", &Namespace { metadata, ..Namespace::default() })
 }
 
-/// Who the manager is, what it may do, and the manager.
+/// Returns the manager with its service account and roles.
 pub(crate) fn manager() -> Result<Vec<Object>, PackageError> {
     let account =
         ServiceAccount { metadata: metadata(SERVICE_ACCOUNT), ..ServiceAccount::default() };
@@ -70,18 +70,18 @@ pub(crate) fn manager() -> Result<Vec<Object>, PackageError> {
     Ok(objects)
 }
 
-/// A NetworkPolicy for the manager. Not every cluster has something that enforces it; policies add up,
-/// so that others can let it reach more.
+/// NetworkPolicy of the manager. Not every cluster enforces it. Policies are additive, so others
+/// can allow more.
 pub(crate) fn network_policy() -> Result<Object, PackageError> {
     network::policy()
 }
 
-/// What a Prometheus Operator needs to collect the metrics.
+/// Objects with which the Prometheus Operator collects the metrics.
 pub(crate) fn monitoring() -> Result<Vec<Object>, PackageError> {
     network::monitoring()
 }
 
-/// Metadata of an object in the namespace of the provider.
+/// Returns the metadata of an object in the provider's namespace.
 fn metadata(name: &str) -> ObjectMeta {
     ObjectMeta {
         name: Some(name.to_owned()),
@@ -91,12 +91,12 @@ fn metadata(name: &str) -> ObjectMeta {
     }
 }
 
-/// Metadata of an object without a namespace.
+/// Returns the metadata of a cluster-scoped object.
 fn cluster_metadata(name: &str) -> ObjectMeta {
     ObjectMeta { namespace: None, ..metadata(name) }
 }
 
-/// The labels by which the manager's pods are found.
+/// Labels of the manager's pods.
 fn pod_labels() -> std::collections::BTreeMap<String, String> {
     [PROVIDER_LABEL, ("control-plane", "controller-manager")].map(owned).into()
 }

@@ -1,5 +1,4 @@
-//! What is around the manager and not everywhere wanted: a NetworkPolicy, and the objects by which a
-//! Prometheus Operator collects its metrics.
+//! Optional objects around the manager: a NetworkPolicy, and objects for the Prometheus Operator.
 
 use k8s_openapi::{
     api::{
@@ -19,13 +18,13 @@ use super::{
 };
 use crate::{PackageError, yaml::Slot};
 
-/// The Service of the metrics.
+/// Service of the metrics.
 const METRICS: &str = "capn-controller-manager-metrics";
 const DNS: u16 = 53;
-/// API servers, of the management cluster (443 is its Service's, 16443 MicroK8s' own) and of workload
-/// clusters, servers (8443), and the image servers that those are asked about (443).
+/// Allowed ports: API servers of the management cluster (443 is its Service, 16443 is MicroK8s) and
+/// of workload clusters, Incus and LXD servers (8443), and image servers (443).
 const REACHED: [u16; 4] = [443, 6443, 8443, 16_443];
-/// Who signs the certificate of the diagnostics: it does, itself.
+/// Self-signed issuer of the diagnostics certificate.
 const ISSUER: &str = "capn-diagnostics";
 
 pub(super) fn policy() -> Result<Object, PackageError> {
@@ -49,7 +48,7 @@ pub(super) fn policy() -> Result<Object, PackageError> {
                 ports: Some(vec![port(DIAGNOSTICS_PORT), port(HEALTH_PORT)]),
                 ..NetworkPolicyIngressRule::default()
             }]),
-            // Servers and workload clusters are anywhere, and behind these ports.
+            // Servers and workload clusters can be anywhere, but only on these ports.
             egress: Some(vec![NetworkPolicyEgressRule {
                 ports: Some(reached),
                 ..NetworkPolicyEgressRule::default()

@@ -1,4 +1,4 @@
-//! What the manager may do: what `capn-provider` and `capn manager` do, and nothing else.
+//! Permissions of the manager: exactly what `capn-provider` and `capn manager` need.
 
 use k8s_openapi::api::rbac::v1::{
     ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
@@ -10,11 +10,11 @@ use crate::{PackageError, yaml::Slot};
 const RBAC: &str = "rbac.authorization.k8s.io";
 const INFRASTRUCTURE: &str = capn_api::GROUP;
 
-/// The role in all namespaces.
+/// Role in all namespaces.
 const MANAGER: &str = "capn-manager-role";
-/// The role in the own namespace.
+/// Role in the manager's namespace.
 const LEADER: &str = "capn-leader-election-role";
-/// What Cluster API's own manager is given.
+/// Permissions added to Cluster API's own manager.
 const AGGREGATE: &str = "capn-aggregate-to-manager";
 
 pub(super) fn objects() -> Result<Vec<Object>, PackageError> {
@@ -25,7 +25,7 @@ pub(super) fn objects() -> Result<Vec<Object>, PackageError> {
         ..ClusterRole::default()
     };
     let mut labelled = cluster_metadata(AGGREGATE);
-    // Cluster API adds every role with this label to that of its manager.
+    // Cluster API aggregates every role with this label into its manager's role.
     labelled
         .labels
         .get_or_insert_default()
@@ -58,7 +58,7 @@ pub(super) fn objects() -> Result<Vec<Object>, PackageError> {
     ])
 }
 
-/// In the own namespace: the Lease of the leader, and Events about it.
+/// In the manager's namespace: the leader election Lease, and its Events.
 fn leader_rules() -> Vec<PolicyRule> {
     let all = &["create", "delete", "get", "list", "patch", "update", "watch"];
     vec![
@@ -67,46 +67,70 @@ fn leader_rules() -> Vec<PolicyRule> {
     ]
 }
 
-/// In all namespaces. Objects of ours are made and deleted by Cluster API, not by the manager.
+/// In all namespaces. Cluster API creates and deletes infrastructure objects, not this manager,
+/// except for LXCMachines of a pool.
 fn manager_rules() -> Vec<PolicyRule> {
     let read = &["get", "list", "watch"];
     vec![
-        // Identities, bootstrap data, kubeconfigs of workload clusters: those that objects name. None
-        // is listed or watched; what changes in one is seen at the next look.
+        // Identities, bootstrap data and kubeconfigs of workload clusters, referenced by objects.
+        // Secrets are neither listed nor watched; changes are noticed at the next reconcile.
         rule(&[""], &["secrets"], &["get"]),
         rule(
             &["cluster.x-k8s.io"],
-            &["clusters", "machines", "machinesets", "machinedeployments"],
+            &["clusters", "machines", "machinepools", "machinesets", "machinedeployments"],
             read,
         ),
+        // Machines of a pool: Cluster API creates a Machine for each LXCMachine, and drains its
+        // node when the Machine is deleted.
+        rule(&["cluster.x-k8s.io"], &["machines"], &["delete"]),
+        rule(&[INFRASTRUCTURE], &["lxcmachines"], &["create"]),
         rule(
             &[INFRASTRUCTURE],
-            &["lxcclusters", "lxcmachines", "lxcmachinetemplates"],
+            &["lxcclusters", "lxcmachinepools", "lxcmachines", "lxcmachinetemplates"],
             &["get", "list", "watch", "patch", "update"],
         ),
         rule(
             &[INFRASTRUCTURE],
-            &["lxcclusters/status", "lxcmachines/status", "lxcmachinetemplates/status"],
+            &[
+                "lxcclusters/status",
+                "lxcmachinepools/status",
+                "lxcmachines/status",
+                "lxcmachinetemplates/status",
+            ],
             &["get", "patch", "update"],
         ),
-        // Clusters with the admission plugin OwnerReferencesPermissionEnforcement ask for it.
-        rule(&[INFRASTRUCTURE], &["lxcclusters/finalizers", "lxcmachines/finalizers"], &["update"]),
+        // Required in clusters with the admission plugin OwnerReferencesPermissionEnforcement.
+        rule(
+            &[INFRASTRUCTURE],
+            &["lxcclusters/finalizers", "lxcmachinepools/finalizers", "lxcmachines/finalizers"],
+            &["update"],
+        ),
         rule(&["", "events.k8s.io"], &["events"], &["create", "patch"]),
-        // Who may see metrics and diagnostics.
+        // Authentication and authorization of metrics and diagnostics requests.
         rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"]),
         rule(&["authorization.k8s.io"], &["subjectaccessreviews"], &["create"]),
     ]
 }
 
-/// What Cluster API's manager does with our objects.
+/// Permissions of Cluster API's manager for capn's objects.
 fn aggregate_rules() -> Vec<PolicyRule> {
     vec![
         rule(
             &[INFRASTRUCTURE],
-            &["lxcclusters", "lxcclustertemplates", "lxcmachines", "lxcmachinetemplates"],
+            &[
+                "lxcclusters",
+                "lxcclustertemplates",
+                "lxcmachinepools",
+                "lxcmachines",
+                "lxcmachinetemplates",
+            ],
             &["create", "delete", "get", "list", "patch", "update", "watch"],
         ),
-        rule(&[INFRASTRUCTURE], &["lxcclusters/finalizers", "lxcmachines/finalizers"], &["update"]),
+        rule(
+            &[INFRASTRUCTURE],
+            &["lxcclusters/finalizers", "lxcmachinepools/finalizers", "lxcmachines/finalizers"],
+            &["update"],
+        ),
     ]
 }
 
@@ -120,7 +144,7 @@ fn rule(groups: &[&str], resources: &[&str], verbs: &[&str]) -> PolicyRule {
     }
 }
 
-/// The role that lets somebody read the metrics.
+/// Role that allows reading the metrics.
 pub(super) fn metrics_reader() -> ClusterRole {
     ClusterRole {
         metadata: cluster_metadata("capn-metrics-reader"),

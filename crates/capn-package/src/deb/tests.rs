@@ -13,6 +13,7 @@ fn package(version: &str, epoch: u64) -> (String, Vec<u8>) {
         release: &release,
         binary: &binary,
         completions: &completions,
+        manuals: &BTreeMap::from([("capn-up.1".to_owned(), b"page".to_vec())]),
         changelog: "# Changes\n",
         architecture: "amd64",
         epoch,
@@ -23,7 +24,7 @@ fn package(version: &str, epoch: u64) -> (String, Vec<u8>) {
     (file_name(&request), bytes)
 }
 
-/// Path to mode and content of each file.
+/// Mode and content of each file, by path.
 fn unpack(tar_gz: &[u8]) -> BTreeMap<String, (u32, Vec<u8>)> {
     let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(tar_gz));
     let entries = archive.entries().unwrap().map(|entry| {
@@ -51,7 +52,7 @@ fn members(deb: &[u8]) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn the_package_holds_binary_completions_and_unit() {
+fn the_package_contains_binary_completions_manual_pages_and_unit() {
     let (name, deb) = package("v0.1.0", 1_700_000_000);
     assert_eq!(name, "capn_0.1.0_amd64.deb");
     let members = members(&deb);
@@ -65,6 +66,10 @@ fn the_package_holds_binary_completions_and_unit() {
     assert_eq!(control["postinst"].0, 0o755);
     let data = unpack(&members[2].1);
     assert_eq!(data["usr/bin/capn"].0, 0o755);
+    let page = &data["usr/share/man/man1/capn-up.1.gz"].1;
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(page.as_slice()).read_to_string(&mut text).unwrap();
+    assert_eq!(text, "page");
     assert_eq!(data["usr/share/zsh/vendor-completions/_capn"].1, b"z");
     assert_eq!(data["usr/share/bash-completion/completions/capn"].1, b"b");
     assert!(data.contains_key("usr/share/doc/capn/changelog.gz"));
@@ -73,13 +78,13 @@ fn the_package_holds_binary_completions_and_unit() {
 }
 
 #[test]
-fn the_same_input_makes_the_same_bytes() {
+fn the_package_is_reproducible() {
     assert_eq!(package("0.1.0", 5), package("0.1.0", 5));
     assert_ne!(package("0.1.0", 5).1, package("0.1.0", 6).1);
 }
 
 #[test]
-fn a_candidate_is_older_than_its_release() {
+fn a_release_candidate_sorts_before_its_release() {
     let (name, _) = package("v0.1.0-rc.1", 5);
     assert_eq!(name, "capn_0.1.0~rc.1_amd64.deb");
 }

@@ -1,6 +1,6 @@
 //! Texts of the Debian package.
 
-/// Who answers for the package.
+/// Maintainer of the package.
 pub(super) const MAINTAINER: &str = "The capn authors <capn@users.noreply.github.com>";
 
 pub(super) const COPYRIGHT: &str = "\
@@ -17,8 +17,8 @@ License: Apache-2.0
  /usr/share/common-licenses/Apache-2.0.
 ";
 
-/// The unit of `capn serve`. It is root, who owns the sockets of Incus and LXD, with no capability
-/// and little of the host in sight.
+/// Unit of `capn serve`. It runs as root, which owns the sockets of Incus and LXD, but without
+/// capabilities and with little access to the host.
 pub(super) const UNIT: &str = "\
 [Unit]
 Description=capn management plane

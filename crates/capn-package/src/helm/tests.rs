@@ -36,12 +36,12 @@ fn from_go(value: &GoValue) -> Value {
     }
 }
 
-/// Helm's function of this name.
+/// Helm's function with this name.
 fn to_json(arguments: &[GoValue]) -> Result<GoValue, FuncError> {
     Ok(GoValue::from(from_go(&arguments[0]).to_string()))
 }
 
-/// The templates as Helm renders them with its values, changed by `change`.
+/// Renders the templates like Helm, with values changed by `change`.
 fn render(change: impl FnOnce(&mut Value)) -> Vec<Value> {
     let files = chart(&release()).unwrap();
     let file = |name: &str| &files.iter().find(|file| file.path == name).unwrap().text;
@@ -132,7 +132,7 @@ fn values_change_the_objects() {
 }
 
 #[test]
-fn the_definitions_are_in_their_own_folder() {
+fn crds_are_in_the_crds_directory() {
     let files = chart(&release()).unwrap();
     let crds = files.iter().filter(|file| file.path.starts_with("capn/crds/"));
     let names: Vec<Value> = crds

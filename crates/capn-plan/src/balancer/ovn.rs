@@ -10,8 +10,8 @@ use incus_api::{
 
 use crate::{Owner, Ownership};
 
-/// Config that a server with health checks is given: a control plane that does not answer for
-/// three times five seconds gets no connections.
+/// Config for a server with health checks: a control plane that fails three checks, which run every
+/// five seconds, gets no connections.
 const HEALTH_CHECKS: [(&str, &str); 5] = [
     ("healthcheck", "true"),
     ("healthcheck.interval", "5"),
@@ -20,35 +20,35 @@ const HEALTH_CHECKS: [(&str, &str); 5] = [
     ("healthcheck.success_count", "2"),
 ];
 
-/// The load balancer of one cluster on an OVN network, checked.
+/// Validated load balancer of one cluster on an OVN network.
 #[derive(Clone, Debug)]
 pub struct OvnBalancer {
-    /// The keys that mark it.
+    /// The owner keys of the load balancer.
     pub owner: Owner,
     /// Name of the network.
     pub network: String,
-    /// Address it listens on: the endpoint's.
+    /// Address that it listens on: the endpoint.
     pub address: IpAddr,
-    /// The endpoint's port.
+    /// Port of the endpoint.
     pub port: u16,
     /// Port of the API server on each control plane.
     pub backend_port: u16,
-    /// Addresses of each control plane by its name.
+    /// Addresses of each control plane, by name.
     pub backends: BTreeMap<String, Vec<IpAddr>>,
-    /// Whether the server checks the health of backends.
+    /// Whether the server supports health checks of backends.
     pub health_checks: bool,
     /// Whether the LXCCluster is being deleted.
     pub deleting: bool,
 }
 
-/// One effect on the server. Each can be interrupted anywhere and done again.
+/// One effect on the server. It may be interrupted at any point and repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Make it.
+    /// Create the load balancer.
     Create(NetworkLoadBalancersPost),
-    /// Give it other backends, ports or settings, or the keys of its owner.
+    /// Update its backends, ports, settings or owner keys.
     Update(NetworkLoadBalancerPut),
-    /// Delete it.
+    /// Delete the load balancer.
     Delete,
 }
 
@@ -56,19 +56,19 @@ pub enum Step {
 #[must_use = "a plan does nothing until it is applied"]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// One effect, after which the world is observed again.
+    /// One effect, after which the state is observed again.
     Do(Step),
-    /// It forwards as wanted.
+    /// It forwards as desired.
     Serving,
-    /// Somebody else's load balancer listens on the address; the text says whose.
+    /// A load balancer with another owner listens on the address. Holds the message.
     Refuse(String),
-    /// There is none left of a cluster that is being deleted.
+    /// The cluster is being deleted and no load balancer is left.
     Gone,
 }
 
 /// Decides the next step.
-pub fn plan(balancer: &OvnBalancer, seen: Option<&NetworkLoadBalancer>) -> Plan {
-    let Some(seen) = seen else {
+pub fn plan(balancer: &OvnBalancer, observed: Option<&NetworkLoadBalancer>) -> Plan {
+    let Some(observed) = observed else {
         return match balancer.deleting {
             true => Plan::Gone,
             false => Plan::Do(Step::Create(NetworkLoadBalancersPost {
@@ -77,18 +77,18 @@ pub fn plan(balancer: &OvnBalancer, seen: Option<&NetworkLoadBalancer>) -> Plan 
             })),
         };
     };
-    match (balancer.owns(&seen.put.config), balancer.deleting) {
+    match (balancer.owns(&observed.put.config), balancer.deleting) {
         (Ok(()), true) => Plan::Do(Step::Delete),
         (Err(_), true) => Plan::Gone,
         (Err(whose), false) => Plan::Refuse(format!(
-            "the load balancer at {} of network {} belongs to {whose} and is wanted by {}; choose another address in spec.controlPlaneEndpoint.host, or delete that load balancer",
+            "the load balancer at {} of network {} belongs to {whose}, but {} needs it; choose another address in spec.controlPlaneEndpoint.host, or delete that load balancer",
             balancer.address,
             balancer.network,
             balancer.owner.full_name()
         )),
         (Ok(()), false) => {
-            let wanted = balancer.wanted(&seen.put.config);
-            match same(&wanted, &seen.put) {
+            let wanted = balancer.wanted(&observed.put.config);
+            match same(&wanted, &observed.put) {
                 true => Plan::Serving,
                 false => Plan::Do(Step::Update(wanted)),
             }
@@ -96,7 +96,7 @@ pub fn plan(balancer: &OvnBalancer, seen: Option<&NetworkLoadBalancer>) -> Plan 
     }
 }
 
-/// Servers keep backends and ports in an order of their own.
+/// Compares two load balancers. Servers return backends and ports in any order.
 fn same(a: &NetworkLoadBalancerPut, b: &NetworkLoadBalancerPut) -> bool {
     let sorted = |put: &NetworkLoadBalancerPut| {
         let mut put = put.clone();
@@ -111,14 +111,15 @@ fn same(a: &NetworkLoadBalancerPut, b: &NetworkLoadBalancerPut) -> bool {
 }
 
 impl OvnBalancer {
-    /// Whether a load balancer with this config is this owner's; else whose it is.
+    /// Checks that a load balancer with this config belongs to this owner.
     ///
-    /// The Go provider marks it with the cluster's name and namespace only. The endpoint, which
-    /// names its address, vouches for one whose object was moved to another management cluster.
+    /// The Go provider marks it with the name and namespace of the cluster only. If the Cluster was
+    /// moved to another management cluster, the endpoint, which is the address of the load
+    /// balancer, proves the ownership.
     ///
     /// # Errors
     ///
-    /// With whose it is.
+    /// A description of the actual owner.
     pub fn owns(&self, config: &Config) -> Result<(), String> {
         let mut config = config.clone();
         if config.contains_key(keys::INSTANCE_CLUSTER_NAME) {
@@ -132,7 +133,7 @@ impl OvnBalancer {
         }
     }
 
-    /// How it is to be. Config keys that are not ours stay.
+    /// Returns the desired state. Config keys that capn does not manage are kept.
     fn wanted(&self, before: &Config) -> NetworkLoadBalancerPut {
         let mut config = before.clone();
         config.extend(self.owner.config());
@@ -159,8 +160,8 @@ impl OvnBalancer {
             listen_port: self.port.to_string(),
             target_backend: backends.iter().map(|backend| backend.name.clone()).collect(),
         }];
-        // A port that leads nowhere is refused ("Missing VIP target(s)"), and before the first
-        // control plane there is nowhere to lead.
+        // The server refuses a port without a target ("Missing VIP target(s)"), and there is no
+        // target before the first control plane exists.
         ports.retain(|port| !port.target_backend.is_empty());
         let description = format!("control plane of {}", self.owner.full_name());
         NetworkLoadBalancerPut { description, config, backends, ports }
@@ -205,17 +206,17 @@ mod tests {
     }
 
     #[test]
-    fn it_forwards_the_endpoints_port_to_addresses_of_its_own_family() {
+    fn a_load_balancer_forwards_to_addresses_of_its_own_family() {
         let balancer = balancer();
-        let seen = made(&balancer);
-        assert_eq!(seen.listen_address, "10.1.0.5");
-        assert_eq!(seen.put.ports[0].listen_port, "443");
-        assert_eq!(seen.put.ports[0].target_backend, ["cp"]);
-        assert_eq!(seen.put.backends[0].target_address, "10.0.0.7");
-        assert_eq!(seen.put.backends[0].target_port, "6443");
-        assert_eq!(seen.put.config["healthcheck.interval"], "5");
-        assert_eq!(seen.put.config["user.capn.owner-uid"], "u1");
-        assert_eq!(plan(&balancer, Some(&seen)), Plan::Serving);
+        let observed = made(&balancer);
+        assert_eq!(observed.listen_address, "10.1.0.5");
+        assert_eq!(observed.put.ports[0].listen_port, "443");
+        assert_eq!(observed.put.ports[0].target_backend, ["cp"]);
+        assert_eq!(observed.put.backends[0].target_address, "10.0.0.7");
+        assert_eq!(observed.put.backends[0].target_port, "6443");
+        assert_eq!(observed.put.config["healthcheck.interval"], "5");
+        assert_eq!(observed.put.config["user.capn.owner-uid"], "u1");
+        assert_eq!(plan(&balancer, Some(&observed)), Plan::Serving);
         let without = OvnBalancer { health_checks: false, ..balancer };
         assert!(!made(&without).put.config.contains_key("healthcheck"));
     }
@@ -223,57 +224,57 @@ mod tests {
     #[test]
     fn control_planes_that_come_and_go_change_it() {
         let mut balancer = balancer();
-        let seen = made(&balancer);
+        let observed = made(&balancer);
         balancer.backends.insert("b".into(), vec!["10.0.0.8".parse().unwrap()]);
-        let Plan::Do(Step::Update(put)) = plan(&balancer, Some(&seen)) else {
+        let Plan::Do(Step::Update(put)) = plan(&balancer, Some(&observed)) else {
             panic!("not changed")
         };
         assert_eq!(put.backends.len(), 2);
-        let mut reordered = NetworkLoadBalancer { put, ..seen };
+        let mut reordered = NetworkLoadBalancer { put, ..observed };
         reordered.put.backends.reverse();
         reordered.put.ports[0].target_backend.reverse();
         assert_eq!(plan(&balancer, Some(&reordered)), Plan::Serving);
     }
 
     #[test]
-    fn without_a_control_plane_it_has_the_address_and_no_port() {
+    fn without_a_control_plane_the_load_balancer_has_no_port() {
         let balancer = OvnBalancer { backends: BTreeMap::new(), ..balancer() };
-        let seen = made(&balancer);
-        assert_eq!(seen.listen_address, "10.1.0.5");
-        assert!(seen.put.ports.is_empty() && seen.put.backends.is_empty(), "{seen:?}");
-        assert_eq!(plan(&balancer, Some(&seen)), Plan::Serving);
+        let observed = made(&balancer);
+        assert_eq!(observed.listen_address, "10.1.0.5");
+        assert!(observed.put.ports.is_empty() && observed.put.backends.is_empty(), "{observed:?}");
+        assert_eq!(plan(&balancer, Some(&observed)), Plan::Serving);
     }
 
     #[test]
-    fn somebody_elses_is_neither_changed_nor_deleted() {
-        let mut seen = made(&balancer());
+    fn a_load_balancer_with_another_owner_is_neither_changed_nor_deleted() {
+        let mut observed = made(&balancer());
         for (key, value) in [("user.cluster-name", "other"), ("user.capn.owner-uid", "u9")] {
-            seen.put.config.insert(key.into(), value.into());
+            observed.put.config.insert(key.into(), value.into());
         }
-        let Plan::Refuse(message) = plan(&balancer(), Some(&seen)) else { panic!("taken") };
+        let Plan::Refuse(message) = plan(&balancer(), Some(&observed)) else { panic!("taken") };
         assert!(message.contains("default/demo"), "{message}");
         let deleting = OvnBalancer { deleting: true, ..balancer() };
-        assert_eq!(plan(&deleting, Some(&seen)), Plan::Gone);
-        seen.put.config.clear();
-        assert!(matches!(plan(&balancer(), Some(&seen)), Plan::Refuse(_)), "made by hand");
-        assert_eq!(plan(&deleting, Some(&seen)), Plan::Gone);
+        assert_eq!(plan(&deleting, Some(&observed)), Plan::Gone);
+        observed.put.config.clear();
+        assert!(matches!(plan(&balancer(), Some(&observed)), Plan::Refuse(_)), "made by hand");
+        assert_eq!(plan(&deleting, Some(&observed)), Plan::Gone);
     }
 
     #[test]
-    fn one_of_the_go_provider_is_adopted() {
-        let mut seen = made(&balancer());
-        seen.put.config = Config::from([
+    fn a_load_balancer_of_the_go_provider_is_adopted() {
+        let mut observed = made(&balancer());
+        observed.put.config = Config::from([
             ("user.cluster-name".to_owned(), "demo".to_owned()),
             ("user.cluster-namespace".to_owned(), "default".to_owned()),
             ("user.mine".to_owned(), "kept".to_owned()),
         ]);
-        let Plan::Do(Step::Update(put)) = plan(&balancer(), Some(&seen)) else {
+        let Plan::Do(Step::Update(put)) = plan(&balancer(), Some(&observed)) else {
             panic!("not adopted")
         };
         assert_eq!(put.config["user.capn.owner-uid"], "u1");
         assert_eq!(put.config["user.mine"], "kept");
         let deleting = OvnBalancer { deleting: true, ..balancer() };
-        assert_eq!(plan(&deleting, Some(&seen)), Plan::Do(Step::Delete));
+        assert_eq!(plan(&deleting, Some(&observed)), Plan::Do(Step::Delete));
         assert_eq!(plan(&deleting, None), Plan::Gone);
     }
 }

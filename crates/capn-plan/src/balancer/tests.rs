@@ -21,18 +21,18 @@ fn balancer() -> Balancer {
         port: 6443,
         backend_port: 6443,
         backends: BTreeMap::new(),
-        leaving: Vec::new(),
+        draining: Vec::new(),
         check: Check::Healthz,
         template: None,
         launch: Some(Box::new(Launch {
             request: incus_api::InstancesPost::default(),
             target: None,
-            pieces: Vec::new(),
+            injected_files: Vec::new(),
         })),
     }
 }
 
-fn seen(status: u16, config: &Config, address: Option<&str>) -> Observed {
+fn observed(status: u16, config: &Config, address: Option<&str>) -> Observed {
     let network = address.map(|address| {
         json!({ "eth0": { "host_name": "veth0", "addresses": [
             { "family": "inet", "address": address, "netmask": "24", "scope": "global" },
@@ -52,31 +52,31 @@ fn ours(extra: &[(&str, &str)]) -> Config {
 }
 
 #[test]
-fn it_is_made_started_configured_and_then_serves() {
+fn a_load_balancer_is_created_started_configured_and_serves() {
     let balancer = balancer();
     assert!(matches!(plan(&balancer, &Observed::default()), Plan::Do(Step::Create(_))));
-    let fresh = seen(102, &ours(&[("volatile.apply_template", "create")]), None);
+    let fresh = observed(102, &ours(&[("volatile.apply_template", "create")]), None);
     assert_eq!(plan(&balancer, &fresh), Plan::Do(Step::Start(Vec::new())));
-    let running = seen(103, &ours(&[]), None);
+    let running = observed(103, &ours(&[]), None);
     assert_eq!(plan(&balancer, &running), Plan::Wait(WaitingOn::Address(None)));
 
-    let addressed = seen(103, &ours(&[]), Some("10.0.0.2"));
+    let addressed = observed(103, &ours(&[]), Some("10.0.0.2"));
     let Plan::Do(Step::Configure { hash, .. }) = plan(&balancer, &addressed) else {
         panic!("not configured");
     };
-    let marked = seen(103, &ours(&[(keys::INSTANCE_CONFIG_HASH, &hash)]), Some("10.0.0.2"));
+    let marked = observed(103, &ours(&[(keys::INSTANCE_CONFIG_HASH, &hash)]), Some("10.0.0.2"));
     assert_eq!(plan(&balancer, &marked), Plan::Serving(vec!["10.0.0.2".parse().unwrap()]));
 }
 
 #[test]
 fn a_new_control_plane_changes_the_configuration() {
     let mut balancer = balancer();
-    let addressed = seen(103, &ours(&[]), Some("10.0.0.2"));
+    let addressed = observed(103, &ours(&[]), Some("10.0.0.2"));
     let Plan::Do(Step::Configure { hash, .. }) = plan(&balancer, &addressed) else {
         panic!("not configured");
     };
     balancer.backends.insert("demo-cp".into(), "10.0.0.7".parse().unwrap());
-    let marked = seen(103, &ours(&[(keys::INSTANCE_CONFIG_HASH, &hash)]), Some("10.0.0.2"));
+    let marked = observed(103, &ours(&[(keys::INSTANCE_CONFIG_HASH, &hash)]), Some("10.0.0.2"));
     let Plan::Do(Step::Configure { text, .. }) = plan(&balancer, &marked) else {
         panic!("not configured again");
     };
@@ -84,20 +84,20 @@ fn a_new_control_plane_changes_the_configuration() {
 }
 
 #[test]
-fn one_that_stopped_or_vanished_comes_back() {
+fn a_stopped_or_lost_load_balancer_comes_back() {
     let balancer = Balancer { endpoint_host: Some("10.0.0.2".into()), ..balancer() };
-    let stopped = seen(102, &ours(&[("volatile.last_state.power", "STOPPED")]), None);
+    let stopped = observed(102, &ours(&[("volatile.last_state.power", "STOPPED")]), None);
     assert_eq!(plan(&balancer, &stopped), Plan::Do(Step::Start(Vec::new())));
     assert!(matches!(plan(&balancer, &Observed::default()), Plan::Do(Step::Create(_))));
 }
 
 #[test]
-fn after_a_move_the_endpoint_vouches_for_it() {
+fn the_endpoint_proves_ownership_after_a_move() {
     let moved = ours(&[(keys::INSTANCE_OWNER_UID, "u0")]);
     let mut balancer = balancer();
-    assert!(matches!(plan(&balancer, &seen(103, &moved, Some("10.0.0.2"))), Plan::Refuse(_)));
+    assert!(matches!(plan(&balancer, &observed(103, &moved, Some("10.0.0.2"))), Plan::Refuse(_)));
     balancer.endpoint_host = Some("10.0.0.2".into());
-    let adopt = plan(&balancer, &seen(103, &moved, Some("10.0.0.2")));
+    let adopt = plan(&balancer, &observed(103, &moved, Some("10.0.0.2")));
     assert!(matches!(adopt, Plan::Do(Step::Adopt(_))), "{adopt:?}");
 }
 
@@ -105,18 +105,18 @@ fn after_a_move_the_endpoint_vouches_for_it() {
 fn deletion_takes_away_ours_and_nothing_else() {
     let balancer = Balancer { deleting: true, launch: None, ..balancer() };
     assert_eq!(plan(&balancer, &Observed::default()), Plan::Gone);
-    assert_eq!(plan(&balancer, &seen(103, &ours(&[]), None)), Plan::Do(Step::Delete));
+    assert_eq!(plan(&balancer, &observed(103, &ours(&[]), None)), Plan::Do(Step::Delete));
     let foreign = ours(&[(keys::INSTANCE_OWNER_UID, "u2")]);
-    assert_eq!(plan(&balancer, &seen(103, &foreign, None)), Plan::Gone);
+    assert_eq!(plan(&balancer, &observed(103, &foreign, None)), Plan::Gone);
 }
 
 /// With more addresses, and devices of its own.
 fn with(
-    mut seen: Observed,
+    mut observed: Observed,
     addresses: &[(&str, &str, &str)],
     devices: serde_json::Value,
 ) -> Observed {
-    let instance = seen.instance.as_mut().unwrap();
+    let instance = observed.instance.as_mut().unwrap();
     instance.devices = serde_json::from_value(devices).unwrap();
     let nic = instance.state.as_mut().unwrap().network.get_mut("eth0").unwrap();
     for (family, address, scope) in addresses {
@@ -125,15 +125,15 @@ fn with(
         });
         nic.addresses.push(serde_json::from_value(address).unwrap());
     }
-    seen
+    observed
 }
 
 #[test]
 fn ipv6_is_listened_on_where_there_is_any() {
     let link_local = [("inet6", "fe80::1", "link")];
     for (addresses, bind) in [(&link_local[..], "bind :::6443 v4v6"), (&[], "bind *:6443")] {
-        let seen = with(seen(103, &ours(&[]), Some("10.0.0.2")), addresses, json!({}));
-        let Plan::Do(Step::Configure { text, .. }) = plan(&balancer(), &seen) else {
+        let observed = with(observed(103, &ours(&[]), Some("10.0.0.2")), addresses, json!({}));
+        let Plan::Do(Step::Configure { text, .. }) = plan(&balancer(), &observed) else {
             panic!("not configured");
         };
         assert!(text.contains(bind), "{text}");
@@ -141,11 +141,11 @@ fn ipv6_is_listened_on_where_there_is_any() {
 }
 
 #[test]
-fn an_address_it_was_made_with_is_waited_for_before_there_is_an_endpoint() {
+fn a_static_address_is_waited_for_before_the_endpoint_is_set() {
     let fixed = json!({ "eth0": {
         "type": "nic", "ipv4.address": "10.0.0.2", "ipv6.address": "fd42::2",
     } });
-    let half = || with(seen(103, &ours(&[]), Some("10.0.0.2")), &[], fixed.clone());
+    let half = || with(observed(103, &ours(&[]), Some("10.0.0.2")), &[], fixed.clone());
     assert_eq!(plan(&balancer(), &half()), Plan::Wait(WaitingOn::Address(None)));
     let whole = with(half(), &[("inet6", "fd42::2", "global")], fixed.clone());
     assert!(matches!(plan(&balancer(), &whole), Plan::Do(Step::Configure { .. })));
@@ -154,13 +154,13 @@ fn an_address_it_was_made_with_is_waited_for_before_there_is_an_endpoint() {
 }
 
 #[test]
-fn an_application_container_is_given_what_it_runs_on_before_it_starts() {
+fn files_are_injected_into_an_application_container_before_it_starts() {
     let oci = Balancer { kind: Kind::Oci, ..balancer() };
-    let fresh = seen(102, &ours(&[("volatile.apply_template", "create")]), None);
-    let Plan::Do(Step::Start(pieces)) = plan(&oci, &fresh) else { panic!("not started") };
-    let paths: Vec<_> = pieces.iter().map(Piece::path).collect();
+    let fresh = observed(102, &ours(&[("volatile.apply_template", "create")]), None);
+    let Plan::Do(Step::Start(injected_files)) = plan(&oci, &fresh) else { panic!("not started") };
+    let paths: Vec<_> = injected_files.iter().map(InjectedFile::path).collect();
     assert_eq!(paths, ["/etc/environment", OCI_CONFIG]);
-    let stopped = seen(102, &ours(&[("volatile.last_state.power", "STOPPED")]), None);
+    let stopped = observed(102, &ours(&[("volatile.last_state.power", "STOPPED")]), None);
     assert_eq!(plan(&oci, &stopped), Plan::Do(Step::Start(Vec::new())));
     let launch = as_kind(Kind::Oci, *balancer().launch.unwrap());
     assert_eq!(launch.request.config["oci.entrypoint"], OCI_ENTRYPOINT);
@@ -171,7 +171,7 @@ fn an_application_container_is_given_what_it_runs_on_before_it_starts() {
 fn a_template_that_cannot_be_rendered_changes_nothing() {
     let template = Template::new("{{ range .BackendServers }}{{ .Address }}{{ end }}").unwrap();
     let good = Balancer { template: Some(template), ..balancer() };
-    let addressed = seen(103, &ours(&[]), Some("10.0.0.2"));
+    let addressed = observed(103, &ours(&[]), Some("10.0.0.2"));
     assert!(matches!(plan(&good, &addressed), Plan::Do(Step::Configure { .. })));
     // It is well with the servers of the trial, and not with none.
     let template = Template::new(
@@ -187,7 +187,7 @@ fn an_instance_that_breaks_the_promise_is_not_started() {
     let mut balancer = balancer();
     let mut config = serde_json::to_value(balancer.owner.config()).unwrap();
     config["volatile.last_state.power"] = json!("STOPPED");
-    let seen = |expanded: serde_json::Value| Observed {
+    let observed = |expanded: serde_json::Value| Observed {
         instance: Some(Box::new(
             serde_json::from_value(json!({
                 "name": "demo-37a8e-lb", "status_code": 102, "config": config,
@@ -197,9 +197,9 @@ fn an_instance_that_breaks_the_promise_is_not_started() {
         )),
         ..Observed::default()
     };
-    let kept = seen(json!({}));
+    let kept = observed(json!({}));
     assert_eq!(plan(&balancer, &kept), Plan::Do(Step::Start(Vec::new())));
-    let open = seen(json!({ "raw.lxc": "x" }));
+    let open = observed(json!({ "raw.lxc": "x" }));
     assert!(matches!(plan(&balancer, &open), Plan::Invalid(text) if text.contains("raw.lxc=x")));
     balancer.isolation = Isolation::Privileged;
     assert_eq!(plan(&balancer, &open), Plan::Do(Step::Start(Vec::new())));

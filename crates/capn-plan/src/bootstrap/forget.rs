@@ -1,17 +1,17 @@
-//! The program by which an instance forgets its bootstrap data.
+//! The program that removes the bootstrap data from an instance.
 
 /// A program for `sh -c`, run once the data has succeeded or failed for good. The data of the first
-/// control plane holds the keys of the cluster's authorities; kubeadm has put those it needs where they
-/// belong.
+/// control plane contains the private keys of the cluster's certificate authorities; kubeadm has
+/// already stored the ones it needs.
 ///
-/// * What cloud-init keeps of the data is removed: its seed, what it made of it, and the scripts. Its
-///   marks and results stay, which tell how it went.
-/// * cloud-init does not run again, also where the instance is copied and has another id: without data
-///   it would give the node new host keys and nothing else.
-/// * The script of a node of kind's image goes too, and its mark is set, so that a failure is not tried
-///   again without it.
+/// * It removes what cloud-init keeps of the data: the seed, the processed copies and the scripts.
+///   Semaphores and results stay, because they record the outcome.
+/// * It prevents cloud-init from running again, even if the instance is copied and gets another
+///   instance ID: without data, cloud-init would only create new host keys.
+/// * It also removes the script of a kind node and sets its marker file, so that a failed script is
+///   not retried.
 ///
-/// It changes nothing when it runs again.
+/// Running it again changes nothing.
 pub const FORGET: &str = r#"
 set -e
 umask 077
@@ -42,7 +42,7 @@ mod tests {
 
     use super::FORGET;
 
-    /// The program with its paths under another root.
+    /// Runs the program with its paths below another root.
     fn run(root: &Path) {
         let mut text = FORGET.to_owned();
         for top in ["/var/", "/run/", "/etc/", "/opt/"] {
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn the_data_goes_and_what_tells_how_it_went_stays() {
+    fn the_data_is_removed_and_the_results_stay() {
         let root = tempfile::tempdir().unwrap();
         let data = [
             "var/lib/cloud/seed/nocloud-net/user-data",

@@ -1,14 +1,14 @@
-//! Sizes by name: `cX-mY`, and names of Amazon's current general families, as the servers know
-//! them (documentation of Incus, "Instance types"; Amazon's published sizes).
+//! Sizes by name: `cX-mY`, and Amazon's current general-purpose instance types as servers know them
+//! (Incus documentation, "Instance types"; Amazon's published sizes).
 
-/// Cores and memory, where the name says them.
+/// CPUs and memory, as far as the name states them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Size {
     pub(super) cpus: Option<f64>,
     pub(super) memory_gib: Option<f64>,
 }
 
-/// The size that a name stands for.
+/// Returns the size that a name stands for.
 pub(super) fn size(name: &str) -> Option<Size> {
     if let Some(name) = name.strip_prefix("aws:") {
         return amazon(name);
@@ -16,7 +16,7 @@ pub(super) fn size(name: &str) -> Option<Size> {
     amazon(name).or_else(|| counted(name))
 }
 
-/// `c2-m4`: cores and GiB of memory; one of them may be left out.
+/// Parses `c2-m4`: CPUs and GiB of memory. One of them may be omitted.
 fn counted(name: &str) -> Option<Size> {
     let mut size = Size { cpus: None, memory_gib: None };
     for part in name.split('-') {
@@ -47,7 +47,7 @@ fn amazon(name: &str) -> Option<Size> {
                 'r' => 8.0,
                 _ => return None,
             };
-            // Earlier generations have odd sizes.
+            // Earlier generations have irregular sizes.
             let generation = family.get(1..2)?.parse::<u8>().ok()?;
             if generation < 5 && family != "m4" {
                 return None;
@@ -72,7 +72,7 @@ fn burstable(size: &str) -> Option<(f64, f64)> {
     })
 }
 
-/// Cores of `large`, `xlarge`, `2xlarge` and so on.
+/// Returns the number of CPUs of `large`, `xlarge`, `2xlarge` and so on.
 fn cores(size: &str) -> Option<f64> {
     match size {
         "large" => Some(2.0),

@@ -1,8 +1,8 @@
-//! Counts and sizes as the servers write them.
+//! Counts and sizes in the notation of the servers.
 
 use std::num::NonZeroU64;
 
-/// Cores of `limits.cpu`: a count (`4`), or a set of cores (`0-3,8`).
+/// Parses the number of CPUs from `limits.cpu`: a count (`4`) or a set (`0-3,8`).
 pub(super) fn cpus(text: &str) -> Option<NonZeroU64> {
     if let Ok(count) = text.parse::<u64>() {
         return NonZeroU64::new(count);
@@ -19,7 +19,7 @@ pub(super) fn cpus(text: &str) -> Option<NonZeroU64> {
     NonZeroU64::new(u64::try_from(cores.len()).ok()?)
 }
 
-/// Bytes of a size (`4GiB`, `500MB`, `1073741824`), or of a share (`50%`) of `whole`.
+/// Parses a size in bytes (`4GiB`, `500MB`, `1073741824`), or a percentage (`50%`) of `whole`.
 pub(super) fn bytes(text: &str, whole: Option<NonZeroU64>) -> Option<NonZeroU64> {
     if let Some(share) = text.strip_suffix('%') {
         let share: u64 = share.trim().parse().ok().filter(|share| *share <= 100)?;
@@ -43,7 +43,7 @@ pub(super) fn bytes(text: &str, whole: Option<NonZeroU64>) -> Option<NonZeroU64>
     NonZeroU64::new(number.parse::<u64>().ok()?.checked_mul(factor)?)
 }
 
-/// A size as Kubernetes writes it, in the largest unit that loses nothing.
+/// Formats a size in Kubernetes notation, in the largest unit that loses nothing.
 pub(super) fn quantity(bytes: NonZeroU64) -> String {
     let bytes = bytes.get();
     for (shift, unit) in [(30, "Gi"), (20, "Mi"), (10, "Ki")] {

@@ -1,48 +1,48 @@
-//! A user's own configuration of haproxy, as a Go template.
+//! Custom haproxy configuration as a Go template.
 
 use std::collections::{BTreeMap, HashMap};
 
-use capn_text::template::{self, TooMuch};
+use capn_text::template::{self, LimitExceeded};
 use gtmpl_ng::{Context, ExecError, FuncError, ParseError, Value};
 use thiserror::Error;
 
 use super::Haproxy;
 
-/// What a map gives for a key it does not have, in Go and here.
+/// Value of a missing map key, in Go and here.
 const NO_VALUE: &str = "<no value>";
 /// Weight of each control plane.
 const WEIGHT: i64 = 100;
 
-/// A Go template that was read without errors.
+/// A Go template that parsed without errors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template(String);
 
-/// A template that cannot be used. Final: the manifest has to change.
+/// Unusable template. Final: the manifest must change.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TemplateError {
-    /// It is longer, deeper or more work than templates may be.
+    /// It is longer, deeper or more expensive than the limits allow.
     #[error(transparent)]
-    TooMuch(#[from] TooMuch),
-    /// It is no Go template.
+    TooMuch(#[from] LimitExceeded),
+    /// It is not a valid Go template.
     #[error("{}{problem}", at(*line))]
     Parse {
-        /// Line of the template, from 1; 0 where it is not known.
+        /// Line in the template, starting at 1. 0 if unknown.
         line: usize,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
     /// It cannot be rendered.
     #[error("{}{problem}", at(*line))]
     Render {
-        /// Line of the template, from 1; 0 where it is not known.
+        /// Line in the template, starting at 1. 0 if unknown.
         line: usize,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
-    /// It asks a map for a key that is not there.
-    #[error("line {line} of what it renders to has {NO_VALUE:?}: a map has no such key")]
+    /// It reads a map key that does not exist.
+    #[error("line {line} of the rendered text contains {NO_VALUE:?}: a map key does not exist")]
     NoValue {
-        /// Line of what was rendered, from 1.
+        /// Line of the rendered text, starting at 1.
         line: usize,
     },
 }
@@ -52,18 +52,18 @@ fn at(line: usize) -> String {
 }
 
 impl TemplateError {
-    /// What the user can do.
+    /// Returns what the user can do.
     pub fn hint(&self) -> &'static str {
-        "a template has .FrontendControlPlanePort, .BackendControlPlanePort, .IPv6, .BackendServers (by name, each with .Address and .Weight), and the function JoinHostPort"
+        "a template can use .FrontendControlPlanePort, .BackendControlPlanePort, .IPv6, .BackendServers (by name, each with .Address and .Weight), and the function JoinHostPort"
     }
 }
 
 impl Template {
-    /// Reads a template, and tries it on two control planes.
+    /// Parses a template and renders it with two example control planes.
     ///
     /// # Errors
     ///
-    /// With the line, when it is no template or uses what there is not.
+    /// [`TemplateError`] with the line, if the template is invalid or uses undefined values.
     pub fn new(text: &str) -> Result<Self, TemplateError> {
         let template = Self(text.to_owned());
         for (ipv6, addresses) in [(false, ["192.0.2.1", "192.0.2.2"]), (true, ["::1", "::2"])] {
@@ -85,7 +85,7 @@ impl Template {
         Ok(template)
     }
 
-    /// The configuration.
+    /// Renders the configuration.
     pub(super) fn render(&self, haproxy: &Haproxy) -> Result<String, TemplateError> {
         let mut engine = template::engine(&self.0)?;
         engine.add_func("JoinHostPort", join_host_port);
@@ -98,7 +98,7 @@ impl Template {
     }
 }
 
-/// What a template is given, named as the Go provider names it.
+/// Returns the values that a template can use, named as in the Go provider.
 fn inputs(haproxy: &Haproxy) -> Value {
     let servers: BTreeMap<_, _> = haproxy
         .backends
@@ -119,14 +119,16 @@ fn inputs(haproxy: &Haproxy) -> Value {
     ]))
 }
 
-/// Go's `net.JoinHostPort`.
+/// Implements Go's `net.JoinHostPort`.
 fn join_host_port(arguments: &[Value]) -> Result<Value, FuncError> {
     match arguments {
         [Value::String(host), Value::String(port)] if host.contains(':') => {
             Ok(Value::from(format!("[{host}]:{port}")))
         }
         [Value::String(host), Value::String(port)] => Ok(Value::from(format!("{host}:{port}"))),
-        [_, _] => Err(FuncError::Generic("JoinHostPort takes a host and a port, as texts".into())),
+        [_, _] => {
+            Err(FuncError::Generic("JoinHostPort takes a host and a port, both as strings".into()))
+        }
         _ => Err(FuncError::ExactlyXArgs("JoinHostPort".into(), 2)),
     }
 }

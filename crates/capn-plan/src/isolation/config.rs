@@ -1,50 +1,50 @@
-//! Config keys that an instance may have, by the isolation of its cluster.
+//! Config keys that an instance may have, depending on the isolation of its cluster.
 //!
-//! The keys are those of the "Instance options" in the documentation of Incus and LXD.
+//! The keys are those of "Instance options" in the documentation of Incus and LXD.
 
 use capn_api::Isolation;
 
 use crate::modules;
 
-/// What instances that share ids can do.
-pub(super) const SHARES_IDS: &str = "gives the node ids of other instances";
+/// What instances with shared IDs can do.
+pub(super) const SHARES_IDS: &str = "gives the node the IDs of other instances";
 
-const UNKNOWN: &str = "is a key that capn does not know to be harmless";
+const UNKNOWN: &str = "is not a key that capn knows to be harmless";
 const HOST_ROOT: &str = "makes root in the node root of the host";
-const PAST_THE_SERVER: &str = "configures the node past the server's checks";
-const FILTER_OFF: &str = "lets the node make system calls that are filtered otherwise";
-const AS_HOST: &str = "has the host carry out system calls of the node with its own rights";
+const PAST_THE_SERVER: &str = "configures the node and bypasses the server's checks";
+const FILTER_OFF: &str = "lets the node make system calls that are otherwise filtered";
+const AS_HOST: &str = "makes the host execute system calls of the node with its own privileges";
 const HOST_IMAGES: &str = "lets the node read the server's images";
 const HOST_MODULES: &str = "loads modules into the host's kernel that nodes do not need";
-const HOST_SYSCTL: &str = "sets a kernel parameter that is not the node's own";
+const HOST_SYSCTL: &str = "sets a kernel parameter that is not namespaced";
 const HOST_DRIVER: &str = "gives the node a driver of the host";
-const RECORD: &str = "is the server's own record";
-const OTHER_IDS: &str = "chooses host ids, which may be those of another instance";
+const RECORD: &str = "is a key that only the server may write";
+const OTHER_IDS: &str = "sets host IDs, which may belong to another instance";
 
-/// What a key may have.
+/// Values that a key may have.
 #[derive(Clone, Copy)]
 enum Rule {
     /// Any value.
     Any,
-    /// No value at all.
+    /// The key must not be set.
     Never(&'static str),
-    /// Anything but a true boolean.
+    /// Any value except a true boolean.
     NotTrue(&'static str),
-    /// Anything but a false boolean.
+    /// Any value except a false boolean.
     NotFalse(&'static str),
-    /// Nothing, where nodes are to be kept apart from each other too.
+    /// The key must not be set if nodes are also isolated from each other.
     SharedOnly(&'static str),
-    /// True where nodes have ids of their own.
+    /// Must be true if nodes have their own IDs.
     OwnIds,
     /// Names of modules that nodes need.
     Modules,
-    /// A parameter that each node has for itself.
+    /// A kernel parameter that is namespaced per node.
     Sysctl,
-    /// The address of a network card, which some pin in the server's record.
+    /// The address of a NIC, which some users pin in the volatile keys.
     CardAddress,
 }
 
-/// Keys and beginnings of keys (`*`). The first that fits decides.
+/// Keys and key prefixes (`*`). The first match decides.
 const RULES: &[(&str, Rule)] = &[
     ("security.privileged", Rule::NotTrue(HOST_ROOT)),
     ("security.nesting", Rule::Any),
@@ -86,18 +86,18 @@ const RULES: &[(&str, Rule)] = &[
     ("volatile.*", Rule::CardAddress),
 ];
 
-/// Parameters of the kernel that each network, IPC or user namespace has for itself
-/// (Kubernetes documentation, "Using sysctls in a Kubernetes Cluster").
+/// Kernel parameters that are namespaced by network, IPC or user namespace (Kubernetes
+/// documentation, "Using sysctls in a Kubernetes Cluster").
 const SYSCTLS: &[&str] = &["net.", "kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."];
 
-/// What is wrong with a key and its value.
-pub(super) fn breach(
+/// Returns the violation of a key and its value, if any.
+pub(super) fn violation(
     isolation: Isolation,
     is_virtual_machine: bool,
     key: &str,
     value: &str,
 ) -> Option<&'static str> {
-    // An empty value is none.
+    // An empty value counts as unset.
     if value.is_empty() {
         return None;
     }
@@ -126,7 +126,7 @@ pub(super) fn breach(
     }
 }
 
-/// Whether a server takes the value for true.
+/// Returns whether a server parses the value as true.
 pub(super) fn is_true(value: &str) -> bool {
     ["true", "1", "yes", "on"].iter().any(|word| value.eq_ignore_ascii_case(word))
 }

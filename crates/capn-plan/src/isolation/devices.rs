@@ -1,21 +1,21 @@
-//! Devices that an instance may have, by the isolation of its cluster.
+//! Devices that an instance may have, depending on the isolation of its cluster.
 //!
 //! The types and keys are those of "Devices" in the documentation of Incus and LXD.
 
 use capn_api::Isolation;
 use incus_api::Config;
 
-const UNKNOWN: &str = "is of a type that capn does not know to be harmless";
-const HOST_PATH: &str = "attaches a file or folder of the host";
+const UNKNOWN: &str = "has a type that capn does not know to be harmless";
+const HOST_PATH: &str = "attaches a file or directory of the host";
 const HOST_DEVICE: &str = "gives the node a device of the host";
-const HOST_CARD: &str = "takes a network card away from the host";
-const NO_SHIFT: &str = "shows files with the ids of the host";
-const PROPAGATION: &str = "carries mounts from the node to the host";
+const HOST_CARD: &str = "takes a network interface away from the host";
+const NO_SHIFT: &str = "exposes files with the IDs of the host";
+const PROPAGATION: &str = "propagates mounts from the node to the host";
 const UNKNOWN_KEY: &str = "has a key that capn does not know to be harmless on a disk";
-const TO_HOST: &str = "leads from the node to the host";
-const OUTSIDE: &str = "leaves the storage volume that it names";
+const TO_HOST: &str = "connects from the node to the host";
+const OUTSIDE: &str = "leads outside of the storage volume that it names";
 
-/// Keys of a disk that lead nowhere but into its pool.
+/// Disk keys that cannot lead outside of the storage pool.
 const DISK_KEYS: &[&str] = &[
     "type",
     "pool",
@@ -32,13 +32,13 @@ const DISK_KEYS: &[&str] = &[
     "boot.priority",
 ];
 const DISK_PREFIXES: &[&str] = &["limits.", "initial.", "io.", "user."];
-/// Sources that a server makes itself, for one instance.
+/// Sources that a server creates itself, for one instance.
 const MADE: &[&str] = &["cloud-init:config", "agent:config", "tmpfs:", "tmpfs-overlay:"];
-/// Character devices of the host with nothing behind them that is shared.
+/// Harmless character devices of the host, with no shared state behind them.
 const HARMLESS: &[&str] = &["/dev/net/tun", "/dev/fuse", "/dev/null"];
 
-/// What is wrong with a device.
-pub(super) fn breach(isolation: Isolation, device: &Config) -> Option<&'static str> {
+/// Returns the violation of a device, if any.
+pub(super) fn violation(isolation: Isolation, device: &Config) -> Option<&'static str> {
     let key = |key: &str| device.get(key).map_or("", String::as_str);
     match key("type") {
         "none" | "tpm" => None,
@@ -85,7 +85,7 @@ fn disk(device: &Config) -> Option<&'static str> {
     source.split('/').any(|part| part == "..").then_some(OUTSIDE)
 }
 
-/// A proxy that listens on the host and connects in the node publishes a port of the node.
+/// A proxy that listens on the host and connects inside the node publishes a port of the node.
 fn proxy(bind: &str, listen: &str, connect: &str) -> Option<&'static str> {
     let is_network = |address: &str| address.starts_with("tcp:") || address.starts_with("udp:");
     let publishes = matches!(bind, "" | "host") && is_network(listen) && is_network(connect);

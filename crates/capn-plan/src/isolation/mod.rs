@@ -1,10 +1,10 @@
-//! Whether an instance keeps the promise of its cluster's `isolation`. Pure.
+//! Checks that an instance conforms to the `isolation` of its cluster.
 //!
-//! An instance is what its profiles, the defaults of capn and its own config and devices add up to.
-//! In a cluster that is not `privileged` none of that may give root in the instance a way to the
-//! host: what would is refused before the instance is made or started, and shown where it was changed
-//! later. Keys and devices that are not known here are refused too, since a server learns new ones.
-//! The table of docs/security.md is the table of the tests.
+//! An instance is the combination of its profiles, the defaults of capn, and its own config and
+//! devices. In a cluster that is not `privileged`, none of these may give root in the instance
+//! access to the host. A violation is refused before the instance is created or started, and
+//! reported if it is introduced later. Unknown keys and devices are refused too, because newer
+//! servers add new ones. The tests use the table in docs/understand/security.md.
 
 mod config;
 mod devices;
@@ -14,36 +14,37 @@ use std::fmt::{self, Write as _};
 use capn_api::Isolation;
 use incus_api::{Config, Devices, InstanceFull, Profile};
 
-/// Key of an instance: it has host ids that no other instance has.
+/// Instance config key: whether the instance has host IDs that no other instance has.
 const OWN_IDS: &str = "security.idmap.isolated";
-/// Key by which a server says which ids an instance runs with; an empty list without a map.
+/// Config key in which a server reports the IDs that an instance runs with. An empty list means no
+/// map.
 const CURRENT_IDS: &str = "volatile.idmap.current";
-/// Breaches that a message lists.
+/// Maximum number of violations in a message.
 const LISTED: usize = 8;
-/// Characters of a value that a message shows.
+/// Maximum number of characters of a value in a message.
 const SHOWN: usize = 60;
 
-/// Where a setting comes from.
+/// Source of a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A profile of the server.
     Profile(String),
-    /// The manifest, or the instance itself.
+    /// The manifest or the instance itself.
     Own,
 }
 
-/// One thing that breaks the promise.
+/// A setting that violates the isolation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Breach {
-    /// Where it comes from.
+pub struct Violation {
+    /// Source of the setting.
     pub source: Source,
     /// The setting, as the user would write it.
     pub setting: String,
-    /// What it does, as the end of a sentence that begins with the setting.
+    /// The effect of the setting, as the end of a sentence that begins with the setting.
     pub why: &'static str,
 }
 
-impl fmt::Display for Breach {
+impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.setting, self.why)?;
         match &self.source {
@@ -53,7 +54,7 @@ impl fmt::Display for Breach {
     }
 }
 
-/// Config and devices from one place.
+/// Config and devices from one source.
 #[derive(Clone, Copy, Debug)]
 struct Layer<'a> {
     profile: Option<&'a str>,
@@ -61,15 +62,15 @@ struct Layer<'a> {
     devices: &'a Devices,
 }
 
-/// What breaks the promise in an instance that would be made of these profiles, in their order, and of
-/// this config and these devices. A virtual machine has a kernel and ids of its own.
-pub fn breaches_of_launch(
+/// Returns the violations of an instance that would be created with these profiles, in order, and
+/// this config and these devices. A virtual machine has its own kernel and IDs.
+pub fn violations_of_launch(
     isolation: Isolation,
     is_virtual_machine: bool,
     profiles: &[Profile],
     config: &Config,
     devices: &Devices,
-) -> Vec<Breach> {
+) -> Vec<Violation> {
     let mut layers: Vec<Layer<'_>> = profiles
         .iter()
         .map(|profile| Layer {
@@ -79,30 +80,30 @@ pub fn breaches_of_launch(
         })
         .collect();
     layers.push(Layer { profile: None, config, devices });
-    breaches(isolation, is_virtual_machine, &layers)
+    violations(isolation, is_virtual_machine, &layers)
 }
 
-/// What breaks the promise in an instance of the server, as it would be started now.
-pub fn breaches_of_instance(isolation: Isolation, instance: &InstanceFull) -> Vec<Breach> {
-    // Its record is the server's.
+/// Returns the violations of an existing instance, as it would be started now.
+pub fn violations_of_instance(isolation: Isolation, instance: &InstanceFull) -> Vec<Violation> {
+    // Volatile keys belong to the server.
     let is_set = |(key, _): &(&String, &String)| !key.starts_with("volatile.");
     let set = instance.expanded_config.iter().filter(is_set);
     let config = set.map(|(key, value)| (key.clone(), value.clone())).collect();
     let layer = Layer { profile: None, config: &config, devices: &instance.expanded_devices };
-    breaches(isolation, is_virtual_machine(instance), &[layer])
+    violations(isolation, is_virtual_machine(instance), &[layer])
 }
 
-/// The isolation that an instance has, whatever was asked for. `None` for a virtual machine, which
-/// shares no kernel with the host.
+/// Returns the actual isolation of an instance. `None` for a virtual machine, which does not share
+/// the kernel of the host.
 pub fn of_instance(instance: &InstanceFull) -> Option<Isolation> {
     if is_virtual_machine(instance) {
         return None;
     }
     let config = &instance.expanded_config;
-    // A changed key counts from the next start; this is what the instance runs with.
+    // A changed key takes effect at the next start; this is what the instance runs with now.
     let runs_without_map =
         instance.is_running() && instance.config.get(CURRENT_IDS).is_some_and(|map| map == "[]");
-    let is_open = !breaches_of_instance(Isolation::Shared, instance).is_empty();
+    let is_open = !violations_of_instance(Isolation::Shared, instance).is_empty();
     Some(match is_true(config, OWN_IDS) {
         _ if runs_without_map || is_open => Isolation::Privileged,
         true => Isolation::Isolated,
@@ -110,23 +111,27 @@ pub fn of_instance(instance: &InstanceFull) -> Option<Isolation> {
     })
 }
 
-/// What to tell of breaches: all of them, or the first few and how many more there are.
-pub fn message(isolation: Isolation, breaches: &[Breach]) -> String {
+/// Formats the violations: all of them, or the first few and the number of the others.
+pub fn message(isolation: Isolation, violations: &[Violation]) -> String {
     let mut text = format!("the cluster's isolation is {isolation}, which does not allow: ");
-    for (place, breach) in breaches.iter().take(LISTED).enumerate() {
+    for (place, violation) in violations.iter().take(LISTED).enumerate() {
         // Writing to a String cannot fail.
-        let _infallible = write!(text, "{}{breach}", if place > 0 { "; " } else { "" });
+        let _infallible = write!(text, "{}{violation}", if place > 0 { "; " } else { "" });
     }
-    if breaches.len() > LISTED {
-        let _infallible = write!(text, "; and {} more", breaches.len() - LISTED);
+    if violations.len() > LISTED {
+        let _infallible = write!(text, "; and {} more", violations.len() - LISTED);
     }
     text.push_str(
-        ". Remove it, or set spec.isolation of the LXCCluster to what the nodes are (docs/security.md has the table)",
+        ". Remove it, or set spec.isolation of the LXCCluster to match the nodes (see the table in docs/understand/security.md)",
     );
     text
 }
 
-fn breaches(isolation: Isolation, is_virtual_machine: bool, layers: &[Layer<'_>]) -> Vec<Breach> {
+fn violations(
+    isolation: Isolation,
+    is_virtual_machine: bool,
+    layers: &[Layer<'_>],
+) -> Vec<Violation> {
     if isolation == Isolation::Privileged {
         return Vec::new();
     }
@@ -135,32 +140,32 @@ fn breaches(isolation: Isolation, is_virtual_machine: bool, layers: &[Layer<'_>]
         Some(name) => Source::Profile(name.to_owned()),
         None => Source::Own,
     };
-    // The last layer that has a key or a device decides.
+    // The last layer that sets a key or device wins.
     for (place, layer) in layers.iter().enumerate() {
         let later = layers.get(place + 1..).unwrap_or_default();
         for (key, value) in layer.config {
             if later.iter().any(|later| later.config.contains_key(key)) {
                 continue;
             }
-            if let Some(why) = config::breach(isolation, is_virtual_machine, key, value) {
+            if let Some(why) = config::violation(isolation, is_virtual_machine, key, value) {
                 let setting = format!("config {}={}", shown(key), shown(value));
-                found.push(Breach { source: source(layer.profile), setting, why });
+                found.push(Violation { source: source(layer.profile), setting, why });
             }
         }
         for (name, device) in layer.devices {
             if later.iter().any(|later| later.devices.contains_key(name)) {
                 continue;
             }
-            if let Some(why) = devices::breach(isolation, device) {
+            if let Some(why) = devices::violation(isolation, device) {
                 let setting = format!("device {} ({})", shown(name), described(device));
-                found.push(Breach { source: source(layer.profile), setting, why });
+                found.push(Violation { source: source(layer.profile), setting, why });
             }
         }
     }
     let has_own_ids = layers.iter().rev().find_map(|layer| layer.config.get(OWN_IDS));
     if isolation == Isolation::Isolated && !is_virtual_machine && has_own_ids.is_none() {
         let setting = format!("config without {OWN_IDS}=true");
-        found.push(Breach { source: Source::Own, setting, why: config::SHARES_IDS });
+        found.push(Violation { source: Source::Own, setting, why: config::SHARES_IDS });
     }
     found
 }
@@ -173,14 +178,14 @@ fn is_true(config: &Config, key: &str) -> bool {
     config.get(key).is_some_and(|value| config::is_true(value))
 }
 
-/// A device as its type and where it leads, which is what matters.
+/// Formats a device as its type and target.
 fn described(device: &Config) -> String {
     let keys = ["type", "nictype", "source", "path", "listen", "connect", "bind"];
     let parts = keys.iter().filter_map(|key| Some(format!("{key}={}", shown(device.get(*key)?))));
     parts.collect::<Vec<_>>().join(",")
 }
 
-/// A text of somebody else's, short and without control characters.
+/// Formats user-provided text: truncated, without control characters.
 fn shown(text: &str) -> String {
     let mut short: String = text.chars().take(SHOWN).flat_map(char::escape_default).collect();
     if text.chars().nth(SHOWN).is_some() {

@@ -5,13 +5,13 @@ use crate::devices as strings;
 
 const PRIVILEGED: &str = "security.privileged";
 
-/// The page whose table says what is allowed in which mode.
-const PAGE: &str = include_str!("../../../../docs/security.md");
+/// The page with the table of allowed settings per isolation.
+const PAGE: &str = include_str!("../../../../docs/understand/security.md");
 
-/// What, an example, and whether it is allowed in each mode.
+/// Description, an example, and whether it is allowed in each isolation.
 type Row = (String, String, Vec<(Isolation, bool)>);
 
-/// Rows of the page's table: what, an example, and whether it is allowed in each mode.
+/// Parses the rows of the page's table: description, example, and whether each isolation allows it.
 fn rows() -> Vec<Row> {
     let cells = |line: &str| -> Vec<String> {
         line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
@@ -59,18 +59,18 @@ fn the_table_of_the_page_holds() {
     for (what, text, modes) in rows {
         for (isolation, allowed) in modes {
             let (config, devices) = example(&what, &text, isolation);
-            let own = breaches_of_launch(isolation, false, &[], &config, &devices);
+            let own = violations_of_launch(isolation, false, &[], &config, &devices);
             assert_eq!(own.is_empty(), allowed, "{what} {text} in {isolation}: {own:?}");
-            // The same from a profile that the instance does not overrule.
+            // The same setting from a profile that the instance does not override.
             let mut profile = Profile { name: "p".into(), config, devices, ..Profile::default() };
             let ids = profile.config.get_key_value(OWN_IDS).map(|(k, v)| (k.clone(), v.clone()));
             let ids: Config = ids.filter(|_| !text.starts_with(OWN_IDS)).into_iter().collect();
             if !text.starts_with(OWN_IDS) {
                 profile.config.remove(OWN_IDS);
             }
-            let found = breaches_of_launch(isolation, false, &[profile], &ids, &Devices::new());
+            let found = violations_of_launch(isolation, false, &[profile], &ids, &Devices::new());
             assert_eq!(found.is_empty(), allowed, "{what} {text} of a profile in {isolation}");
-            let named = |breach: &Breach| breach.source == Source::Profile("p".into());
+            let named = |violation: &Violation| violation.source == Source::Profile("p".into());
             assert!(found.iter().all(named), "{found:?}");
         }
     }
@@ -91,7 +91,7 @@ fn the_last_layer_decides() {
         (vec![profile("false"), profile("true")], &none, 1),
         (vec![profile("true")], &own, 0),
     ] {
-        let found = breaches_of_launch(Isolation::Shared, false, &profiles, own, &Devices::new());
+        let found = violations_of_launch(Isolation::Shared, false, &profiles, own, &Devices::new());
         assert_eq!(found.len(), count, "{profiles:?} {own:?}");
     }
 }
@@ -99,7 +99,7 @@ fn the_last_layer_decides() {
 #[test]
 fn an_isolated_node_has_ids_of_its_own() {
     let found = |isolation, is_virtual_machine| {
-        breaches_of_launch(isolation, is_virtual_machine, &[], &Config::new(), &Devices::new())
+        violations_of_launch(isolation, is_virtual_machine, &[], &Config::new(), &Devices::new())
     };
     assert_eq!(found(Isolation::Isolated, false).len(), 1);
     assert!(found(Isolation::Isolated, true).is_empty(), "it has a kernel of its own");
@@ -107,13 +107,13 @@ fn an_isolated_node_has_ids_of_its_own() {
 }
 
 #[test]
-fn what_is_asked_is_listed_without_its_control_characters() {
+fn violations_are_listed_without_control_characters() {
     let mut config =
         Config::from([("raw.lxc".to_owned(), format!("a\u{1b}[2J{}", "x".repeat(500)))]);
     config.extend((0..20).map(|number| (format!("raw.{number}"), "x".to_owned())));
-    let found = breaches_of_launch(Isolation::Shared, false, &[], &config, &Devices::new());
+    let found = violations_of_launch(Isolation::Shared, false, &[], &config, &Devices::new());
     let text = message(Isolation::Shared, &found);
-    assert!(text.contains("config raw.0=x configures the node past"), "{text}");
+    assert!(text.contains("config raw.0=x configures the node and bypasses"), "{text}");
     assert!(text.contains("; and 13 more. Remove it, or set spec.isolation"), "{text}");
     let text = found.iter().find(|it| it.setting.starts_with("config raw.lxc")).unwrap();
     assert!(text.to_string().starts_with(r"config raw.lxc=a\u{1b}[2Jxxx"), "{text}");
@@ -135,14 +135,14 @@ fn instance(running: bool, config: &[(&str, &str)], devices: &[&str]) -> Instanc
 }
 
 #[test]
-fn what_an_instance_is_decides_what_is_shown() {
+fn the_actual_isolation_of_an_instance_is_reported() {
     let root = "root,type=disk,path=/,pool=default";
     for (config, devices, expected) in [
         (&[][..], &[root][..], Isolation::Shared),
         (&[(OWN_IDS, "true")], &[root], Isolation::Isolated),
         (&[(OWN_IDS, "true"), (PRIVILEGED, "true")], &[root], Isolation::Privileged),
         (&[(OWN_IDS, "true")], &[root, "h,type=disk,source=/,path=/h"], Isolation::Privileged),
-        // The key was taken away, and the instance still runs as it was started.
+        // The key was removed, and the instance still runs as it was started.
         (&[(OWN_IDS, "true"), (CURRENT_IDS, "[]")], &[root], Isolation::Privileged),
     ] {
         let found = of_instance(&instance(true, config, devices));

@@ -1,36 +1,36 @@
-//! The part of cloud-config that Cluster API's bootstrap providers write (`write_files` and
-//! `runcmd`), as a shell script.
+//! Converts the subset of cloud-config that Cluster API's bootstrap providers write (`write_files`
+//! and `runcmd`) to a shell script.
 
 use capn_text::yaml::{self, Bounds, YamlError};
 use serde::Deserialize;
 use thiserror::Error;
 
-/// Bootstrap data that cannot be turned into a script. Final: the bootstrap configuration has to
-/// change, or the machine's type.
+/// Bootstrap data that cannot be converted to a script. Final: the bootstrap configuration or the
+/// type of the machine must change.
 #[derive(Debug, Error)]
 pub enum CloudConfigError {
-    /// It is something else, such as a script or Ignition.
-    #[error("the bootstrap data is no cloud-config, which instances of type kind need")]
+    /// It has another format, such as a script or Ignition.
+    #[error("the bootstrap data is not a cloud-config, which instances of type kind require")]
     NotCloudConfig,
-    /// It has a part that only cloud-init can carry out, or is no YAML.
-    #[error("the bootstrap data has what instances of type kind do not understand")]
+    /// It is not valid YAML, or uses a feature that only cloud-init supports.
+    #[error("the bootstrap data uses a feature that instances of type kind do not support")]
     Parse(#[source] YamlError),
-    /// A file has an encoding or mode that is not known.
-    #[error("the bootstrap data's file {path} has the {what} {value:?}")]
+    /// A file has an unknown encoding or mode.
+    #[error("the file {path} in the bootstrap data has the unsupported {what} {value:?}")]
     File {
         /// Path of the file.
         path: String,
         /// `encoding` or `permissions`.
         what: &'static str,
-        /// What is there.
+        /// The value.
         value: String,
     },
 }
 
 impl CloudConfigError {
-    /// What the user can do.
+    /// Returns what the user can do.
     pub fn hint(&self) -> &'static str {
-        "use only files, commands and what kubeadm needs in the bootstrap configuration, or another spec.instanceType"
+        "use only files, commands and kubeadm settings in the bootstrap configuration, or another spec.instanceType"
     }
 }
 
@@ -50,12 +50,12 @@ struct File {
     permissions: Option<String>,
     encoding: String,
     append: bool,
-    /// Files are written before all commands in any case.
+    /// Deferred files are also written before all commands.
     #[serde(rename = "defer")]
     _defer: bool,
 }
 
-/// A line of shell, or a program and its arguments.
+/// A shell command line, or a program and its arguments.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Command {
@@ -66,9 +66,9 @@ enum Command {
 const TEMPLATE_MARK: &str = "## template: jinja";
 const CONFIG_MARK: &str = "#cloud-config";
 
-/// The script that does on the machine `name` what cloud-init would: writes the files, then runs
-/// the commands one after the other. It fails when a file cannot be written or the last command
-/// fails.
+/// Renders a script that does what cloud-init would do on the machine `name`: it writes the files,
+/// then runs the commands one after the other. The script fails if a file cannot be written or the
+/// last command fails.
 pub(super) fn script(user_data: &str, name: &str) -> Result<String, CloudConfigError> {
     let rendered = match user_data.trim_start().starts_with(TEMPLATE_MARK) {
         true => with_name(user_data, name),
@@ -80,9 +80,8 @@ pub(super) fn script(user_data: &str, name: &str) -> Result<String, CloudConfigE
     let config: Option<CloudConfig> =
         yaml::from_str(&rendered, Bounds::OBJECT).map_err(CloudConfigError::Parse)?;
     let config = config.unwrap_or_default();
-    let mut script = String::from(
-        "#!/bin/sh\n# What the bootstrap data says, made into a script when the machine was.\nset -eu\n",
-    );
+    let mut script =
+        String::from("#!/bin/sh\n# Generated from the bootstrap data of the machine.\nset -eu\n");
     for file in &config.write_files {
         script.push_str(&put(file)?);
     }
@@ -100,7 +99,8 @@ pub(super) fn script(user_data: &str, name: &str) -> Result<String, CloudConfigE
     Ok(script)
 }
 
-/// The variables of cloud-init that bootstrap data of Cluster API uses all stand for the name.
+/// Replaces the cloud-init variables that Cluster API bootstrap data uses; all of them stand for
+/// the name.
 fn with_name(text: &str, name: &str) -> String {
     const VARIABLES: [&str; 4] = [
         "v1.local_hostname",
@@ -139,7 +139,7 @@ fn put(file: &File) -> Result<String, CloudConfigError> {
     ))
 }
 
-/// One word of a shell.
+/// Quotes one shell word.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
@@ -152,8 +152,8 @@ mod tests {
 
     #[test]
     fn files_are_written_and_commands_run_as_cloud_init_would() {
-        let folder = std::env::temp_dir().join(format!("capn-t-kind-{}", std::process::id()));
-        let at = folder.display();
+        let directory = std::env::temp_dir().join(format!("capn-t-kind-{}", std::process::id()));
+        let at = directory.display();
         let owner = String::from_utf8(Process::new("id").arg("-un").output().unwrap().stdout);
         let owner = owner.unwrap().trim().to_owned();
         let user_data = format!(
@@ -182,9 +182,9 @@ runcmd:
         );
         let script = script(&user_data, "demo-a").unwrap();
         let ended = Process::new("sh").args(["-c", &script]).status().unwrap();
-        let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+        let read = |name: &str| std::fs::read_to_string(directory.join(name)).unwrap();
         let found = (read("deep/plain"), read("decoded"), read("ran"));
-        std::fs::remove_dir_all(&folder).unwrap();
+        std::fs::remove_dir_all(&directory).unwrap();
         assert!(ended.success());
         assert_eq!(found.0, "it's demo-a \"$HOME\"\n");
         assert_eq!(found.1, "hello world");
@@ -192,12 +192,12 @@ runcmd:
     }
 
     #[test]
-    fn what_only_cloud_init_can_do_is_refused() {
+    fn features_that_need_cloud_init_are_rejected() {
         for (user_data, part) in [
-            ("#!/bin/sh\necho\n", "no cloud-config"),
-            ("{\"ignition\":{}}", "no cloud-config"),
-            ("#cloud-config\nusers: []\n", "do not understand"),
-            ("#cloud-config\nwrite_files:\n- path: /a\n  source: {}\n", "do not understand"),
+            ("#!/bin/sh\necho\n", "not a cloud-config"),
+            ("{\"ignition\":{}}", "not a cloud-config"),
+            ("#cloud-config\nusers: []\n", "do not support"),
+            ("#cloud-config\nwrite_files:\n- path: /a\n  source: {}\n", "do not support"),
             ("#cloud-config\nwrite_files:\n- path: /a\n  encoding: zip\n", "encoding \"zip\""),
             (
                 "#cloud-config\nwrite_files:\n- path: /a\n  permissions: 'u=rw'\n",

@@ -17,7 +17,7 @@ fn server(flavor: Flavor) -> ServerFacts {
         flavor,
         clustered: false,
         create_and_start: flavor == Flavor::Incus,
-        unloadable: Unloadable::default(),
+        unloadable_modules: UnloadableModules::default(),
     }
 }
 
@@ -36,10 +36,10 @@ fn launched(
         source: InstanceSource::alias("capn/kubeadm/v1.36.0"),
         user_data: Some("#cloud-config\n"),
         server,
-        fence: &Fence::default(),
-        pieces: Vec::new(),
+        restrictions: &ProjectRestrictions::default(),
+        injected_files: Vec::new(),
         placement: &spec.target,
-        wire: None,
+        cluster_nic: None,
     })
     .unwrap()
 }
@@ -167,7 +167,7 @@ fn without_defaults_an_isolated_container_keeps_its_own_user_ids() {
 }
 
 #[test]
-fn the_user_overrides_everything_but_the_marks_of_the_owner() {
+fn the_user_overrides_everything_but_the_owner_keys() {
     let config = [
         ("security.nesting", "false"),
         ("cloud-init.user-data", "mine"),
@@ -187,7 +187,7 @@ fn the_user_overrides_everything_but_the_marks_of_the_owner() {
 }
 
 #[test]
-fn a_target_means_something_to_a_clustered_server_only() {
+fn a_target_is_only_used_on_a_clustered_server() {
     let spec = LXCMachineSpec { target: "@gpu".into(), ..LXCMachineSpec::default() };
     let mut server = server(Flavor::Incus);
     assert_eq!(launched(&spec, Isolation::Shared, false, &server).target, None);
@@ -198,22 +198,26 @@ fn a_target_means_something_to_a_clustered_server_only() {
 #[test]
 fn a_server_known_to_load_no_modules_is_not_asked_to() {
     let mut server = server(Flavor::Incus);
-    server.unloadable.learn("Failed to load kernel module 'ip_vs': executable file not found");
+    server
+        .unloadable_modules
+        .learn("Failed to load kernel module 'ip_vs': executable file not found");
     let launch = launched(&LXCMachineSpec::default(), Isolation::Shared, false, &server);
     assert_eq!(launch.request.config.get(modules::KEY), None);
     assert!(launch.request.config["user.capn.kernel-modules"].contains("no modprobe"));
 }
 
 #[test]
-fn a_refused_module_is_taken_out_of_an_instance_that_exists() {
+fn a_missing_module_is_removed_from_an_existing_instance() {
     let mut server = server(Flavor::Incus);
     let made = launched(&LXCMachineSpec::default(), Isolation::Shared, false, &server).request;
-    server.unloadable.learn("Failed to load kernel module 'ip_vs': executable file not found");
-    let changes = without_modules(&made.config, &server.unloadable).unwrap();
+    server
+        .unloadable_modules
+        .learn("Failed to load kernel module 'ip_vs': executable file not found");
+    let changes = without_modules(&made.config, &server.unloadable_modules).unwrap();
     assert_eq!(changes[modules::KEY], "");
 
     let own = [(modules::KEY.to_owned(), "zfs".to_owned())].into();
-    assert_eq!(without_modules(&own, &server.unloadable), None);
+    assert_eq!(without_modules(&own, &server.unloadable_modules), None);
 }
 
 #[test]
@@ -278,7 +282,8 @@ fn a_load_balancer_of_isolated_nodes_has_ids_of_its_own() {
 
 #[test]
 fn an_instance_that_something_is_put_into_is_not_started_by_the_request() {
-    let pieces = vec![Piece::Link { path: "/init".into(), target: "/sbin/init".into() }];
+    let injected_files =
+        vec![InjectedFile::Link { path: "/init".into(), target: "/sbin/init".into() }];
     let launch = machine(&MachineLaunch {
         name: &InstanceName::new("demo-cp-abc").unwrap(),
         owner: &owner(),
@@ -288,18 +293,18 @@ fn an_instance_that_something_is_put_into_is_not_started_by_the_request() {
         source: InstanceSource::alias("debian"),
         user_data: Some(""),
         server: &server(Flavor::Incus),
-        fence: &Fence::default(),
-        pieces: pieces.clone(),
+        restrictions: &ProjectRestrictions::default(),
+        injected_files: injected_files.clone(),
         placement: "",
-        wire: None,
+        cluster_nic: None,
     })
     .unwrap();
     assert!(!launch.request.start);
-    assert_eq!(launch.pieces, pieces);
+    assert_eq!(launch.injected_files, injected_files);
 }
 
 #[test]
-fn a_virtual_machine_gets_nothing_of_the_host() {
+fn a_virtual_machine_gets_no_access_to_the_host() {
     let spec = LXCMachineSpec {
         instance_type: MachineType::VirtualMachine,
         flavor: "c2-m4".into(),
@@ -344,8 +349,9 @@ fn a_node_of_kinds_image_has_its_entry_point_whatever_is_left_out() {
 }
 
 #[test]
-fn a_machine_is_on_the_network_of_its_cluster_whatever_else_its_cards_have() {
-    let wire = Wire { device: "eth0".into(), interface: "eth0".into(), network: "capn-1".into() };
+fn the_first_nic_of_a_machine_is_on_the_cluster_network() {
+    let cluster_nic =
+        ClusterNic { device: "eth0".into(), interface: "eth0".into(), network: "capn-1".into() };
     let spec = LXCMachineSpec {
         devices: vec!["eth0,type=nic,limits.max=1Gbit".into(), "lan,type=nic,network=lab".into()],
         ..LXCMachineSpec::default()
@@ -359,10 +365,10 @@ fn a_machine_is_on_the_network_of_its_cluster_whatever_else_its_cards_have() {
         source: InstanceSource::alias("debian"),
         user_data: Some(""),
         server: &server(Flavor::Incus),
-        fence: &Fence::default(),
-        pieces: Vec::new(),
+        restrictions: &ProjectRestrictions::default(),
+        injected_files: Vec::new(),
         placement: "",
-        wire: Some(&wire),
+        cluster_nic: Some(&cluster_nic),
     })
     .unwrap();
     let device = |name: &str, key: &str| {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 struct Case {
     machine: Machine,
-    seen: Observed,
+    observed: Observed,
 }
 
 fn machine() -> Case {
@@ -16,40 +16,43 @@ fn machine() -> Case {
         machine: Some("demo-a".into()),
         role: Role::Worker,
     };
-    let launch =
-        Launch { request: incus_api::InstancesPost::default(), target: None, pieces: Vec::new() };
+    let launch = Launch {
+        request: incus_api::InstancesPost::default(),
+        target: None,
+        injected_files: Vec::new(),
+    };
     Case {
         machine: Machine {
             name: InstanceName::new("demo-a").unwrap(),
             owner,
             isolation: Isolation::Shared,
-            leaving: None,
+            deletion: None,
             provisioned: false,
-            gate: None,
+            prerequisite: None,
             launch: Some(Box::new(launch)),
             when_stopped: WhenStopped::Restart,
             families: Vec::new(),
-            not_an_address: None,
+            ignored_vip: None,
         },
-        seen: Observed::default(),
+        observed: Observed::default(),
     }
 }
 
 impl Case {
     fn deleting(mut self) -> Self {
-        self.machine.leaving = Some(Leaving { drain: Drain::Done, grace: None });
+        self.machine.deletion = Some(Deletion { drain: DrainState::Done, grace: None });
         self
     }
-    fn leaving(mut self, drain: Drain, grace: Option<u64>) -> Self {
-        self.machine.leaving = Some(Leaving { drain, grace: grace.map(Duration::from_secs) });
+    fn deletion(mut self, drain: DrainState, grace: Option<u64>) -> Self {
+        self.machine.deletion = Some(Deletion { drain, grace: grace.map(Duration::from_secs) });
         self
     }
     fn provisioned(mut self) -> Self {
         self.machine.provisioned = true;
         self
     }
-    fn gated(mut self, gate: Gate) -> Self {
-        self.machine.gate = Some(gate);
+    fn gated(mut self, prerequisite: Prerequisite) -> Self {
+        self.machine.prerequisite = Some(prerequisite);
         self.machine.launch = None;
         self
     }
@@ -58,7 +61,7 @@ impl Case {
         self
     }
     fn busy(mut self) -> Self {
-        self.seen.operation = Some("Creating instance".into());
+        self.observed.operation = Some("Creating instance".into());
         self
     }
     fn instance(mut self, status: u16, marks: &[&str], changes: Value) -> Self {
@@ -70,7 +73,7 @@ impl Case {
                 None => config.remove(key),
             };
         }
-        self.seen.instance = Some(Box::new(
+        self.observed.instance = Some(Box::new(
             serde_json::from_value(json!({
                 "name": "demo-a", "status": "?", "status_code": status, "config": config,
             }))
@@ -88,7 +91,7 @@ impl Case {
         self.instance(103, &["volatile.last_state.power"], json!({}))
     }
     fn with_address(mut self) -> Self {
-        if let Some(instance) = &mut self.seen.instance {
+        if let Some(instance) = &mut self.observed.instance {
             instance.state = serde_json::from_value(json!({ "network": { "eth0": {
                 "host_name": "veth0",
                 "addresses": [{ "family": "inet", "address": "10.0.0.7", "netmask": "24", "scope": "global" }],
@@ -98,7 +101,7 @@ impl Case {
         self
     }
     fn plan(&self) -> Plan {
-        plan(&self.machine, &self.seen)
+        plan(&self.machine, &self.observed)
     }
 }
 
@@ -107,10 +110,17 @@ fn wait(on: WaitingOn) -> Plan {
 }
 
 #[test]
-fn a_machine_without_instance_gets_one_when_nothing_holds_it_up() {
+fn an_instance_is_created_when_all_prerequisites_are_met() {
     assert!(matches!(machine().plan(), Plan::Do(Step::Create(_))));
-    for gate in [Gate::ClusterInfrastructure, Gate::ControlPlane, Gate::BootstrapData] {
-        assert_eq!(machine().gated(gate).plan(), wait(WaitingOn::Gate(gate)));
+    for prerequisite in [
+        Prerequisite::ClusterInfrastructure,
+        Prerequisite::ControlPlane,
+        Prerequisite::BootstrapData,
+    ] {
+        assert_eq!(
+            machine().gated(prerequisite).plan(),
+            wait(WaitingOn::Prerequisite(prerequisite))
+        );
     }
     assert_eq!(machine().busy().plan(), wait(WaitingOn::Operation("Creating instance".into())));
 }
@@ -131,30 +141,34 @@ fn an_instance_goes_from_made_to_ready_one_step_at_a_time() {
 }
 
 #[test]
-fn what_belongs_into_an_instance_is_put_in_before_its_first_start_only() {
-    let piece = Piece::Link { path: "/init".into(), target: "/sbin/init".into() };
+fn files_are_injected_only_before_the_first_start() {
+    let injected_file = InjectedFile::Link { path: "/init".into(), target: "/sbin/init".into() };
     let with_piece = |mut case: Case| {
-        case.machine.launch.as_mut().unwrap().pieces = vec![piece.clone()];
+        case.machine.launch.as_mut().unwrap().injected_files = vec![injected_file.clone()];
         case
     };
     let first = with_piece(machine()).fresh().plan();
-    assert_eq!(first, Plan::Do(Step::Start(vec![piece.clone()], Config::new())));
+    assert_eq!(first, Plan::Do(Step::Start(vec![injected_file.clone()], Config::new())));
     let later = with_piece(machine()).stopped().plan();
     assert_eq!(later, Plan::Do(Step::Start(Vec::new(), Config::new())));
-    // It is not started without.
-    let unknown = machine().gated(Gate::BootstrapData).fresh().plan();
-    assert_eq!(unknown, wait(WaitingOn::Gate(Gate::BootstrapData)));
+    // It is not started without the data.
+    let unknown = machine().gated(Prerequisite::BootstrapData).fresh().plan();
+    assert_eq!(unknown, wait(WaitingOn::Prerequisite(Prerequisite::BootstrapData)));
 }
 
 #[test]
 fn an_instance_may_be_made_before_its_data_and_is_started_with_it() {
     let early = |mut case: Case| {
-        case.machine.gate = Some(Gate::ControlPlane);
+        case.machine.prerequisite = Some(Prerequisite::ControlPlane);
         case
     };
     assert!(matches!(early(machine()).plan(), Plan::Do(Step::Create(_))));
     let made = early(machine()).fresh();
-    assert_eq!(made.plan(), wait(WaitingOn::Gate(Gate::ControlPlane)), "there is no data yet");
+    assert_eq!(
+        made.plan(),
+        wait(WaitingOn::Prerequisite(Prerequisite::ControlPlane)),
+        "there is no data yet"
+    );
 
     let data = Config::from([(crate::launch::USER_DATA.to_owned(), "#cloud-config".to_owned())]);
     let mut with_data = machine();
@@ -169,19 +183,19 @@ fn an_instance_whose_making_was_interrupted_is_made_again() {
     assert_eq!(unfinished.plan(), Plan::Do(Step::Discard));
     let still_working = machine().instance(102, &[], json!({})).busy();
     assert!(matches!(still_working.plan(), Plan::Wait(WaitingOn::Operation(_))));
-    // What was provisioned once holds data, and is never thrown away.
+    // A provisioned instance holds data and is never discarded.
     let provisioned = machine().provisioned().instance(102, &[], json!({}));
     assert_eq!(provisioned.plan(), Plan::Do(Step::Start(Vec::new(), Config::new())));
 }
 
 #[test]
-fn a_stopped_instance_is_started_again_unless_the_user_wants_a_report() {
+fn a_stopped_instance_is_restarted_unless_the_policy_is_report() {
     assert_eq!(
         machine().provisioned().stopped().plan(),
         Plan::Do(Step::Start(Vec::new(), Config::new()))
     );
     assert_eq!(machine().provisioned().reporting().stopped().plan(), wait(WaitingOn::Start));
-    // Before it was provisioned it has to run, or nothing goes on.
+    // Before it is provisioned, it must run, or nothing can proceed.
     assert_eq!(
         machine().reporting().stopped().plan(),
         Plan::Do(Step::Start(Vec::new(), Config::new()))
@@ -189,19 +203,19 @@ fn a_stopped_instance_is_started_again_unless_the_user_wants_a_report() {
 }
 
 #[test]
-fn a_vanished_instance_is_reported_and_not_made_again() {
+fn a_lost_instance_is_reported_and_not_created_again() {
     assert_eq!(machine().provisioned().plan(), wait(WaitingOn::Replacement));
     assert_eq!(WaitingOn::Replacement.reason(), "InstanceDeleted");
 }
 
 #[test]
-fn a_frozen_or_broken_instance_is_left_to_the_user() {
+fn a_frozen_or_broken_instance_is_not_changed() {
     assert_eq!(machine().instance(110, &[], json!({})).plan(), wait(WaitingOn::Thaw));
     assert_eq!(machine().instance(112, &[], json!({})).plan(), wait(WaitingOn::Repair("?".into())));
 }
 
 #[test]
-fn somebody_elses_instance_is_neither_used_nor_deleted() {
+fn an_instance_with_another_owner_is_neither_used_nor_deleted() {
     let foreign = json!({ "user.capn.owner-uid": "u2" });
     let Plan::Refuse(clash) = machine().instance(103, &[], foreign.clone()).plan() else {
         panic!("not refused");
@@ -224,43 +238,43 @@ fn an_instance_of_the_go_provider_is_adopted_before_anything_else() {
 #[test]
 fn deletion_ends_when_the_instance_is_gone_and_needs_no_bootstrap_data() {
     assert_eq!(machine().deleting().running().plan(), Plan::Do(Step::Delete));
-    assert_eq!(machine().deleting().gated(Gate::BootstrapData).plan(), Plan::Gone);
+    assert_eq!(machine().deleting().gated(Prerequisite::BootstrapData).plan(), Plan::Gone);
     assert!(matches!(machine().deleting().busy().plan(), Plan::Wait(WaitingOn::Operation(_))));
     assert!(matches!(machine().deleting().fresh().busy().plan(), Plan::Wait(_)));
 }
 
 #[test]
-fn a_running_instance_that_goes_is_drained_then_stopped_then_deleted() {
-    let (wait_, done) = (Drain::Wait(Duration::from_secs(7)), Drain::Done);
+fn a_running_instance_is_drained_then_stopped_then_deleted() {
+    let (wait_, done) = (DrainState::Wait(Duration::from_secs(7)), DrainState::Done);
     let drain = WaitingOn::Drain(Duration::from_secs(7));
-    assert_eq!(machine().leaving(wait_, Some(30)).running().plan(), wait(drain.clone()));
+    assert_eq!(machine().deletion(wait_, Some(30)).running().plan(), wait(drain.clone()));
     assert_eq!(drain.reason(), "Draining");
     let stop = Plan::Do(Step::Stop(Duration::from_secs(30)));
-    assert_eq!(machine().leaving(done, Some(30)).running().plan(), stop);
+    assert_eq!(machine().deletion(done, Some(30)).running().plan(), stop);
     for gone in [
-        machine().leaving(done, None).running(),
-        machine().leaving(wait_, Some(30)).stopped(),
-        machine().leaving(wait_, Some(30)).fresh(),
-        // Nothing in it can hear that it has to stop.
-        machine().leaving(done, Some(30)).instance(110, &[], json!({})),
-        machine().leaving(done, Some(30)).instance(112, &[], json!({})),
+        machine().deletion(done, None).running(),
+        machine().deletion(wait_, Some(30)).stopped(),
+        machine().deletion(wait_, Some(30)).fresh(),
+        // Nothing in it can react to a shutdown request.
+        machine().deletion(done, Some(30)).instance(110, &[], json!({})),
+        machine().deletion(done, Some(30)).instance(112, &[], json!({})),
     ] {
         assert_eq!(gone.plan(), Plan::Do(Step::Delete));
     }
 }
 
 #[test]
-fn waiting_for_an_address_is_quick_at_first_and_tells_the_user_later() {
+fn waiting_for_an_address_polls_quickly_and_reports_later() {
     let early = WaitingOn::Address(Some(Duration::from_secs(2)));
     let late = WaitingOn::Address(Some(Duration::from_secs(90)));
-    let pauses = Rechecks::default();
-    assert!(early.recheck(&pauses) < late.recheck(&pauses));
+    let pauses = PollIntervals::default();
+    assert!(early.poll(&pauses) < late.poll(&pauses));
     let name = InstanceName::new("demo-a").unwrap();
     assert!(late.message(&name).contains("DHCP"), "{}", late.message(&name));
 }
 
 #[test]
-fn a_machine_without_an_address_that_its_cluster_needs_is_named_with_the_likely_cause() {
+fn a_missing_address_is_reported_with_the_likely_cause() {
     use crate::families::Family;
     let name = InstanceName::new("demo-a").unwrap();
     let after = |seconds| WaitingOn::Family(Family::V4, Some(Duration::from_secs(seconds)));
@@ -280,11 +294,11 @@ fn a_machine_without_an_address_that_its_cluster_needs_is_named_with_the_likely_
 fn an_instance_that_breaks_the_promise_is_not_started_and_still_deleted() {
     let open = |case: Case| {
         let mut case = case.provisioned().instance(102, &["volatile.last_state.power"], json!({}));
-        let instance = case.seen.instance.as_mut().unwrap();
+        let instance = case.observed.instance.as_mut().unwrap();
         instance.expanded_config.insert("security.privileged".into(), "true".into());
-        plan(&case.machine, &case.seen)
+        plan(&case.machine, &case.observed)
     };
-    let Plan::Exclude(message) = open(machine()) else { panic!("{:?}", open(machine())) };
+    let Plan::Violates(message) = open(machine()) else { panic!("{:?}", open(machine())) };
     assert!(
         message.contains("isolation is shared") && message.contains("security.privileged=true")
     );

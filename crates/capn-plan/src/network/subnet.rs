@@ -1,19 +1,20 @@
-//! A subnet for a server that finds none by itself: its search asks whether something answers there,
-//! which a network with a proxy for every address does.
+//! Chooses a subnet for a server that finds none. Servers check whether an address in the subnet
+//! answers, which always succeeds on a network that proxies every address.
 
 use sha2::{Digest, Sha256};
 
 use crate::families;
 
-/// Where IPv4 subnets are looked for, with the number of their /24. A server looks through
-/// 10.0.0.0/8 itself, so that one comes last.
+/// IPv4 blocks to search, with their number of /24 subnets. Servers search 10.0.0.0/8 themselves,
+/// so that block comes last.
 const BLOCKS: [(u32, u32); 3] =
     [(0xAC10_0000, 1 << 12), (0xC0A8_0000, 1 << 8), (0x0A00_0000, 1 << 16)];
-/// How many are looked at in each block.
+/// Number of subnets that are tried in each block.
 const TRIES: u32 = 256;
 
-/// The address of a bridge in a /24 that overlaps nothing. Where the search begins follows from
-/// `seed`, so that clusters that are made at the same time do not all choose the same.
+/// Returns the address of a bridge in a /24 that overlaps nothing. The search starts at a position
+/// derived from `seed`, so that clusters that are created at the same time choose different
+/// subnets.
 pub(super) fn v4(seed: &str, taken: &[&str]) -> Option<String> {
     let begin = number(seed);
     BLOCKS.iter().find_map(|(base, count)| {
@@ -24,7 +25,7 @@ pub(super) fn v4(seed: &str, taken: &[&str]) -> Option<String> {
     })
 }
 
-/// The same for a /64 of the unique local addresses.
+/// Returns the address of a bridge in a /64 of the unique local addresses that overlaps nothing.
 pub(super) fn v6(seed: &str, taken: &[&str]) -> Option<String> {
     (0..TRIES).find_map(|n| {
         let hash = Sha256::digest(format!("{seed}/{n}").as_bytes());

@@ -1,8 +1,8 @@
-//! The table itself.
+//! The table of version-dependent settings.
 
 use super::Version;
 
-/// Whose version it is.
+/// The component whose version decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Component {
     /// kubelet, kubeadm and kube-proxy of one release.
@@ -16,30 +16,30 @@ pub enum Component {
 /// A setting in a range of versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setting {
-    /// What is set. Several rows of one name are the values in different ranges.
+    /// Name of the setting. Rows with the same name are values for different ranges.
     pub name: &'static str,
-    /// Whose version decides.
+    /// The component whose version decides.
     pub component: Component,
-    /// The first version.
+    /// The first version of the range.
     pub from: Version,
-    /// The first version that it is no longer for; `None` where none is known.
+    /// The first version after the range. `None` if the range is open.
     pub until: Option<Version>,
-    /// To what it is set.
+    /// Value of the setting.
     pub value: &'static str,
-    /// Why.
+    /// The reason for the value.
     pub reason: &'static str,
-    /// Where the fact is from: a file of a release, or the issue that tells of it.
+    /// Source of the fact: a file of a release, or an issue.
     pub source: &'static str,
 }
 
 impl Setting {
-    /// Whether a version is in the range.
+    /// Returns whether a version is in the range.
     pub fn covers(&self, version: Version) -> bool {
         version >= self.from && self.until.is_none_or(|until| version < until)
     }
 }
 
-/// A row; the range is `(first, first that it is no longer for)`.
+/// Returns a row with the range `(first, first after)`.
 const fn row(
     name: &'static str,
     component: Component,
@@ -51,7 +51,7 @@ const fn row(
     Setting { name, component, from: range.0, until: range.1, value, reason, source }
 }
 
-/// A row of Kubernetes.
+/// Returns a row for Kubernetes.
 const fn kubernetes(
     name: &'static str,
     range: (Version, Option<Version>),
@@ -66,28 +66,28 @@ const fn since(major: u32, minor: u32, patch: u32) -> (Version, Option<Version>)
     (Version::new(major, minor, patch), None)
 }
 
-/// From one version of Kubernetes 1 up to the next, as `(minor, patch)`.
+/// Returns the range between two versions of Kubernetes 1, given as `(minor, patch)`.
 const fn between(from: (u32, u32), until: (u32, u32)) -> (Version, Option<Version>) {
     (Version::new(1, from.0, from.1), Some(Version::new(1, until.0, until.1)))
 }
 
-const KUBEADM_API: &str = "the form of the documents that kubeadm reads; 1.31 to 1.36 read both \
-                           and warn about the older one";
-const PAUSE: &str = "kubeadm pulls the sandbox image of this name, and containerd has to be told \
-                     the same one: else there are two, and one is pulled";
-const ETCD: &str = "the minor release of etcd that kubeadm asks for; with an older one the tag has \
-                    to be in the cluster configuration, so that kubeadm leaves out newer flags";
-const COREDNS: &str = "the tag of the CoreDNS image that kubeadm asks for";
-const KUBELET_CLIENT: &str = "certificates that kubeadm makes for the API server to reach kubelets \
-                              with have no organization any more, so that without this binding \
-                              logs, exec and port-forward are forbidden; only `kubeadm init` and \
-                              `kubeadm upgrade apply` make it";
-const RUNC: &str = "runc's mend of CVE-2025-52881 opens procfs through a detached mount, which \
-                    AppArmor takes for /sys and refuses; servers allow it in instances with \
-                    nesting (Incus 6.19 and later 6.0)";
+const KUBEADM_API: &str = "the API version of kubeadm's configuration; 1.31 to 1.36 read both and \
+                           warn about the older one";
+const PAUSE: &str = "the sandbox image that kubeadm pulls; containerd must use the same one, \
+                     otherwise it pulls a second image";
+const ETCD: &str = "the minor release of etcd that kubeadm expects; an older one needs its tag in \
+                    the cluster configuration, so that kubeadm omits newer flags";
+const COREDNS: &str = "the tag of the CoreDNS image that kubeadm uses";
+const KUBELET_CLIENT: &str = "the certificate with which the API server reaches kubelets no \
+                              longer has an organization, so logs, exec and port-forward are \
+                              forbidden without this binding; only `kubeadm init` and `kubeadm \
+                              upgrade apply` create it";
+const RUNC: &str = "runc's fix for CVE-2025-52881 opens procfs through a detached mount, which \
+                    AppArmor mistakes for /sys and denies; servers allow it in instances with \
+                    nesting (Incus 6.19, and later releases of 6.0)";
 
-/// Constants of kubeadm, as they are in the releases that were read: 1.30.14, 1.31.14, 1.33.13,
-/// 1.34.0, 1.34.4, 1.34.8, 1.35.4, 1.35.5, 1.36.1, 1.36.3, 1.36.4, 1.37.2.
+/// Constants of kubeadm. Checked releases: 1.30.14, 1.31.14, 1.33.13, 1.34.0, 1.34.4, 1.34.8,
+/// 1.35.4, 1.35.5, 1.36.1, 1.36.3, 1.36.4, 1.37.2.
 const CONSTANTS: &str = "kubernetes: cmd/kubeadm/app/constants/constants.go";
 const CLIENT_SOURCE: &str = "kubernetes: cmd/kubeadm/app/phases/certs/certlist.go and \
                              phases/bootstraptoken/node/tlsbootstrap.go of 1.33.13, 1.34.8, \
@@ -95,7 +95,7 @@ const CLIENT_SOURCE: &str = "kubernetes: cmd/kubeadm/app/phases/certs/certlist.g
 const FEATURES: &str = "kubernetes: pkg/features/kube_features.go";
 const RUNC_SOURCE: &str = "opencontainers/runc#4968, lxc/incus#2624, canonical/lxd#16937";
 
-/// Every setting that depends on a version.
+/// All settings that depend on a version.
 pub const TABLE: &[Setting] = &[
     kubernetes(
         "kubeadm API version",
@@ -109,8 +109,8 @@ pub const TABLE: &[Setting] = &[
         since(1, 31, 0),
         "kubeadm.k8s.io/v1beta4",
         KUBEADM_API,
-        "kubernetes: cmd/kubeadm/app/util/config/common.go of 1.37.2, which reads no older ones \
-         and has v1 as an experiment",
+        "kubernetes: cmd/kubeadm/app/util/config/common.go of 1.37.2, which reads no older \
+         versions and has v1 as experimental",
     ),
     kubernetes(
         "pause image",
@@ -146,17 +146,17 @@ pub const TABLE: &[Setting] = &[
         "KubeletInUserNamespace",
         between((22, 0), (37, 0)),
         "true",
-        "kubelet in a user namespace ends where it may not open /dev/kmsg or set kernel values, \
-         unless this gate is on; since 1.37 it is (beta), and the node's status says \
-         nodeInfo.runningInUserNamespace",
+        "kubelet in a user namespace exits if it cannot open /dev/kmsg or set kernel parameters, \
+         unless this gate is enabled; 1.37 enables it by default (beta), and the node's status \
+         has nodeInfo.runningInUserNamespace",
         FEATURES,
     ),
     kubernetes(
         "user namespaces of pods",
         since(1, 33, 0),
         "true",
-        "pods with `hostUsers: false` need the gate UserNamespacesSupport, which is on since 1.33 \
-         (stable since 1.36)",
+        "pods with `hostUsers: false` need the gate UserNamespacesSupport, which is enabled by \
+         default since 1.33 (stable since 1.36)",
         FEATURES,
     ),
     kubernetes(
@@ -185,39 +185,40 @@ pub const TABLE: &[Setting] = &[
         "failCgroupV1",
         since(1, 31, 0),
         "false",
-        "kubelet refuses hosts with cgroup v1 unless told otherwise (by default since 1.35); older \
-         ones do not know the field",
+        "kubelet does not start on cgroup v1 unless this is set (by default since 1.35); older \
+         releases do not know the field",
         "kubernetes: pkg/kubelet/apis/config/types.go of 1.30.14, 1.31.14 and 1.37.2",
     ),
     kubernetes(
         "localStorageCapacityIsolation, privileged on ZFS",
         between((36, 0), (36, 1)),
         "false",
-        "kubelet 1.36.0 exits on a root file system on ZFS: cAdvisor's plugin for it was left out",
+        "kubelet 1.36.0 exits on a root file system on ZFS: it was built without cAdvisor's \
+         plugin for ZFS",
         "kubernetes/kubernetes#138556",
     ),
     kubernetes(
         "localStorageCapacityIsolation, unprivileged on ZFS",
         since(1, 36, 0),
         "false",
-        "kubelet exits where cAdvisor takes its ZFS plugin and may not use /dev/zfs. Costs the \
-         accounting of ephemeral storage",
+        "kubelet exits if cAdvisor selects its ZFS plugin but cannot open /dev/zfs; the setting \
+         disables the accounting of ephemeral storage",
         "google/cadvisor#3904; lib/fs/zfs/plugin.go of cadvisor/lib 0.60.5, which kubelet 1.37.2 \
-         has, still asks only whether /dev/zfs exists",
+         uses, still only checks whether /dev/zfs exists",
     ),
     kubernetes(
         "kube-proxy mode nftables",
         since(1, 31, 0),
         "nftables",
-        "the mode is on without a feature gate since 1.31 (stable since 1.33)",
+        "the mode needs no feature gate since 1.31 (stable since 1.33)",
         FEATURES,
     ),
     kubernetes(
         "kubeconfig of kube-vip on the first control plane",
         since(1, 29, 0),
         "/etc/kubernetes/super-admin.conf",
-        "since 1.29 kubeadm gives admin.conf its rights through the API server, which answers at \
-         the address that kube-vip has to hold first",
+        "since 1.29, kubeadm grants admin.conf its permissions through the API server, which is \
+         only reachable once kube-vip has its address",
         CONSTANTS,
     ),
     row(
@@ -242,11 +243,11 @@ pub const TABLE: &[Setting] = &[
         Component::Containerd,
         since(2, 0, 0),
         "3",
-        "CRI is two plugins since containerd 2; version 2 is translated, with warnings, and no \
-         longer by every release to come",
+        "CRI has two plugins since containerd 2, which converts version 2 with warnings; a later \
+         release will not",
         "containerd: docs/cri/config.md of 2.0",
     ),
 ];
 
-/// What the binding binds; its subject is the user `kube-apiserver-kubelet-client`.
+/// The role of the binding. Its subject is the user `kube-apiserver-kubelet-client`.
 const BINDING: &str = "kubeadm:apiserver-kubelet-client to system:kubelet-api-admin";

@@ -4,7 +4,7 @@ use capn_api::Isolation;
 use incus_api::server::Flavor;
 
 use super::*;
-use crate::{fence::Fence, modules::Unloadable, profile};
+use crate::{modules::UnloadableModules, profile, restrictions::ProjectRestrictions};
 
 fn v(text: &str) -> Version {
     text.parse().unwrap()
@@ -15,7 +15,7 @@ fn node(container: bool, unprivileged: bool, root_on_zfs: bool) -> NodeFacts {
 }
 
 #[test]
-fn versions_are_read_as_they_are_written_and_suffixes_are_read_over() {
+fn version_suffixes_are_ignored() {
     for (text, version) in [
         ("v1.36.2", Version::new(1, 36, 2)),
         ("1.31.0-alpha.1", Version::new(1, 31, 0)),
@@ -52,14 +52,14 @@ fn the_newest_known_version_is_one_and_has_a_row_of_each_kind() {
     assert_eq!(NEWEST_TAG, format!("v{NEWEST}"));
     assert!(pause_image(NEWEST).is_some() && kubeadm_api(NEWEST).is_some());
     assert_eq!((etcd_series(NEWEST), coredns_tag(NEWEST)), (Some("3.7"), Some("v1.14.6")));
-    // What is newer is taken for the newest.
+    // A newer version is treated like the newest known one.
     assert_eq!(pause_image(v("1.38.0")), pause_image(NEWEST));
     assert_eq!(etcd_series(v("1.38.0")), etcd_series(NEWEST));
 }
 
 #[test]
-fn the_page_about_node_images_has_what_kubeadm_of_each_minor_version_asks_for() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/node-image.md");
+fn the_versions_page_lists_the_requirements_of_each_kubernetes_version() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/versions.md");
     let page = std::fs::read_to_string(path).unwrap();
     for minor in 33..=NEWEST.minor {
         let version = Version::new(1, minor, 99);
@@ -71,7 +71,7 @@ fn the_page_about_node_images_has_what_kubeadm_of_each_minor_version_asks_for() 
             false => "on by default",
         };
         let row = format!("| 1.{minor} | {pause} | {etcd} | {dns} | {gate} |");
-        assert!(page.lines().any(|line| line == row), "not in docs/node-image.md: {row}");
+        assert!(page.lines().any(|line| line == row), "not in docs/reference/versions.md: {row}");
     }
 }
 
@@ -163,7 +163,7 @@ fn nftables_needs_no_feature_gate_from_1_31_on() {
 }
 
 #[test]
-fn local_storage_isolation_goes_only_where_kubelet_would_exit() {
+fn local_storage_isolation_is_disabled_only_if_kubelet_would_exit() {
     let table = [
         ("1.35.9", node(true, true, true), false),
         ("1.36.0", node(true, false, true), true),
@@ -181,7 +181,7 @@ fn local_storage_isolation_goes_only_where_kubelet_would_exit() {
 }
 
 #[test]
-fn kubelet_is_told_of_a_user_namespace_in_unprivileged_containers_until_it_knows_by_itself() {
+fn the_user_namespace_gate_is_set_in_unprivileged_containers_before_1_37() {
     for (kubernetes, node, told) in [
         ("1.33.0", node(true, true, false), true),
         ("1.36.4", node(true, true, false), true),
@@ -210,8 +210,12 @@ fn runc_that_needs_nesting_finds_it_in_every_node() {
     }
     for isolation in [Isolation::Shared, Isolation::Isolated, Isolation::Privileged] {
         for server in [Flavor::Incus, Flavor::Lxd] {
-            let node =
-                profile::kubeadm(isolation, server, &Unloadable::default(), &Fence::default());
+            let node = profile::kubeadm(
+                isolation,
+                server,
+                &UnloadableModules::default(),
+                &ProjectRestrictions::default(),
+            );
             assert_eq!(node.config["security.nesting"], "true", "{isolation} on {server}");
         }
     }

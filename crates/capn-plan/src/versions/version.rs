@@ -1,31 +1,31 @@
-//! Versions as numbers.
+//! Version numbers.
 
 use std::{fmt, str::FromStr};
 
 use thiserror::Error;
 
-/// Three numbers. A suffix (`-rc.1`, `+build`, `-0ubuntu1`, `~ds1`) is read over: a pre-release
-/// has the settings of its release.
+/// A version of three numbers. A suffix (`-rc.1`, `+build`, `-0ubuntu1`, `~ds1`) is ignored: a
+/// pre-release has the settings of its release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
-    /// First number.
+    /// Major version.
     pub major: u32,
-    /// Second number.
+    /// Minor version.
     pub minor: u32,
-    /// Third number; 0 where there is none.
+    /// Patch version. 0 if missing.
     pub patch: u32,
 }
 
-/// Not a version.
+/// Invalid version.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("`{text}` is not a version")]
 pub struct ParseVersionError {
-    /// What was read.
+    /// The text.
     pub text: String,
 }
 
 impl Version {
-    /// From its numbers.
+    /// Creates a version from its numbers.
     pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
         Self { major, minor, patch }
     }

@@ -1,9 +1,9 @@
-//! Addresses of load balancers: one that the endpoint names already, or free ones out of the
-//! ranges that the cluster may use.
+//! Addresses of load balancers: the one that the endpoint already names, or free ones from the
+//! ranges of the cluster.
 //!
-//! What records that an address is taken is the thing that has it: the network card of an
-//! instance, the load balancer of a network, the endpoint of an LXCCluster. What this process
-//! keeps in mind only spans the time until then.
+//! An address is in use if something has it: the NIC of an instance, a load balancer of a network,
+//! or the endpoint of an LXCCluster. This process only remembers the addresses that it has chosen
+//! but not applied yet.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -17,91 +17,94 @@ use capn_plan::ranges::{self, Range};
 use incus_api::{Config, Instance, InstanceFull, Network};
 use kube::api::ListParams;
 
-use super::validate::Subject;
-use crate::{context::Context, failure::Failure, remote::Remote, wire};
+use super::validate::ValidCluster;
+use crate::{cluster_nic, context::Context, failure::Failure, remote::Remote};
 
-/// Addresses that clusters of this process are about to have: server and address, and the UID of
-/// the LXCCluster.
+/// Addresses that this process has reserved for clusters: server and address, and the UID of the
+/// LXCCluster.
 #[derive(Default)]
 pub(crate) struct Addresses(Mutex<HashMap<(String, IpAddr), String>>);
 
-/// A network card and the managed network it is on.
-struct Card {
+/// A NIC and its managed network.
+struct Nic {
     name: String,
     device: Config,
     network: Network,
 }
 
 impl Addresses {
-    /// The network card to launch a load balancer's instance with; `None` when it is the profiles'
-    /// and the server chooses the address. `network` is the one that the cluster says.
+    /// Returns the NIC of a new load balancer instance. `None`: the instance uses the NIC of its
+    /// profiles and the server chooses the address. `network` is the network that the cluster sets.
     ///
     /// # Errors
     ///
-    /// Final ones for ranges that the network cannot give out.
+    /// A final failure if the network cannot assign an address of the ranges.
     pub(crate) async fn nic(
         &self,
         ctx: &Context,
         remote: &Remote,
-        subject: &Subject,
+        valid: &ValidCluster,
         network: Option<&str>,
     ) -> Result<Option<(String, Config)>, Failure> {
-        let (profiles, name) = (&subject.spec.profiles, subject.name.as_str());
-        let wire = wire::replacing(remote, profiles, network, name).await?;
-        let plain = wire.as_ref().map(|wire| (wire.device.clone(), wire.config()));
-        if subject.endpoint_ip.is_none() && subject.ranges.is_empty() {
+        let (profiles, name) = (&valid.spec.profiles, valid.name.as_str());
+        let cluster_nic = cluster_nic::replacing(remote, profiles, network, name).await?;
+        let plain = cluster_nic
+            .as_ref()
+            .map(|cluster_nic| (cluster_nic.device.clone(), cluster_nic.config()));
+        if valid.endpoint_ip.is_none() && valid.ranges.is_empty() {
             return Ok(plain);
         }
-        let card = card(remote, subject, plain.clone()).await?;
-        let Some(mut card) = card else {
-            return match subject.ranges.is_empty() {
+        let nic = nic(remote, valid, plain.clone()).await?;
+        let Some(mut nic) = nic else {
+            return match valid.ranges.is_empty() {
                 true => Ok(plain),
                 false => Err(Failure::Invalid {
                     message: format!(
-                        "spec.loadBalancer.{}.ranges needs a network card on a managed bridge or OVN network, and the load balancer has none",
-                        subject.kind.as_str()
+                        "spec.loadBalancer.{}.ranges needs a NIC on a managed bridge or OVN network, but the load balancer has none",
+                        valid.kind.as_str()
                     ),
                 }),
             };
         };
-        // The address of a network that gives out none is somebody else's to keep: whether the
-        // load balancer is there shows when it runs.
-        let kept = subject.endpoint_ip.filter(|ip| subnet_of(&card.network, *ip).is_some());
+        // The address belongs to a network without DHCP. Whether the load balancer has it is
+        // checked when the load balancer runs.
+        let kept = valid.endpoint_ip.filter(|ip| subnet_of(&nic.network, *ip).is_some());
         let mut addresses: Vec<IpAddr> = kept.into_iter().collect();
-        let others: Vec<Range> = subject
+        let others: Vec<Range> = valid
             .ranges
             .iter()
             .copied()
-            .filter(|range| subject.endpoint_ip.is_none_or(|ip| ip.is_ipv4() != range.is_ipv4()))
+            .filter(|range| valid.endpoint_ip.is_none_or(|ip| ip.is_ipv4() != range.is_ipv4()))
             .collect();
         if !others.is_empty() {
-            let taken = taken(ctx, remote, subject, &card.network).await?;
-            addresses.extend(self.take(remote, &subject.owner.uid, &others, taken)?);
+            let used_addresses = used_addresses(ctx, remote, valid, &nic.network).await?;
+            addresses.extend(self.take(remote, &valid.owner.uid, &others, used_addresses)?);
         }
         for address in &addresses {
-            gives_out(&card.network, *address)?;
+            check_assignable(&nic.network, *address)?;
             let key = if address.is_ipv4() { "ipv4.address" } else { "ipv6.address" };
-            card.device.insert(key.into(), address.to_string());
+            nic.device.insert(key.into(), address.to_string());
         }
         match addresses.is_empty() {
             true => Ok(plain),
-            false => Ok(Some((card.name, card.device))),
+            false => Ok(Some((nic.name, nic.device))),
         }
     }
 
-    /// Takes a free address of each family out of ranges.
+    /// Reserves a free address of each family in the ranges.
     pub(crate) fn take(
         &self,
         remote: &Remote,
         uid: &str,
         ranges: &[Range],
-        mut taken: BTreeSet<IpAddr>,
+        mut used_addresses: BTreeSet<IpAddr>,
     ) -> Result<Vec<IpAddr>, Failure> {
         let server = remote.client.endpoint();
         let mut about_to = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         about_to.retain(|(at, _), owner| at != server || owner != uid);
-        taken.extend(about_to.keys().filter(|(at, _)| at == server).map(|(_, address)| *address));
-        let free = ranges::free(ranges, &taken)
+        used_addresses
+            .extend(about_to.keys().filter(|(at, _)| at == server).map(|(_, address)| *address));
+        let free = ranges::free(ranges, &used_addresses)
             .map_err(|error| Failure::NoAddress { message: error.to_string() })?;
         for address in &free {
             about_to.insert((server.to_owned(), *address), uid.to_owned());
@@ -109,61 +112,62 @@ impl Addresses {
         Ok(free)
     }
 
-    /// Forgets what a cluster was about to have.
+    /// Releases the reserved addresses of a cluster.
     pub(crate) fn release(&self, uid: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, owner| owner != uid);
     }
 }
 
-/// The card that the cluster says, else the first network card of the profiles, if it is on a network
-/// whose addresses the server gives out.
-async fn card(
+/// Returns the NIC that the cluster sets, or else the first NIC of the profiles if the server
+/// assigns addresses on its network.
+async fn nic(
     remote: &Remote,
-    subject: &Subject,
+    valid: &ValidCluster,
     said: Option<(String, Config)>,
-) -> Result<Option<Card>, Failure> {
-    let card = match said {
+) -> Result<Option<Nic>, Failure> {
+    let nic = match said {
         Some(said) => Some(said),
         None => {
-            let name = subject.name.as_str();
-            let devices = wire::of_profiles(remote, &subject.spec.profiles, name).await?;
+            let name = valid.name.as_str();
+            let devices = cluster_nic::of_profiles(remote, &valid.spec.profiles, name).await?;
             devices.into_iter().find(|(_, device)| {
                 device.get("type").is_some_and(|kind| kind == "nic")
                     && device.contains_key("network")
             })
         }
     };
-    let Some((name, device)) = card else { return Ok(None) };
+    let Some((name, device)) = nic else { return Ok(None) };
     let Some(network) = device.get("network") else { return Ok(None) };
-    let failure = Failure::server("find the network of", subject.name.as_str());
+    let failure = Failure::server("find the network of", valid.name.as_str());
     let network = remote.client.network(network).await.map_err(failure)?;
     Ok(network
         .map(|network| network.value)
         .filter(|network| network.kind == "bridge" || network.kind == "ovn")
-        .map(|network| Card { name, device, network }))
+        .map(|network| Nic { name, device, network }))
 }
 
-/// The subnet of a network that has an address, and is not the network's own.
+/// Returns the subnet of a network that contains the address, unless it is the network's own
+/// address.
 fn subnet_of(network: &Network, address: IpAddr) -> Option<&str> {
     let key = if address.is_ipv4() { "ipv4.address" } else { "ipv6.address" };
     network.config.get(key).map(String::as_str).filter(|subnet| contains(subnet, address))
 }
 
-/// Whether the server gives a card of that network the address.
-fn gives_out(network: &Network, address: IpAddr) -> Result<(), Failure> {
+/// Checks that the server can assign the address to a NIC of the network.
+fn check_assignable(network: &Network, address: IpAddr) -> Result<(), Failure> {
     let (name, config) = (&network.name, &network.config);
     let is = |key: &str, value: &str| config.get(key).is_some_and(|it| it == value);
     let problem = if subnet_of(network, address).is_none() {
         let key = if address.is_ipv4() { "ipv4.address" } else { "ipv6.address" };
         let subnet = config.get(key).map_or("none", String::as_str);
-        format!("{address} is no address of network {name}, whose subnet is {subnet}")
+        format!("{address} is not in the subnet {subnet} of network {name}")
     } else if address.is_ipv6() && network.kind == "bridge" && !is("ipv6.dhcp.stateful", "true") {
         format!(
-            "network {name} gives out no fixed IPv6 addresses; `incus network set {name} ipv6.dhcp.stateful=true`"
+            "network {name} cannot assign static IPv6 addresses; run `incus network set {name} ipv6.dhcp.stateful=true`"
         )
     } else if address.is_ipv4() && is("ipv4.dhcp", "false") {
         format!(
-            "network {name} gives out no IPv4 addresses; `incus network unset {name} ipv4.dhcp`"
+            "DHCP for IPv4 is disabled on network {name}; run `incus network unset {name} ipv4.dhcp`"
         )
     } else {
         return Ok(());
@@ -173,41 +177,42 @@ fn gives_out(network: &Network, address: IpAddr) -> Result<(), Failure> {
     })
 }
 
-/// Addresses of a network that are taken, as far as the identity may see.
-async fn taken(
+/// Returns the addresses that are in use on a network, as far as the identity may list them.
+async fn used_addresses(
     ctx: &Context,
     remote: &Remote,
-    subject: &Subject,
+    valid: &ValidCluster,
     network: &Network,
 ) -> Result<BTreeSet<IpAddr>, Failure> {
     let failure =
         || Failure::network("look for free addresses of", format!("network {}", network.name));
     let instances = remote.client.instances_of_all_projects().await.map_err(failure())?;
-    let mut taken = endpoints(ctx, &subject.owner.uid).await?;
-    taken.extend(instances.iter().flat_map(|instance| fixed_addresses(instance, &network.name)));
+    let mut used_addresses = endpoints(ctx, &valid.owner.uid).await?;
+    used_addresses
+        .extend(instances.iter().flat_map(|instance| fixed_addresses(instance, &network.name)));
     for key in ["ipv4.address", "ipv6.address"] {
         let own = network.config.get(key).and_then(|subnet| subnet.split('/').next());
-        taken.extend(own.and_then(|address| address.parse::<IpAddr>().ok()));
+        used_addresses.extend(own.and_then(|address| address.parse::<IpAddr>().ok()));
     }
-    // A server tells of the leases of one project at a time.
+    // A server returns only the leases of one project.
     let ours = remote.client.project().unwrap_or("default").to_owned();
     let projects: BTreeSet<String> =
         instances.into_iter().map(|instance| instance.project).chain([ours]).collect();
     for project in projects.iter().filter(|project| !project.is_empty()) {
         match remote.client.with_project(project).network_leases(&network.name).await {
             Ok(leases) => {
-                taken
+                used_addresses
                     .extend(leases.iter().filter_map(|lease| lease.address.parse::<IpAddr>().ok()));
             }
-            // Whoever may not look there is not asked to.
+            // This is skipped if the identity has no permission to list them.
             Err(error) if error.is_forbidden() || error.is_not_found() => {}
             Err(error) => return Err(failure()(error)),
         }
     }
-    Ok(taken)
+    Ok(used_addresses)
 }
 
-/// Endpoints of other clusters, on whatever server.
+/// Returns the endpoints of other clusters, on any server.
 pub(crate) async fn endpoints(ctx: &Context, uid: &str) -> Result<BTreeSet<IpAddr>, Failure> {
     let (clusters, _) = watch::list(ctx.api::<LXCCluster>(), &ListParams::default())
         .await
@@ -219,7 +224,7 @@ pub(crate) async fn endpoints(ctx: &Context, uid: &str) -> Result<BTreeSet<IpAdd
         .collect())
 }
 
-/// The fixed addresses that an instance has on a network.
+/// Returns the static addresses of an instance on a network.
 fn fixed_addresses<'a>(
     instance: &'a Instance,
     network: &'a str,
@@ -233,17 +238,17 @@ fn fixed_addresses<'a>(
         .filter_map(|address| address.parse().ok())
 }
 
-/// Whose instance has an address of ours too, and has it longer. Two processes that take
-/// addresses at the same time do not see each other before both have one.
-pub(crate) async fn lost_to(
+/// Returns a message if an older instance has one of our addresses. Two processes that choose
+/// addresses at the same time only notice each other once both have applied them.
+pub(crate) async fn address_conflict(
     remote: &Remote,
-    subject: &Subject,
+    valid: &ValidCluster,
     ours: &InstanceFull,
 ) -> Result<Option<String>, Failure> {
-    if subject.endpoint_ip.is_some() || subject.ranges.is_empty() {
+    if valid.endpoint_ip.is_some() || valid.ranges.is_empty() {
         return Ok(None);
     }
-    let failure = Failure::server("look for addresses of", subject.name.as_str());
+    let failure = Failure::server("look for addresses of", valid.name.as_str());
     let instances = remote.client.instances_of_all_projects().await.map_err(failure)?;
     Ok(older_twin(ours, &instances))
 }
@@ -262,12 +267,15 @@ fn older_twin(ours: &Instance, all: &[Instance]) -> Option<String> {
         networks.iter().find_map(|network| {
             let mine: Vec<_> = fixed_addresses(ours, network).collect();
             let shared = fixed_addresses(other, network).find(|address| mine.contains(address))?;
-            Some(format!("{shared} is instance {}'s of project {}", other.name, other.project))
+            Some(format!(
+                "{shared} belongs to instance {} in project {}",
+                other.name, other.project
+            ))
         })
     })
 }
 
-/// Whether a subnet (`10.0.0.1/24`) has an address, and it is not the subnet's own.
+/// Returns whether a subnet (`10.0.0.1/24`) contains an address other than its own.
 fn contains(subnet: &str, address: IpAddr) -> bool {
     let Some((gateway, length)) = subnet.split_once('/') else { return false };
     let Ok(length) = length.parse::<u32>() else { return false };
@@ -305,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_that_does_not_give_out_an_address_says_what_to_do() {
+    fn a_network_that_cannot_assign_an_address_is_reported_with_a_fix() {
         let network = |config: serde_json::Value| -> Network {
             serde_json::from_value(json!({ "name": "br0", "type": "bridge", "config": config }))
                 .unwrap()
@@ -315,12 +323,12 @@ mod tests {
             network(json!({ "ipv6.address": "fd42::1/64", "ipv6.dhcp.stateful": "true" }));
         for (network, address, part) in [
             (&plain, "10.0.0.5", None),
-            (&plain, "10.0.1.5", Some("whose subnet is 10.0.0.1/24")),
+            (&plain, "10.0.1.5", Some("not in the subnet 10.0.0.1/24")),
             (&plain, "fd42::5", Some("incus network set br0 ipv6.dhcp.stateful=true")),
             (&stateful, "fd42::5", None),
-            (&stateful, "10.0.0.5", Some("whose subnet is none")),
+            (&stateful, "10.0.0.5", Some("not in the subnet none")),
         ] {
-            let result = gives_out(network, address.parse().unwrap());
+            let result = check_assignable(network, address.parse().unwrap());
             match (result, part) {
                 (Ok(()), None) => {}
                 (Err(failure), Some(part)) => {
@@ -332,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn the_younger_of_two_instances_gives_the_address_up() {
+    fn the_younger_of_two_instances_releases_the_address() {
         let instance = |name: &str, created: &str, address: &str| -> Instance {
             serde_json::from_value(json!({
                 "name": name, "project": "p", "created_at": created,
@@ -347,7 +355,7 @@ mod tests {
         let c = instance("c", "2026-01-01T00:00:02Z", "10.0.0.6");
         let all = [a.clone(), b.clone(), c.clone()];
         assert_eq!(older_twin(&a, &all), None);
-        assert_eq!(older_twin(&b, &all).unwrap(), "10.0.0.5 is instance a's of project p");
+        assert_eq!(older_twin(&b, &all).unwrap(), "10.0.0.5 belongs to instance a in project p");
         assert_eq!(older_twin(&c, &all), None);
     }
 }

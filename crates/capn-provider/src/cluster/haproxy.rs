@@ -1,5 +1,4 @@
-//! Gives a running load balancer its configuration, and lets haproxy take it over without
-//! dropping connections.
+//! Updates the configuration of a running load balancer without dropping connections.
 
 use std::time::Duration;
 
@@ -7,28 +6,28 @@ use capn_plan::balancer::{Kind, OCI_CONFIG};
 use incus_api::InstanceAction;
 use incus_client::{ExecOutput, ExecRequest, FileOptions};
 
-use super::validate::Subject;
+use super::validate::ValidCluster;
 use crate::{context::Context, failure::Failure, remote::Remote};
 
-/// How long that may take, also while the instance still boots.
+/// Deadline for the update, which must also cover the boot of the instance.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// How long connections to a control plane that leaves may go on, for what is being answered.
+/// Seconds that connections to a draining control plane may continue, for responses in progress.
 const GRACE_SECONDS: &str = "1";
-/// Exit code of [`CONFIGURE`] when haproxy refuses the configuration.
+/// Exit code of [`CONFIGURE`] if haproxy rejects the configuration.
 const REFUSED: i32 = 65;
-/// Where a configuration is checked in an application container.
+/// Path where a configuration is validated in an application container.
 const OCI_CANDIDATE: &str = "/usr/local/etc/haproxy/.haproxy.cfg.capn";
-/// The program in an application container.
+/// Path of haproxy in an application container.
 const OCI_HAPROXY: &str = "/usr/sbin/haproxy";
 
-/// Takes a configuration from standard input, checks it, moves clients of the servers that leave
-/// elsewhere, puts the configuration in place in one move, and reloads. A service that is not up
-/// yet starts with it. Its arguments are the seconds of grace and the servers that leave.
+/// Reads a configuration from standard input, validates it, drains the given servers, replaces the
+/// configuration file atomically, and reloads haproxy. A service that is not running yet starts
+/// with the new file. The arguments are the grace period in seconds and the servers to drain.
 ///
-/// The program that moves clients asks each of haproxy's processes, old ones with connections
-/// from before a reload too, which of its servers leave: they get no new connections, and after
-/// the grace those they have are ended, upon which clients come back and are sent to others. An
-/// image without Perl or without that socket reloads only.
+/// The drain script asks every haproxy process, including old ones that still have connections, for
+/// the servers to drain. These get no new connections. After the grace period the remaining
+/// connections are closed, and the clients reconnect to other servers. Without Perl or the admin
+/// socket in the image, haproxy is only reloaded.
 const CONFIGURE: &str = r#"set -eu
 umask 077
 new=/etc/haproxy/.haproxy.cfg.capn
@@ -61,57 +60,57 @@ mv -f "$new" /etc/haproxy/haproxy.cfg
 systemctl reload-or-restart haproxy.service
 "#;
 
-/// Gives the load balancer a configuration. Servers in `leaving` get no new connections from then
-/// on, and lose those they have.
+/// Updates the configuration of the load balancer. Servers in `draining` get no new connections and
+/// lose their existing ones.
 ///
 /// # Cancellation
 ///
-/// The configuration before is in place, or this one; doing it again is no harm.
+/// Either the old or the new configuration is in place. The update can be repeated.
 pub(crate) async fn configure(
     ctx: &Context,
     remote: &Remote,
-    subject: &Subject,
+    valid: &ValidCluster,
     text: &str,
-    leaving: &[String],
+    draining: &[String],
 ) -> Result<(), Failure> {
-    match subject.kind {
-        Kind::Lxc => in_system_container(remote, subject, text, leaving).await,
-        Kind::Oci => in_application_container(ctx, remote, subject, text).await,
+    match valid.kind {
+        Kind::Lxc => in_system_container(remote, valid, text, draining).await,
+        Kind::Oci => in_application_container(ctx, remote, valid, text).await,
     }
 }
 
 async fn in_system_container(
     remote: &Remote,
-    subject: &Subject,
+    valid: &ValidCluster,
     text: &str,
-    leaving: &[String],
+    draining: &[String],
 ) -> Result<(), Failure> {
     let command = ["sh", "-c", CONFIGURE, "capn", GRACE_SECONDS]
         .into_iter()
         .map(str::to_owned)
-        .chain(leaving.iter().cloned());
+        .chain(draining.iter().cloned());
     let request = ExecRequest {
         stdin: Some(text.to_owned().into()),
         deadline: DEADLINE,
         ..ExecRequest::new(command)
     };
-    let output = run(remote, subject, request).await?;
+    let output = run(remote, valid, request).await?;
     match output.exit_code {
         0 => Ok(()),
-        REFUSED => Err(refused(subject, &output)),
-        _ => Err(Failure::command("configure", subject.name.as_str(), &output)),
+        REFUSED => Err(refused(valid, &output)),
+        _ => Err(Failure::command("configure", valid.name.as_str(), &output)),
     }
 }
 
-/// There is no shell in it: files are put in by the server, and haproxy checks and is told by
-/// commands of its own.
+/// Updates an application container, which has no shell: the server writes the files, and haproxy
+/// is run directly to validate and reload.
 async fn in_application_container(
     ctx: &Context,
     remote: &Remote,
-    subject: &Subject,
+    valid: &ValidCluster,
     text: &str,
 ) -> Result<(), Failure> {
-    let instance = subject.name.as_str();
+    let instance = valid.name.as_str();
     let put = async |path: &str| {
         let options = FileOptions { mode: Some(0o644), make_parents: true, ..Default::default() };
         let put = remote.client.push_file(instance, path, text.to_owned(), &options).await;
@@ -123,17 +122,20 @@ async fn in_application_container(
     };
     put(OCI_CANDIDATE).await?;
     let check = command(&[OCI_HAPROXY, "-c", "-q", "-f", OCI_CANDIDATE]);
-    let checked = run(remote, subject, check).await?;
+    let checked = run(remote, valid, check).await?;
     if checked.exit_code != 0 {
-        return Err(refused(subject, &checked));
+        return Err(refused(valid, &checked));
     }
     put(OCI_CONFIG).await?;
-    let told = run(remote, subject, command(&["kill", "-USR2", "1"])).await?;
-    if told.exit_code == 0 {
+    let info = run(remote, valid, command(&["kill", "-USR2", "1"])).await?;
+    if info.exit_code == 0 {
         return Ok(());
     }
-    // An image without that program: connections are lost, and clients come back.
-    tracing::info!(instance, "is restarted, since it cannot be told of its configuration");
+    // Without that program in the image, connections are lost and clients reconnect.
+    tracing::info!(
+        instance,
+        "restarting the load balancer because it cannot reload its configuration"
+    );
     let failure = || Failure::server("restart", instance);
     let restart =
         remote.client.set_state(instance, InstanceAction::Restart, true, Some(DEADLINE)).await;
@@ -146,23 +148,24 @@ async fn in_application_container(
 
 async fn run(
     remote: &Remote,
-    subject: &Subject,
+    valid: &ValidCluster,
     request: ExecRequest,
 ) -> Result<ExecOutput, Failure> {
-    let instance = subject.name.as_str();
+    let instance = valid.name.as_str();
     let ran = remote.client.exec(instance, request).await;
     ran.map_err(Failure::server("configure", instance))
 }
 
-/// haproxy does not take the configuration. Only the user can help if it is the user's own.
-fn refused(subject: &Subject, output: &ExecOutput) -> Failure {
-    if !subject.has_template() {
-        return Failure::command("configure", subject.name.as_str(), output);
+/// Returns the failure for a configuration that haproxy rejects. Only the user can fix a custom
+/// template.
+fn refused(valid: &ValidCluster, output: &ExecOutput) -> Failure {
+    if !valid.has_template() {
+        return Failure::command("configure", valid.name.as_str(), output);
     }
     Failure::Invalid {
         message: format!(
-            "haproxy refuses what spec.loadBalancer.{}.customHAProxyConfigTemplate renders to (line numbers are of the result): {}",
-            subject.kind.as_str(),
+            "haproxy rejects the output of spec.loadBalancer.{}.customHAProxyConfigTemplate (line numbers refer to the rendered configuration): {}",
+            valid.kind.as_str(),
             output.last_lines(3)
         ),
     }

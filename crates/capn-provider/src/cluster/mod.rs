@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use capi_api::core::{Cluster, Machine};
 use capn_api::{LXCCluster, LXCMachine, NetworkMode, keys};
+use capn_controller::watch::concerning;
 use capn_plan::{
     balancer::{Plan, Step, plan},
     machine::Observed,
@@ -24,58 +25,61 @@ use crate::{
     changes,
     context::Context,
     drive,
-    echoes::Echoes,
     failure::Failure,
     instance, patch,
     references::{self, namespace},
     remote::Remote,
     triggers,
+    wake_filter::WakeFilter,
 };
 use addresses::Addresses;
 use observe::References;
 use report::Outcome;
 use servers::Servers;
-use validate::{OvnSubject, Standing, Subject};
+use validate::{Disposition, ValidCluster, ValidOvnCluster};
 
-/// More steps than any load balancer needs; a server that undoes each of them is left for later.
+/// Maximum number of steps per reconcile. A server that undoes each step is retried later.
 const MAX_STEPS: usize = 8;
 
-/// What the reconciles of this process share. Can be lost at any moment.
+/// State shared by all reconciles of this process. It can be lost at any time.
 #[derive(Default)]
 struct Shared {
     servers: Servers,
     addresses: Addresses,
 }
 
-/// Runs the controller until the context says stop.
+/// Runs the controller until the context is cancelled.
 pub(crate) async fn run(ctx: Arc<Context>) {
-    let (controller, store) = drive::controller::<LXCCluster>(ctx.api(), ctx.watched());
+    let (controller, store) = drive::controller(&ctx.own::<LXCCluster>());
     ctx.options.metrics.objects().clusters(store.clone());
     let (of_cluster, of_machine, of_leaving) = (store.clone(), store.clone(), store.clone());
     let signals = ctx.remotes.signals();
-    let (echoes, woken) = Echoes::new(triggers::clusters_on_servers(signals, store));
+    let (wake_filter, woken) = WakeFilter::new(triggers::clusters_on_servers(signals, store));
     let controller = controller
-        .watches_stream(
-            changes::that_matter::<Cluster>(ctx.api(), &["initialization"]),
+        .reconcile_on(concerning(
+            changes::that_matter(&ctx.all::<Cluster>(), &["initialization"]),
             move |cluster| triggers::in_cluster(&of_cluster, &cluster.metadata),
-        )
-        // Control planes that are about to leave.
-        .watches_stream(changes::that_matter::<Machine>(ctx.api(), &[]), move |machine| {
-            let leaves = machine.metadata.deletion_timestamp.is_some();
-            match leaves && machine.is_control_plane() {
-                true => triggers::in_same_cluster(&of_leaving, &machine.metadata),
-                false => Vec::new(),
-            }
-        })
-        // Addresses of control planes, and machines that are gone.
-        .watches_stream(
-            changes::that_matter::<LXCMachine>(ctx.api(), &["addresses"]),
+        ))
+        // Control planes that are about to be deleted.
+        .reconcile_on(concerning(
+            changes::that_matter(&ctx.all::<Machine>(), &[]),
+            move |machine: &Machine| {
+                let is_draining = machine.metadata.deletion_timestamp.is_some();
+                match is_draining && machine.is_control_plane() {
+                    true => triggers::in_same_cluster(&of_leaving, &machine.metadata),
+                    false => Vec::new(),
+                }
+            },
+        ))
+        // Addresses of control planes, and deletions of machines.
+        .reconcile_on(concerning(
+            changes::that_matter(&ctx.all::<LXCMachine>(), &["addresses"]),
             move |machine| triggers::cluster_of_machine(&of_machine, &machine.metadata),
-        )
+        ))
         .reconcile_on(woken);
     let shared = Arc::new(Shared::default());
     let reconcile = move |cluster, ctx| reconcile(cluster, ctx, shared.clone());
-    drive::drive(controller, echoes, ctx, reconcile).await;
+    drive::drive(controller, wake_filter, ctx, reconcile).await;
 }
 
 async fn reconcile(
@@ -91,36 +95,40 @@ async fn reconcile(
     if references::is_paused(&cluster.metadata, found.cluster.as_ref()) {
         return report::paused(&ctx, &cluster).await;
     }
-    match validate::standing(&cluster, &found) {
-        Standing::Nothing => Ok(Action::await_change()),
-        Standing::External => external(&ctx, &shared, cluster, &found).await,
-        Standing::Keep(subject) => keep(&ctx, &shared, cluster, &found, &subject).await,
-        Standing::KeepOvn(subject) => keep_ovn(&ctx, &shared, cluster, &found, &subject).await,
-        Standing::WaitForMachines(names) => report::machines_remain(&ctx, &cluster, &names).await,
-        Standing::Delete(subject) => {
-            shared.addresses.release(&subject.owner.uid);
-            delete(&ctx, cluster, &found, &subject).await
+    match validate::disposition(&cluster, &found) {
+        Disposition::Nothing => Ok(Action::await_change()),
+        Disposition::External => external(&ctx, &shared, cluster, &found).await,
+        Disposition::Keep(valid) => {
+            reconcile_load_balancer(&ctx, &shared, cluster, &found, &valid).await
         }
-        Standing::DeleteOvn(subject) => {
-            shared.addresses.release(&subject.owner.uid);
-            delete_ovn(&ctx, cluster, &found, &subject).await
+        Disposition::KeepOvn(valid) => keep_ovn(&ctx, &shared, cluster, &found, &valid).await,
+        Disposition::WaitForMachines(names) => {
+            report::machines_remain(&ctx, &cluster, &names).await
         }
-        Standing::LetGo => leave(&ctx, &cluster, &found).await,
-        Standing::Orphan(name) => report::orphaned(&ctx, &cluster, &name).await,
-        Standing::Invalid(failure) => Err(report::failed(&ctx, &cluster, failure).await),
+        Disposition::Delete(valid) => {
+            shared.addresses.release(&valid.owner.uid);
+            delete(&ctx, cluster, &found, &valid).await
+        }
+        Disposition::DeleteOvn(valid) => {
+            shared.addresses.release(&valid.owner.uid);
+            delete_ovn(&ctx, cluster, &found, &valid).await
+        }
+        Disposition::LetGo => finish_deletion(&ctx, &cluster, &found).await,
+        Disposition::Orphan(name) => report::orphaned(&ctx, &cluster, &name).await,
+        Disposition::Invalid(failure) => Err(report::failed(&ctx, &cluster, failure).await),
     }
 }
 
-/// Keeps the object until its machines are gone: they find their server by it.
-async fn hold(ctx: &Context, cluster: LXCCluster) -> Result<LXCCluster, Failure> {
+/// Waits until the machines are deleted: they need the object to find their server.
+async fn wait_for_machines(ctx: &Context, cluster: LXCCluster) -> Result<LXCCluster, Failure> {
     let api = Api::namespaced(ctx.client.clone(), namespace(&cluster.metadata));
     let changed = patch::add_finalizer(&api, &cluster, keys::CLUSTER_FINALIZER).await?;
     Ok(changed.unwrap_or(cluster))
 }
 
-/// Shows what the server tells of itself, if it can be asked. Whatever keeps it from that is
-/// found, and reported, by whoever needs the server.
-async fn told(
+/// Reports the properties of the server if it can be reached. Failures are ignored here: the code
+/// that needs the server reports them.
+async fn info(
     ctx: &Context,
     shared: &Shared,
     cluster: LXCCluster,
@@ -132,27 +140,27 @@ async fn told(
     let certificates = ctx.remotes.certificates(&secret);
     let cluster = report::certificates(ctx, cluster, &certificates).await?;
     let Ok(remote) = ctx.remote(&secret).await else { return Ok(cluster) };
-    let told = shared.servers.ask(&remote, &cluster, found).await;
-    report::server(ctx, cluster, told).await
+    let info = shared.servers.query(&remote, &cluster, found).await;
+    report::server(ctx, cluster, info).await
 }
 
-/// A cluster whose load balancer nobody makes here may have a network that is.
+/// Handles a cluster with an external load balancer, which may still have its own network.
 async fn external(
     ctx: &Context,
     shared: &Shared,
     cluster: LXCCluster,
     found: &References,
 ) -> Result<Action, Failure> {
-    let mut cluster = hold(ctx, cluster).await?;
-    let settled = settle_external(ctx, &mut cluster, found).await;
-    cluster = told(ctx, shared, cluster, found).await?;
+    let mut cluster = wait_for_machines(ctx, cluster).await?;
+    let settled = reconcile_external(ctx, &mut cluster, found).await;
+    cluster = info(ctx, shared, cluster, found).await?;
     match settled {
         Ok(()) => report::external(ctx, cluster, found).await,
         Err(failure) => Err(report::failed(ctx, &cluster, failure).await),
     }
 }
 
-async fn settle_external(
+async fn reconcile_external(
     ctx: &Context,
     cluster: &mut LXCCluster,
     found: &References,
@@ -161,74 +169,75 @@ async fn settle_external(
         return Ok(());
     }
     let remote = observe::remote(ctx, cluster).await?;
-    network::settle(ctx, &remote, cluster, found).await.map(|_| ())
+    network::advance(ctx, &remote, cluster, found).await.map(|_| ())
 }
 
-async fn keep(
+async fn reconcile_load_balancer(
     ctx: &Context,
     shared: &Shared,
     mut cluster: LXCCluster,
     found: &References,
-    subject: &Subject,
+    valid: &ValidCluster,
 ) -> Result<Action, Failure> {
-    let settled = settle(ctx, shared, &mut cluster, found, subject).await;
-    cluster = told(ctx, shared, cluster, found).await?;
+    let settled = advance(ctx, shared, &mut cluster, found, valid).await;
+    cluster = info(ctx, shared, cluster, found).await?;
     match settled {
-        Ok(outcome) => report::outcome(ctx, cluster, found, subject, outcome).await,
+        Ok(outcome) => report::outcome(ctx, cluster, found, valid, outcome).await,
         Err(failure) => Err(report::failed(ctx, &cluster, failure).await),
     }
 }
 
-/// Makes the load balancer and keeps it serving: takes one step after the other until there is
-/// nothing to do now.
-async fn settle(
+/// Creates the load balancer and keeps it serving: takes one step after the other until nothing is
+/// left to do.
+async fn advance(
     ctx: &Context,
     shared: &Shared,
     cluster: &mut LXCCluster,
     found: &References,
-    subject: &Subject,
+    valid: &ValidCluster,
 ) -> Result<Outcome, Failure> {
     let remote = observe::remote(ctx, cluster).await?;
-    *cluster = hold(ctx, cluster.clone()).await?;
-    let network = network::settle(ctx, &remote, cluster, found).await?;
+    *cluster = wait_for_machines(ctx, cluster.clone()).await?;
+    let network = network::advance(ctx, &remote, cluster, found).await?;
     for _ in 0..MAX_STEPS {
-        let seen = instance::observe(ctx, &remote, &subject.name).await?;
-        let material = match seen.instance {
+        let observed = instance::observe(ctx, &remote, &valid.name).await?;
+        let inputs = match observed.instance {
             None => {
                 let (addresses, network) = (&shared.addresses, network.as_deref());
-                Some(observe::material(ctx, &remote, addresses, subject, network).await?)
+                Some(observe::inputs(ctx, &remote, addresses, valid, network).await?)
             }
             Some(_) => None,
         };
-        let wanted = validate::wanted(subject, found, material.as_ref(), &remote.facts())?;
-        match plan(&wanted, &seen) {
+        let wanted = validate::wanted(valid, found, inputs.as_ref(), &remote.facts())?;
+        match plan(&wanted, &observed) {
             Plan::Do(step) => {
-                apply::step(ctx, &remote, cluster, subject, &seen, step, material).await?;
+                apply::step(ctx, &remote, cluster, valid, &observed, step, inputs).await?;
             }
-            Plan::Serving(_) if give_up(ctx, &remote, cluster, subject, &seen).await? => {}
+            Plan::Serving(_) if give_up(ctx, &remote, cluster, valid, &observed).await? => {}
             settled => return Ok(Outcome::of(settled)),
         }
     }
-    Ok(Outcome::unsettled())
+    Ok(Outcome::too_many_steps())
 }
 
-/// Gives up a new instance whose address somebody else took at the same time, so that another
-/// one is made.
+/// Deletes a new instance whose address was taken by another one at the same time, so that it is
+/// created again with another address.
 async fn give_up(
     ctx: &Context,
     remote: &Remote,
     cluster: &mut LXCCluster,
-    subject: &Subject,
-    seen: &Observed,
+    valid: &ValidCluster,
+    observed: &Observed,
 ) -> Result<bool, Failure> {
-    let Some(instance) = seen.instance.as_ref().filter(|_| !report::is_provisioned(cluster)) else {
+    let Some(instance) = observed.instance.as_ref().filter(|_| !report::is_provisioned(cluster))
+    else {
         return Ok(false);
     };
-    let Some(whose) = addresses::lost_to(remote, subject, instance).await? else {
+    let Some(whose) = addresses::address_conflict(remote, valid, instance).await? else {
         return Ok(false);
     };
-    tracing::info!(instance = subject.name.as_str(), whose, "gives its address up");
-    apply::step(ctx, remote, cluster, subject, seen, Step::Discard, None).await?;
+    tracing::info!(instance = valid.name.as_str(), whose, "giving up a conflicting address");
+    apply::step(ctx, remote, cluster, valid, observed, Step::Discard, None).await?;
     Ok(true)
 }
 
@@ -237,12 +246,12 @@ async fn keep_ovn(
     shared: &Shared,
     mut cluster: LXCCluster,
     found: &References,
-    subject: &OvnSubject,
+    valid: &ValidOvnCluster,
 ) -> Result<Action, Failure> {
-    let settled = settle_ovn(ctx, shared, &mut cluster, found, subject).await;
-    cluster = told(ctx, shared, cluster, found).await?;
+    let settled = settle_ovn(ctx, shared, &mut cluster, found, valid).await;
+    cluster = info(ctx, shared, cluster, found).await?;
     match settled {
-        Ok(outcome) => report::ovn(ctx, cluster, found, subject, outcome).await,
+        Ok(outcome) => report::ovn(ctx, cluster, found, valid, outcome).await,
         Err(failure) => Err(report::failed(ctx, &cluster, failure).await),
     }
 }
@@ -252,39 +261,44 @@ async fn settle_ovn(
     shared: &Shared,
     cluster: &mut LXCCluster,
     found: &References,
-    subject: &OvnSubject,
+    valid: &ValidOvnCluster,
 ) -> Result<ovn::Outcome, Failure> {
     let remote = observe::remote(ctx, cluster).await?;
-    *cluster = hold(ctx, cluster.clone()).await?;
-    network::settle(ctx, &remote, cluster, found).await?;
-    ovn::settle(ctx, &remote, &shared.addresses, cluster, found, subject).await
+    *cluster = wait_for_machines(ctx, cluster.clone()).await?;
+    network::advance(ctx, &remote, cluster, found).await?;
+    ovn::advance(ctx, &remote, &shared.addresses, cluster, found, valid).await
 }
 
 async fn delete_ovn(
     ctx: &Context,
     mut cluster: LXCCluster,
     found: &References,
-    subject: &OvnSubject,
+    valid: &ValidOvnCluster,
 ) -> Result<Action, Failure> {
     report::deletion_begins(ctx, &mut cluster).await?;
     let gone = async {
         let remote = observe::remote(ctx, &cluster).await?;
-        ovn::settle_deletion(ctx, &remote, &cluster, found, subject).await
+        ovn::advance_deletion(ctx, &remote, &cluster, found, valid).await
     };
     match gone.await {
-        Ok(_) => leave(ctx, &cluster, found).await,
+        Ok(_) => finish_deletion(ctx, &cluster, found).await,
         Err(failure) => Err(report::deletion_failed(ctx, &cluster, failure).await),
     }
 }
 
-/// Lets an LXCCluster go whose load balancer and machines are gone, after its network.
-async fn leave(ctx: &Context, cluster: &LXCCluster, found: &References) -> Result<Action, Failure> {
+/// Removes the network of an LXCCluster whose load balancer and machines are deleted, then the
+/// finalizer.
+async fn finish_deletion(
+    ctx: &Context,
+    cluster: &LXCCluster,
+    found: &References,
+) -> Result<Action, Failure> {
     let orphan = references::annotation(&cluster.metadata, keys::ORPHAN_INSTANCES_ANNOTATION);
     if orphan == Some("true") {
-        return report::let_go(ctx, cluster).await;
+        return report::remove_finalizer_of(ctx, cluster).await;
     }
     match network::remove(ctx, cluster, found).await {
-        Ok(None) => report::let_go(ctx, cluster).await,
+        Ok(None) => report::remove_finalizer_of(ctx, cluster).await,
         Ok(Some(message)) => report::network::remains(ctx, cluster, message).await,
         Err(failure) => Err(report::deletion_failed(ctx, cluster, failure).await),
     }
@@ -294,33 +308,33 @@ async fn delete(
     ctx: &Context,
     mut cluster: LXCCluster,
     found: &References,
-    subject: &Subject,
+    valid: &ValidCluster,
 ) -> Result<Action, Failure> {
-    match settle_deletion(ctx, &mut cluster, found, subject).await {
-        Ok(Outcome::Gone) => leave(ctx, &cluster, found).await,
-        Ok(outcome) => report::deletion(ctx, &cluster, subject, outcome).await,
+    match advance_deletion(ctx, &mut cluster, found, valid).await {
+        Ok(Outcome::Gone) => finish_deletion(ctx, &cluster, found).await,
+        Ok(outcome) => report::deletion(ctx, &cluster, valid, outcome).await,
         Err(failure) => Err(report::deletion_failed(ctx, &cluster, failure).await),
     }
 }
 
 /// Deletes the load balancer.
-async fn settle_deletion(
+async fn advance_deletion(
     ctx: &Context,
     cluster: &mut LXCCluster,
     found: &References,
-    subject: &Subject,
+    valid: &ValidCluster,
 ) -> Result<Outcome, Failure> {
     report::deletion_begins(ctx, cluster).await?;
     let remote = observe::remote(ctx, cluster).await?;
     for _ in 0..MAX_STEPS {
-        let seen = instance::observe_record(ctx, &remote, &subject.name).await?;
-        let wanted = validate::wanted(subject, found, None, &remote.facts())?;
-        match plan(&wanted, &seen) {
+        let observed = instance::observe_record(ctx, &remote, &valid.name).await?;
+        let wanted = validate::wanted(valid, found, None, &remote.facts())?;
+        match plan(&wanted, &observed) {
             Plan::Do(step) => {
-                apply::step(ctx, &remote, cluster, subject, &seen, step, None).await?;
+                apply::step(ctx, &remote, cluster, valid, &observed, step, None).await?;
             }
             settled => return Ok(Outcome::of(settled)),
         }
     }
-    Ok(Outcome::unsettled())
+    Ok(Outcome::too_many_steps())
 }

@@ -1,5 +1,4 @@
-//! The network of one cluster: looks at it, carries out what the plan says, and says what came of
-//! it.
+//! The network of one cluster: observes it, applies the plan, and returns the outcome.
 
 use std::time::Duration;
 
@@ -7,7 +6,7 @@ use capn_api::{LXCCluster, NetworkMode};
 use capn_plan::{
     Owner, Ownership, Role,
     families::Family,
-    network::{self, Learnt, Plan, Step, Wanted, card, plan},
+    network::{self, DesiredNetwork, Plan, Step, SubnetHistory, nic, plan},
 };
 use incus_api::Network;
 use kube::{Api, runtime::events::EventType};
@@ -16,28 +15,30 @@ use serde_json::json;
 use super::{MAX_STEPS, observe::References, report, validate};
 use crate::{
     context::Context,
+    events::publish,
     failure::Failure,
-    notice::tell,
     patch,
     references::{self, namespace},
     remote::Remote,
 };
 
-/// Interfaces of a host whose addresses are asked for, at most.
+/// Maximum number of host interfaces whose addresses are queried.
 const INTERFACES: usize = 64;
-/// How long a server has for a network that is begun. One takes it a second or two; it gives up when who
-/// asked is gone, and says so nowhere.
+/// Number of checks for a network whose creation has started. A server needs a second or two. If
+/// the client disconnects, the server aborts the creation without recording it.
 const LOOKS: u32 = 15;
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
-/// What a server says that finds no free subnet by itself.
+/// Error text of a server that finds no free subnet.
 const FINDS_NONE: &str = "automatically find an unused";
 
-/// Makes sure of the network that the cluster's instances are on. `None`: that of their profiles.
+/// Ensures that the network of the cluster's instances exists. `None`: they use the network of
+/// their profiles.
 ///
 /// # Errors
 ///
-/// Those of the server; final ones for what it cannot have. They are in the condition too.
-pub(crate) async fn settle(
+/// Failures of the server, and a final failure for a network that cannot be created. The condition
+/// shows them too.
+pub(crate) async fn advance(
     ctx: &Context,
     remote: &Remote,
     cluster: &mut LXCCluster,
@@ -60,20 +61,20 @@ pub(crate) async fn settle(
     }
 }
 
-/// The network that the user named.
+/// Returns the existing network that the user set.
 async fn existing(remote: &Remote, cluster: &LXCCluster) -> Result<String, Failure> {
     let name = cluster.spec.network_name().unwrap_or_default().to_owned();
     if known(cluster) == Some(name.as_str()) {
         return Ok(name);
     }
-    let found = look(remote, &name).await?;
+    let found = probe(remote, &name).await?;
     let message = match found {
         None => format!(
-            "there is no network {name} on the server, which spec.network.name wants; make it, or name another"
+            "the network {name} in spec.network.name does not exist on the server; create it, or set another name"
         ),
         Some(found) => {
             let uid = cluster.metadata.uid.as_deref().unwrap_or_default();
-            match card::foreign(&found, uid) {
+            match nic::foreign(&found, uid) {
                 None => return Ok(name),
                 Some(message) => message,
             }
@@ -90,67 +91,68 @@ async fn own(
 ) -> Result<String, Failure> {
     if remote.facts().clustered {
         return Err(Failure::Invalid {
-            message: "spec.network.mode own makes a bridge, which is on one member only, and the server is clustered; leave spec.network out, or name an OVN network with mode existing".to_owned(),
+            message: "spec.network.mode own creates a bridge on a single member, but the server is clustered; omit spec.network, or use mode existing with an OVN network".to_owned(),
         });
     }
-    // Written down before it is made, so that what was begun is found again.
+    // The name is recorded before the network is created, so that an interrupted creation is found
+    // again.
     let name = recorded(ctx, cluster).await?;
     let wanted = wanted(cluster, found, &name);
     if !wanted.is_used {
         guard(remote, &wanted).await?;
     }
-    let mut learnt = Learnt::default();
+    let mut history = SubnetHistory::default();
     for _ in 0..MAX_STEPS {
-        let seen = look(remote, &name).await?;
-        let message = match plan(&wanted, &learnt, seen.as_ref()) {
+        let observed = probe(remote, &name).await?;
+        let message = match plan(&wanted, &history, observed.as_ref()) {
             Plan::Do(step) => {
-                apply(ctx, remote, cluster, &name, step, &mut learnt).await?;
+                apply(ctx, remote, cluster, &name, step, &mut history).await?;
                 continue;
             }
             Plan::Ready => return Ok(name),
-            Plan::Pending if !learnt.abandoned => {
-                learnt.abandoned = !is_finished(remote, &name).await?;
+            Plan::Pending if !history.abandoned => {
+                history.abandoned = !is_finished(remote, &name).await?;
                 continue;
             }
             Plan::Pending => {
                 return Err(Failure::Unfinished {
                     message: format!(
-                        "the server is making network {name}; if it was killed meanwhile, `incus network delete {name}` lets it begin again"
+                        "the server is creating network {name}; if the server was killed in the meantime, run `incus network delete {name}` to start over"
                     ),
                 });
             }
             Plan::Refuse(message) => message,
             Plan::Broken(status) => {
                 format!(
-                    "network {name} is {} on the server, which could not set it up; its log says why, and a restart of the server tries again",
+                    "network {name} has the status {} because the server could not set it up; check the server's log, and restart the server to retry",
                     status.to_lowercase()
                 )
             }
             Plan::NoSubnet => format!(
-                "no private subnet is free for network {name}; make a network yourself and name it with spec.network.mode existing"
+                "no private subnet is free for network {name}; create a network yourself and use it with spec.network.mode existing"
             ),
             Plan::InUse(_) | Plan::Gone => break,
         };
         return Err(Failure::Invalid { message });
     }
     Err(Failure::Invalid {
-        message: format!("network {name} has no subnet that does, after {MAX_STEPS} tries"),
+        message: format!("network {name} has no suitable subnet after {MAX_STEPS} attempts"),
     })
 }
 
-/// Waits for the server to finish a network that somebody began: this process asks for one and waits, so
-/// that it was one that was killed. Whether it did.
+/// Waits until the server has finished creating a network whose creation another process started.
+/// Returns whether it finished.
 async fn is_finished(remote: &Remote, name: &str) -> Result<bool, Failure> {
     for _ in 0..LOOKS {
         tokio::time::sleep(BETWEEN_LOOKS).await;
-        if look(remote, name).await?.is_none_or(|found| found.status != "Pending") {
+        if probe(remote, name).await?.is_none_or(|found| found.status != "Pending") {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// Deletes the cluster's own network, once nothing is on it. What still is, in words.
+/// Deletes the cluster's own network once it is unused. Returns a message about what still uses it.
 pub(crate) async fn remove(
     ctx: &Context,
     cluster: &LXCCluster,
@@ -159,12 +161,12 @@ pub(crate) async fn remove(
     let own = cluster.spec.network_mode() == NetworkMode::Own;
     let Some(name) = cluster.spec.network_name().filter(|_| own) else { return Ok(None) };
     let remote = super::observe::remote(ctx, cluster).await?;
-    let wanted = Wanted { deleting: true, ..wanted(cluster, found, name) };
+    let wanted = DesiredNetwork { deleting: true, ..wanted(cluster, found, name) };
     for _ in 0..MAX_STEPS {
-        let seen = look(&remote, name).await?;
-        match plan(&wanted, &Learnt::default(), seen.as_ref()) {
+        let observed = probe(&remote, name).await?;
+        match plan(&wanted, &SubnetHistory::default(), observed.as_ref()) {
             Plan::Do(step) => {
-                apply(ctx, &remote, cluster, name, step, &mut Learnt::default()).await?;
+                apply(ctx, &remote, cluster, name, step, &mut SubnetHistory::default()).await?;
             }
             Plan::InUse(users) => {
                 let users: Vec<_> =
@@ -172,16 +174,16 @@ pub(crate) async fn remove(
                 return Ok(Some(format!("network {name} is still used by {}", users.join(", "))));
             }
             _ => {
-                unguard(&remote, &wanted).await?;
+                delete_rules(&remote, &wanted).await?;
                 return Ok(None);
             }
         }
     }
-    Ok(Some(format!("network {name} is there again after it was deleted")))
+    Ok(Some(format!("network {name} exists again after it was deleted")))
 }
 
-/// Makes sure of the rules of a network that has some.
-async fn guard(remote: &Remote, wanted: &Wanted) -> Result<(), Failure> {
+/// Ensures that the ACL of a network exists, if it needs one.
+async fn guard(remote: &Remote, wanted: &DesiredNetwork) -> Result<(), Failure> {
     let Some(acl) = network::guard(wanted) else { return Ok(()) };
     let what = format!("network ACL {}", acl.name);
     let failure = |act| Failure::network(act, what.clone());
@@ -189,22 +191,22 @@ async fn guard(remote: &Remote, wanted: &Wanted) -> Result<(), Failure> {
         Some(found) => match wanted.owner.of(&found.config, true) {
             Ownership::Foreign(whose) => Err(Failure::Invalid {
                 message: format!(
-                    "{what} cannot be made: there is one of that name, and {whose}; rename or delete that one"
+                    "{what} cannot be created: an ACL with that name exists and {whose}; rename or delete that ACL"
                 ),
             }),
             Ownership::Ours | Ownership::Adoptable(_) => Ok(()),
         },
         None => match remote.client.create_network_acl(&acl).await {
             Ok(()) => Ok(()),
-            // Made by a request that was not waited for.
+            // The request was interrupted, and another one has created it.
             Err(error) if error.is_conflict() => Ok(()),
             Err(error) => Err(failure("create")(error)),
         },
     }
 }
 
-/// Deletes the rules of a network that is gone.
-async fn unguard(remote: &Remote, wanted: &Wanted) -> Result<(), Failure> {
+/// Deletes the ACL of a deleted network.
+async fn delete_rules(remote: &Remote, wanted: &DesiredNetwork) -> Result<(), Failure> {
     let what = format!("network ACL {}", wanted.name);
     let found = match remote.client.network_acl(&wanted.name).await {
         Ok(Some(found)) => found,
@@ -221,7 +223,7 @@ async fn unguard(remote: &Remote, wanted: &Wanted) -> Result<(), Failure> {
     }
 }
 
-/// The name in the spec, which is filled in if there is none.
+/// Returns the name in the spec, setting it first if it is empty.
 async fn recorded(ctx: &Context, cluster: &mut LXCCluster) -> Result<String, Failure> {
     if let Some(name) = cluster.spec.network_name() {
         return Ok(name.to_owned());
@@ -233,18 +235,18 @@ async fn recorded(ctx: &Context, cluster: &mut LXCCluster) -> Result<String, Fai
     Ok(name)
 }
 
-/// The network that the status says is there.
+/// Returns the network that the status records.
 fn known(cluster: &LXCCluster) -> Option<&str> {
     cluster.status.as_ref()?.network.as_deref()
 }
 
-fn wanted(cluster: &LXCCluster, found: &References, name: &str) -> Wanted {
+fn wanted(cluster: &LXCCluster, found: &References, name: &str) -> DesiredNetwork {
     let owner = found.cluster.as_ref();
     let network = owner.and_then(|owner| owner.spec.cluster_network.as_ref());
     let ranges = network.map(|network| [&network.pods, &network.services]);
     let ranges = ranges.into_iter().flatten().flatten().flat_map(|it| it.cidr_blocks.clone());
     let families = owner.map(references::families).unwrap_or_default();
-    Wanted {
+    DesiredNetwork {
         name: name.to_owned(),
         owner: Owner { role: Role::Network, ..validate::owner(cluster, found) },
         ranges: ranges.collect(),
@@ -254,23 +256,23 @@ fn wanted(cluster: &LXCCluster, found: &References, name: &str) -> Wanted {
     }
 }
 
-async fn look(remote: &Remote, name: &str) -> Result<Option<Network>, Failure> {
+async fn probe(remote: &Remote, name: &str) -> Result<Option<Network>, Failure> {
     let found = remote.client.network(name).await;
     Ok(found.map_err(Failure::network("look for", format!("network {name}")))?.map(|it| it.value))
 }
 
-/// Carries out one step.
+/// Executes one step.
 ///
 /// # Cancellation
 ///
-/// The same step can be taken again.
+/// The step can be repeated.
 async fn apply(
     ctx: &Context,
     remote: &Remote,
     cluster: &LXCCluster,
     name: &str,
     step: Step,
-    learnt: &mut Learnt,
+    history: &mut SubnetHistory,
 ) -> Result<(), Failure> {
     let what = format!("network {name}");
     let failure = |act| Failure::network(act, what.clone());
@@ -279,23 +281,24 @@ async fn apply(
         Step::Create(post) => {
             match client.create_network(&post).await {
                 Ok(()) => {}
-                // Made by a request that was not waited for; it is looked at again.
+                // The request was interrupted, and another one has created it; it is observed
+                // again.
                 Err(error) if error.is_conflict() => return Ok(()),
-                Err(error) if finds_none(&error) => return none_found(remote, learnt).await,
+                Err(error) if finds_none(&error) => return none_found(remote, history).await,
                 Err(error) => return Err(failure("create")(error)),
             }
-            learnt.choices = learnt.choices.saturating_add(1);
-            learnt.abandoned = false;
+            history.choices = history.choices.saturating_add(1);
+            history.abandoned = false;
             ("NetworkCreated", format!("created {what}"))
         }
         Step::Move(config) => {
-            learnt.choices = learnt.choices.saturating_add(1);
-            if learnt.chooses() {
-                learnt.taken = taken(remote).await?;
+            history.choices = history.choices.saturating_add(1);
+            if history.chooses() {
+                history.taken = taken(remote).await?;
             }
             match client.patch_network(name, &config).await {
                 Ok(()) => return Ok(()),
-                Err(error) if finds_none(&error) => return none_found(remote, learnt).await,
+                Err(error) if finds_none(&error) => return none_found(remote, history).await,
                 Err(error) => return Err(failure("choose another subnet for")(error)),
             }
         }
@@ -307,13 +310,13 @@ async fn apply(
             match client.delete_network(name).await {
                 Ok(()) => {}
                 Err(error) if error.is_not_found() => return Ok(()),
-                // Something came to use it, which shows when it is looked at again.
+                // Something started to use it. The next observation shows it.
                 Err(error) => return Err(failure("delete")(error)),
             }
             ("NetworkDeleted", format!("deleted {what}"))
         }
     };
-    tell(ctx, cluster, EventType::Normal, reason, note).await;
+    publish(ctx, cluster, EventType::Normal, reason, note).await;
     Ok(())
 }
 
@@ -321,13 +324,13 @@ fn finds_none(error: &incus_client::Error) -> bool {
     error.server_text().is_some_and(|text| text.contains(FINDS_NONE))
 }
 
-async fn none_found(remote: &Remote, learnt: &mut Learnt) -> Result<(), Failure> {
-    learnt.finds_none = true;
-    learnt.taken = taken(remote).await?;
+async fn none_found(remote: &Remote, history: &mut SubnetHistory) -> Result<(), Failure> {
+    history.finds_none = true;
+    history.taken = taken(remote).await?;
     Ok(())
 }
 
-/// Subnets of the server's networks, and of the interfaces of its host.
+/// Returns the subnets of the server's networks and of the host's interfaces.
 async fn taken(remote: &Remote) -> Result<Vec<String>, Failure> {
     let failure = || Failure::network("look for", "a free subnet");
     let networks = remote.client.networks().await.map_err(failure())?;

@@ -1,4 +1,4 @@
-//! Reads what the infrastructure of one cluster depends on.
+//! Reads everything that the infrastructure of one cluster depends on.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -12,7 +12,7 @@ use capn_plan::balancer::Kind;
 use incus_api::{Config, Profile};
 use kube::{Api, api::ListParams};
 
-use super::{addresses::Addresses, validate::Subject};
+use super::{addresses::Addresses, validate::ValidCluster};
 use crate::{
     context::Context,
     failure::Failure,
@@ -22,25 +22,25 @@ use crate::{
     remote::Remote,
 };
 
-/// The Kubernetes objects around one LXCCluster, as far as they are there.
+/// The Kubernetes objects related to one LXCCluster, as far as they exist.
 #[derive(Debug, Default)]
 pub(crate) struct References {
     pub(crate) cluster: Option<Cluster>,
-    /// The cluster's machines that are ours.
+    /// The LXCMachines of the cluster.
     pub(crate) machines: Vec<LXCMachine>,
-    /// Names of those that are control planes.
+    /// Names of the control planes among them.
     pub(crate) control_planes: Vec<String>,
-    /// Names of control planes whose Machines are being deleted. Their own deletion comes later,
-    /// after their etcd has left the others.
-    pub(crate) leaving: Vec<String>,
+    /// Names of control planes whose Machines are being deleted. The LXCMachines are deleted later,
+    /// after their etcd member has left the cluster.
+    pub(crate) draining: Vec<String>,
 }
 
-/// Reads the objects around an LXCCluster.
+/// Reads the objects related to an LXCCluster.
 pub(crate) async fn references(ctx: &Context, cluster: &LXCCluster) -> Result<References, Failure> {
     let meta = &cluster.metadata;
     let owner: Option<Cluster> = match references::owner(&ctx.client, meta).await? {
         Some(owner) => Some(owner),
-        // While it is deleted its owner may be gone already.
+        // During a deletion the owner may already be gone.
         None if meta.deletion_timestamp.is_some() => {
             references::cluster_of(&ctx.client, meta).await?
         }
@@ -71,32 +71,32 @@ pub(crate) async fn references(ctx: &Context, cluster: &LXCCluster) -> Result<Re
         machines.iter().map(|machine| machine.spec.infrastructure_ref.name.clone()).collect()
     };
     let control_plane_names = names(&control_planes);
-    let (leaving, _): (Vec<_>, Vec<_>) = control_planes
+    let (draining, _): (Vec<_>, Vec<_>) = control_planes
         .into_iter()
         .partition(|machine| machine.metadata.deletion_timestamp.is_some());
-    let leaving = names(&leaving);
-    Ok(References { cluster: owner, machines, control_planes: control_plane_names, leaving })
+    let draining = names(&draining);
+    Ok(References { cluster: owner, machines, control_planes: control_plane_names, draining })
 }
 
 impl References {
-    /// Whether the cluster is being deleted, or gone.
+    /// Returns whether the cluster is being deleted or gone.
     pub(crate) fn is_ending(&self) -> bool {
         self.cluster.as_ref().is_none_or(|owner| owner.metadata.deletion_timestamp.is_some())
     }
 
-    /// Whether a control plane is about to be gone.
-    pub(crate) fn leaves(&self, machine: &LXCMachine) -> bool {
+    /// Returns whether a control plane is about to be deleted.
+    pub(crate) fn is_draining(&self, machine: &LXCMachine) -> bool {
         machine.metadata.deletion_timestamp.is_some()
-            || self.leaving.iter().any(|leaving| leaving == name(&machine.metadata))
+            || self.draining.iter().any(|draining| draining == name(&machine.metadata))
     }
 
-    /// Whether the LXCMachine of that name is a control plane.
+    /// Returns whether the LXCMachine with that name is a control plane.
     pub(crate) fn is_control_plane(&self, machine: &str) -> bool {
         self.control_planes.iter().any(|control_plane| control_plane == machine)
     }
 }
 
-/// The addresses by which a load balancer reaches a machine.
+/// Returns the addresses under which a load balancer reaches a machine.
 pub(crate) fn backend_addresses(machine: &LXCMachine) -> Vec<IpAddr> {
     machine
         .status
@@ -107,57 +107,57 @@ pub(crate) fn backend_addresses(machine: &LXCMachine) -> Vec<IpAddr> {
         .collect()
 }
 
-/// The server of the cluster.
+/// Returns the connection to the server of the cluster.
 pub(crate) async fn remote(ctx: &Context, cluster: &LXCCluster) -> Result<Arc<Remote>, Failure> {
     let secret = references::identity_of(&ctx.client, cluster).await?;
     ctx.remote(&secret).await
 }
 
-/// What a launch is made of besides the manifest.
+/// Inputs of a launch besides the manifest.
 #[derive(Clone, Debug)]
-pub(crate) struct Material {
+pub(crate) struct LaunchInputs {
     pub(crate) image: Image,
-    /// Network card in place of the profiles': on the cluster's network, with the endpoint's address.
+    /// NIC that replaces the one of the profiles: on the cluster's network, with the endpoint's
+    /// address.
     pub(crate) nic: Option<(String, Config)>,
-    /// The profiles that it will have.
+    /// Profiles of the instance.
     pub(crate) profiles: Vec<Profile>,
 }
 
-/// Finds the image, and the network card to change when the cluster says its network, and when the
-/// endpoint has an address already or takes one out of a range.
-pub(crate) async fn material(
+/// Resolves the image, and the NIC if the cluster sets a network, or if the endpoint has an address
+/// or takes one from a range.
+pub(crate) async fn inputs(
     ctx: &Context,
     remote: &Remote,
     addresses: &Addresses,
-    subject: &Subject,
+    valid: &ValidCluster,
     network: Option<&str>,
-) -> Result<Material, Failure> {
-    let image = match subject.kind {
+) -> Result<LaunchInputs, Failure> {
+    let image = match valid.kind {
         Kind::Lxc => {
-            images::of_load_balancer(remote, &subject.spec.image, &subject.image_servers).await?
+            images::of_load_balancer(remote, &valid.spec.image, &valid.image_servers).await?
         }
         Kind::Oci => {
-            runs_oci(remote, subject).await?;
-            images::of_oci_load_balancer(remote, &subject.spec.image, &subject.image_servers)?
+            runs_oci(remote, valid).await?;
+            images::of_oci_load_balancer(remote, &valid.spec.image, &valid.image_servers)?
         }
     };
-    let nic = addresses.nic(ctx, remote, subject, network).await?;
-    let profiles =
-        profiles::of(remote, subject.isolation, &subject.spec.profiles, &subject.name).await?;
-    Ok(Material { image, nic, profiles })
+    let nic = addresses.nic(ctx, remote, valid, network).await?;
+    let profiles = profiles::of(remote, valid.isolation, &valid.spec.profiles, &valid.name).await?;
+    Ok(LaunchInputs { image, nic, profiles })
 }
 
-/// Extensions of a server that runs application containers as load balancers.
+/// API extensions that a server needs to run application containers as load balancers.
 const OCI_EXTENSIONS: [&str; 2] = ["instance_oci", "instance_oci_entrypoint"];
 
-async fn runs_oci(remote: &Remote, subject: &Subject) -> Result<(), Failure> {
-    let failure = || Failure::server("look at the server of", subject.name.as_str());
+async fn runs_oci(remote: &Remote, valid: &ValidCluster) -> Result<(), Failure> {
+    let failure = || Failure::server("check the server of", valid.name.as_str());
     for extension in OCI_EXTENSIONS {
         if !remote.client.supports(extension).await.map_err(failure())? {
             let server = remote.client.server().await.map_err(failure())?;
             return Err(Failure::Invalid {
                 message: format!(
-                    "a load balancer of type oci needs a server with the API extension {extension} (Incus 6.11 or later), and this is {} {}; update it, or use spec.loadBalancer.lxc",
+                    "a load balancer of type oci needs a server with the API extension {extension} (Incus 6.11 or later), but this is {} {}; update the server, or use spec.loadBalancer.lxc",
                     server.flavor(),
                     server.environment.server_version
                 ),

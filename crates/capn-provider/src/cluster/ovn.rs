@@ -1,5 +1,4 @@
-//! A load balancer of an OVN network: looks at it, carries out what the plan says, and says what
-//! came of it.
+//! A load balancer of an OVN network: observes it, applies the plan, and returns the outcome.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -12,39 +11,39 @@ use super::{
     MAX_STEPS,
     addresses::{self, Addresses},
     observe::References,
-    validate::{self, OvnSubject},
+    validate::{self, ValidOvnCluster},
 };
-use crate::{context::Context, failure::Failure, notice::tell, remote::Remote};
+use crate::{context::Context, events::publish, failure::Failure, remote::Remote};
 
 const BALANCERS: &str = "network_load_balancer";
 const HEALTH_CHECKS: &str = "network_load_balancer_health_check";
 
-/// What became of it.
+/// Outcome of a reconcile.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// It forwards from this address.
+    /// The load balancer forwards from this address.
     Serving(IpAddr),
-    /// Somebody else's has the address; the text says whose.
+    /// The address belongs to another load balancer. Holds the message.
     Refused(String),
-    /// There is none left.
+    /// No load balancer is left.
     Gone,
-    /// Step after step was taken, and still there is one to take.
+    /// The maximum number of steps was reached.
     Unsettled,
 }
 
-/// Makes the load balancer and keeps it as wanted.
-pub(crate) async fn settle(
+/// Creates the load balancer and keeps it up to date.
+pub(crate) async fn advance(
     ctx: &Context,
     remote: &Remote,
     known: &Addresses,
     cluster: &LXCCluster,
     found: &References,
-    subject: &OvnSubject,
+    valid: &ValidOvnCluster,
 ) -> Result<Outcome, Failure> {
     if !supports(remote, BALANCERS).await? {
         return Err(Failure::Invalid {
             message: format!(
-                "a load balancer of type ovn needs a server with the API extension {BALANCERS}, and {} does not have it; use another type of spec.loadBalancer",
+                "a load balancer of type ovn needs a server with the API extension {BALANCERS}, which {} does not have; use another type of spec.loadBalancer",
                 remote.client.endpoint()
             ),
         });
@@ -52,25 +51,26 @@ pub(crate) async fn settle(
     let health_checks = supports(remote, HEALTH_CHECKS).await?;
     let mut refused = BTreeSet::new();
     for _ in 0..MAX_STEPS {
-        let address = match subject.address {
+        let address = match valid.address {
             Some(address) => address,
-            None => free_address(ctx, remote, known, found, subject, &refused).await?,
+            None => free_address(ctx, remote, known, found, valid, &refused).await?,
         };
-        let seen = look(remote, subject, address).await?;
-        let wanted = validate::wanted_of_ovn(subject, found, address, health_checks);
-        match plan(&wanted, seen.as_ref()) {
+        let observed = probe(remote, valid, address).await?;
+        let wanted = validate::wanted_of_ovn(valid, found, address, health_checks);
+        match plan(&wanted, observed.as_ref()) {
             Plan::Do(step) => {
-                let taken = apply(ctx, remote, cluster, subject, address, step).await?;
-                if let Taken::ByOthers(failure) = taken {
-                    if subject.address.is_some() {
+                let used_addresses = apply(ctx, remote, cluster, valid, address, step).await?;
+                if let AddressClaim::ByOthers(failure) = used_addresses {
+                    if valid.address.is_some() {
                         return Err(failure);
                     }
-                    // The network knows of users of the address that cannot be listed.
+                    // The network reports that the address is in use, but its user cannot be
+                    // listed.
                     refused.insert(address);
                 }
             }
             Plan::Serving => return Ok(Outcome::Serving(address)),
-            Plan::Refuse(_) if subject.address.is_none() => {
+            Plan::Refuse(_) if valid.address.is_none() => {
                 refused.insert(address);
             }
             Plan::Refuse(message) => return Ok(Outcome::Refused(message)),
@@ -80,85 +80,88 @@ pub(crate) async fn settle(
     Ok(Outcome::Unsettled)
 }
 
-/// Deletes every load balancer of the network that is the cluster's.
-pub(crate) async fn settle_deletion(
+/// Deletes all load balancers of the network that belong to the cluster.
+pub(crate) async fn advance_deletion(
     ctx: &Context,
     remote: &Remote,
     cluster: &LXCCluster,
     found: &References,
-    subject: &OvnSubject,
+    valid: &ValidOvnCluster,
 ) -> Result<Outcome, Failure> {
     if !supports(remote, BALANCERS).await? {
         return Ok(Outcome::Gone);
     }
-    let all = match list(remote, subject).await {
-        // Whoever named a bridge has no load balancer there.
+    let all = match list(remote, valid).await {
+        // A bridge has no load balancers.
         Err(Failure::Network { source, .. }) if has_none(&source) => Vec::new(),
         other => other?,
     };
-    for seen in all {
-        let Ok(address) = seen.listen_address.parse() else { continue };
-        let wanted = validate::wanted_of_ovn(subject, found, address, false);
-        if let Plan::Do(step) = plan(&wanted, Some(&seen)) {
-            apply(ctx, remote, cluster, subject, address, step).await?;
+    for observed in all {
+        let Ok(address) = observed.listen_address.parse() else { continue };
+        let wanted = validate::wanted_of_ovn(valid, found, address, false);
+        if let Plan::Do(step) = plan(&wanted, Some(&observed)) {
+            apply(ctx, remote, cluster, valid, address, step).await?;
         }
     }
     Ok(Outcome::Gone)
 }
 
 async fn supports(remote: &Remote, extension: &str) -> Result<bool, Failure> {
-    let failure = Failure::network("look at what is possible on", remote.client.endpoint());
+    let failure = Failure::network("check the API extensions of", remote.client.endpoint());
     remote.client.supports(extension).await.map_err(failure)
 }
 
-async fn look(
+async fn probe(
     remote: &Remote,
-    subject: &OvnSubject,
+    valid: &ValidOvnCluster,
     address: IpAddr,
 ) -> Result<Option<NetworkLoadBalancer>, Failure> {
-    let found = remote.client.load_balancer(&subject.network, &address.to_string()).await;
-    Ok(found.map_err(Failure::network("look for", what(subject, address)))?.map(|it| it.value))
+    let found = remote.client.load_balancer(&valid.network, &address.to_string()).await;
+    Ok(found.map_err(Failure::network("look for", what(valid, address)))?.map(|it| it.value))
 }
 
-/// The load balancers of the network; none of a network that is not there.
-async fn list(remote: &Remote, subject: &OvnSubject) -> Result<Vec<NetworkLoadBalancer>, Failure> {
-    match remote.client.load_balancers(&subject.network).await {
+/// Lists the load balancers of the network. Empty if the network does not exist.
+async fn list(
+    remote: &Remote,
+    valid: &ValidOvnCluster,
+) -> Result<Vec<NetworkLoadBalancer>, Failure> {
+    match remote.client.load_balancers(&valid.network).await {
         Ok(found) => Ok(found),
         Err(error) if error.is_not_found() => Ok(Vec::new()),
         Err(error) => {
-            let what = format!("load balancers of network {}", subject.network);
+            let what = format!("load balancers of network {}", valid.network);
             Err(Failure::network("look for", what)(error))
         }
     }
 }
 
-/// The address of the load balancer that is ours already, else a free one.
+/// Returns the address of our existing load balancer, or else a free one.
 async fn free_address(
     ctx: &Context,
     remote: &Remote,
     known: &Addresses,
     found: &References,
-    subject: &OvnSubject,
+    valid: &ValidOvnCluster,
     refused: &BTreeSet<IpAddr>,
 ) -> Result<IpAddr, Failure> {
-    let mut taken = addresses::endpoints(ctx, &subject.owner.uid).await?;
-    taken.extend(refused);
-    for balancer in list(remote, subject).await? {
+    let mut used_addresses = addresses::endpoints(ctx, &valid.owner.uid).await?;
+    used_addresses.extend(refused);
+    for balancer in list(remote, valid).await? {
         let Ok(address) = balancer.listen_address.parse::<IpAddr>() else { continue };
-        let wanted = validate::wanted_of_ovn(subject, found, address, false);
+        let wanted = validate::wanted_of_ovn(valid, found, address, false);
         if wanted.owns(&balancer.put.config).is_ok() {
             return Ok(address);
         }
-        taken.insert(address);
+        used_addresses.insert(address);
     }
-    let free = known.take(remote, &subject.owner.uid, &subject.ranges, taken)?;
+    let free = known.take(remote, &valid.owner.uid, &valid.ranges, used_addresses)?;
     free.first().copied().ok_or_else(|| Failure::NoAddress {
-        message: "spec.loadBalancer.ovn.ranges has no address".to_owned(),
+        message: "spec.loadBalancer.ovn.ranges contains no address".to_owned(),
     })
 }
 
-/// Whether an address could be taken.
-enum Taken {
+/// Result of claiming an address.
+enum AddressClaim {
     ByUs,
     ByOthers(Failure),
 }
@@ -167,18 +170,18 @@ async fn apply(
     ctx: &Context,
     remote: &Remote,
     cluster: &LXCCluster,
-    subject: &OvnSubject,
+    valid: &ValidOvnCluster,
     address: IpAddr,
     step: Step,
-) -> Result<Taken, Failure> {
-    let (client, network) = (&remote.client, &subject.network);
-    let (what, at) = (what(subject, address), address.to_string());
+) -> Result<AddressClaim, Failure> {
+    let (client, network) = (&remote.client, &valid.network);
+    let (what, at) = (what(valid, address), address.to_string());
     let (reason, note) = match step {
         Step::Create(post) => {
             match client.create_load_balancer(network, &post).await {
                 Ok(()) => {}
                 Err(error) if error.is_conflict() || overlaps(&error) => {
-                    return Ok(Taken::ByOthers(Failure::network("create", what)(error)));
+                    return Ok(AddressClaim::ByOthers(Failure::network("create", what)(error)));
                 }
                 Err(error) => return Err(Failure::network("create", what)(error)),
             }
@@ -201,8 +204,8 @@ async fn apply(
             ("LoadBalancerDeleted", format!("deleted {what}"))
         }
     };
-    tell(ctx, cluster, EventType::Normal, reason, note).await;
-    Ok(Taken::ByUs)
+    publish(ctx, cluster, EventType::Normal, reason, note).await;
+    Ok(AddressClaim::ByUs)
 }
 
 fn has_none(error: &incus_client::Error) -> bool {
@@ -213,6 +216,6 @@ fn overlaps(error: &incus_client::Error) -> bool {
     error.server_text().is_some_and(|text| text.contains("overlaps with"))
 }
 
-fn what(subject: &OvnSubject, address: IpAddr) -> String {
-    format!("load balancer {address} of network {}", subject.network)
+fn what(valid: &ValidOvnCluster, address: IpAddr) -> String {
+    format!("load balancer {address} of network {}", valid.network)
 }

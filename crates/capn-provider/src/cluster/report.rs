@@ -1,4 +1,4 @@
-//! Turns what is known of one LXCCluster into its status, and fills in its endpoint.
+//! Writes the status of one LXCCluster and fills in its endpoint.
 
 pub(crate) mod network;
 
@@ -26,34 +26,34 @@ use serde_json::json;
 use super::{
     observe::References,
     ovn,
-    servers::Told,
-    validate::{self, OvnSubject, Subject},
+    servers::ServerInfo,
+    validate::{self, ValidCluster, ValidOvnCluster},
 };
 use crate::{
     context::Context,
+    events::{StatusEvent, publish, publish_change},
     failure::Failure,
-    notice::{News, tell, tell_news},
     patch,
     references::{annotation, name, namespace},
     remote::Certificates,
 };
 
-/// What became of a reconcile that did not fail.
+/// Outcome of a reconcile that did not fail.
 #[must_use = "an outcome is nothing until it is reported"]
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// The load balancer serves at these addresses.
     Serving(Vec<IpAddr>),
-    /// Nothing to do now.
+    /// There is nothing to do now.
     Waiting(WaitingOn),
-    /// Only the user can help.
+    /// Only the user can help. Holds the message.
     Refused(String),
-    /// There is no instance left.
+    /// No instance is left.
     Gone,
 }
 
 impl Outcome {
-    /// What a plan that needs no step means.
+    /// Returns the outcome of a plan that needs no step.
     pub(crate) fn of(plan: Plan) -> Self {
         match plan {
             Plan::Serving(addresses) => Self::Serving(addresses),
@@ -61,35 +61,35 @@ impl Outcome {
             Plan::Refuse(clash) => Self::Refused(clash.message()),
             Plan::Invalid(message) => Self::Refused(message),
             Plan::Gone => Self::Gone,
-            // The caller takes steps until a plan has none.
-            Plan::Do(_) => Self::unsettled(),
+            // The caller executes steps until a plan has none.
+            Plan::Do(_) => Self::too_many_steps(),
         }
     }
 
-    /// Step after step was taken, and still there is one to take.
-    pub(crate) fn unsettled() -> Self {
+    /// Returns the outcome if the maximum number of steps was reached.
+    pub(crate) fn too_many_steps() -> Self {
         Self::Waiting(WaitingOn::Change)
     }
 }
 
-/// Reports the outcome for an LXCCluster that is kept.
+/// Reports the outcome for an LXCCluster that is not being deleted.
 pub(crate) async fn outcome(
     ctx: &Context,
     cluster: LXCCluster,
     found: &References,
-    subject: &Subject,
+    valid: &ValidCluster,
     outcome: Outcome,
 ) -> Result<Action, Failure> {
-    let balancer = &subject.name;
+    let balancer = &valid.name;
     match outcome {
-        Outcome::Serving(addresses) => serving(ctx, cluster, found, subject, &addresses).await,
+        Outcome::Serving(addresses) => serving(ctx, cluster, found, valid, &addresses).await,
         Outcome::Waiting(on) => {
-            let verdict = (Status::False, on.reason(), on.message(balancer));
-            write(ctx, &mut cluster.clone(), |next| next.ready = false, verdict).await?;
-            Ok(Action::requeue(on.recheck(&ctx.options.rechecks).unwrap_or(ctx.options.resync)))
+            let condition = (Status::False, on.reason(), on.message(balancer));
+            write(ctx, &mut cluster.clone(), |next| next.ready = false, condition).await?;
+            Ok(Action::requeue(on.poll(&ctx.options.poll_intervals).unwrap_or(ctx.options.resync)))
         }
         Outcome::Refused(message) => refused(ctx, cluster, message).await,
-        Outcome::Gone => Ok(Action::requeue(ctx.options.rechecks.change)),
+        Outcome::Gone => Ok(Action::requeue(ctx.options.poll_intervals.change)),
     }
 }
 
@@ -98,29 +98,29 @@ async fn refused(
     mut cluster: LXCCluster,
     message: String,
 ) -> Result<Action, Failure> {
-    let verdict = (Status::False, reasons::LOAD_BALANCER_PROVISIONING_ABORTED, message);
-    write(ctx, &mut cluster, |next| next.ready = false, verdict).await?;
+    let condition = (Status::False, reasons::LOAD_BALANCER_PROVISIONING_ABORTED, message);
+    write(ctx, &mut cluster, |next| next.ready = false, condition).await?;
     Ok(Action::requeue(ctx.options.resync))
 }
 
-/// Reports the outcome for an LXCCluster whose load balancer is an OVN network's.
+/// Reports the outcome for an LXCCluster with a load balancer of an OVN network.
 pub(crate) async fn ovn(
     ctx: &Context,
     cluster: LXCCluster,
     found: &References,
-    subject: &OvnSubject,
+    valid: &ValidOvnCluster,
     outcome: ovn::Outcome,
 ) -> Result<Action, Failure> {
     match outcome {
         ovn::Outcome::Serving(address) => {
             let host = cluster.spec.endpoint_host().map(str::to_owned);
             let host = host.unwrap_or_else(|| address.to_string());
-            provisioned(ctx, cluster, found, &host, subject.port).await?;
+            provisioned(ctx, cluster, found, &host, valid.port).await?;
             Ok(Action::requeue(ctx.options.resync))
         }
         ovn::Outcome::Refused(message) => refused(ctx, cluster, message).await,
         ovn::Outcome::Gone | ovn::Outcome::Unsettled => {
-            Ok(Action::requeue(ctx.options.rechecks.change))
+            Ok(Action::requeue(ctx.options.poll_intervals.change))
         }
     }
 }
@@ -129,66 +129,67 @@ async fn serving(
     ctx: &Context,
     mut cluster: LXCCluster,
     found: &References,
-    subject: &Subject,
+    valid: &ValidCluster,
     addresses: &[IpAddr],
 ) -> Result<Action, Failure> {
     let provisioned = is_provisioned(&cluster);
     let Some(first) = addresses.first() else {
-        return outcome_without_address(ctx, cluster, subject).await;
+        return outcome_without_address(ctx, cluster, valid).await;
     };
-    // Once machines and certificates know the endpoint it stays, whatever the address. Before
-    // that, the family of the first range is the user's choice, and else it is the Services'.
-    let wanted = match subject.ranges.first() {
+    // Once machines and certificates use the endpoint, it never changes, whatever the address.
+    // Before that, the family of the first range decides if the user set ranges, and else the
+    // family of the Services.
+    let wanted = match valid.ranges.first() {
         Some(range) => Some(range.is_ipv4()),
-        None => subject.family.map(|family| family == Family::V4),
+        None => valid.family.map(|family| family == Family::V4),
     };
     let preferred = addresses.iter().find(|ip| Some(ip.is_ipv4()) == wanted).unwrap_or(first);
     let host = match cluster.spec.endpoint_host() {
         Some(host) => host.to_owned(),
         None => preferred.to_string(),
     };
-    cluster = endpoint(ctx, cluster, &host, subject.port).await?;
-    let elsewhere = subject.endpoint_ip.is_some_and(|endpoint| !addresses.contains(&endpoint));
-    let verdict = if elsewhere {
+    cluster = endpoint(ctx, cluster, &host, valid.port).await?;
+    let elsewhere = valid.endpoint_ip.is_some_and(|endpoint| !addresses.contains(&endpoint));
+    let condition = if elsewhere {
         let list: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         let message = format!(
-            "load balancer {} is at {} and not at the endpoint {host}; give its network card that address (`incus config device override {} eth0 ipv4.address={host}`) and restart it",
-            subject.name,
+            "load balancer {} has the address {}, not the endpoint {host}; set the address of its NIC (`incus config device override {} eth0 ipv4.address={host}`) and restart it",
+            valid.name,
             list.join(", "),
-            subject.name,
+            valid.name,
         );
         (Status::False, reasons::LOAD_BALANCER_PROVISIONING_FAILED, message)
     } else {
         (Status::True, reasons::LOAD_BALANCER_AVAILABLE, String::new())
     };
     let ready = !elsewhere;
-    let news = (ready && !provisioned).then(|| reached(&host, subject.port));
+    let event = (ready && !provisioned).then(|| reached(&host, valid.port));
     let change = |next: &mut LXCClusterStatus| {
         next.ready = ready;
         if ready {
             next.initialization = Some(ClusterInitialization { provisioned: Some(true) });
         }
     };
-    write(ctx, &mut cluster, change, verdict).await?;
-    tell_news(ctx, &cluster, news).await;
-    tell_machines(ctx, found).await?;
-    let_leave(ctx, found).await?;
+    write(ctx, &mut cluster, change, condition).await?;
+    publish_change(ctx, &cluster, event).await;
+    mark_configured(ctx, found).await?;
+    mark_drained(ctx, found).await?;
     Ok(Action::requeue(ctx.options.resync))
 }
 
 async fn outcome_without_address(
     ctx: &Context,
     mut cluster: LXCCluster,
-    subject: &Subject,
+    valid: &ValidCluster,
 ) -> Result<Action, Failure> {
     let on = WaitingOn::Address(None);
-    let verdict = (Status::False, on.reason(), on.message(&subject.name));
-    write(ctx, &mut cluster, |next| next.ready = false, verdict).await?;
-    Ok(Action::requeue(on.recheck(&ctx.options.rechecks).unwrap_or(ctx.options.resync)))
+    let condition = (Status::False, on.reason(), on.message(&valid.name));
+    write(ctx, &mut cluster, |next| next.ready = false, condition).await?;
+    Ok(Action::requeue(on.poll(&ctx.options.poll_intervals).unwrap_or(ctx.options.resync)))
 }
 
-/// Notes in each control plane that the load balancer forwards to it.
-async fn tell_machines(ctx: &Context, found: &References) -> Result<(), Failure> {
+/// Records in each control plane that the load balancer forwards to it.
+async fn mark_configured(ctx: &Context, found: &References) -> Result<(), Failure> {
     let backends = validate::backends(found);
     for machine in &found.machines {
         let known = backends.contains_key(name(&machine.metadata));
@@ -205,13 +206,13 @@ async fn tell_machines(ctx: &Context, found: &References) -> Result<(), Failure>
     Ok(())
 }
 
-/// Lets control planes go that leave: no client is sent to them any more.
-async fn let_leave(ctx: &Context, found: &References) -> Result<(), Failure> {
+/// Marks draining control planes: the load balancer sends no clients to them any longer.
+async fn mark_drained(ctx: &Context, found: &References) -> Result<(), Failure> {
     let backends = validate::backends(found);
     for machine in &found.machines {
         let meta = &machine.metadata;
-        let leaves = found.leaves(machine) && found.is_control_plane(name(meta));
-        if !leaves
+        let is_draining = found.is_draining(machine) && found.is_control_plane(name(meta));
+        if !is_draining
             || backends.contains_key(name(meta))
             || annotation(meta, keys::DRAINED_ANNOTATION).is_some()
         {
@@ -221,7 +222,7 @@ async fn let_leave(ctx: &Context, found: &References) -> Result<(), Failure> {
         let change = json!({ "metadata": { "annotations": { keys::DRAINED_ANNOTATION: "true" } } });
         match patch::merge::<LXCMachine>(&api, machine, change).await {
             Ok(_) => {}
-            // It went without.
+            // It was deleted in the meantime.
             Err(failure) if failure.is_kube_not_found() => {}
             Err(failure) => return Err(failure),
         }
@@ -229,7 +230,7 @@ async fn let_leave(ctx: &Context, found: &References) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reports an LXCCluster for which there is nothing to make.
+/// Reports an LXCCluster for which there is nothing to create.
 pub(crate) async fn external(
     ctx: &Context,
     cluster: LXCCluster,
@@ -238,11 +239,11 @@ pub(crate) async fn external(
     let host = cluster.spec.endpoint_host().unwrap_or_default().to_owned();
     let port = cluster.spec.endpoint_port();
     provisioned(ctx, cluster, found, &host, port).await?;
-    // Certificates end, and servers change, without an event.
+    // Certificates expire and servers change without an event.
     Ok(Action::requeue(ctx.options.resync))
 }
 
-/// Reports that the control plane is reached at an endpoint.
+/// Reports that the control plane is reachable at an endpoint.
 async fn provisioned(
     ctx: &Context,
     mut cluster: LXCCluster,
@@ -251,49 +252,49 @@ async fn provisioned(
     port: u16,
 ) -> Result<(), Failure> {
     cluster = endpoint(ctx, cluster, host, port).await?;
-    let news = (!is_provisioned(&cluster)).then(|| reached(host, port));
-    let verdict = (Status::True, reasons::LOAD_BALANCER_AVAILABLE, String::new());
+    let event = (!is_provisioned(&cluster)).then(|| reached(host, port));
+    let condition = (Status::True, reasons::LOAD_BALANCER_AVAILABLE, String::new());
     let change = |next: &mut LXCClusterStatus| {
         next.ready = true;
         next.initialization = Some(ClusterInitialization { provisioned: Some(true) });
     };
-    write(ctx, &mut cluster, change, verdict).await?;
-    tell_news(ctx, &cluster, news).await;
-    tell_machines(ctx, found).await
+    write(ctx, &mut cluster, change, condition).await?;
+    publish_change(ctx, &cluster, event).await;
+    mark_configured(ctx, found).await
 }
 
-/// That the cluster has its endpoint.
-fn reached(host: &str, port: u16) -> News {
-    let note = format!("the control plane is reached at {host}:{port}");
-    News::normal(reasons::LOAD_BALANCER_AVAILABLE, note)
+/// Returns the event for a reachable endpoint.
+fn reached(host: &str, port: u16) -> StatusEvent {
+    let note = format!("the control plane is reachable at {host}:{port}");
+    StatusEvent::normal(reasons::LOAD_BALANCER_AVAILABLE, note)
 }
 
-/// Shows what the server tells of itself.
+/// Reports the properties of the server.
 pub(crate) async fn server(
     ctx: &Context,
     mut cluster: LXCCluster,
-    told: Told,
+    info: ServerInfo,
 ) -> Result<LXCCluster, Failure> {
     let mut next = cluster.status.clone().unwrap_or_default();
-    let mut news = None;
-    if let Some(domains) = told.domains {
+    let mut event = None;
+    if let Some(domains) = info.domains {
         next.failure_domains = domains;
     }
-    if let Some((status, reason, message)) = told.health {
+    if let Some((status, reason, message)) = info.health {
         let before = condition(&cluster, kinds::SERVER_HEALTHY);
         if status == Status::False && before.is_none_or(|before| before.message != message) {
-            news = Some(News::warning(reason, message.clone()));
+            event = Some(StatusEvent::warning(reason, message.clone()));
         }
         let mut conditions = conditions(ctx, &cluster);
         conditions.set(kinds::SERVER_HEALTHY, status, reason, message);
         next.conditions = conditions.finish();
     }
     store(ctx, &mut cluster, &next).await?;
-    tell_news(ctx, &cluster, news).await;
+    publish_change(ctx, &cluster, event).await;
     Ok(cluster)
 }
 
-/// Shows whether the certificates of the identity hold. What becomes of one is an event, once.
+/// Reports whether the certificates of the identity are valid. A change is published as one event.
 pub(crate) async fn certificates(
     ctx: &Context,
     mut cluster: LXCCluster,
@@ -301,13 +302,13 @@ pub(crate) async fn certificates(
 ) -> Result<LXCCluster, Failure> {
     let secret = format!("{}/{}", namespace(&cluster.metadata), cluster.spec.secret_ref.name);
     let mut next = cluster.status.clone().unwrap_or_default();
-    let mut news = None;
-    match found.verdict(&secret, ctx.now()) {
+    let mut event = None;
+    match found.condition(&secret, ctx.now()) {
         Some((status, reason, message)) => {
             let before = condition(&cluster, kinds::CERTIFICATES_VALID);
-            let is_news = before.is_none_or(|before| before.message != message);
-            if is_news && !message.is_empty() {
-                news = Some(News::warning(reason, message.clone()));
+            let is_change = before.is_none_or(|before| before.message != message);
+            if is_change && !message.is_empty() {
+                event = Some(StatusEvent::warning(reason, message.clone()));
             }
             let mut conditions = conditions(ctx, &cluster);
             conditions.set(kinds::CERTIFICATES_VALID, status, reason, message);
@@ -316,11 +317,11 @@ pub(crate) async fn certificates(
         None => next.conditions.retain(|it| it.type_ != kinds::CERTIFICATES_VALID),
     }
     store(ctx, &mut cluster, &next).await?;
-    tell_news(ctx, &cluster, news).await;
+    publish_change(ctx, &cluster, event).await;
     Ok(cluster)
 }
 
-/// Writes the endpoint if it is not complete.
+/// Writes the endpoint if it is incomplete.
 async fn endpoint(
     ctx: &Context,
     cluster: LXCCluster,
@@ -335,19 +336,19 @@ async fn endpoint(
     patch::merge(&api(ctx, &cluster), &cluster, change).await
 }
 
-/// Reports that a load balancer is about to be made.
+/// Reports that a load balancer is about to be created.
 pub(crate) async fn creating(
     ctx: &Context,
     cluster: &mut LXCCluster,
     name: &InstanceName,
     image: &str,
 ) -> Result<(), Failure> {
-    let message = format!("the server makes load balancer {name} from image {image}");
-    let verdict = (Status::False, reasons::CREATING_LOAD_BALANCER, message);
-    write(ctx, cluster, |next| next.ready = false, verdict).await
+    let message = format!("the server is creating load balancer {name} from image {image}");
+    let condition = (Status::False, reasons::CREATING_LOAD_BALANCER, message);
+    write(ctx, cluster, |next| next.ready = false, condition).await
 }
 
-/// Reports a failure, and gives it back to be retried.
+/// Reports a failure and returns it, so that it is retried.
 pub(crate) async fn failed(ctx: &Context, cluster: &LXCCluster, failure: Failure) -> Failure {
     if failure.is_conflict() || matches!(failure, Failure::Stopping) {
         return failure;
@@ -358,22 +359,22 @@ pub(crate) async fn failed(ctx: &Context, cluster: &LXCCluster, failure: Failure
     );
     let message = failure.message();
     let before = condition(cluster, kinds::LOAD_BALANCER_AVAILABLE);
-    let news = before
+    let event = before
         .is_none_or(|before| before.reason != reason || before.message != message)
-        .then(|| News::warning(reason, message.clone()));
+        .then(|| StatusEvent::warning(reason, message.clone()));
     let was_ready = cluster.status.as_ref().is_some_and(|status| status.ready);
     let known = was_ready && (failure.is_server_away() || matches!(failure, Failure::Kube { .. }));
     let status = if known { Status::Unknown } else { Status::False };
     let change = |next: &mut LXCClusterStatus| next.ready = known;
     let mut cluster = cluster.clone();
     match write(ctx, &mut cluster, change, (status, reason, message)).await {
-        Ok(()) => tell_news(ctx, &cluster, news).await,
+        Ok(()) => publish_change(ctx, &cluster, event).await,
         Err(error) => tracing::debug!(error = error.message(), "cannot report a failure"),
     }
     failure
 }
 
-/// Reports that nothing is done about an LXCCluster.
+/// Reports that an LXCCluster is paused.
 pub(crate) async fn paused(ctx: &Context, cluster: &LXCCluster) -> Result<Action, Failure> {
     let mut next = cluster.status.clone().unwrap_or_default();
     let mut conditions = conditions(ctx, cluster);
@@ -389,13 +390,14 @@ pub(crate) async fn machines_remain(
     cluster: &LXCCluster,
     names: &[String],
 ) -> Result<Action, Failure> {
-    let message = format!("waiting for {} machines to go: {}", names.len(), names.join(", "));
+    let message =
+        format!("waiting for {} machines to be deleted: {}", names.len(), names.join(", "));
     deleting(ctx, &mut cluster.clone(), reasons::WAITING_FOR_MACHINES, message).await?;
-    // The machines' own changes wake this object; their end may be seen before it is true.
-    Ok(Action::requeue(ctx.options.rechecks.remaining))
+    // Changes of the machines wake this object, but a deletion may be seen before it is complete.
+    Ok(Action::requeue(ctx.options.poll_intervals.remaining))
 }
 
-/// Reports that the deletion of the load balancer has begun.
+/// Reports that the deletion of the load balancer has started.
 pub(crate) async fn deletion_begins(
     ctx: &Context,
     cluster: &mut LXCCluster,
@@ -404,25 +406,25 @@ pub(crate) async fn deletion_begins(
     deleting(ctx, cluster, reasons::DELETING, message).await
 }
 
-/// Reports the outcome for an LXCCluster that is being deleted, and lets it go when its load
-/// balancer is gone.
+/// Reports the outcome for an LXCCluster that is being deleted, and removes its finalizer once its
+/// load balancer is gone.
 pub(crate) async fn deletion(
     ctx: &Context,
     cluster: &LXCCluster,
-    subject: &Subject,
+    valid: &ValidCluster,
     outcome: Outcome,
 ) -> Result<Action, Failure> {
-    let (message, recheck) = match outcome {
-        Outcome::Gone => return let_go(ctx, cluster).await,
-        Outcome::Waiting(on) => (on.message(&subject.name), on.recheck(&ctx.options.rechecks)),
+    let (message, poll) = match outcome {
+        Outcome::Gone => return remove_finalizer_of(ctx, cluster).await,
+        Outcome::Waiting(on) => (on.message(&valid.name), on.poll(&ctx.options.poll_intervals)),
         Outcome::Refused(message) => (message, None),
-        Outcome::Serving(_) => ("the load balancer still runs".to_owned(), None),
+        Outcome::Serving(_) => ("the load balancer is still running".to_owned(), None),
     };
     deleting(ctx, &mut cluster.clone(), reasons::DELETING, message).await?;
-    Ok(Action::requeue(recheck.unwrap_or(ctx.options.rechecks.change)))
+    Ok(Action::requeue(poll.unwrap_or(ctx.options.poll_intervals.change)))
 }
 
-/// Reports why a deletion does not go on, and gives the failure back to be retried.
+/// Reports why a deletion is blocked, and returns the failure so that it is retried.
 pub(crate) async fn deletion_failed(
     ctx: &Context,
     cluster: &LXCCluster,
@@ -438,7 +440,7 @@ pub(crate) async fn deletion_failed(
         _ => (
             reasons::DELETION_BLOCKED,
             format!(
-                "{}; to give up the load balancer and delete only this object, set the annotation {}=true",
+                "{}; to leave the load balancer behind and delete only this object, set the annotation {}=true",
                 failure.message(),
                 keys::ORPHAN_INSTANCES_ANNOTATION
             ),
@@ -450,28 +452,31 @@ pub(crate) async fn deletion_failed(
     failure
 }
 
-/// Lets an LXCCluster go that has nothing left on the server.
-pub(crate) async fn let_go(ctx: &Context, cluster: &LXCCluster) -> Result<Action, Failure> {
+/// Removes the finalizer of an LXCCluster that has nothing left on the server.
+pub(crate) async fn remove_finalizer_of(
+    ctx: &Context,
+    cluster: &LXCCluster,
+) -> Result<Action, Failure> {
     patch::remove_finalizer(&api(ctx, cluster), cluster, keys::CLUSTER_FINALIZER).await?;
     Ok(Action::await_change())
 }
 
-/// Lets an LXCCluster go without looking at its load balancer.
+/// Removes the finalizer of an LXCCluster and leaves its load balancer behind.
 pub(crate) async fn orphaned(
     ctx: &Context,
     cluster: &LXCCluster,
     name: &str,
 ) -> Result<Action, Failure> {
-    tracing::warn!(instance = name, "left a load balancer behind, as asked");
+    tracing::warn!(instance = name, "left a load balancer behind, as requested");
     let own = cluster.spec.network_mode() == NetworkMode::Own;
     let note = match cluster.spec.network_name().filter(|_| own) {
         Some(network) => {
-            format!("left load balancer {name} and network {network} behind, as asked")
+            format!("left load balancer {name} and network {network} behind, as requested")
         }
-        None => format!("left load balancer {name} behind, as asked"),
+        None => format!("left load balancer {name} behind, as requested"),
     };
-    tell(ctx, cluster, EventType::Warning, "LoadBalancerOrphaned", note).await;
-    let_go(ctx, cluster).await
+    publish(ctx, cluster, EventType::Warning, "LoadBalancerOrphaned", note).await;
+    remove_finalizer_of(ctx, cluster).await
 }
 
 async fn deleting(
@@ -491,7 +496,7 @@ async fn deleting(
     store(ctx, cluster, &next).await
 }
 
-/// Writes the status: `change`, and the verdict about the load balancer, which `Ready` follows.
+/// Writes the status: `change`, and the condition of the load balancer, which `Ready` follows.
 async fn write(
     ctx: &Context,
     cluster: &mut LXCCluster,
@@ -523,7 +528,7 @@ async fn store(
     Ok(())
 }
 
-/// Whether the endpoint was told of once, after which it stays.
+/// Returns whether the endpoint has been published, after which it never changes.
 pub(crate) fn is_provisioned(cluster: &LXCCluster) -> bool {
     let initialization = cluster.status.as_ref().and_then(|status| status.initialization.as_ref());
     initialization.is_some_and(|initialization| initialization.provisioned == Some(true))

@@ -1,5 +1,5 @@
-//! What a server tells of itself, asked rarely: whether it is fit for nodes, and its failure
-//! domains. Shown in the status of LXCClusters; nothing waits for it.
+//! Properties of a server, queried rarely: whether it is suitable for nodes, and its failure
+//! domains. They are shown in the status of LXCClusters and block nothing.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -14,77 +14,77 @@ use capn_doctor::{
     facts::{FactsError, InstanceFacts, ServerFacts},
     rules,
 };
-use capn_plan::{devices, domains, launch, network::card::Wire};
+use capn_plan::{devices, domains, launch, network::nic::ClusterNic};
 use incus_api::Devices;
 use tokio::{sync, time::Instant};
 
 use super::observe::References;
 use crate::{failure::chain, remote::Remote};
 
-/// How long an answer holds.
+/// How long an answer is cached.
 const HOLDS: Duration = Duration::from_secs(3600);
-/// How long members of a cluster of servers hold.
+/// How long the members of a cluster of servers are cached.
 const MEMBERS_HOLD: Duration = Duration::from_secs(600);
-/// How long a failure to ask holds.
+/// How long a failed query is cached.
 const FAILURE_HOLDS: Duration = Duration::from_secs(60);
-/// How long the server may take to answer everything.
+/// Deadline for all queries.
 const DEADLINE: Duration = Duration::from_secs(15);
-/// Longest message of a condition, in characters; the API takes 32768 bytes.
+/// Maximum length of a condition message, in characters. The API accepts 32768 bytes.
 const LONGEST: usize = 4000;
 
 /// Status, reason and message of a condition.
-pub(crate) type Verdict = (Status, &'static str, String);
+pub(crate) type ConditionValue = (Status, &'static str, String);
 
-/// What new instances of a cluster get: profiles, and devices over theirs.
+/// What new instances of a cluster get: profiles, and devices that override those of the profiles.
 type Shape = (Vec<String>, Vec<(String, Vec<(String, String)>)>);
 
-/// What a server tells of itself.
+/// Properties of a server.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Told {
-    /// Whether it is fit for nodes; `None` before there is anything to ask for.
-    pub(crate) health: Option<Verdict>,
-    /// `None` where it could not be asked.
+pub(crate) struct ServerInfo {
+    /// Whether it is suitable for nodes. `None` until there is something to check.
+    pub(crate) health: Option<ConditionValue>,
+    /// Failure domains. `None` if the server could not be queried.
     pub(crate) domains: Option<Vec<FailureDomain>>,
 }
 
-/// The answers of the servers. Can be lost at any moment.
+/// Cached answers of the servers. They can be lost at any time.
 #[derive(Default)]
 pub(crate) struct Servers(Mutex<HashMap<usize, Entry>>);
 
 struct Entry {
     remote: Weak<Remote>,
-    answers: Arc<sync::Mutex<Answers>>,
+    answers: Arc<sync::Mutex<CachedAnswers>>,
 }
 
 #[derive(Default)]
-struct Answers {
-    health: HashMap<BTreeSet<Shape>, (Instant, Verdict)>,
+struct CachedAnswers {
+    health: HashMap<BTreeSet<Shape>, (Instant, ConditionValue)>,
     domains: Option<(Instant, Option<Vec<FailureDomain>>)>,
 }
 
 impl Servers {
-    /// What the server tells, for the instances of one cluster. Asks it once an hour at most
-    /// (members of a cluster of servers every ten minutes), and again for instances with other
-    /// profiles or devices.
+    /// Returns the properties of the server for the instances of one cluster. Queries the server at
+    /// most once an hour (members of a cluster of servers every ten minutes), and again for
+    /// instances with other profiles or devices.
     ///
     /// # Cancellation
     ///
-    /// Whoever waits for the same answer asks then.
-    pub(crate) async fn ask(
+    /// Another task that waits for the same answer takes over the query.
+    pub(crate) async fn query(
         &self,
         remote: &Arc<Remote>,
         cluster: &LXCCluster,
         found: &References,
-    ) -> Told {
+    ) -> ServerInfo {
         let answers = self.answers(remote);
         let mut answers = answers.lock().await;
         let shapes = shapes(cluster, found);
         let health =
             if shapes.is_empty() { None } else { Some(answers.health(remote, shapes).await) };
-        Told { health, domains: answers.domains(remote).await }
+        ServerInfo { health, domains: answers.domains(remote).await }
     }
 
-    fn answers(&self, remote: &Arc<Remote>) -> Arc<sync::Mutex<Answers>> {
+    fn answers(&self, remote: &Arc<Remote>) -> Arc<sync::Mutex<CachedAnswers>> {
         // A new connection, after a Secret changed, may lead to another server.
         let key = Arc::as_ptr(remote) as usize;
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -96,21 +96,21 @@ impl Servers {
     }
 }
 
-impl Answers {
-    async fn health(&mut self, remote: &Remote, shapes: BTreeSet<Shape>) -> Verdict {
+impl CachedAnswers {
+    async fn health(&mut self, remote: &Remote, shapes: BTreeSet<Shape>) -> ConditionValue {
         let now = Instant::now();
         self.health.retain(|_, (until, _)| *until > now);
-        if let Some((_, verdict)) = self.health.get(&shapes) {
-            return verdict.clone();
+        if let Some((_, condition)) = self.health.get(&shapes) {
+            return condition.clone();
         }
         let asked = tokio::time::timeout(DEADLINE, findings(remote, &shapes)).await;
-        let (holds, verdict) = match asked {
-            Ok(Ok(findings)) => (HOLDS, verdict(&findings)),
+        let (holds, condition) = match asked {
+            Ok(Ok(findings)) => (HOLDS, condition(&findings)),
             Ok(Err((holds, message))) => (holds, not_checked(message)),
-            Err(_) => (FAILURE_HOLDS, not_checked("the server does not answer".to_owned())),
+            Err(_) => (FAILURE_HOLDS, not_checked("the server does not respond".to_owned())),
         };
-        self.health.insert(shapes, (Instant::now() + holds, verdict.clone()));
-        verdict
+        self.health.insert(shapes, (Instant::now() + holds, condition.clone()));
+        condition
     }
 
     async fn domains(&mut self, remote: &Remote) -> Option<Vec<FailureDomain>> {
@@ -126,7 +126,7 @@ impl Answers {
         let (holds, domains) = match asked {
             Ok(Ok(members)) => (MEMBERS_HOLD, Some(domains::of_members(&members))),
             Ok(Err(error)) => {
-                tracing::debug!(error = chain(&error), "cannot ask for the members of a cluster");
+                tracing::debug!(error = chain(&error), "cannot list the members of a cluster");
                 (FAILURE_HOLDS, None)
             }
             Err(_) => (FAILURE_HOLDS, None),
@@ -136,11 +136,11 @@ impl Answers {
     }
 }
 
-/// What the instances of a cluster get, as far as there are any or will be.
+/// Returns what the instances of a cluster get, for current and future instances.
 fn shapes(cluster: &LXCCluster, found: &References) -> BTreeSet<Shape> {
-    // The card that profiles usually have, on the network that the cluster says.
+    // The NIC that profiles usually have, on the network that the cluster sets.
     let network = cluster.status.as_ref().and_then(|status| status.network.as_deref());
-    let wire = network.map(|network| Wire::replacing(&Devices::new(), network));
+    let cluster_nic = network.map(|network| ClusterNic::replacing(&Devices::new(), network));
     let balancer = match cluster.spec.load_balancer.kind() {
         Some(LoadBalancerKind::Lxc(wanted) | LoadBalancerKind::Oci(wanted)) => {
             let spec = &wanted.instance_spec;
@@ -148,17 +148,17 @@ fn shapes(cluster: &LXCCluster, found: &References) -> BTreeSet<Shape> {
                 let disk = launch::root_disk(&spec.storage_pool);
                 (launch::ROOT_DEVICE.to_owned(), disk.into_iter().collect())
             });
-            let card = wire.as_ref().map(|it| (it.device.clone(), it.config()));
-            let card = card.map(|(name, card)| (name, card.into_iter().collect()));
-            Some((spec.profiles.clone(), card.into_iter().chain(root).collect()))
+            let nic = cluster_nic.as_ref().map(|it| (it.device.clone(), it.config()));
+            let nic = nic.map(|(name, nic)| (name, nic.into_iter().collect()));
+            Some((spec.profiles.clone(), nic.into_iter().chain(root).collect()))
         }
         _ => None,
     };
     let machines = found.machines.iter().map(|machine| {
-        // Strings that cannot be understood are the machine's own to report.
+        // Invalid device strings are reported by the machine itself.
         let mut devices = devices::parse(&machine.spec.devices).unwrap_or_default();
-        if let Some(wire) = &wire {
-            wire.put_into(&mut devices);
+        if let Some(cluster_nic) = &cluster_nic {
+            cluster_nic.put_into(&mut devices);
         }
         let devices = devices
             .into_iter()
@@ -169,7 +169,8 @@ fn shapes(cluster: &LXCCluster, found: &References) -> BTreeSet<Shape> {
     balancer.into_iter().chain(machines).collect()
 }
 
-/// What is wrong with the server, or why that cannot be said, and for how long.
+/// Returns the problems of the server, or why it could not be checked, and how long to cache the
+/// result.
 async fn findings(
     remote: &Remote,
     shapes: &BTreeSet<Shape>,
@@ -184,7 +185,7 @@ async fn findings(
         let instances = InstanceFacts::read(&remote.client, profiles, &devices)
             .await
             .map_err(|error| unknown(&error))?;
-        // How many isolated instances there are matters only beside the host's ranges of ids.
+        // The number of isolated instances only matters compared with the ID ranges of the host.
         let facts = ServerFacts::new(&server, instances);
         for finding in rules::server_findings(&facts) {
             if !all.contains(&finding) {
@@ -195,33 +196,33 @@ async fn findings(
     Ok(all)
 }
 
-/// An identity that is restricted to a project may not look at what all projects share, and will
-/// not the next time.
+/// Handles a query that failed. An identity that is restricted to a project cannot read global
+/// settings, so retrying is pointless.
 fn unknown(error: &FactsError) -> (Duration, String) {
     match error {
         FactsError::Ask { what, source } if is_restricted(source) => {
             let text = source.server_text().unwrap_or("forbidden");
-            let means = "what is wrong there shows when an instance is made";
-            (HOLDS, format!("the identity may not look at {what} ({text}): {means}"))
+            let means = "problems there only show when an instance is created";
+            (HOLDS, format!("the identity has no permission to read {what} ({text}): {means}"))
         }
         other => (FAILURE_HOLDS, chain(other)),
     }
 }
 
-/// Incus 6.0 answers restricted certificates with 500 where there is no permission to ask for.
+/// Incus 6.0 answers restricted certificates with status 500 where no permission exists.
 fn is_restricted(error: &incus_client::Error) -> bool {
     let text = error.server_text().unwrap_or_default();
     error.is_forbidden() || text.contains("Certificate is restricted")
 }
 
-fn not_checked(message: String) -> Verdict {
+fn not_checked(message: String) -> ConditionValue {
     (Status::Unknown, reasons::SERVER_NOT_CHECKED, message)
 }
 
-/// The condition: false when nodes cannot be made or do not work, true with a reason of its own
-/// when something is weaker. The message names what was found, what it means, and what mends it,
-/// the worst first.
-fn verdict(findings: &[Finding]) -> Verdict {
+/// Returns the condition: false if nodes cannot be created or do not work, true with a separate
+/// reason if there are warnings. The message lists each problem, its effect and its fix, worst
+/// first.
+fn condition(findings: &[Finding]) -> ConditionValue {
     let mut wrong: Vec<_> = findings.iter().filter(|f| f.severity != Severity::Ok).collect();
     wrong.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let (status, reason) = match wrong.first().map(|finding| finding.severity) {
@@ -234,13 +235,13 @@ fn verdict(findings: &[Finding]) -> Verdict {
 }
 
 fn text(finding: &Finding) -> String {
-    let Finding { severity, found, means, mend, .. } = finding;
+    let Finding { severity, found, means, remedies, .. } = finding;
     let mut text = format!("{severity}: {found}");
     if !means.is_empty() {
         text = format!("{text} ({means})");
     }
-    if !mend.is_empty() {
-        text = format!("{text}. To mend it: {}", mend.join(", or "));
+    if !remedies.is_empty() {
+        text = format!("{text}. To fix it: {}", remedies.join(", or "));
     }
     text
 }
@@ -251,19 +252,19 @@ mod tests {
     use capn_api::LXCMachine;
     use serde_json::json;
 
-    fn finding(severity: Severity, found: &str, mend: &[&str]) -> Finding {
+    fn finding(severity: Severity, found: &str, fix: &[&str]) -> Finding {
         Finding {
             id: "x",
             severity,
             found: found.into(),
             means: "nodes fail".into(),
-            mend: mend.iter().map(|mend| (*mend).to_owned()).collect(),
+            remedies: fix.iter().map(|fix| (*fix).to_owned()).collect(),
             fix: None,
         }
     }
 
     #[test]
-    fn the_worst_finding_decides_and_each_names_what_mends_it() {
+    fn the_worst_finding_decides_and_each_names_its_fix() {
         let fine = Finding { means: String::new(), ..finding(Severity::Ok, "fine", &[]) };
         let weak = finding(Severity::Warning, "old kernel", &["apt upgrade"]);
         let bad = finding(Severity::Problem, "no pool", &["incus storage create a dir", "other"]);
@@ -273,21 +274,21 @@ mod tests {
                 vec![fine, weak.clone()],
                 Status::True,
                 reasons::SERVER_WARNINGS,
-                "warning: old kernel (nodes fail). To mend it: apt upgrade",
+                "warning: old kernel (nodes fail). To fix it: apt upgrade",
             ),
             (
                 vec![weak, bad],
                 Status::False,
                 reasons::SERVER_PROBLEMS,
-                "problem: no pool (nodes fail). To mend it: incus storage create a dir, or other; warning: old kernel (nodes fail). To mend it: apt upgrade",
+                "problem: no pool (nodes fail). To fix it: incus storage create a dir, or other; warning: old kernel (nodes fail). To fix it: apt upgrade",
             ),
         ] {
-            assert_eq!(verdict(&findings), (status, reason, message.to_owned()));
+            assert_eq!(condition(&findings), (status, reason, message.to_owned()));
         }
     }
 
     #[test]
-    fn machines_that_look_alike_are_asked_for_once() {
+    fn identical_machines_are_checked_once() {
         let cluster = |balancer: serde_json::Value| -> LXCCluster {
             serde_json::from_value(json!({
                 "metadata": { "name": "demo" }, "spec": { "loadBalancer": balancer },

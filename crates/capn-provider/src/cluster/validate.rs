@@ -1,4 +1,4 @@
-//! From the objects around one LXCCluster to checked types. Pure.
+//! Validates the objects related to one LXCCluster. Pure.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -16,46 +16,46 @@ use capn_plan::{
     ranges::{self, Range},
 };
 
-use super::observe::{Material, References, backend_addresses};
+use super::observe::{LaunchInputs, References, backend_addresses};
 use crate::{
     failure::Failure,
     images,
     references::{self, annotation, label, name, namespace},
 };
 
-/// What is to be done about an LXCCluster.
+/// The action for an LXCCluster.
 #[derive(Debug)]
-pub(crate) enum Standing {
-    /// Nothing: it has no owner yet, or is about to be gone.
+pub(crate) enum Disposition {
+    /// Nothing: it has no owner yet, or is about to be removed.
     Nothing,
-    /// There is nothing to make: somebody else keeps the load balancer, or the control planes
-    /// hold its address themselves.
+    /// There is nothing to create: the load balancer is external, or the control planes hold its
+    /// address themselves.
     External,
-    /// Make its load balancer and keep it serving.
-    Keep(Subject),
-    /// The same for one of an OVN network.
-    KeepOvn(OvnSubject),
-    /// Wait until these machines are gone, which need it.
+    /// Create its load balancer and keep it serving.
+    Keep(ValidCluster),
+    /// Create its OVN load balancer and keep it serving.
+    KeepOvn(ValidOvnCluster),
+    /// Wait until these machines are deleted, because they need it.
     WaitForMachines(Vec<String>),
     /// Delete its load balancer.
-    Delete(Subject),
-    /// The same for one of an OVN network.
-    DeleteOvn(OvnSubject),
+    Delete(ValidCluster),
+    /// Delete its OVN load balancer.
+    DeleteOvn(ValidOvnCluster),
     /// Nothing is left to delete.
     LetGo,
-    /// Let it go and leave this instance behind, as the user wants.
+    /// Remove the finalizer and leave this instance behind, as the user requested.
     Orphan(String),
-    /// It asks for what cannot be.
+    /// The spec is invalid.
     Invalid(Failure),
 }
 
-/// One LXCCluster with a load balancer of type `ovn`, checked, without what the server says.
+/// A validated LXCCluster with a load balancer of type `ovn`.
 #[derive(Clone, Debug)]
-pub(crate) struct OvnSubject {
+pub(crate) struct ValidOvnCluster {
     pub(crate) network: String,
     /// The address to listen on, if the endpoint names it.
     pub(crate) address: Option<IpAddr>,
-    /// Where else one may be taken from.
+    /// Ranges from which an address may be taken otherwise.
     pub(crate) ranges: Vec<Range>,
     pub(crate) port: u16,
     pub(crate) owner: Owner,
@@ -63,91 +63,93 @@ pub(crate) struct OvnSubject {
     backend_port: u16,
 }
 
-/// One LXCCluster whose load balancer is an instance, checked, without what the server says.
+/// A validated LXCCluster whose load balancer is an instance.
 #[derive(Clone, Debug)]
-pub(crate) struct Subject {
+pub(crate) struct ValidCluster {
     pub(crate) name: InstanceName,
     pub(crate) kind: Kind,
     template: Option<Template>,
     check: Check,
-    /// Where addresses may be taken from.
+    /// Ranges from which addresses may be taken.
     pub(crate) ranges: Vec<Range>,
     pub(crate) spec: LoadBalancerInstanceSpec,
     pub(crate) isolation: Isolation,
     pub(crate) image_servers: ImageServers,
-    /// The endpoint's host, if it is an address.
+    /// Host of the endpoint, if it is an address.
     pub(crate) endpoint_ip: Option<IpAddr>,
     pub(crate) port: u16,
     pub(crate) owner: Owner,
-    /// Family of the address that becomes the endpoint, where it is not any.
+    /// Family of the address that becomes the endpoint. `None` means any.
     pub(crate) family: Option<Family>,
     endpoint_host: Option<String>,
     deleting: bool,
     backend_port: u16,
 }
 
-impl Subject {
-    /// Whether the configuration is the user's own.
+impl ValidCluster {
+    /// Returns whether the configuration is a custom template.
     pub(crate) fn has_template(&self) -> bool {
         self.template.is_some()
     }
 }
 
-/// Says what is to be done about an LXCCluster.
-pub(crate) fn standing(cluster: &LXCCluster, found: &References) -> Standing {
+/// Decides what to do about an LXCCluster.
+pub(crate) fn disposition(cluster: &LXCCluster, found: &References) -> Disposition {
     if cluster.metadata.deletion_timestamp.is_some() {
         return standing_of_deleted(cluster, found);
     }
     if found.cluster.is_none() {
-        return Standing::Nothing;
+        return Disposition::Nothing;
     }
     if let Err(message) = cluster.spec.check_isolation() {
-        return Standing::Invalid(Failure::Invalid { message });
+        return Disposition::Invalid(Failure::Invalid { message });
     }
     if let Err(failure) = network(cluster).and(images::servers(&cluster.metadata)) {
-        return Standing::Invalid(failure);
+        return Disposition::Invalid(failure);
     }
-    let standing = match cluster.spec.load_balancer.kind() {
+    let disposition = match cluster.spec.load_balancer.kind() {
         Some(LoadBalancerKind::External) => needs_host(
             cluster,
             "external",
-            "set it to the address under which the control plane will answer",
+            "set it to the address at which the control plane will be reachable",
         )
-        .map(|()| Standing::External),
-        Some(LoadBalancerKind::KubeVip(_)) => kube_vip(cluster, found).map(|()| Standing::External),
+        .map(|()| Disposition::External),
+        Some(LoadBalancerKind::KubeVip(_)) => {
+            kube_vip(cluster, found).map(|()| Disposition::External)
+        }
         Some(LoadBalancerKind::Lxc(wanted)) => {
-            subject(cluster, found, Kind::Lxc, wanted).map(Standing::Keep)
+            valid(cluster, found, Kind::Lxc, wanted).map(Disposition::Keep)
         }
         Some(LoadBalancerKind::Oci(wanted)) => {
-            subject(cluster, found, Kind::Oci, wanted).map(Standing::Keep)
+            valid(cluster, found, Kind::Oci, wanted).map(Disposition::Keep)
         }
         Some(LoadBalancerKind::Ovn(wanted)) => {
-            ovn_subject(cluster, found, wanted).map(Standing::KeepOvn)
+            valid_ovn(cluster, found, wanted).map(Disposition::KeepOvn)
         }
         None => invalid(
             "spec.loadBalancer must have exactly one of lxc, oci, ovn, kubeVIP and external",
         ),
     };
-    standing.unwrap_or_else(Standing::Invalid)
+    disposition.unwrap_or_else(Disposition::Invalid)
 }
 
 fn invalid<T>(message: impl Into<String>) -> Result<T, Failure> {
     Err(Failure::Invalid { message: message.into() })
 }
 
-/// Whether the load balancer can be on the network that the cluster says.
+/// Checks that the load balancer can use the network that the cluster sets.
 fn network(cluster: &LXCCluster) -> Result<(), Failure> {
     cluster.spec.check_network().map_err(|message| Failure::Invalid { message })?;
     let mode = cluster.spec.network_mode();
     match (cluster.spec.load_balancer.kind(), mode) {
         (Some(LoadBalancerKind::KubeVip(_)), NetworkMode::Own) => invalid(
-            "the address of a load balancer of type kubeVIP is of the machines' network, and that of spec.network.mode own is not known before it is made: name a network with mode existing",
+            "a load balancer of type kubeVIP needs an address on the machines' network, but with spec.network.mode own the subnet is not known in advance: use mode existing with a network",
         ),
         (Some(LoadBalancerKind::Ovn(wanted)), NetworkMode::Own | NetworkMode::Existing)
             if cluster.spec.network_name() != Some(wanted.network_name.as_str()) =>
         {
             invalid(format!(
-                "a load balancer of type ovn reaches machines on its own network {:?} only, and spec.network has mode {mode}: set mode existing with that name, or leave spec.network out",
+                "a load balancer of type ovn reaches only machines on its own network {:?}, but spec.network has mode {mode}: use mode existing with that network, or omit spec.network",
                 wanted.network_name
             ))
         }
@@ -164,7 +166,8 @@ fn needs_host(cluster: &LXCCluster, kind: &str, advice: &str) -> Result<(), Fail
     }
 }
 
-/// The virtual IP leads to the API server itself, so that there is no port but its own.
+/// Validates a virtual IP, which leads directly to the API server, so that it must use the same
+/// port.
 fn kube_vip(cluster: &LXCCluster, found: &References) -> Result<(), Failure> {
     needs_host(cluster, "kubeVIP", "set it to a free address of the machines' network")?;
     let (port, backend) = (cluster.spec.endpoint_port(), backend_port(found));
@@ -176,48 +179,48 @@ fn kube_vip(cluster: &LXCCluster, found: &References) -> Result<(), Failure> {
     Ok(())
 }
 
-fn standing_of_deleted(cluster: &LXCCluster, found: &References) -> Standing {
+fn standing_of_deleted(cluster: &LXCCluster, found: &References) -> Disposition {
     let meta = &cluster.metadata;
     let finalizers = meta.finalizers.as_deref().unwrap_or_default();
     if !finalizers.iter().any(|finalizer| finalizer == keys::CLUSTER_FINALIZER) {
-        return Standing::Nothing;
+        return Disposition::Nothing;
     }
     if !found.machines.is_empty() {
-        return Standing::WaitForMachines(
+        return Disposition::WaitForMachines(
             found.machines.iter().map(|machine| name(&machine.metadata).to_owned()).collect(),
         );
     }
     let orphan = annotation(meta, keys::ORPHAN_INSTANCES_ANNOTATION) == Some("true");
-    let subject = match cluster.spec.load_balancer.kind() {
-        Some(LoadBalancerKind::Lxc(wanted)) => identified(cluster, found, Kind::Lxc, wanted),
-        Some(LoadBalancerKind::Oci(wanted)) => identified(cluster, found, Kind::Oci, wanted),
+    let valid = match cluster.spec.load_balancer.kind() {
+        Some(LoadBalancerKind::Lxc(wanted)) => valid_cluster(cluster, found, Kind::Lxc, wanted),
+        Some(LoadBalancerKind::Oci(wanted)) => valid_cluster(cluster, found, Kind::Oci, wanted),
         Some(LoadBalancerKind::Ovn(wanted)) => {
-            let subject = ovn_identified(cluster, found, wanted);
-            return match subject.address {
-                // It listens on the endpoint; one that was made and not yet written down is
-                // found by its marks.
-                _ if subject.network.is_empty() => Standing::LetGo,
-                _ if orphan => Standing::Orphan(format!("of network {}", subject.network)),
-                _ => Standing::DeleteOvn(subject),
+            let valid = ovn_identified(cluster, found, wanted);
+            return match valid.address {
+                // It listens on the endpoint. If it was created but not recorded yet, it is found
+                // by its owner keys.
+                _ if valid.network.is_empty() => Disposition::LetGo,
+                _ if orphan => Disposition::Orphan(format!("of network {}", valid.network)),
+                _ => Disposition::DeleteOvn(valid),
             };
         }
-        // The others make nothing.
-        Some(_) | None => return Standing::LetGo,
+        // The other types create nothing.
+        Some(_) | None => return Disposition::LetGo,
     };
-    match subject {
-        Ok(subject) if orphan => Standing::Orphan(subject.name.as_str().to_owned()),
-        Ok(subject) => Standing::Delete(subject),
-        // No instance can have that name, so there is none to delete.
-        Err(_) => Standing::LetGo,
+    match valid {
+        Ok(valid) if orphan => Disposition::Orphan(valid.name.as_str().to_owned()),
+        Ok(valid) => Disposition::Delete(valid),
+        // No instance can have that name, so there is nothing to delete.
+        Err(_) => Disposition::LetGo,
     }
 }
 
-fn subject(
+fn valid(
     cluster: &LXCCluster,
     found: &References,
     kind: Kind,
     wanted: &InstanceLoadBalancer,
-) -> Result<Subject, Failure> {
+) -> Result<ValidCluster, Failure> {
     let field = format!("spec.loadBalancer.{}", kind.as_str());
     let template = match wanted.custom_haproxy_config_template.as_str() {
         "" => None,
@@ -227,7 +230,7 @@ fn subject(
     };
     let ranges = parse_ranges(&field, &wanted.ranges)?;
     let check = if wanted.disable_healthz_check { Check::Port } else { Check::Healthz };
-    Ok(Subject { template, check, ranges, ..identified(cluster, found, kind, wanted)? })
+    Ok(ValidCluster { template, check, ranges, ..valid_cluster(cluster, found, kind, wanted)? })
 }
 
 fn parse_ranges(field: &str, texts: &[String]) -> Result<Vec<Range>, Failure> {
@@ -236,17 +239,17 @@ fn parse_ranges(field: &str, texts: &[String]) -> Result<Vec<Range>, Failure> {
     })
 }
 
-fn identified(
+fn valid_cluster(
     cluster: &LXCCluster,
     found: &References,
     kind: Kind,
     wanted: &InstanceLoadBalancer,
-) -> Result<Subject, Failure> {
+) -> Result<ValidCluster, Failure> {
     let meta = &cluster.metadata;
     let instance = InstanceName::load_balancer(name(meta), namespace(meta))
         .map_err(|error| Failure::Invalid { message: format!("{error}; {}", error.hint()) })?;
     let endpoint_host = cluster.spec.endpoint_host().map(str::to_owned);
-    Ok(Subject {
+    Ok(ValidCluster {
         name: instance,
         kind,
         template: None,
@@ -254,7 +257,7 @@ fn identified(
         ranges: Vec::new(),
         spec: wanted.instance_spec.clone(),
         isolation: cluster.spec.effective_isolation(),
-        // What cannot be understood is said where it matters, which is not a deletion.
+        // Invalid values are reported where they matter, which is not in a deletion.
         image_servers: images::servers(meta).unwrap_or_default(),
         endpoint_ip: endpoint_host.as_deref().and_then(|host| host.parse().ok()),
         family: found.cluster.as_ref().and_then(references::service_family),
@@ -266,26 +269,26 @@ fn identified(
     })
 }
 
-fn ovn_subject(
+fn valid_ovn(
     cluster: &LXCCluster,
     found: &References,
     wanted: &OvnLoadBalancer,
-) -> Result<OvnSubject, Failure> {
+) -> Result<ValidOvnCluster, Failure> {
     if wanted.network_name.is_empty() {
         return invalid(
             "a load balancer of type ovn needs spec.loadBalancer.ovn.networkName: set it to an OVN network of the server",
         );
     }
     let ranges = parse_ranges("spec.loadBalancer.ovn", &wanted.ranges)?;
-    let subject = OvnSubject { ranges, ..ovn_identified(cluster, found, wanted) };
-    match (cluster.spec.endpoint_host(), subject.address) {
+    let valid = ValidOvnCluster { ranges, ..ovn_identified(cluster, found, wanted) };
+    match (cluster.spec.endpoint_host(), valid.address) {
         (Some(host), None) => invalid(format!(
-            "a load balancer of type ovn listens on an address, and spec.controlPlaneEndpoint.host {host:?} is none"
+            "a load balancer of type ovn listens on an IP address, but spec.controlPlaneEndpoint.host {host:?} is not one"
         )),
-        (None, _) if subject.ranges.is_empty() => invalid(
+        (None, _) if valid.ranges.is_empty() => invalid(
             "a load balancer of type ovn needs spec.controlPlaneEndpoint.host, or spec.loadBalancer.ovn.ranges to take an address from",
         ),
-        _ => Ok(subject),
+        _ => Ok(valid),
     }
 }
 
@@ -293,8 +296,8 @@ fn ovn_identified(
     cluster: &LXCCluster,
     found: &References,
     wanted: &OvnLoadBalancer,
-) -> OvnSubject {
-    OvnSubject {
+) -> ValidOvnCluster {
+    ValidOvnCluster {
         network: wanted.network_name.clone(),
         address: cluster.spec.endpoint_host().and_then(|host| host.parse().ok()),
         ranges: Vec::new(),
@@ -323,7 +326,7 @@ pub(crate) fn owner(cluster: &LXCCluster, found: &References) -> Owner {
     }
 }
 
-/// Port of the API server on each control plane.
+/// Returns the port of the API server on each control plane.
 fn backend_port(found: &References) -> u16 {
     found
         .cluster
@@ -333,74 +336,74 @@ fn backend_port(found: &References) -> u16 {
         .unwrap_or(6443)
 }
 
-/// The load balancer as the plan wants it, with the launch if there is something to launch.
+/// Returns the desired load balancer, with a launch request if the instance must be created.
 pub(crate) fn wanted(
-    subject: &Subject,
+    valid: &ValidCluster,
     found: &References,
-    material: Option<&Material>,
+    inputs: Option<&LaunchInputs>,
     server: &ServerFacts,
 ) -> Result<Balancer, Failure> {
-    let launch = |material: &Material| {
+    let launch = |inputs: &LaunchInputs| {
         let launch = launch::load_balancer(
-            &subject.name,
-            &subject.owner,
-            &subject.spec,
-            subject.isolation,
-            material.image.source.clone(),
-            material.nic.clone(),
+            &valid.name,
+            &valid.owner,
+            &valid.spec,
+            valid.isolation,
+            inputs.image.source.clone(),
+            inputs.nic.clone(),
             server,
         );
-        let launch = balancer::as_kind(subject.kind, launch);
-        match launch.excluded(subject.isolation, &material.profiles) {
+        let launch = balancer::as_kind(valid.kind, launch);
+        match launch.violation_message(valid.isolation, &inputs.profiles) {
             Some(message) => invalid(message),
             None => Ok(Box::new(launch)),
         }
     };
-    let launch = material.map(launch).transpose()?;
+    let launch = inputs.map(launch).transpose()?;
     Ok(Balancer {
-        name: subject.name.clone(),
-        isolation: subject.isolation,
-        kind: subject.kind,
-        owner: subject.owner.clone(),
-        deleting: subject.deleting,
-        endpoint_host: subject.endpoint_host.clone(),
-        // The family of the first range is the user's choice.
-        family: match subject.ranges.first() {
+        name: valid.name.clone(),
+        isolation: valid.isolation,
+        kind: valid.kind,
+        owner: valid.owner.clone(),
+        deleting: valid.deleting,
+        endpoint_host: valid.endpoint_host.clone(),
+        // The family of the first range is the choice of the user.
+        family: match valid.ranges.first() {
             Some(range) if range.is_ipv4() => Some(Family::V4),
             Some(_) => Some(Family::V6),
-            None => subject.family,
+            None => valid.family,
         },
-        port: subject.port,
-        backend_port: subject.backend_port,
+        port: valid.port,
+        backend_port: valid.backend_port,
         backends: first_of_each(backends(found)),
-        leaving: leaving(found),
-        template: subject.template.clone(),
-        check: subject.check,
+        draining: draining(found),
+        template: valid.template.clone(),
+        check: valid.check,
         launch,
     })
 }
 
-/// The load balancer of an OVN network as the plan wants it.
+/// Returns the desired load balancer of an OVN network.
 pub(crate) fn wanted_of_ovn(
-    subject: &OvnSubject,
+    valid: &ValidOvnCluster,
     found: &References,
     address: IpAddr,
     health_checks: bool,
 ) -> OvnBalancer {
     OvnBalancer {
-        owner: subject.owner.clone(),
-        network: subject.network.clone(),
+        owner: valid.owner.clone(),
+        network: valid.network.clone(),
         address,
-        port: subject.port,
-        backend_port: subject.backend_port,
+        port: valid.port,
+        backend_port: valid.backend_port,
         backends: backends(found),
         health_checks,
-        deleting: subject.deleting,
+        deleting: valid.deleting,
     }
 }
 
-/// Addresses of each control plane that has one and is to stay. One whose Machine is being deleted
-/// stays as long as there is no other: until its own end it is all the cluster has.
+/// Returns the addresses of the control planes that have one and are not draining. If all of them
+/// are draining, they stay, because the cluster has no others.
 pub(crate) fn backends(found: &References) -> BTreeMap<String, Vec<IpAddr>> {
     let of = |stays: &dyn Fn(&LXCMachine) -> bool| -> BTreeMap<String, Vec<IpAddr>> {
         found
@@ -412,7 +415,7 @@ pub(crate) fn backends(found: &References) -> BTreeMap<String, Vec<IpAddr>> {
             .filter(|(_, addresses)| !addresses.is_empty())
             .collect()
     };
-    let staying = of(&|machine| !found.leaves(machine));
+    let staying = of(&|machine| !found.is_draining(machine));
     if !staying.is_empty() && !found.is_ending() {
         return staying;
     }
@@ -426,8 +429,9 @@ fn first_of_each(backends: BTreeMap<String, Vec<IpAddr>>) -> BTreeMap<String, Ip
         .collect()
 }
 
-/// Control planes whose clients have to go elsewhere, since they leave and others stay.
-fn leaving(found: &References) -> Vec<String> {
+/// Returns the control planes whose clients must be moved to others, because they are being deleted
+/// and others stay.
+fn draining(found: &References) -> Vec<String> {
     let staying = backends(found);
     if found.is_ending() || staying.is_empty() {
         return Vec::new();
@@ -435,7 +439,7 @@ fn leaving(found: &References) -> Vec<String> {
     found
         .machines
         .iter()
-        .filter(|machine| found.leaves(machine))
+        .filter(|machine| found.is_draining(machine))
         .map(|machine| name(&machine.metadata).to_owned())
         .filter(|machine| found.is_control_plane(machine) && !staying.contains_key(machine))
         .collect()

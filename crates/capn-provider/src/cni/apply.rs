@@ -8,13 +8,13 @@ use serde_json::json;
 
 use capn_api::{LXCMachine, keys};
 
-use super::{observe::Found, validate::Change};
-use crate::{context::Context, failure::Failure, notice::tell, patch, references::namespace};
+use super::{observe::Observed, validate::NodeUpdate};
+use crate::{context::Context, events::publish, failure::Failure, patch, references::namespace};
 
-/// How many nodes are written to side by side.
+/// Number of nodes that are updated concurrently.
 const WIDTH: usize = 8;
 
-/// Writes to each node what it needs. One that fails holds up no other.
+/// Updates all nodes. A failure on one node does not delay the others.
 ///
 /// # Errors
 ///
@@ -22,11 +22,11 @@ const WIDTH: usize = 8;
 ///
 /// # Cancellation
 ///
-/// What was not noted is written again.
+/// Nodes that were not recorded yet are updated again.
 pub(crate) async fn write_all(
     ctx: &Context,
-    found: &Found,
-    changes: Vec<Change>,
+    found: &Observed,
+    changes: Vec<NodeUpdate>,
 ) -> Result<(), Failure> {
     let written = stream::iter(changes).map(|change| write(ctx, found, change));
     let failures = written.buffer_unordered(WIDTH).filter_map(async |written| written.err());
@@ -38,13 +38,13 @@ pub(crate) async fn write_all(
     first.map_or(Ok(()), Err)
 }
 
-/// Writes the files and applies them, then notes in the machine that it has them.
+/// Writes the files, applies them, and then records them in the machine.
 ///
 /// # Cancellation
 ///
-/// Without the note the files are written and applied again.
-async fn write(ctx: &Context, found: &Found, change: Change) -> Result<(), Failure> {
-    let Change { machine, files } = &change;
+/// Without the record, the files are written and applied again.
+async fn write(ctx: &Context, found: &Observed, change: NodeUpdate) -> Result<(), Failure> {
+    let NodeUpdate { machine, files } = &change;
     let instance = machine.instance_name();
     let client = &found.remote.client;
     let push = async |path, text: &str| {
@@ -53,7 +53,7 @@ async fn write(ctx: &Context, found: &Found, change: Change) -> Result<(), Failu
         let pushed = client.push_file(instance, path, text.to_owned().into_bytes(), &options).await;
         pushed.map_err(Failure::server("write the pod network of", instance))
     };
-    // Routes first: with the plugins' configuration the node becomes ready and gets pods.
+    // Routes come first: with the CNI configuration the node becomes ready and gets pods.
     push(cni::POD_NETWORK_PATH, &files.pod_network).await?;
     apply(client, instance).await?;
     push(cni::CONFLIST_PATH, &files.conflist).await?;
@@ -62,19 +62,19 @@ async fn write(ctx: &Context, found: &Found, change: Change) -> Result<(), Failu
         json!({ "metadata": { "annotations": { keys::POD_NETWORK_ANNOTATION: files.hash } } });
     patch::merge(&api, machine, note).await?;
     let note = format!("wrote the pod network of instance {instance}");
-    tell(ctx, machine, EventType::Normal, "PodNetworkWritten", note).await;
+    publish(ctx, machine, EventType::Normal, "PodNetworkWritten", note).await;
     Ok(())
 }
 
-/// Has the node read its routes anew.
+/// Makes the node reload its routes.
 ///
-/// A path unit of systemd would not do: it loses a change that comes while the service still applies the
-/// one before, as when two nodes join at once.
+/// A systemd path unit is not reliable: it misses a change that arrives while the service still
+/// applies the previous one, for example when two nodes join at once.
 async fn apply(client: &Client, instance: &str) -> Result<(), Failure> {
     let act = "apply the pod network of";
     let request = ExecRequest::new(["systemctl", "restart", cni::POD_NETWORK_UNIT]);
-    // With its streams, although that costs more requests: what root in the node holds up is then ended at
-    // the deadline.
+    // Uses exec with its streams, although that costs more requests: a command that root on the
+    // node blocks is then killed at the deadline.
     let output = client.exec(instance, request).await.map_err(Failure::server(act, instance))?;
     match output.success() {
         true => Ok(()),

@@ -1,4 +1,4 @@
-//! Puts flannel's objects into the workload cluster.
+//! Applies flannel's objects to the workload cluster.
 
 use capn_plan::flannel;
 use k8s_openapi::{
@@ -18,14 +18,14 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 
-/// Who owns the fields.
+/// Field manager of the applied fields.
 const MANAGER: &str = "capn-provider";
 
-/// Applies the objects; what is there as wanted stays as it is.
+/// Applies the objects. Objects that are already as desired do not change.
 ///
 /// # Cancellation
 ///
-/// Those that are missing are applied the next time.
+/// The next call applies the remaining objects.
 pub(super) async fn apply(client: &Client, pod_cidrs: &[String]) -> Result<(), Failure> {
     for object in flannel::objects(pod_cidrs) {
         let client = client.clone();

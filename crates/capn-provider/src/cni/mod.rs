@@ -1,10 +1,10 @@
-//! The pod network of clusters that ask for it. With `capn.cluster.x-k8s.io/cni: bridge` each node
-//! gets the standard bridge plugins for its own pod subnet, and routes to the pods of the others;
-//! with `flannel` the plugins likewise, and flannel's daemon in place of routes.
+//! The pod network of clusters with a CNI label. With `capn.cluster.x-k8s.io/cni: bridge`, each
+//! node gets the standard bridge plugins for its own pod subnet, and routes to the pods of the
+//! other nodes. With `flannel`, it gets the same plugins, and flannel's daemon instead of routes.
 //!
-//! A node's subnet is known only to the workload cluster, so its nodes are watched there. What a
-//! node needs is written into its instance, where a service applies it, at boot too:
-//! the network survives a restart of the node without this process.
+//! Only the workload cluster knows the pod subnet of a node, so its nodes are watched. The files
+//! are written into the instances, where a systemd unit applies them at boot too: the pod network
+//! survives a reboot of the node without this process.
 
 mod apply;
 mod flannel;
@@ -17,38 +17,35 @@ use std::{collections::HashMap, sync::Arc};
 
 use capi_api::core::Cluster;
 use capn_api::{LXCMachine, keys};
-use capn_plan::cni::Carrier;
+use capn_controller::watch::concerning;
+use capn_plan::cni::PodRouting;
 use kube::runtime::controller::Action;
 
 use crate::{
     changes,
     context::Context,
     drive,
-    echoes::Echoes,
     failure::Failure,
     references::{self, label},
     triggers,
+    wake_filter::WakeFilter,
 };
 use nodes::NodeWatches;
 
-/// Runs the controller until the context says stop.
+/// Runs the controller until the context is cancelled.
 pub(crate) async fn run(ctx: Arc<Context>) {
     let (changed, changes) = futures::channel::mpsc::unbounded();
     let watches = Arc::new(NodeWatches::new(changed, ctx.options.reach));
-    let only_ours = format!("{} in ({},{})", keys::CNI_LABEL, keys::CNI_BRIDGE, keys::CNI_FLANNEL);
-    let mut watched = ctx.watched();
-    watched.label_selector = Some(match watched.label_selector {
-        Some(others) => format!("{others},{only_ours}"),
-        None => only_ours,
-    });
-    let (controller, store) = drive::controller::<Cluster>(ctx.api(), watched);
+    // All Clusters, which are watched anyway. A Cluster without the label needs no work.
+    let (controller, store) = drive::controller(&ctx.own::<Cluster>());
     let controller = controller
-        // Instances that became ready, or were replaced.
-        .watches_stream(changes::that_matter::<LXCMachine>(ctx.api(), &["ready"]), move |machine| {
-            triggers::cluster_of(&store, &machine.metadata)
-        })
+        // Instances that became ready or were replaced.
+        .reconcile_on(concerning(
+            changes::that_matter(&ctx.all::<LXCMachine>(), &["ready"]),
+            move |machine| triggers::cluster_of(&store, &machine.metadata),
+        ))
         .reconcile_on(changes);
-    drive::drive(controller, Echoes::none(), ctx, move |cluster, ctx| {
+    drive::drive(controller, WakeFilter::none(), ctx, move |cluster, ctx| {
         let watches = watches.clone();
         async move { reconcile(&cluster, &ctx, &watches).await }
     })
@@ -79,7 +76,7 @@ async fn reconcile(
     let ranges = validate::ranges(cluster);
     let mut carriers = HashMap::new();
     if overlay {
-        // Without a node there is none to run on, and perhaps no API server that answers.
+        // Without a node there is nothing to run on, and possibly no reachable API server.
         if let Some(client) = watches.client(cluster).filter(|_| !found.nodes.is_empty()) {
             flannel::apply(&client, &ranges.pods).await?;
         }
@@ -87,7 +84,7 @@ async fn reconcile(
     }
     let carrier = |machine: &LXCMachine| match overlay {
         true => carriers.get(machine.instance_name()).copied(),
-        false => Some(Carrier::Routes),
+        false => Some(PodRouting::Routes),
     };
     let changes = validate::changes(&ranges, &found.nodes, &found.machines, carrier);
     apply::write_all(ctx, &found, changes).await?;

@@ -28,7 +28,7 @@ use tokio::task::JoinHandle;
 use super::validate;
 use crate::failure::{Failure, chain};
 
-/// The watches of this process, one for each cluster.
+/// The node watches of this process, one per cluster.
 pub(crate) struct NodeWatches {
     reach: Reach,
     changed: UnboundedSender<ObjectRef<Cluster>>,
@@ -36,7 +36,7 @@ pub(crate) struct NodeWatches {
 }
 
 struct NodeWatch {
-    /// Version of the Secret with the kubeconfig.
+    /// Resource version of the Secret with the kubeconfig.
     resource_version: Option<String>,
     nodes: Store<Node>,
     client: Client,
@@ -50,14 +50,14 @@ impl Drop for NodeWatch {
 }
 
 impl NodeWatches {
-    /// `changed` is told of each cluster whose nodes changed in a way that matters here.
+    /// Creates the watches. `changed` receives each cluster whose nodes changed in a relevant way.
     pub(crate) fn new(changed: UnboundedSender<ObjectRef<Cluster>>, reach: Reach) -> Self {
         Self { reach, changed, running: Mutex::new(HashMap::new()) }
     }
 
-    /// The nodes of a cluster as far as they are known by now; starts to watch them.
+    /// Returns the nodes of a cluster as far as they are known, and starts to watch them.
     ///
-    /// A kubeconfig that changed starts the watch anew.
+    /// A changed kubeconfig restarts the watch.
     pub(crate) fn nodes(
         &self,
         cluster: &Cluster,
@@ -75,7 +75,7 @@ impl NodeWatches {
         Ok(nodes)
     }
 
-    /// The client of a cluster whose nodes are watched.
+    /// Returns the client of a cluster whose nodes are watched.
     pub(crate) fn client(&self, cluster: &Cluster) -> Option<Client> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.get(&ObjectRef::from_obj(cluster)).map(|watch| watch.client.clone())
@@ -88,7 +88,7 @@ impl NodeWatches {
             .then(|| watch.nodes.state())
     }
 
-    /// Ends the watch of a cluster.
+    /// Stops the watch of a cluster.
     pub(crate) fn end(&self, cluster: &ObjectMeta) {
         let key = ObjectRef::new(cluster.name.as_deref().unwrap_or_default())
             .within(cluster.namespace.as_deref().unwrap_or_default());
@@ -108,7 +108,9 @@ impl NodeWatches {
         let task = tokio::spawn(async move {
             let mut last = Vec::new();
             let mut silent = false;
-            let mut events = nodes::watch(client).backoff(Steady).reflect(writer).boxed();
+            let budget = nodes::Budget::within(key.namespace.as_deref().unwrap_or_default());
+            let mut events =
+                nodes::watch(client, &budget).backoff(ConstantBackoff).reflect(writer).boxed();
             while let Some(event) = events.next().await {
                 match event {
                     Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => continue,
@@ -134,19 +136,19 @@ impl NodeWatches {
     }
 }
 
-/// A young cluster does not answer for a while, and its nodes wait for us: the pause does not
-/// grow.
+/// A constant delay: the API server of a new cluster is not reachable for a while, and its nodes
+/// wait for this controller.
 #[derive(Clone, Copy)]
-struct Steady;
+struct ConstantBackoff;
 
-impl Iterator for Steady {
+impl Iterator for ConstantBackoff {
     type Item = Duration;
     fn next(&mut self) -> Option<Duration> {
         Some(Duration::from_millis(700))
     }
 }
 
-impl Backoff for Steady {
+impl Backoff for ConstantBackoff {
     fn reset(&mut self) {}
 }
 
@@ -161,5 +163,6 @@ fn client(secret: &Secret, reach: Reach) -> Result<Client, Failure> {
     let value = secret.data.as_ref().and_then(|data| data.get("value"));
     let value = value.ok_or_else(|| bad("it has no key \"value\"".to_owned()))?;
     let text = std::str::from_utf8(&value.0).map_err(|_| bad("it is not UTF-8 text".to_owned()))?;
-    workload::client(text, reach).map_err(|error| bad(chain(&error)))
+    workload::client(text, reach, meta.namespace.as_deref().unwrap_or_default())
+        .map_err(|error| bad(chain(&error)))
 }

@@ -1,11 +1,11 @@
-//! Reads a cluster's nodes, from the workload cluster, and their machines.
+//! Reads the nodes of a cluster, from the workload cluster, and their machines.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use capi_api::{core::Cluster, labels};
 use capn_api::LXCMachine;
 use capn_controller::lists;
-use capn_plan::{cni::Carrier, flannel};
+use capn_plan::{cni::PodRouting, flannel};
 use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::{Api, api::ListParams};
 
@@ -17,22 +17,22 @@ use crate::{
     remote::Remote,
 };
 
-/// How long to wait for the kubeconfig of a young cluster.
+/// Delay until the kubeconfig of a new cluster is checked again.
 pub(crate) const KUBECONFIG_PAUSE: Duration = Duration::from_secs(2);
 
-/// What the pod network of one cluster depends on.
-pub(crate) struct Found {
+/// Observed state that the pod network of one cluster depends on.
+pub(crate) struct Observed {
     pub(crate) nodes: Vec<Arc<Node>>,
     pub(crate) machines: Vec<LXCMachine>,
     pub(crate) remote: Arc<Remote>,
 }
 
-/// Reads it; `None`: the cluster is too young.
+/// Reads the state. `None`: the cluster is not ready for it yet.
 pub(crate) async fn observe(
     ctx: &Context,
     cluster: &Cluster,
     watches: &NodeWatches,
-) -> Result<Option<Found>, Failure> {
+) -> Result<Option<Observed>, Failure> {
     let (within, cluster_name) = (namespace(&cluster.metadata), name(&cluster.metadata));
     let kubeconfig = format!("{cluster_name}-kubeconfig");
     let Some(kubeconfig) = references::get::<Secret>(&ctx.client, within, &kubeconfig).await?
@@ -51,34 +51,35 @@ pub(crate) async fn observe(
         .items;
     let secret = references::identity_of(&ctx.client, &lxc_cluster).await?;
     let remote = ctx.remote(&secret).await?;
-    Ok(Some(Found { nodes, machines, remote }))
+    Ok(Some(Observed { nodes, machines, remote }))
 }
 
-/// How pods of each instance reach the others through flannel. The largest packet follows the
-/// instance's first card; an instance that is not there, or does not run, is left out.
+/// Returns how the pods of each instance reach the others through flannel. The MTU follows from the
+/// first NIC of the instance. Instances that do not exist or do not run are left out.
 pub(crate) async fn overlay(
-    found: &Found,
+    found: &Observed,
     pod_cidrs: &[String],
-) -> Result<HashMap<String, Carrier>, Failure> {
+) -> Result<HashMap<String, PodRouting>, Failure> {
     let families = flannel::families(pod_cidrs);
     let mut carriers = HashMap::new();
     for machine in &found.machines {
         let instance = machine.instance_name();
-        let failure = Failure::server("look at", instance);
-        let Some(seen) = found.remote.client.instance_full(instance).await.map_err(failure)? else {
+        let failure = Failure::server("check", instance);
+        let Some(observed) = found.remote.client.instance_full(instance).await.map_err(failure)?
+        else {
             continue;
         };
-        let cards = seen.state.iter().flat_map(|state| &state.network);
-        let card = cards.filter(|(_, card)| !card.host_name.is_empty()).find_map(|(name, card)| {
-            let is_card = seen.expanded_devices.iter().any(|(key, device)| {
+        let cards = observed.state.iter().flat_map(|state| &state.network);
+        let nic = cards.filter(|(_, nic)| !nic.host_name.is_empty()).find_map(|(name, nic)| {
+            let is_card = observed.expanded_devices.iter().any(|(key, device)| {
                 device.get("type").is_some_and(|kind| kind == "nic")
                     && device.get("name").unwrap_or(key) == name
             });
-            u32::try_from(card.mtu).ok().filter(|mtu| is_card && *mtu > 0)
+            u32::try_from(nic.mtu).ok().filter(|mtu| is_card && *mtu > 0)
         });
-        if let Some(mtu) = card {
+        if let Some(mtu) = nic {
             let mtu = flannel::mtu(mtu, &families);
-            carriers.insert(instance.to_owned(), Carrier::Overlay { mtu });
+            carriers.insert(instance.to_owned(), PodRouting::Overlay { mtu });
         }
     }
     Ok(carriers)

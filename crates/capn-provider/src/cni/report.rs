@@ -1,5 +1,5 @@
-//! Tells whether the kubeconfig of a cluster can be used. The Cluster is Cluster API's, so its
-//! LXCCluster has the condition.
+//! Reports whether the kubeconfig of a cluster can be used. The Cluster belongs to Cluster API, so
+//! the condition is on its LXCCluster.
 
 use capi_api::{
     conditions::{self, Conditions, Status},
@@ -13,13 +13,14 @@ use kube::Api;
 
 use crate::{context::Context, failure::Failure, patch, references};
 
-/// Reports what reading the cluster met. Nothing is written about a kubeconfig that was never refused.
+/// Reports the result of reading the cluster. A kubeconfig that was never rejected gets no
+/// condition.
 pub(super) async fn kubeconfig(
     ctx: &Context,
     cluster: &Cluster,
     met: Option<&Failure>,
 ) -> Result<(), Failure> {
-    let verdict = match met {
+    let condition = match met {
         Some(failure @ Failure::Kubeconfig { .. }) => {
             (Status::False, reasons::KUBECONFIG_REFUSED, failure.message())
         }
@@ -32,12 +33,12 @@ pub(super) async fn kubeconfig(
     let status = lxc_cluster.status.as_ref();
     let before = status.map(|status| &status.conditions);
     let known = conditions::status(before, KUBECONFIG_ACCEPTED);
-    if verdict.0 == Status::True && matches!(known, None | Some(Status::True)) {
+    if condition.0 == Status::True && matches!(known, None | Some(Status::True)) {
         return Ok(());
     }
     let mut next = status.cloned().unwrap_or_default();
     let mut list = Conditions::new(before, lxc_cluster.metadata.generation, ctx.now());
-    let (status, reason, message) = verdict;
+    let (status, reason, message) = condition;
     list.set(KUBECONFIG_ACCEPTED, status, reason, message);
     next.conditions = list.finish();
     let namespace = references::namespace(&lxc_cluster.metadata);

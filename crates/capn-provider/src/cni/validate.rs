@@ -1,4 +1,4 @@
-//! From nodes and machines to what has to be written where. Pure.
+//! Derives the files of each node from nodes and machines. Pure.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -8,29 +8,29 @@ use std::{
 use capi_api::core::Cluster;
 use capn_api::{LXCMachine, keys};
 use capn_plan::{
-    cni::{self, Carrier, Files, Ranges, Subnet},
+    cni::{self, Files, PodRouting, Ranges, Subnet},
     families::Family,
 };
 use k8s_openapi::api::core::v1::Node;
 
 use crate::references::{annotation, name};
 
-/// What one instance needs.
+/// Update of one instance.
 #[derive(Clone, Debug)]
-pub(crate) struct Change {
+pub(crate) struct NodeUpdate {
     pub(crate) machine: LXCMachine,
     pub(crate) files: Files,
 }
 
-/// What has to be written: the files of each node whose machine has others.
+/// Returns the updates: the files of each node whose machine has other files.
 ///
-/// Nodes that are not machines of ours get routes to them, and no files.
+/// Nodes that are not LXCMachines get routes to them, but no files.
 pub(crate) fn changes(
     cluster: &Ranges,
     nodes: &[Arc<Node>],
     machines: &[LXCMachine],
-    carrier: impl Fn(&LXCMachine) -> Option<Carrier>,
-) -> Vec<Change> {
+    carrier: impl Fn(&LXCMachine) -> Option<PodRouting>,
+) -> Vec<NodeUpdate> {
     let nodes: Vec<cni::Node> = nodes.iter().filter_map(|node| self::node(node)).collect();
     machines
         .iter()
@@ -41,12 +41,12 @@ pub(crate) fn changes(
             let files = cni::files(node, &nodes, cluster, carrier(machine)?);
             let written = annotation(&machine.metadata, keys::POD_NETWORK_ANNOTATION);
             (written != Some(files.hash.as_str()))
-                .then(|| Change { machine: machine.clone(), files })
+                .then(|| NodeUpdate { machine: machine.clone(), files })
         })
         .collect()
 }
 
-/// The cluster's ranges of pods and Services.
+/// Returns the pod and Service CIDRs of the cluster.
 pub(crate) fn ranges(cluster: &Cluster) -> Ranges {
     let network = cluster.spec.cluster_network.as_ref();
     let pods = network.and_then(|network| network.pods.as_ref());
@@ -61,7 +61,7 @@ pub(crate) fn ranges(cluster: &Cluster) -> Ranges {
     }
 }
 
-/// A node, with those of its pod subnets of whose family it has an address, if there are any.
+/// Returns a node with those pod subnets for whose family it has an address, if there are any.
 pub(crate) fn node(node: &Node) -> Option<cni::Node> {
     let spec = node.spec.as_ref()?;
     let cidrs = match spec.pod_cidrs.as_deref() {
@@ -91,8 +91,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn routes(_: &LXCMachine) -> Option<Carrier> {
-        Some(Carrier::Routes)
+    fn routes(_: &LXCMachine) -> Option<PodRouting> {
+        Some(PodRouting::Routes)
     }
 
     fn node_object(name: &str, address: &str, pod_cidr: Option<&str>) -> Arc<Node> {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_leaves_changes_the_others() {
+    fn a_removed_node_changes_the_others() {
         let a = node_object("a", "10.0.0.7", Some("10.244.0.0/24"));
         let b = node_object("b", "10.0.0.8", Some("10.244.1.0/24"));
         let before =

@@ -1,30 +1,30 @@
-//! Reads what one machine depends on: Kubernetes objects, and what a launch is made of.
+//! Reads everything one machine depends on: Kubernetes objects and the inputs of a launch.
 
 use std::sync::Arc;
 
 use capi_api::{
-    core::{Cluster, Machine},
-    labels,
+    core::{Bootstrap, Cluster, Machine, MachinePool},
+    labels, refs,
 };
-use capn_api::{InstanceType, Isolation, LXCCluster, LXCMachine};
+use capn_api::{InstanceType, Isolation, LXCCluster, LXCMachine, keys};
 use capn_controller::lists;
-use capn_plan::{fence::Fence, network::card::Wire};
+use capn_plan::{ignition, network::nic::ClusterNic, restrictions::ProjectRestrictions};
 use incus_api::Profile;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, api::ListParams};
 
-use super::validate::Subject;
+use super::validate::ValidMachine;
 use crate::{
+    cluster_nic,
     context::Context,
     failure::Failure,
     images::{self, Image},
     profiles,
-    references::{self, name, namespace},
+    references::{self, annotation, name, namespace},
     remote::Remote,
-    wire,
 };
 
-/// The Kubernetes objects around one machine, as far as they are there.
+/// The Kubernetes objects related to one machine, as far as they exist.
 #[derive(Debug, Default)]
 pub(crate) struct References {
     pub(crate) machine: Option<Machine>,
@@ -32,10 +32,15 @@ pub(crate) struct References {
     pub(crate) lxc_cluster: Option<LXCCluster>,
 }
 
-/// Reads the objects around a machine.
+/// Reads the objects related to a machine.
 pub(crate) async fn references(ctx: &Context, machine: &LXCMachine) -> Result<References, Failure> {
     let meta = &machine.metadata;
-    let owner: Option<Machine> = references::owner(&ctx.client, meta).await?;
+    let mut owner: Option<Machine> = references::owner(&ctx.client, meta).await?;
+    if let Some(owner) = &mut owner
+        && let Some(pool) = pool_of(ctx, owner).await?
+    {
+        complete(owner, machine, &pool);
+    }
     let cluster = match &owner {
         Some(owner) => {
             references::get(&ctx.client, namespace(meta), &owner.spec.cluster_name).await?
@@ -49,7 +54,32 @@ pub(crate) async fn references(ctx: &Context, machine: &LXCMachine) -> Result<Re
     Ok(References { machine: owner, cluster, lxc_cluster })
 }
 
-/// The server of the machine's cluster.
+/// Returns the MachinePool for which a Machine was created.
+async fn pool_of(ctx: &Context, owner: &Machine) -> Result<Option<MachinePool>, Failure> {
+    let meta = &owner.metadata;
+    match refs::controller(meta) {
+        Some(pool) if refs::is_kind(pool, capi_api::core::GROUP, "MachinePool") => {
+            references::get(&ctx.client, namespace(meta), &pool.name).await
+        }
+        Some(_) | None => Ok(None),
+    }
+}
+
+/// Fills in the fields that Cluster API omits in the Machines of a pool: bootstrap data, version
+/// and failure domain.
+fn complete(owner: &mut Machine, machine: &LXCMachine, pool: &MachinePool) {
+    let spec = &pool.spec.template.spec;
+    let made_for = |key| annotation(&machine.metadata, key).map(str::to_owned);
+    let secret = spec.bootstrap.data_secret_name.clone().filter(|secret| !secret.is_empty());
+    owner.spec.bootstrap =
+        Bootstrap { config_ref: spec.bootstrap.config_ref.clone(), data_secret_name: secret };
+    let version = made_for(keys::POOL_VERSION_ANNOTATION).or_else(|| spec.version.clone());
+    owner.spec.version = owner.spec.version.take().or(version);
+    let domain = made_for(keys::POOL_FAILURE_DOMAIN_ANNOTATION);
+    owner.spec.failure_domain = owner.spec.failure_domain.take().or(domain);
+}
+
+/// Returns the connection to the server of the machine's cluster.
 pub(crate) async fn remote(ctx: &Context, found: &References) -> Result<Arc<Remote>, Failure> {
     let Some(lxc_cluster) = &found.lxc_cluster else {
         return Err(Failure::NoCluster);
@@ -58,81 +88,86 @@ pub(crate) async fn remote(ctx: &Context, found: &References) -> Result<Arc<Remo
     ctx.remote(&secret).await
 }
 
-/// What a launch is made of besides the manifest.
+/// Inputs of a launch besides the manifest.
 #[derive(Clone, Debug)]
-pub(crate) struct Material {
+pub(crate) struct LaunchInputs {
     pub(crate) image: Image,
-    /// Bootstrap data; `None` while there is none.
+    /// Bootstrap data. `None` if it does not exist yet.
     pub(crate) user_data: Option<String>,
-    /// What the project allows.
-    pub(crate) fence: Fence,
-    /// The first network card, where the cluster says which network it is on.
-    pub(crate) wire: Option<Wire>,
-    /// The profiles that it will have.
+    /// Restrictions of the project.
+    pub(crate) restrictions: ProjectRestrictions,
+    /// The first NIC, if the cluster sets its network.
+    pub(crate) cluster_nic: Option<ClusterNic>,
+    /// Profiles of the instance.
     pub(crate) profiles: Vec<Profile>,
 }
 
-/// Reads the bootstrap data, finds the image, and looks at what the project allows.
-pub(crate) async fn material(
+/// Reads the bootstrap data, resolves the image, and reads the restrictions of the project.
+pub(crate) async fn inputs(
     ctx: &Context,
     remote: &Remote,
     found: &References,
-    subject: &Subject,
-) -> Result<Material, Failure> {
-    can_run(remote, subject).await?;
-    let user_data = match subject.held_by() {
+    valid: &ValidMachine,
+) -> Result<LaunchInputs, Failure> {
+    check_instance_type(remote, valid).await?;
+    let user_data = match valid.prerequisite() {
         Some(_) => None,
         None => Some(bootstrap_data(ctx, found).await?),
     };
-    let (wanted, version) = (&subject.spec.image, subject.version.as_deref());
-    let kind = subject.spec.instance_type;
-    let image = images::of_machine(remote, wanted, kind, version, &subject.image_servers).await?;
-    let fence = fence(remote, subject).await?;
-    let profiles =
-        profiles::of(remote, subject.isolation, &subject.spec.profiles, &subject.name).await?;
-    let wire = wire(remote, found, subject, &profiles).await?;
-    Ok(Material { image, user_data, fence, wire, profiles })
+    let (wanted, version) = (&valid.spec.image, valid.version.as_deref());
+    if wanted.is_empty() && user_data.as_deref().is_some_and(ignition::is_ignition) {
+        return Err(Failure::Invalid { message: ignition::NEEDS_IMAGE.to_owned() });
+    }
+    let kind = valid.spec.instance_type;
+    let image = images::of_machine(remote, wanted, kind, version, &valid.image_servers).await?;
+    let restrictions = restrictions(remote, valid).await?;
+    let profiles = profiles::of(remote, valid.isolation, &valid.spec.profiles, &valid.name).await?;
+    let cluster_nic = cluster_nic(remote, found, valid, &profiles).await?;
+    Ok(LaunchInputs { image, user_data, restrictions, cluster_nic, profiles })
 }
 
-/// The first network card, if the cluster says its network.
+/// Returns the first NIC, if the cluster sets its network.
 ///
 /// # Errors
 ///
-/// Final ones for cards of the machine's own that may not be.
-async fn wire(
+/// A final failure if the machine has forbidden NICs of its own.
+async fn cluster_nic(
     remote: &Remote,
     found: &References,
-    subject: &Subject,
+    valid: &ValidMachine,
     profiles: &[Profile],
-) -> Result<Option<Wire>, Failure> {
-    let (spec, name) = (&subject.spec, subject.name.as_str());
-    let devices = match (subject.network(), subject.isolation) {
-        // Nothing else of a privileged machine depends on its profiles.
-        (Some(_), Isolation::Privileged) => wire::of_profiles(remote, &spec.profiles, name).await?,
-        _ => wire::merged(profiles),
+) -> Result<Option<ClusterNic>, Failure> {
+    let (spec, name) = (&valid.spec, valid.name.as_str());
+    let devices = match (valid.network(), valid.isolation) {
+        // A privileged machine depends on its profiles in no other way.
+        (Some(_), Isolation::Privileged) => {
+            cluster_nic::of_profiles(remote, &spec.profiles, name).await?
+        }
+        _ => cluster_nic::merged(profiles),
     };
-    let wire = subject.network().map(|network| Wire::replacing(&devices, network));
+    let cluster_nic = valid.network().map(|network| ClusterNic::replacing(&devices, network));
     let cluster = found.lxc_cluster.as_ref().and_then(|cluster| cluster.metadata.uid.as_deref());
     let uid = cluster.unwrap_or_default();
-    wire::check(remote, &devices, &spec.devices, wire.as_ref(), uid, name).await?;
-    Ok(wire)
+    cluster_nic::check(remote, &devices, &spec.devices, cluster_nic.as_ref(), uid, name).await?;
+    Ok(cluster_nic)
 }
 
-/// Whether it is time to make an instance before its bootstrap data: once the instance of a control
-/// plane runs, which it would take the disk from. For the first of a control plane it always is.
-pub(crate) async fn is_time(
+/// Returns whether an instance may be created before its bootstrap data exists: once the instance
+/// of a control plane runs, because both would compete for the disk. Always true for the first
+/// machine of a control plane.
+pub(crate) async fn may_create_early(
     ctx: &Context,
     remote: &Remote,
-    subject: &Subject,
+    valid: &ValidMachine,
 ) -> Result<bool, Failure> {
-    if subject.has_control_plane() {
+    if valid.has_control_plane() {
         return Ok(true);
     }
-    let api = Api::<LXCMachine>::namespaced(ctx.client.clone(), subject.namespace());
+    let api = Api::<LXCMachine>::namespaced(ctx.client.clone(), valid.namespace());
     let of_cluster =
-        format!("{}={},{}", labels::CLUSTER_NAME, subject.cluster(), labels::CONTROL_PLANE);
+        format!("{}={},{}", labels::CLUSTER_NAME, valid.cluster(), labels::CONTROL_PLANE);
     let control_planes = lists::list(&api, &ListParams::default().labels(&of_cluster)).await;
-    let (namespace, cluster) = (subject.namespace(), subject.cluster());
+    let (namespace, cluster) = (valid.namespace(), valid.cluster());
     let failure = Failure::kube_named("list the control planes of", "Cluster", namespace, cluster);
     let control_planes = control_planes.map_err(failure)?.items;
     let age = |machine: &&LXCMachine| {
@@ -140,12 +175,12 @@ pub(crate) async fn is_time(
         (meta.creation_timestamp.as_ref().map(|made| made.0), name(meta).to_owned())
     };
     let first = control_planes.iter().min_by_key(age);
-    if first.is_some_and(|first| first.instance_name() == subject.name.as_str()) {
+    if first.is_some_and(|first| first.instance_name() == valid.name.as_str()) {
         return Ok(true);
     }
     for machine in &control_planes {
         let instance = machine.instance_name();
-        let failure = Failure::server("look at", instance);
+        let failure = Failure::server("check", instance);
         let found = remote.client.instance(instance).await.map_err(failure)?;
         if found.is_some_and(|found| found.value.is_running()) {
             return Ok(true);
@@ -154,24 +189,24 @@ pub(crate) async fn is_time(
     Ok(false)
 }
 
-/// Extensions of a server that runs nodes of kind's image.
+/// API extensions that a server needs to run kind nodes.
 const OCI_EXTENSIONS: [&str; 2] = ["instance_oci", "instance_oci_entrypoint"];
 
-/// Whether the server can run instances of the machine's type.
+/// Checks that the server can run instances of the machine's type.
 ///
 /// # Errors
 ///
-/// A final one that says what the server lacks.
-async fn can_run(remote: &Remote, subject: &Subject) -> Result<(), Failure> {
-    let failure = || Failure::server("look at the server of", subject.name.as_str());
-    let lacks = match subject.spec.instance_type {
+/// A final failure that names what the server lacks.
+async fn check_instance_type(remote: &Remote, valid: &ValidMachine) -> Result<(), Failure> {
+    let failure = || Failure::server("check the server of", valid.name.as_str());
+    let lacks = match valid.spec.instance_type {
         InstanceType::Unset | InstanceType::Container => return Ok(()),
         InstanceType::VirtualMachine => {
             let server = remote.client.server().await.map_err(failure())?;
             let drivers = server.environment.driver;
             (!drivers.contains("qemu")).then(|| {
                 format!(
-                    "runs no virtual machines (its drivers: {drivers}): QEMU has to be installed and /dev/kvm be there when it starts"
+                    "cannot run virtual machines (its drivers: {drivers}): QEMU must be installed and /dev/kvm must exist when the server starts"
                 )
             })
         }
@@ -180,7 +215,7 @@ async fn can_run(remote: &Remote, subject: &Subject) -> Result<(), Failure> {
             for extension in OCI_EXTENSIONS {
                 if !remote.client.supports(extension).await.map_err(failure())? {
                     lacks = Some(format!(
-                        "runs no application containers (API extension {extension}), which Incus does from 6.11 on"
+                        "cannot run application containers (API extension {extension}), which need Incus 6.11 or later"
                     ));
                     break;
                 }
@@ -192,33 +227,38 @@ async fn can_run(remote: &Remote, subject: &Subject) -> Result<(), Failure> {
     let server = remote.client.server().await.map_err(failure())?;
     Err(Failure::Invalid {
         message: format!(
-            "instance type {} is not possible here: {} {} {lacks}; use another server, or spec.instanceType: container",
-            subject.spec.instance_type.as_str(),
+            "instance type {} is not supported here: {} {} {lacks}; use another server, or spec.instanceType: container",
+            valid.spec.instance_type.as_str(),
             server.flavor(),
             server.environment.server_version
         ),
     })
 }
 
-/// The restrictions of the project. Asked for each launch, since whoever looks after the server
-/// may lift one at any time.
-async fn fence(remote: &Remote, subject: &Subject) -> Result<Fence, Failure> {
-    let Some(project) = remote.client.project() else { return Ok(Fence::default()) };
+/// Reads the restrictions of the project. They are read for each launch, because the server
+/// administrator may lift one at any time.
+async fn restrictions(
+    remote: &Remote,
+    valid: &ValidMachine,
+) -> Result<ProjectRestrictions, Failure> {
+    let Some(project) = remote.client.project() else { return Ok(ProjectRestrictions::default()) };
     match remote.client.get_project(project).await {
-        Ok(found) => Ok(found.map_or_else(Fence::default, |found| Fence::of(&found.value))),
-        // Whoever may not look finds out from the refusal of the launch.
-        Err(error) if error.is_forbidden() => Ok(Fence::default()),
-        Err(error) => Err(Failure::server("look at the project of", subject.name.as_str())(error)),
+        Ok(found) => Ok(found.map_or_else(ProjectRestrictions::default, |found| {
+            ProjectRestrictions::of(&found.value)
+        })),
+        // Without permission to read them, the launch fails with the reason.
+        Err(error) if error.is_forbidden() => Ok(ProjectRestrictions::default()),
+        Err(error) => Err(Failure::server("check the project of", valid.name.as_str())(error)),
     }
 }
 
 async fn bootstrap_data(ctx: &Context, found: &References) -> Result<String, Failure> {
-    let named = found.machine.as_ref().and_then(|machine| {
+    let write_provider_id = found.machine.as_ref().and_then(|machine| {
         let name = machine.spec.bootstrap.data_secret_name.as_deref()?;
         Some((namespace(&machine.metadata), name))
     });
-    let Some((namespace, name)) = named else {
-        return Err(Failure::Bootstrap { secret: "none".into(), problem: "is not named yet" });
+    let Some((namespace, name)) = write_provider_id else {
+        return Err(Failure::Bootstrap { secret: "none".into(), problem: "is not set yet" });
     };
     let failure = |problem| Failure::Bootstrap { secret: format!("{namespace}/{name}"), problem };
     let secret: Secret = references::get(&ctx.client, namespace, name)

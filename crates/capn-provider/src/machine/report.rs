@@ -1,4 +1,4 @@
-//! Turns what is known of one machine into its status.
+//! Writes the status of one machine.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -14,7 +14,7 @@ use capn_plan::{
     diagnosis::Class,
     isolation,
     launch::USER_DATA,
-    machine::{Gate, Machine, Observed, Plan, WaitingOn},
+    machine::{Machine, Observed, Plan, Prerequisite, WaitingOn},
 };
 use kube::{
     Api,
@@ -22,47 +22,47 @@ use kube::{
 };
 use serde_json::json;
 
-use super::validate::Subject;
+use super::validate::ValidMachine;
 use crate::{
     context::Context,
+    events::{StatusEvent, publish, publish_change},
     failure::Failure,
-    notice::{News, tell, tell_news},
     patch,
     references::namespace,
 };
 
-/// What became of a reconcile that did not fail.
+/// Outcome of a reconcile that did not fail.
 #[must_use = "an outcome is nothing until it is reported"]
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// The instance runs.
+    /// The instance is running.
     Ready {
         addresses: Vec<IpAddr>,
         /// Fingerprint of its image.
         image: Option<String>,
-        /// Cluster member it is on.
+        /// Cluster member that it runs on.
         location: Option<String>,
-        /// The isolation that it has; `None` for a virtual machine.
+        /// Actual isolation of the instance. `None` for a virtual machine.
         isolation: Option<Isolation>,
-        /// How that breaks what the cluster promises, if it does.
-        breach: Option<String>,
-        /// Whether it holds bootstrap data that its manifest does not have.
+        /// How it violates the isolation of the cluster, if it does.
+        violation: Option<String>,
+        /// Whether it still holds bootstrap data that did not come from its manifest.
         holds_data: bool,
     },
-    /// Nothing to do now.
+    /// There is nothing to do now.
     Waiting(WaitingOn),
-    /// Only the user can help.
+    /// Only the user can help. Holds the message.
     Refused(String),
-    /// There is no instance left.
+    /// No instance is left.
     Gone,
 }
 
 impl Outcome {
-    /// What a plan that needs no step means.
-    pub(crate) fn of(plan: Plan, wanted: &Machine, seen: &Observed) -> Self {
+    /// Returns the outcome of a plan that needs no step.
+    pub(crate) fn of(plan: Plan, wanted: &Machine, observed: &Observed) -> Self {
         match plan {
             Plan::Ready(addresses) => {
-                let instance = seen.instance.as_deref();
+                let instance = observed.instance.as_deref();
                 let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
                 Self::Ready {
                     addresses,
@@ -75,153 +75,158 @@ impl Outcome {
                         .filter(|location| *location != "none")
                         .and_then(text),
                     isolation: instance.and_then(isolation::of_instance),
-                    breach: instance.and_then(|instance| wanted.excludes(instance)),
+                    violation: instance.and_then(|instance| wanted.violation_message(instance)),
                     holds_data: instance
                         .is_some_and(|instance| instance.config.contains_key(USER_DATA)),
                 }
             }
             Plan::Wait(on) => Self::Waiting(on),
             Plan::Refuse(clash) => Self::Refused(clash.message()),
-            Plan::Exclude(message) => Self::Refused(message),
+            Plan::Violates(message) => Self::Refused(message),
             Plan::Gone => Self::Gone,
-            // The caller takes steps until a plan has none.
-            Plan::Do(_) => Self::unsettled(),
+            // The caller executes steps until a plan has none.
+            Plan::Do(_) => Self::too_many_steps(),
         }
     }
 
-    /// A gate holds the machine up.
-    pub(crate) fn gated(gate: Gate) -> Self {
-        Self::Waiting(WaitingOn::Gate(gate))
+    /// Returns the outcome if a prerequisite is missing.
+    pub(crate) fn waiting_for(prerequisite: Prerequisite) -> Self {
+        Self::Waiting(WaitingOn::Prerequisite(prerequisite))
     }
 
-    /// Step after step was taken, and still there is one to take.
-    pub(crate) fn unsettled() -> Self {
+    /// Returns the outcome if the maximum number of steps was reached.
+    pub(crate) fn too_many_steps() -> Self {
         Self::Waiting(WaitingOn::Change)
     }
 }
 
-/// What the instance says of its bootstrap data.
+/// State of the bootstrap data, as reported by the instance.
 #[derive(Debug, Default)]
 pub(crate) struct Bootstrap {
-    /// `None` where it was not asked, since nothing depends on it any more.
+    /// `None` if the instance was not probed, because nothing depends on it any longer.
     pub(crate) progress: Option<Progress>,
-    /// The node has registered, so that the end is near.
+    /// The node has registered, so the end is near.
     pub(crate) is_registered: bool,
 }
 
 impl Bootstrap {
-    /// Whether the data has done what it will do.
+    /// Returns whether the data is done.
     pub(crate) fn is_over(&self) -> bool {
         self.progress.as_ref().is_none_or(Progress::is_final)
     }
 }
 
-/// Reports the outcome for a machine that is kept.
+/// Reports the outcome for a machine that is not being deleted.
 pub(crate) async fn outcome(
     ctx: &Context,
     mut machine: LXCMachine,
-    subject: &Subject,
+    valid: &ValidMachine,
     outcome: Outcome,
     bootstrap: Bootstrap,
 ) -> Result<Action, Failure> {
-    let name = &subject.name;
+    let name = &valid.name;
     let api = api(ctx, &machine);
     let mut next = status(&machine);
-    let mut verdict = Verdict::from(&machine, ctx);
-    let mut news = None;
+    let mut conditions = MachineConditions::from(&machine, ctx);
+    let mut event = None;
     let action = match outcome {
-        Outcome::Ready { addresses, image, location, isolation, breach, holds_data: _ } => {
+        Outcome::Ready { addresses, image, location, isolation, violation, holds_data: _ } => {
             next.isolation = isolation;
-            news = kept(&mut verdict, subject, breach);
+            event = report_isolation(&mut conditions, valid, violation);
 
-            machine = named(&api, machine, subject).await?;
+            machine = write_provider_id(&api, machine, valid).await?;
             let first = !next.ready;
             next.ready = true;
             next.initialization = Some(MachineInitialization { provisioned: Some(true) });
             next.addresses = address::of_machine(name.as_str(), &addresses);
             next.failure_domain = location;
             next.image = next.image.or(image);
-            verdict.set(Status::True, reasons::INSTANCE_PROVISIONED, String::new());
-            if first && news.is_none() {
+            conditions.set(Status::True, reasons::INSTANCE_PROVISIONED, String::new());
+            if first && event.is_none() {
                 let list: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-                let note = format!("instance {name} runs at {}", list.join(", "));
-                news = Some(News::normal("InstanceReady", note));
+                let note = format!("instance {name} is running at {}", list.join(", "));
+                event = Some(StatusEvent::normal("InstanceReady", note));
             }
-            Action::requeue(bootstrapped(ctx, &mut verdict, &mut news, name, &bootstrap))
+            Action::requeue(bootstrapped(ctx, &mut conditions, &mut event, name, &bootstrap))
         }
         Outcome::Waiting(on) => {
             if on == WaitingOn::Replacement && next.ready {
-                news = Some(News::warning(reasons::INSTANCE_DELETED, on.message(name)));
+                event = Some(StatusEvent::warning(reasons::INSTANCE_DELETED, on.message(name)));
             }
             next.ready = false;
-            verdict.set(Status::False, on.reason(), on.message(name));
-            on.recheck(&ctx.options.rechecks).map_or_else(|| quiet(ctx, &on), Action::requeue)
+            conditions.set(Status::False, on.reason(), on.message(name));
+            on.poll(&ctx.options.poll_intervals).map_or_else(|| quiet(ctx, &on), Action::requeue)
         }
         Outcome::Refused(message) => {
             next.ready = false;
-            verdict.set(Status::False, reasons::INSTANCE_PROVISIONING_ABORTED, message);
+            conditions.set(Status::False, reasons::INSTANCE_PROVISIONING_ABORTED, message);
             Action::requeue(ctx.options.resync)
         }
-        Outcome::Gone => Action::requeue(ctx.options.rechecks.change),
+        Outcome::Gone => Action::requeue(ctx.options.poll_intervals.change),
     };
-    next.conditions = verdict.finish();
+    next.conditions = conditions.finish();
     patch::status(&api, &machine, machine.status.as_ref(), &next).await?;
-    tell_news(ctx, &machine, news).await;
+    publish_change(ctx, &machine, event).await;
     Ok(action)
 }
 
-/// Reports whether the instance keeps what its cluster promises. A breach is news once.
-fn kept(verdict: &mut Verdict, subject: &Subject, breach: Option<String>) -> Option<News> {
-    let before = verdict.conditions.get(kinds::ISOLATION_KEPT);
-    match breach {
+/// Reports whether the instance conforms to the isolation of its cluster. A violation is published
+/// once.
+fn report_isolation(
+    conditions: &mut MachineConditions,
+    valid: &ValidMachine,
+    violation: Option<String>,
+) -> Option<StatusEvent> {
+    let before = conditions.conditions.get(kinds::ISOLATION_KEPT);
+    match violation {
         Some(message) => {
-            let is_news = before.is_none_or(|before| before.message != message);
-            let news = format!("instance {} was changed: {message}", subject.name);
-            verdict.conditions.set(
+            let is_change = before.is_none_or(|before| before.message != message);
+            let event = format!("instance {} was changed: {message}", valid.name);
+            conditions.conditions.set(
                 kinds::ISOLATION_KEPT,
                 Status::False,
                 reasons::ISOLATION_BROKEN,
                 message,
             );
-            is_news.then(|| News::warning(reasons::ISOLATION_BROKEN, news))
+            is_change.then(|| StatusEvent::warning(reasons::ISOLATION_BROKEN, event))
         }
         None => {
             let reason = reasons::ISOLATION_KEPT;
-            verdict.conditions.set(kinds::ISOLATION_KEPT, Status::True, reason, "");
+            conditions.conditions.set(kinds::ISOLATION_KEPT, Status::True, reason, "");
             None
         }
     }
 }
 
-/// Reports how the bootstrap data fares, and says when to look again. A machine whose data failed
-/// is not ready, which is news once.
+/// Reports the progress of the bootstrap data, and returns when to check again. A machine whose
+/// data failed is not ready, which is published once.
 fn bootstrapped(
     ctx: &Context,
-    verdict: &mut Verdict,
-    news: &mut Option<News>,
+    conditions: &mut MachineConditions,
+    event: &mut Option<StatusEvent>,
     name: &InstanceName,
     bootstrap: &Bootstrap,
 ) -> Duration {
     let options = &ctx.options;
-    let before = verdict.conditions.get(kinds::BOOTSTRAP_SUCCEEDED).cloned();
+    let before = conditions.conditions.get(kinds::BOOTSTRAP_SUCCEEDED).cloned();
     let began = before.as_ref().map(|before| before.last_transition_time.0);
     let had_failed =
         before.as_ref().is_some_and(|before| before.reason == reasons::BOOTSTRAP_FAILED);
     let (status, reason, message) = match &bootstrap.progress {
         None => return options.resync,
-        // The instance was started again, or somebody tries by hand.
+        // The instance was restarted, or a user repairs it by hand.
         Some(Progress::Running) if had_failed => {
-            verdict.is_unready();
-            return options.rechecks.bootstrap;
+            conditions.is_unready();
+            return options.poll_intervals.bootstrap;
         }
-        Some(Progress::Untold) if had_failed => {
-            verdict.is_unready();
+        Some(Progress::Unchanged) if had_failed => {
+            conditions.is_unready();
             return options.resync;
         }
-        Some(Progress::Untold) => return options.rechecks.bootstrap,
+        Some(Progress::Unchanged) => return options.poll_intervals.bootstrap,
         Some(Progress::Running) => (Status::False, reasons::BOOTSTRAPPING, String::new()),
-        Some(Progress::Ended) => (Status::True, reasons::BOOTSTRAP_SUCCEEDED, String::new()),
-        Some(Progress::Awaited(why)) => {
+        Some(Progress::Finished) => (Status::True, reasons::BOOTSTRAP_SUCCEEDED, String::new()),
+        Some(Progress::WaitingForNode(why)) => {
             (Status::Unknown, reasons::WAITING_FOR_NODE, (*why).to_owned())
         }
         Some(Progress::Failed(lines)) => {
@@ -229,39 +234,39 @@ fn bootstrapped(
         }
     };
     if reason == reasons::BOOTSTRAP_FAILED && !had_failed {
-        *news = Some(News::warning(reason, message.clone()));
+        *event = Some(StatusEvent::warning(reason, message.clone()));
     }
-    verdict.conditions.set(kinds::BOOTSTRAP_SUCCEEDED, status, reason, message);
+    conditions.conditions.set(kinds::BOOTSTRAP_SUCCEEDED, status, reason, message);
     match reason {
         reasons::BOOTSTRAPPING => {
             let running_for =
                 began.and_then(|began| ctx.now().duration_since(began).try_into().ok());
-            options.rechecks.of_bootstrap(bootstrap.is_registered, running_for)
+            options.poll_intervals.of_bootstrap(bootstrap.is_registered, running_for)
         }
         reasons::BOOTSTRAP_FAILED => {
-            verdict.is_unready();
+            conditions.is_unready();
             options.resync
         }
-        // The node that is waited for wakes this machine when it registers.
+        // The node wakes this machine when it registers.
         _ => options.resync,
     }
 }
 
-/// No event of a server is needed to go on where Kubernetes tells.
+/// No server event is needed if Kubernetes reports the change.
 fn quiet(ctx: &Context, on: &WaitingOn) -> Action {
     match on {
-        WaitingOn::Gate(_) => Action::await_change(),
+        WaitingOn::Prerequisite(_) => Action::await_change(),
         _ => Action::requeue(ctx.options.resync),
     }
 }
 
-/// Writes the provider ID, by which the machine vouches for its instance from now on.
-async fn named(
+/// Writes the provider ID, which proves from now on that the machine owns its instance.
+async fn write_provider_id(
     api: &Api<LXCMachine>,
     machine: LXCMachine,
-    subject: &Subject,
+    valid: &ValidMachine,
 ) -> Result<LXCMachine, Failure> {
-    let id = provider_id(subject.name.as_str());
+    let id = provider_id(valid.name.as_str());
     if machine.spec.provider_id.as_deref() == Some(&id) {
         return Ok(machine);
     }
@@ -269,7 +274,7 @@ async fn named(
     patch::merge(api, &machine, change).await
 }
 
-/// Reports that an instance is about to be made.
+/// Reports that an instance is about to be created.
 pub(crate) async fn creating(
     ctx: &Context,
     machine: &mut LXCMachine,
@@ -278,14 +283,14 @@ pub(crate) async fn creating(
 ) -> Result<(), Failure> {
     let mut next = status(machine);
     next.image = Some(image.to_owned());
-    let mut verdict = Verdict::from(machine, ctx);
-    let message = format!("the server makes instance {name} from image {image}");
-    verdict.set(Status::False, reasons::CREATING_INSTANCE, message);
-    next.conditions = verdict.finish();
+    let mut conditions = MachineConditions::from(machine, ctx);
+    let message = format!("the server is creating instance {name} from image {image}");
+    conditions.set(Status::False, reasons::CREATING_INSTANCE, message);
+    next.conditions = conditions.finish();
     write(ctx, machine, &next).await
 }
 
-/// Reports a failure, and gives it back to be retried.
+/// Reports a failure and returns it, so that it is retried.
 pub(crate) async fn failed(ctx: &Context, machine: &LXCMachine, failure: Failure) -> Failure {
     if failure.is_conflict() || matches!(failure, Failure::Stopping) {
         return failure;
@@ -296,24 +301,26 @@ pub(crate) async fn failed(ctx: &Context, machine: &LXCMachine, failure: Failure
             .reason(reasons::INSTANCE_PROVISIONING_FAILED, reasons::INSTANCE_PROVISIONING_ABORTED),
     };
     let mut next = status(machine);
-    let mut verdict = Verdict::from(machine, ctx);
-    // An instance that ran may still run: that its server does not answer says nothing about it.
+    let mut conditions = MachineConditions::from(machine, ctx);
+    // A provisioned instance may still be running: an unreachable server says nothing about it.
     let known = next.ready && (failure.is_server_away() || matches!(failure, Failure::Kube { .. }));
     let status = if known { Status::Unknown } else { Status::False };
     next.ready = known;
     let message = failure.message();
-    let news = verdict.is_news(reason, &message).then(|| News::warning(reason, message.clone()));
-    verdict.set(status, reason, message);
-    next.conditions = verdict.finish();
+    let event = conditions
+        .is_change(reason, &message)
+        .then(|| StatusEvent::warning(reason, message.clone()));
+    conditions.set(status, reason, message);
+    next.conditions = conditions.finish();
     let mut machine = machine.clone();
     match write(ctx, &mut machine, &next).await {
-        Ok(()) => tell_news(ctx, &machine, news).await,
+        Ok(()) => publish_change(ctx, &machine, event).await,
         Err(error) => tracing::debug!(error = error.message(), "cannot report a failure"),
     }
     failure
 }
 
-/// Reports that nothing is done about a machine.
+/// Reports that a machine is paused.
 pub(crate) async fn paused(ctx: &Context, machine: &LXCMachine) -> Result<Action, Failure> {
     let mut next = status(machine);
     let mut conditions = conditions(machine, ctx);
@@ -323,12 +330,12 @@ pub(crate) async fn paused(ctx: &Context, machine: &LXCMachine) -> Result<Action
     Ok(Action::await_change())
 }
 
-/// Reports that the deletion has begun.
+/// Reports that the deletion has started.
 pub(crate) async fn deletion_begins(
     ctx: &Context,
     machine: &mut LXCMachine,
 ) -> Result<(), Failure> {
-    // What is being waited for stays told.
+    // The condition keeps the current reason of the wait.
     let known = machine.status.as_ref().and_then(|status| {
         conditions::get(Some(&status.conditions), kinds::DELETING).map(|known| known.reason.clone())
     });
@@ -340,16 +347,16 @@ pub(crate) async fn deletion_begins(
     write(ctx, machine, &next).await
 }
 
-/// Reports the outcome for a machine that is being deleted, and lets it go when its instance is
-/// gone.
+/// Reports the outcome for a machine that is being deleted, and removes its finalizer once its
+/// instance is gone.
 pub(crate) async fn deletion(
     ctx: &Context,
     machine: &LXCMachine,
-    subject: &Subject,
+    valid: &ValidMachine,
     outcome: Outcome,
 ) -> Result<Action, Failure> {
     let mut reason = reasons::DELETING;
-    let (message, recheck) = match outcome {
+    let (message, poll) = match outcome {
         Outcome::Gone => {
             patch::remove_finalizer(&api(ctx, machine), machine, keys::MACHINE_FINALIZER).await?;
             return Ok(Action::await_change());
@@ -358,17 +365,17 @@ pub(crate) async fn deletion(
             if matches!(on, WaitingOn::Drain(_)) {
                 reason = on.reason();
             }
-            (on.message(&subject.name), on.recheck(&ctx.options.rechecks))
+            (on.message(&valid.name), on.poll(&ctx.options.poll_intervals))
         }
         Outcome::Refused(message) => (message, None),
-        Outcome::Ready { .. } => ("the instance still runs".to_owned(), None),
+        Outcome::Ready { .. } => ("the instance is still running".to_owned(), None),
     };
     let next = deleting(ctx, machine, reason, message);
     write(ctx, &mut machine.clone(), &next).await?;
-    Ok(Action::requeue(recheck.unwrap_or(ctx.options.rechecks.change)))
+    Ok(Action::requeue(poll.unwrap_or(ctx.options.poll_intervals.change)))
 }
 
-/// Reports why a deletion does not go on, and gives the failure back to be retried.
+/// Reports why a deletion is blocked, and returns the failure so that it is retried.
 pub(crate) async fn deletion_failed(
     ctx: &Context,
     machine: &LXCMachine,
@@ -384,7 +391,7 @@ pub(crate) async fn deletion_failed(
         _ => (
             reasons::DELETION_BLOCKED,
             format!(
-                "{}; to give up the instance and delete only this object, set the annotation {}=true",
+                "{}; to leave the instance behind and delete only this object, set the annotation {}=true",
                 failure.message(),
                 keys::ORPHAN_INSTANCES_ANNOTATION
             ),
@@ -397,11 +404,11 @@ pub(crate) async fn deletion_failed(
     failure
 }
 
-/// Lets a machine go without looking at its instance.
+/// Removes the finalizer of a machine and leaves its instance behind.
 pub(crate) async fn orphaned(ctx: &Context, machine: &LXCMachine) -> Result<Action, Failure> {
-    let note = format!("left instance {} behind, as asked", machine.instance_name());
-    tracing::warn!(instance = machine.instance_name(), "left an instance behind, as asked");
-    tell(ctx, machine, EventType::Warning, "InstanceOrphaned", note).await;
+    let note = format!("left instance {} behind, as requested", machine.instance_name());
+    tracing::warn!(instance = machine.instance_name(), "left an instance behind, as requested");
+    publish(ctx, machine, EventType::Warning, "InstanceOrphaned", note).await;
     patch::remove_finalizer(&api(ctx, machine), machine, keys::MACHINE_FINALIZER).await?;
     Ok(Action::await_change())
 }
@@ -423,22 +430,22 @@ fn deleting(
     next
 }
 
-/// The conditions of a machine that is kept: `Ready` follows `InstanceProvisioned`, unless the
-/// bootstrap data failed.
-struct Verdict {
+/// The conditions of a machine that is not being deleted. `Ready` follows `InstanceProvisioned`
+/// unless the bootstrap data failed.
+struct MachineConditions {
     conditions: Conditions,
     ready: Option<(Status, &'static str, String)>,
 }
 
-impl Verdict {
+impl MachineConditions {
     fn from(machine: &LXCMachine, ctx: &Context) -> Self {
         let mut conditions = conditions(machine, ctx);
         conditions.set(kinds::PAUSED, Status::False, reasons::NOT_PAUSED, "");
         Self { conditions, ready: None }
     }
 
-    /// Whether this differs from what was reported before.
-    fn is_news(&self, reason: &str, message: &str) -> bool {
+    /// Returns whether this differs from the last report.
+    fn is_change(&self, reason: &str, message: &str) -> bool {
         let before = self.conditions.get(kinds::INSTANCE_PROVISIONED);
         before.is_none_or(|before| before.reason != reason || before.message != message)
     }
@@ -449,7 +456,8 @@ impl Verdict {
         self.ready = Some((status, ready, message));
     }
 
-    /// The instance runs, and its bootstrap data failed as the condition for that says.
+    /// Marks the machine as not ready: the instance runs, but its bootstrap data failed as the
+    /// condition says.
     fn is_unready(&mut self) {
         let said = self.conditions.get(kinds::BOOTSTRAP_SUCCEEDED);
         let message = said.map(|said| said.message.clone()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! From the objects around one machine to checked types. Pure.
+//! Validates the objects related to one machine. Pure.
 
 use std::time::Duration;
 
@@ -11,43 +11,43 @@ use capn_image::{install::InstallScript, name::ImageServers};
 use capn_plan::{
     InstanceName, Owner, Role, domains, drain,
     families::Family,
-    files::{self, Piece},
+    files::{self, InjectedFile},
     kind,
     kube_vip::Manifest,
     launch::{self, MachineLaunch, ServerFacts},
-    life::{self, Life},
-    machine::{Gate, Leaving, Machine, Observed, WhenStopped},
+    machine::{Deletion, Machine, Observed, Prerequisite, WhenStopped},
+    phase::{self, InstancePhase},
     stop,
 };
 use incus_api::InstanceFull;
 use jiff::Timestamp;
 use kube::api::ObjectMeta;
 
-use super::observe::{Material, References};
+use super::observe::{LaunchInputs, References};
 use crate::{
     failure::{Failure, chain},
     images,
     references::{self, annotation, name, namespace},
 };
 
-/// What is to be done about a machine.
+/// The action for a machine.
 #[derive(Debug)]
-pub(crate) enum Standing {
-    /// Nothing: it has no owner yet, or is about to be gone.
+pub(crate) enum Disposition {
+    /// Nothing: it has no owner yet, or is about to be removed.
     Nothing,
-    /// Make its instance and keep it running.
-    Keep(Subject),
+    /// Create its instance and keep it running.
+    Keep(ValidMachine),
     /// Delete its instance.
-    Delete(Subject),
-    /// Let it go and leave its instance behind, as the user wants.
+    Delete(ValidMachine),
+    /// Remove the finalizer and leave the instance behind, as the user requested.
     Orphan,
-    /// It asks for what cannot be.
+    /// The spec is invalid.
     Invalid(Failure),
 }
 
-/// One machine, checked, without what the server says.
+/// A validated machine.
 #[derive(Clone, Debug)]
-pub(crate) struct Subject {
+pub(crate) struct ValidMachine {
     pub(crate) name: InstanceName,
     pub(crate) spec: LXCMachineSpec,
     /// Kubernetes version.
@@ -58,11 +58,11 @@ pub(crate) struct Subject {
     skip_defaults: bool,
     deleted_at: Option<Timestamp>,
     provisioned: bool,
-    gate: Option<Gate>,
+    prerequisite: Option<Prerequisite>,
     when_stopped: WhenStopped,
     endpoint: Option<std::net::IpAddr>,
     stop_deadline: Duration,
-    /// The Cluster or the LXCCluster is being deleted too, or gone.
+    /// Whether the Cluster or the LXCCluster is gone or being deleted too.
     with_cluster: bool,
     balancer: Option<LXCClusterSpec>,
     configured: bool,
@@ -72,101 +72,102 @@ pub(crate) struct Subject {
     /// Families of the cluster's pods and Services.
     families: Vec<Family>,
     failure_domain: Option<String>,
-    /// The network that the cluster says its instances are on.
+    /// Network of the instances, if the cluster sets it.
     network: Option<String>,
-    /// It makes that network, which is not there yet.
+    /// Whether the cluster creates that network but has not done so yet.
     lacks_network: bool,
 }
 
-impl Subject {
-    /// The network of its first card; `None`: that of its profiles.
+impl ValidMachine {
+    /// Returns the network of the first NIC. `None`: that of its profiles.
     pub(crate) fn network(&self) -> Option<&str> {
         self.network.as_deref()
     }
 
-    /// What the making of the instance waits for. Nothing, once it was made.
-    pub(crate) fn held_by(&self) -> Option<Gate> {
-        self.gate.filter(|_| !self.provisioned)
+    /// Returns the prerequisite that the instance waits for. `None` once it is provisioned.
+    pub(crate) fn prerequisite(&self) -> Option<Prerequisite> {
+        self.prerequisite.filter(|_| !self.provisioned)
     }
 
-    /// Whether its instance is made while it waits for its bootstrap data. Where its cluster's
-    /// infrastructure is, has to be known.
-    pub(crate) fn is_made_early(&self) -> bool {
+    /// Returns whether the instance is created while it waits for its bootstrap data. The cluster's
+    /// infrastructure must be known.
+    pub(crate) fn is_created_early(&self) -> bool {
         self.spec.create_before_bootstrap_data
             && self.balancer.is_some()
-            && self.gate.is_some()
+            && self.prerequisite.is_some()
             && !self.lacks_network
     }
 
-    /// Whether the cluster has a control plane that others join.
+    /// Returns whether the cluster has a control plane that others can join.
     pub(crate) fn has_control_plane(&self) -> bool {
         self.initialized
     }
 
-    /// Name of the Cluster.
+    /// Returns the name of the Cluster.
     pub(crate) fn cluster(&self) -> &str {
         &self.owner.cluster
     }
 
-    /// Its namespace.
+    /// Returns the namespace.
     pub(crate) fn namespace(&self) -> &str {
         &self.owner.namespace
     }
 
-    /// Whether it shares the host's kernel.
+    /// Returns whether it shares the kernel of the host.
     pub(crate) fn is_contained(&self) -> bool {
         self.spec.instance_type != InstanceType::VirtualMachine
     }
 
-    /// Whether the instance is to be made, or never ran and may lack what belongs into it.
-    pub(crate) fn needs_launch(&self, seen: &Observed) -> bool {
-        // One that waits for its data needs none of it before.
-        let unused =
-            |instance: &InstanceFull| life::of(instance) == Life::Fresh && self.gate.is_none();
-        seen.instance.as_deref().is_none_or(unused)
+    /// Returns whether the instance must be created, or has never run and may lack files or config.
+    pub(crate) fn needs_launch(&self, observed: &Observed) -> bool {
+        // An instance that waits for its bootstrap data needs nothing before.
+        let unused = |instance: &InstanceFull| {
+            phase::of(instance) == InstancePhase::Fresh && self.prerequisite.is_none()
+        };
+        observed.instance.as_deref().is_none_or(unused)
             && !self.provisioned
             && self.deleted_at.is_none()
-            && (self.gate.is_none() || self.is_made_early())
+            && (self.prerequisite.is_none() || self.is_created_early())
     }
 }
 
-/// Says what is to be done about a machine.
-pub(crate) fn standing(machine: &LXCMachine, found: &References) -> Standing {
+/// Decides what to do about a machine.
+pub(crate) fn disposition(machine: &LXCMachine, found: &References) -> Disposition {
     let meta = &machine.metadata;
     if meta.deletion_timestamp.is_none() {
         if found.machine.is_none() || found.cluster.is_none() {
-            return Standing::Nothing;
+            return Disposition::Nothing;
         }
-        return match subject(machine, found) {
-            Ok(subject) => Standing::Keep(subject),
-            Err(failure) => Standing::Invalid(failure),
+        return match valid(machine, found) {
+            Ok(valid) => Disposition::Keep(valid),
+            Err(failure) => Disposition::Invalid(failure),
         };
     }
     let finalizers = meta.finalizers.as_deref().unwrap_or_default();
     if !finalizers.iter().any(|finalizer| finalizer == keys::MACHINE_FINALIZER) {
-        return Standing::Nothing;
+        return Disposition::Nothing;
     }
     let wants_orphan = |meta| annotation(meta, keys::ORPHAN_INSTANCES_ANNOTATION) == Some("true");
     let cluster = found.lxc_cluster.as_ref();
     if wants_orphan(meta) || cluster.is_some_and(|cluster| wants_orphan(&cluster.metadata)) {
-        return Standing::Orphan;
+        return Disposition::Orphan;
     }
-    match identified(machine, found) {
-        Ok(subject) => Standing::Delete(subject),
-        // No instance can have that name, so there is none to delete.
-        Err(failure) => Standing::Invalid(failure),
+    match valid_machine(machine, found) {
+        Ok(valid) => Disposition::Delete(valid),
+        // No instance can have that name, so there is nothing to delete.
+        Err(failure) => Disposition::Invalid(failure),
     }
 }
 
-fn subject(machine: &LXCMachine, found: &References) -> Result<Subject, Failure> {
+fn valid(machine: &LXCMachine, found: &References) -> Result<ValidMachine, Failure> {
     if let Some(cluster) = &found.lxc_cluster {
         cluster.spec.check_isolation().map_err(|message| Failure::Invalid { message })?;
         images::servers(&cluster.metadata)?;
     }
-    identified(machine, found)
+    valid_machine(machine, found)
 }
 
-fn identified(machine: &LXCMachine, found: &References) -> Result<Subject, Failure> {
+fn valid_machine(machine: &LXCMachine, found: &References) -> Result<ValidMachine, Failure> {
     let meta = &machine.metadata;
     let invalid = |error: &capn_plan::names::NameError| Failure::Invalid {
         message: format!("{error}; {}", error.hint()),
@@ -179,7 +180,7 @@ fn identified(machine: &LXCMachine, found: &References) -> Result<Subject, Failu
     };
     let network = cluster_spec.and_then(|spec| spec.network_name());
     let lacks_network = lacks_network(found);
-    Ok(Subject {
+    Ok(ValidMachine {
         network: network.map(str::to_owned),
         lacks_network,
         owner: Owner {
@@ -192,7 +193,7 @@ fn identified(machine: &LXCMachine, found: &References) -> Result<Subject, Failu
         },
         isolation: cluster_spec
             .map_or(Isolation::Privileged, capn_api::LXCClusterSpec::effective_isolation),
-        // What cannot be understood is said where it matters, which is not a deletion.
+        // Invalid values are reported where they matter, which is not in a deletion.
         image_servers: found
             .lxc_cluster
             .as_ref()
@@ -212,7 +213,8 @@ fn identified(machine: &LXCMachine, found: &References) -> Result<Subject, Failu
         failure_domain: found.machine.as_ref().and_then(|owner| owner.spec.failure_domain.clone()),
         provisioned: machine.spec.provider_id.as_deref()
             == Some(provider_id(instance.as_str()).as_str()),
-        gate: gate(found).or(lacks_network.then_some(Gate::ClusterInfrastructure)),
+        prerequisite: prerequisite(found)
+            .or(lacks_network.then_some(Prerequisite::ClusterInfrastructure)),
         when_stopped: match annotation(meta, keys::STOPPED_POLICY_ANNOTATION) {
             Some("report") => WhenStopped::Report,
             Some(_) | None => WhenStopped::Restart,
@@ -225,7 +227,7 @@ fn identified(machine: &LXCMachine, found: &References) -> Result<Subject, Failu
     })
 }
 
-/// Whether the cluster makes a network for its instances that is not there yet.
+/// Returns whether the cluster creates a network for its instances that does not exist yet.
 fn lacks_network(found: &References) -> bool {
     found.lxc_cluster.as_ref().is_some_and(|cluster| {
         let made = cluster.status.as_ref().and_then(|status| status.network.as_deref());
@@ -245,33 +247,33 @@ fn cluster_name(machine: &LXCMachine, found: &References) -> String {
         .to_owned()
 }
 
-/// Name of the Machine, also when it is gone.
+/// Returns the name of the Machine, even if it no longer exists.
 fn machine_name(machine: &LXCMachine) -> String {
     refs::owner(&machine.metadata, capi_api::core::GROUP, "Machine")
         .map_or_else(|| name(&machine.metadata).to_owned(), |owner| owner.name.clone())
 }
 
-fn gate(found: &References) -> Option<Gate> {
+fn prerequisite(found: &References) -> Option<Prerequisite> {
     let cluster = found.cluster.as_ref()?;
     if !cluster.infrastructure_provisioned() || found.lxc_cluster.is_none() {
-        return Some(Gate::ClusterInfrastructure);
+        return Some(Prerequisite::ClusterInfrastructure);
     }
     let machine = found.machine.as_ref()?;
     if machine.spec.bootstrap.data_secret_name.is_some() {
         return None;
     }
     match machine.is_control_plane() || cluster.control_plane_initialized() {
-        true => Some(Gate::BootstrapData),
-        false => Some(Gate::ControlPlane),
+        true => Some(Prerequisite::BootstrapData),
+        false => Some(Prerequisite::ControlPlane),
     }
 }
 
-/// The cluster's first range of pod addresses.
+/// Returns the first pod CIDR of the cluster.
 fn pod_cidr(cluster: &Cluster) -> Option<String> {
     cluster.spec.cluster_network.as_ref()?.pods.as_ref()?.cidr_blocks.first().cloned()
 }
 
-/// How long its instance may take to stop, from the machine or its cluster.
+/// Returns the shutdown deadline of the instance, from the machine or its cluster.
 fn stop_deadline(machine: &LXCMachine, found: &References) -> Duration {
     let cluster = found.lxc_cluster.as_ref().map(|cluster| &cluster.metadata);
     [Some(&machine.metadata), cluster]
@@ -288,111 +290,111 @@ fn goes_with_cluster(found: &References) -> bool {
         || !found.lxc_cluster.as_ref().is_some_and(|cluster| stays(&cluster.metadata))
 }
 
-/// How a machine goes whose deletion was asked for.
-fn leaving(subject: &Subject, now: Timestamp) -> Option<Leaving> {
-    let since = now.duration_since(subject.deleted_at?);
+/// Returns the state of the deletion of a machine.
+fn deletion(valid: &ValidMachine, now: Timestamp) -> Option<Deletion> {
+    let since = now.duration_since(valid.deleted_at?);
     let since = Duration::try_from(since).unwrap_or_default();
-    Some(Leaving {
-        drain: drain::of(&drain::Leaving {
-            cluster: subject.balancer.as_ref(),
-            with_cluster: subject.with_cluster,
-            control_plane: subject.owner.role == Role::ControlPlane,
-            configured: subject.configured,
-            drained: subject.drained,
+    Some(Deletion {
+        drain: drain::of(&drain::DeletingMachine {
+            cluster: valid.balancer.as_ref(),
+            with_cluster: valid.with_cluster,
+            control_plane: valid.owner.role == Role::ControlPlane,
+            configured: valid.configured,
+            drained: valid.drained,
             since,
         }),
-        // What never was a node has nothing to bring to an end.
-        grace: stop::left(subject.stop_deadline, since, subject.with_cluster)
-            .filter(|_| subject.provisioned),
+        // An instance that never became a node needs no clean shutdown.
+        grace: stop::left(valid.stop_deadline, since, valid.with_cluster)
+            .filter(|_| valid.provisioned),
     })
 }
 
-/// The machine as the plan wants it, with the launch if there is something to launch.
+/// Returns the desired machine, with a launch request if the instance must be created.
 pub(crate) fn wanted(
-    subject: &Subject,
-    material: Option<&Material>,
+    valid: &ValidMachine,
+    inputs: Option<&LaunchInputs>,
     server: &ServerFacts,
     now: Timestamp,
 ) -> Result<Machine, Failure> {
-    if let Some(material) = material
-        && subject.is_contained()
-        && let Some(message) = material.fence.refusal(subject.isolation)
+    if let Some(inputs) = inputs
+        && valid.is_contained()
+        && let Some(message) = inputs.restrictions.refusal(valid.isolation)
     {
         return Err(Failure::Invalid { message });
     }
-    let launch = material
-        .map(|material| {
+    let launch = inputs
+        .map(|inputs| {
             launch::machine(&MachineLaunch {
-                name: &subject.name,
-                owner: &subject.owner,
-                spec: &subject.spec,
-                isolation: subject.isolation,
-                skip_defaults: subject.skip_defaults,
-                source: material.image.source.clone(),
-                user_data: material.user_data.as_deref(),
+                name: &valid.name,
+                owner: &valid.owner,
+                spec: &valid.spec,
+                isolation: valid.isolation,
+                skip_defaults: valid.skip_defaults,
+                source: inputs.image.source.clone(),
+                user_data: inputs.user_data.as_deref(),
                 server,
-                fence: &material.fence,
-                pieces: match &material.user_data {
-                    Some(user_data) => pieces(subject, user_data)?,
+                restrictions: &inputs.restrictions,
+                injected_files: match &inputs.user_data {
+                    Some(user_data) => injected_files(valid, user_data)?,
                     None => Vec::new(),
                 },
-                placement: domains::place(subject.failure_domain.as_deref(), &subject.spec.target),
-                wire: material.wire.as_ref(),
+                placement: domains::place(valid.failure_domain.as_deref(), &valid.spec.target),
+                cluster_nic: inputs.cluster_nic.as_ref(),
             })
             .map(Box::new)
             .map_err(|error| Failure::Invalid { message: format!("{error}; {}", error.hint()) })
         })
         .transpose()?;
-    if let (Some(material), Some(launch)) = (material, &launch)
-        && let Some(message) = launch.excluded(subject.isolation, &material.profiles)
+    if let (Some(inputs), Some(launch)) = (inputs, &launch)
+        && let Some(message) = launch.violation_message(valid.isolation, &inputs.profiles)
     {
         return Err(Failure::Invalid { message });
     }
     Ok(Machine {
-        name: subject.name.clone(),
-        isolation: subject.isolation,
-        owner: subject.owner.clone(),
-        leaving: leaving(subject, now),
-        provisioned: subject.provisioned,
-        gate: subject.gate,
+        name: valid.name.clone(),
+        isolation: valid.isolation,
+        owner: valid.owner.clone(),
+        deletion: deletion(valid, now),
+        provisioned: valid.provisioned,
+        prerequisite: valid.prerequisite,
         launch,
-        when_stopped: subject.when_stopped,
-        families: subject.families.clone(),
-        not_an_address: subject.endpoint,
+        when_stopped: valid.when_stopped,
+        families: valid.families.clone(),
+        ignored_vip: valid.endpoint,
     })
 }
 
-/// What is put into the instance before its first start.
-fn pieces(subject: &Subject, user_data: &str) -> Result<Vec<Piece>, Failure> {
-    let user_data = subject.spec.config.get(launch::USER_DATA).map_or(user_data, String::as_str);
-    let version = subject.version.as_deref();
-    let mut pieces = Vec::new();
-    if subject.spec.instance_type == InstanceType::Kind {
-        let runner = kind::Runner::of(&subject.spec.config)
+/// Returns the files to inject before the first start.
+fn injected_files(valid: &ValidMachine, user_data: &str) -> Result<Vec<InjectedFile>, Failure> {
+    let user_data = valid.spec.config.get(launch::USER_DATA).map_or(user_data, String::as_str);
+    let version = valid.version.as_deref();
+    let mut injected_files = Vec::new();
+    if valid.spec.instance_type == InstanceType::Kind {
+        let runner = kind::BootstrapRunner::of(&valid.spec.config)
             .map_err(|message| Failure::Invalid { message })?;
-        let pod_cidr = subject.pod_cidr.as_deref();
-        let of_kind = kind::pieces(user_data, &subject.name, pod_cidr, runner);
-        pieces.extend(of_kind.map_err(|error| Failure::Invalid {
+        let pod_cidr = valid.pod_cidr.as_deref();
+        let of_kind = kind::injected_files(user_data, &valid.name, pod_cidr, runner);
+        injected_files.extend(of_kind.map_err(|error| Failure::Invalid {
             message: format!("{}; {}", chain(&error), error.hint()),
         })?);
     } else if files::calls_install_script(user_data) {
-        pieces.push(Piece::File {
+        injected_files.push(InjectedFile::File {
             path: files::INSTALL_SCRIPT.to_owned(),
             text: InstallScript::new(version.unwrap_or_default()).text(),
             mode: 0o755,
         });
     }
-    let manifest = subject
+    let manifest = valid
         .balancer
         .as_ref()
-        .filter(|_| subject.owner.role == Role::ControlPlane)
-        .and_then(|cluster| Manifest::of(cluster, subject.initialized, version));
-    pieces.extend(manifest.map(|manifest| Piece::File {
+        .filter(|_| valid.owner.role == Role::ControlPlane)
+        .and_then(|cluster| Manifest::of(cluster, valid.initialized, version));
+    injected_files.extend(manifest.map(|manifest| InjectedFile::File {
         path: manifest.path().to_owned(),
         text: manifest.render(),
         mode: 0o600,
     }));
-    Ok(pieces)
+    Ok(injected_files)
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! What the provider counts and times, for Prometheus.
+//! Prometheus metrics of the provider.
 //!
-//! [`Metrics::register`] puts the metrics into a [`Registry`] of the caller, [`encode`] writes a
-//! registry as text. Nothing is served here. The list of metrics is `docs/metrics.md`; a test
-//! compares it with what is registered.
+//! [`Metrics::register`] adds the metrics to a [`Registry`] of the caller, and [`encode`] renders a
+//! registry as text. Nothing is served here. `docs/reference/metrics.md` lists the metrics; a test compares
+//! it with the registered ones.
 //!
-//! The number of series has a bound: labels are words of fixed lists, apart from namespace and name
-//! of clusters and of Secrets with certificates, whose series go with the object.
+//! The number of series is bounded: label values come from fixed lists, except the namespace and
+//! name of clusters and of Secrets with certificates, whose series are removed with the object.
 
 mod objects;
 mod reconciles;
@@ -28,7 +28,7 @@ pub(crate) use servers::{ServerName, Servers};
 
 use crate::remote::{Certificates, RemoteKey};
 
-/// The metrics of one provider. Clones count into the same.
+/// The metrics of one provider. Clones share the same counters.
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
 
@@ -47,7 +47,7 @@ struct CertificateLabels {
 }
 
 impl Metrics {
-    /// Metrics in a registry of the caller; each name begins with `capn_`.
+    /// Creates metrics and registers them. Each name begins with `capn_`.
     pub fn register(registry: &mut Registry) -> Self {
         let registry = registry.sub_registry_with_prefix("capn");
         let inner = Inner {
@@ -58,7 +58,7 @@ impl Metrics {
         };
         registry.register(
             "certificate_expiry_timestamp_seconds",
-            "When a certificate of an identity ends, in seconds since 1970",
+            "Expiry time of a certificate of an identity, in seconds since the Unix epoch",
             inner.certificates.clone(),
         );
         Self(Arc::new(inner))
@@ -76,7 +76,7 @@ impl Metrics {
         &self.0.objects
     }
 
-    /// Shows when the certificates of an identity end.
+    /// Records when the certificates of an identity expire.
     pub(crate) fn certificates(&self, identity: &RemoteKey, found: &Certificates) {
         for (certificate, end) in [("client", found.client), ("server", found.server)] {
             let labels = CertificateLabels::new(identity, certificate);
@@ -99,7 +99,7 @@ impl CertificateLabels {
 }
 
 impl Default for Metrics {
-    /// Metrics that nobody reads.
+    /// Creates metrics that are not registered anywhere.
     fn default() -> Self {
         Self::register(&mut Registry::default())
     }
@@ -111,18 +111,18 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// The texts in which metrics are written.
+/// Text formats for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {
-    /// Prometheus text, version 0.0.4.
+    /// Prometheus text format, version 0.0.4.
     Prometheus,
-    /// OpenMetrics text, version 1.0.0.
+    /// OpenMetrics text format, version 1.0.0.
     OpenMetrics,
 }
 
 impl Format {
-    /// The format for a reader with this `Accept` header.
+    /// Returns the format for a client with this `Accept` header.
     #[must_use]
     pub fn accepted(accept: Option<&str>) -> Self {
         match accept {
@@ -131,7 +131,7 @@ impl Format {
         }
     }
 
-    /// Value of the header `Content-Type`.
+    /// Returns the value of the `Content-Type` header.
     #[must_use]
     pub fn content_type(self) -> &'static str {
         match self {
@@ -141,11 +141,11 @@ impl Format {
     }
 }
 
-/// Everything in a registry as text.
+/// Renders a registry as text.
 ///
 /// # Errors
 ///
-/// When a metric refuses to be written, which none of ours does.
+/// If a metric cannot be formatted, which never happens for the metrics of capn.
 pub fn encode(registry: &Registry, format: Format) -> Result<String, fmt::Error> {
     let mut written = String::new();
     match format {

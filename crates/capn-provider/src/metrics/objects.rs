@@ -1,4 +1,4 @@
-//! Instances and backends, as the objects tell at the moment they are asked for.
+//! Counts of instances and backends, computed from the objects when the metrics are read.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ use prometheus_client::{
 
 use crate::references::{label, name, namespace};
 
-/// States of an instance, each of which has a series also while no instance is in it.
+/// States of an instance. Each has a series even if no instance is in it.
 const STATES: [&str; 9] = [
     "waiting", "creating", "starting", "running", "stopped", "missing", "failed", "unknown",
     "deleting",
@@ -31,8 +31,8 @@ const BALANCER: &str = "load-balancer";
 const CONTROL_PLANE: &str = "control-plane";
 const WORKER: &str = "worker";
 
-/// The objects that a provider looks after. They are counted when the metrics are read, so that
-/// nothing is left of one that is gone.
+/// The objects of a provider. They are counted when the metrics are read, so that nothing is left
+/// of deleted ones.
 #[derive(Clone, Default)]
 pub(crate) struct Objects(Arc<Mutex<Sources>>);
 
@@ -61,12 +61,12 @@ impl Objects {
         objects
     }
 
-    /// Counts these machines from now on.
+    /// Adds a store of machines to count.
     pub(crate) fn machines(&self, store: Store<LXCMachine>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).machines = Some(store);
     }
 
-    /// Counts the load balancers of these clusters from now on.
+    /// Adds a store of clusters whose load balancers to count.
     pub(crate) fn clusters(&self, store: Store<LXCCluster>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clusters = Some(store);
     }
@@ -98,7 +98,7 @@ impl Collector for Objects {
                 instances.get_or_create(&InstanceLabels { role: BALANCER, state }).inc();
             }
         }
-        let help = "Instances of machines and load balancers, as last seen";
+        let help = "Instances of machines and load balancers, by last observed state";
         let metric = encoder.encode_descriptor("instances", help, None, MetricType::Gauge)?;
         instances.encode(metric)?;
 
@@ -106,7 +106,7 @@ impl Collector for Objects {
         for (labels, count) in backends_of(&clusters, &machines) {
             backends.get_or_create(&labels).set(count);
         }
-        let help = "Control planes that a load balancer sends clients to";
+        let help = "Control planes to which a load balancer forwards";
         let backends_name = "load_balancer_backends";
         let metric = encoder.encode_descriptor(backends_name, help, None, MetricType::Gauge)?;
         backends.encode(metric)
@@ -131,7 +131,7 @@ fn machine_state(machine: &LXCMachine) -> &'static str {
     }
 }
 
-/// `None` for a load balancer that is no instance.
+/// Returns the state of a load balancer instance. `None` if the load balancer is not an instance.
 fn balancer_state(cluster: &LXCCluster) -> Option<&'static str> {
     let kind = cluster.spec.load_balancer.kind();
     if !matches!(kind, Some(LoadBalancerKind::Lxc(_) | LoadBalancerKind::Oci(_))) {

@@ -1,4 +1,4 @@
-//! How reconciles end, how long they take, and how many there are at this moment.
+//! Outcome, duration and number of reconciles.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,10 @@ use prometheus_client::{
 
 use crate::failure::Failure;
 
-/// Upper bounds of the buckets, in seconds. Making an instance may take 15 minutes.
+/// Upper bounds of the buckets, in seconds. Creating an instance may take 15 minutes.
 const BUCKETS: [f64; 12] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 900.0];
 
-/// Reconciles by kind.
+/// Reconcile metrics by kind.
 #[derive(Clone)]
 pub(crate) struct Reconciles {
     durations: Family<OutcomeLabels, Histogram, fn() -> Histogram>,
@@ -33,21 +33,21 @@ struct KindLabels {
     kind: String,
 }
 
-/// How a reconcile ended.
+/// Outcome of a reconcile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// There is nothing to do before something changes.
+    /// There is nothing to do until something changes.
     Success,
-    /// It looks again by itself, sooner than the resync.
+    /// It is repeated sooner than the resync.
     Waiting,
-    /// Somebody else changed the object meanwhile.
+    /// The object was changed in the meantime.
     Conflict,
-    /// Of this class is the failure.
+    /// It failed with a failure of this class.
     Failed(Class),
 }
 
 impl Outcome {
-    /// What a result means where objects are looked at after `resync` although nothing happened.
+    /// Returns the outcome for a result, with the resync interval of the controller.
     pub(crate) fn of(result: &Result<Action, Failure>, resync: Duration) -> Self {
         match result {
             Ok(action) if [Action::await_change(), Action::requeue(resync)].contains(action) => {
@@ -79,18 +79,18 @@ impl Reconciles {
         };
         registry.register(
             "reconcile_duration_seconds",
-            "Reconciles of objects",
+            "Completed reconciles",
             reconciles.durations.clone(),
         );
         registry.register(
             "reconciles_in_flight",
-            "Objects that are being reconciled",
+            "Running reconciles",
             reconciles.in_flight.clone(),
         );
         reconciles
     }
 
-    /// A reconcile of an object of this kind begins.
+    /// Records the start of a reconcile of this kind.
     pub(crate) fn begin(&self, kind: &str) -> Running {
         let in_flight = KindLabels { kind: kind.to_owned() };
         let in_flight = self.in_flight.get_or_create_owned(&in_flight);
@@ -100,7 +100,7 @@ impl Reconciles {
     }
 }
 
-/// A reconcile that runs. Dropped before its end it is counted as none.
+/// A running reconcile. If it is dropped before its end, it is not counted.
 pub(crate) struct Running {
     durations: Family<OutcomeLabels, Histogram, fn() -> Histogram>,
     in_flight: Gauge,
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_reconcile_gives_back_is_its_outcome() {
+    fn a_reconcile_result_maps_to_its_outcome() {
         let resync = Duration::from_secs(600);
         let invalid = || Failure::Invalid { message: "x".into() };
         for (result, label) in [

@@ -13,13 +13,13 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// Upper bounds of the buckets of requests, in seconds. A plain request has 30 s.
+/// Upper bounds of the buckets of requests, in seconds. A plain request has a timeout of 30 s.
 const REQUEST_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
 /// Upper bounds of the buckets of operations, in seconds.
 const OPERATION_BUCKETS: [f64; 11] =
     [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0];
 
-/// First words of the descriptions of operations; others count as `other`.
+/// First words of operation descriptions. Others count as `other`.
 const OPERATIONS: [&str; 16] = [
     "backing",
     "copying",
@@ -41,7 +41,7 @@ const OPERATIONS: [&str; 16] = [
 
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
-/// What clients tell of themselves.
+/// Metrics of server clients.
 #[derive(Clone)]
 pub(crate) struct Servers {
     requests: Histograms<RequestLabels>,
@@ -75,14 +75,14 @@ struct TimeoutLabels {
     of: &'static str,
 }
 
-/// Which of the two servers it is, once that is known.
+/// Which of the two servers it is, once known.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ServerName(Arc<OnceLock<&'static str>>);
 
 impl ServerName {
-    /// Notes what the server said it is.
+    /// Records which server it is.
     pub(crate) fn is(&self, flavor: &Flavor) {
-        // A server stays what it said first.
+        // A server never changes its kind.
         self.0.get_or_init(|| match flavor {
             Flavor::Incus => "incus",
             Flavor::Lxd => "lxd",
@@ -114,50 +114,50 @@ impl Servers {
         );
         registry.register(
             "server_operation_duration_seconds",
-            "Waits for operations of the servers",
+            "Completed waits for server operations",
             servers.operations.clone(),
         );
         registry.register(
             "server_operations_in_flight",
-            "Operations that are waited for",
+            "Running waits for server operations",
             servers.operations_in_flight.clone(),
         );
         registry.register(
             "server_event_streams",
-            "Event streams that stand",
+            "Connected event streams",
             servers.event_streams.clone(),
         );
         registry.register(
             "server_event_stream_drops",
-            "Event streams that broke",
+            "Event stream disconnects",
             servers.drops.clone(),
         );
         registry.register(
             "server_event_stream_reconnects",
-            "Event streams that stand again after they broke",
+            "Event stream reconnects",
             servers.reconnects.clone(),
         );
         registry.register(
             "server_event_stream_refusals",
-            "Event streams that could not be opened",
+            "Failed attempts to open an event stream",
             servers.refusals.clone(),
         );
         registry.register(
             "server_timeouts",
-            "Answers, ends of operations and signs of event streams that did not come in time",
+            "Timeouts of responses, operations and event streams",
             servers.timeouts.clone(),
         );
         registry.register(
             "server_endpoint_failures",
-            "Addresses of clusters of servers that did not connect",
+            "Failed connections to addresses of clusters of servers",
             servers.endpoint_failures.clone(),
         );
         servers
     }
 
-    /// Counts what a client of the server `name` tells.
-    pub(crate) fn observe(&self, name: &ServerName, seen: &Observation<'_>) {
-        match *seen {
+    /// Records an observation of a client of the server `name`.
+    pub(crate) fn observe(&self, name: &ServerName, observed: &Observation<'_>) {
+        match *observed {
             Observation::Request { method, route, outcome, took } => {
                 let code = code(outcome);
                 let labels = RequestLabels { server: name.label(), method, route, code };
@@ -195,7 +195,7 @@ impl Servers {
             Observation::EndpointFailed { .. } => {
                 self.endpoint_failures.inc();
             }
-            // What a later client may tell.
+            // Observations that a later client version may add.
             _ => {}
         }
     }
@@ -246,7 +246,7 @@ fn code(outcome: RequestOutcome) -> &'static str {
     }
 }
 
-/// The first word, which says what is done; what it is done to differs between the servers.
+/// Returns the first word, which names the operation. The rest differs between the servers.
 fn operation(description: &str) -> &'static str {
     let word = description.split(' ').next().unwrap_or_default();
     OPERATIONS.into_iter().find(|known| known.eq_ignore_ascii_case(word)).unwrap_or("other")
@@ -257,13 +257,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_does_not_come_in_time_is_counted_by_what_it_is() {
+    fn timeouts_are_counted_by_kind() {
         let servers = Servers::register(&mut Registry::default());
         let took = Duration::from_secs(30);
         let error = Error::OperationLost { id: "7".into(), description: "x".into() };
         let awaited = |outcome| Observation::OperationEnded { description: "x", outcome, took };
         let asked = |outcome| Observation::Request { method: "GET", route: "/1.0", outcome, took };
-        for seen in [
+        for observed in [
             asked(RequestOutcome::TimedOut),
             asked(RequestOutcome::TimedOut),
             asked(RequestOutcome::Broken),
@@ -271,14 +271,14 @@ mod tests {
             awaited(OperationOutcome::Lost),
             Observation::EventsLost { error: &error },
         ] {
-            servers.observe(&ServerName::default(), &seen);
+            servers.observe(&ServerName::default(), &observed);
         }
         let count = |of| servers.timeouts.get_or_create(&TimeoutLabels { of }).get();
         assert_eq!(["request", "operation", "events"].map(count), [2, 1, 0]);
     }
 
     #[test]
-    fn labels_are_words_of_fixed_lists() {
+    fn label_values_come_from_fixed_lists() {
         for (description, label) in [
             ("Creating instance", "creating"),
             ("Creating container", "creating"),

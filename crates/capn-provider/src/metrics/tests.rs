@@ -1,4 +1,4 @@
-//! The list of metrics in the documentation is the list of metrics, and objects are counted.
+//! Tests that the documentation lists the registered metrics, and that objects are counted.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/metrics.md");
 
 fn store<K>(objects: &[Value]) -> Store<K>
 where
@@ -56,10 +56,10 @@ fn condition(kind: &str, status: &str, reason: &str) -> Value {
     })
 }
 
-/// Type and labels by name.
+/// Type and labels, by name.
 type Described = BTreeMap<String, (String, Vec<String>)>;
 
-/// The rows of the page: name, type, labels, meaning.
+/// Parses the rows of the page: name, type, labels, description.
 fn documented() -> Described {
     let page = std::fs::read_to_string(PAGE).unwrap();
     let words = |cell: &str| -> Vec<String> {
@@ -74,13 +74,13 @@ fn documented() -> Described {
     .collect()
 }
 
-/// What a registry has in which each metric was touched.
+/// Returns the content of a registry in which each metric was used.
 fn registered() -> Described {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let timeout = incus_client::Error::OperationLost { id: String::new(), description: "x".into() };
     let took = Duration::from_millis(7);
-    for seen in [
+    for observed in [
         Observation::Request {
             method: "GET",
             route: "/1.0",
@@ -98,7 +98,7 @@ fn registered() -> Described {
         Observation::EventsRefused { error: &timeout },
         Observation::EndpointFailed { endpoint: "a", next: "b" },
     ] {
-        metrics.servers().observe(&ServerName::default(), &seen);
+        metrics.servers().observe(&ServerName::default(), &observed);
     }
     metrics.reconciles().begin("LXCMachine").ended(Outcome::Success);
     let key = RemoteKey { namespace: "ns".into(), secret: "lab".into() };
@@ -127,10 +127,13 @@ fn registered() -> Described {
 fn the_page_lists_what_is_registered() {
     let (documented, registered) = (documented(), registered());
     for (name, is) in &registered {
-        assert_eq!(documented.get(name), Some(is), "docs/metrics.md about {name}");
+        assert_eq!(documented.get(name), Some(is), "docs/reference/metrics.md about {name}");
     }
     for name in documented.keys() {
-        assert!(registered.contains_key(name), "docs/metrics.md has {name}, which is no metric");
+        assert!(
+            registered.contains_key(name),
+            "docs/reference/metrics.md has {name}, which is no metric"
+        );
     }
 }
 
@@ -196,7 +199,7 @@ fn instances_are_counted_as_their_objects_tell() {
 }
 
 #[test]
-fn a_reader_gets_the_text_that_it_asks_for() {
+fn a_client_gets_the_requested_format() {
     let mut registry = Registry::default();
     let _metrics = Metrics::register(&mut registry);
     let accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";

@@ -1,4 +1,4 @@
-//! How long the certificates of an identity hold.
+//! Expiry of the certificates of an identity.
 
 use capi_api::conditions::Status;
 use capn_api::conditions::reasons;
@@ -7,44 +7,44 @@ use x509_parser::pem::Pem;
 
 use super::identity::{Identity, Server};
 
-/// From when on before its end a certificate is told of.
+/// How long before its expiry a certificate is reported.
 const NOTICE: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// Ends of the certificates of one identity; `None` where there is none, or it cannot be read
-/// (which whoever connects with it finds out).
+/// Expiry times of the certificates of one identity. `None` if there is no certificate or it cannot
+/// be parsed (the connection then fails with the reason).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Certificates {
-    /// Ours, by which the server knows us.
+    /// Expiry of the client certificate.
     pub(crate) client: Option<Timestamp>,
-    /// Of those pinned for the server, the one that ends first.
+    /// Earliest expiry of the pinned server certificates.
     pub(crate) server: Option<Timestamp>,
 }
 
 /// Status, reason and message of the condition.
-pub(crate) type Verdict = (Status, &'static str, String);
+pub(crate) type ConditionValue = (Status, &'static str, String);
 
 impl Certificates {
-    /// Reads them from an identity.
+    /// Reads the certificates of an identity.
     pub(crate) fn of(identity: &Identity) -> Self {
         match &identity.server {
             Server::Unix(_) => Self::default(),
             Server::Https { client_certificate, server_certificate, .. } => Self {
-                // The first one is ours, others are those of authorities.
+                // The first one is the client certificate; the others are CA certificates.
                 client: ends(client_certificate).next(),
                 server: server_certificate.as_deref().and_then(|pinned| ends(pinned).min()),
             },
         }
     }
 
-    /// When the client certificate ended, if it has. Servers do not trust it from then on.
+    /// Returns when the client certificate expired, if it has. Servers reject it from then on.
     pub(crate) fn client_ended(&self, now: Timestamp) -> Option<Timestamp> {
         self.client.filter(|end| *end <= now)
     }
 
-    /// The condition of an LXCCluster that uses the identity in `secret` (namespace and name).
-    /// `None` for an identity without certificates. The message changes only when the state of a
-    /// certificate does, so that it makes one event.
-    pub(crate) fn verdict(&self, secret: &str, now: Timestamp) -> Option<Verdict> {
+    /// Returns the condition of an LXCCluster that uses the identity in `secret` (namespace and
+    /// name). `None` for an identity without certificates. The message only changes with the state
+    /// of a certificate, so that it causes one event.
+    pub(crate) fn condition(&self, secret: &str, now: Timestamp) -> Option<ConditionValue> {
         if *self == Self::default() {
             return None;
         }
@@ -54,37 +54,37 @@ impl Certificates {
             if end <= now {
                 (status, reason) = (Status::False, reasons::CERTIFICATE_EXPIRED);
                 texts.push(format!(
-                    "the client certificate in Secret {secret} ended at {end}, and no server trusts it; {RENEW_CLIENT}"
+                    "the client certificate in Secret {secret} expired at {end}; {RENEW_CLIENT}"
                 ));
             } else {
                 reason = reasons::CERTIFICATE_EXPIRES_SOON;
                 texts.push(format!(
-                    "the client certificate in Secret {secret} ends at {end}, after which the server does not trust it; {RENEW_CLIENT}"
+                    "the client certificate in Secret {secret} expires at {end}; {RENEW_CLIENT}"
                 ));
             }
         }
         if let Some(end) = self.server.filter(|end| is_near(*end, now)) {
-            // It is pinned: this very certificate is trusted, whatever its dates say.
+            // A pinned certificate is trusted whatever its validity period.
             if status == Status::True {
                 reason = reasons::CERTIFICATE_EXPIRES_SOON;
             }
             let ends = if end <= now { "ended" } else { "ends" };
             texts.push(format!(
-                "the server certificate that Secret {secret} pins {ends} at {end}; it is used on, but once the server has a new one, nothing connects before server-crt has that too: both may stand there, one after the other"
+                "the server certificate pinned in Secret {secret} {ends} at {end}; it remains trusted, but once the server has a new certificate, connections fail until server-crt contains it too: add it below the old one"
             ));
         }
         Some((status, reason, texts.join("; ")))
     }
 }
 
-/// What to do about a client certificate that ends.
-pub(crate) const RENEW_CLIENT: &str = "`capn identity create NEW-NAME`, with the flags of the first time, makes another one that the server trusts: put its client-crt and client-key into this Secret";
+/// The action for an expiring client certificate.
+pub(crate) const RENEW_CLIENT: &str = "run `capn identity create NEW-NAME` with the original flags to create another certificate that the server trusts, and copy its client-crt and client-key into this Secret";
 
 fn is_near(end: Timestamp, now: Timestamp) -> bool {
     end.duration_since(now) <= NOTICE
 }
 
-/// Ends of the certificates in a PEM text, in its order.
+/// Returns the expiry times of the certificates in a PEM text, in order.
 fn ends(pem: &str) -> impl Iterator<Item = Timestamp> {
     Pem::iter_from_buffer(pem.as_bytes()).filter_map(|block| {
         let block = block.ok()?;
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_told_of_from_thirty_days_before_its_end() {
+    fn a_certificate_is_reported_thirty_days_before_it_expires() {
         let now = at("2026-06-01T00:00:00Z");
         let far = at("2026-07-01T00:00:01Z");
         let (near, past) = (at("2026-07-01T00:00:00Z"), at("2026-06-01T00:00:00Z"));
@@ -119,7 +119,7 @@ mod tests {
                 Some(far),
                 Status::True,
                 soon,
-                vec!["client certificate in Secret ns/lab ends at 2026-07-01T00:00:00Z"],
+                vec!["client certificate in Secret ns/lab expires at 2026-07-01T00:00:00Z"],
             ),
             (
                 Some(past),
@@ -127,7 +127,7 @@ mod tests {
                 Status::False,
                 expired,
                 vec![
-                    "client certificate in Secret ns/lab ended at 2026-06-01T00:00:00Z",
+                    "client certificate in Secret ns/lab expired at 2026-06-01T00:00:00Z",
                     "`capn identity create NEW-NAME`",
                 ],
             ),
@@ -136,14 +136,14 @@ mod tests {
                 Some(near),
                 Status::True,
                 soon,
-                vec!["server certificate that Secret ns/lab pins ends at"],
+                vec!["server certificate pinned in Secret ns/lab ends at"],
             ),
             (
                 Some(far),
                 Some(past),
                 Status::True,
                 soon,
-                vec!["pins ended at 2026-06-01", "it is used on"],
+                vec!["pinned in Secret ns/lab ended at 2026-06-01", "it remains trusted"],
             ),
             (
                 Some(past),
@@ -152,10 +152,10 @@ mod tests {
                 expired,
                 vec!["client certificate", "server certificate"],
             ),
-            (None, Some(near), Status::True, soon, vec!["pins ends"]),
+            (None, Some(near), Status::True, soon, vec!["pinned in Secret ns/lab ends"]),
         ] {
             let found = Certificates { client, server };
-            let (is, why, text) = found.verdict("ns/lab", now).unwrap();
+            let (is, why, text) = found.condition("ns/lab", now).unwrap();
             assert_eq!((is, why), (status, reason), "{found:?}");
             assert_eq!(text.is_empty(), says.is_empty(), "{text}");
             for said in says {
@@ -163,13 +163,13 @@ mod tests {
             }
             assert_eq!(found.client_ended(now), client.filter(|end| *end == past));
         }
-        assert_eq!(Certificates::default().verdict("ns/lab", now), None);
+        assert_eq!(Certificates::default().condition("ns/lab", now), None);
     }
 
     #[test]
     fn the_same_state_has_the_same_message() {
         let found = Certificates { client: Some(at("2026-07-01T00:00:00Z")), server: None };
-        let on = |day: &str| found.verdict("ns/lab", at(day));
+        let on = |day: &str| found.condition("ns/lab", at(day));
         assert_eq!(on("2026-06-02T00:00:00Z"), on("2026-06-29T12:00:00Z"));
         assert_ne!(on("2026-06-29T12:00:00Z"), on("2026-07-02T00:00:00Z"));
     }
@@ -192,7 +192,7 @@ mod tests {
             },
             project: None,
         };
-        // Two members have their own certificates.
+        // Each of the two members has its own certificate.
         let pinned = format!("{}{}", certificate(2031), certificate(2028));
         let found = Certificates::of(&identity(certificate(2030), Some(pinned)));
         let end = |text| Some(at(text));

@@ -1,4 +1,4 @@
-//! The identity for a server, as it stands in a Secret.
+//! The identity for a server, stored in a Secret.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -7,7 +7,7 @@ use incus_client::{Client, ClientBuilder, HttpsRemote, Observation, TlsError};
 use k8s_openapi::api::core::v1::Secret;
 use thiserror::Error;
 
-/// Sockets that `unix://` without a path stands for, in order of preference.
+/// Sockets to try for `unix://` without a path, in order.
 const SOCKETS: [&str; 4] = [
     "/var/lib/incus/unix.socket",
     "/run/incus/unix.socket",
@@ -18,28 +18,28 @@ const SOCKETS: [&str; 4] = [
 /// An identity for one server and project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Where the server is.
+    /// The server and its credentials.
     pub server: Server,
-    /// The project; `None`: the server's default.
+    /// The project. `None`: the server's default.
     pub project: Option<String>,
 }
 
-/// Where a server is, and how to be trusted by it. `Debug` shows where, and no certificate or key.
+/// Address of a server and the credentials for it. `Debug` shows the address only.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Server {
-    /// A socket on this machine; `None`: the first of the usual places that answers.
+    /// A socket on this host. `None`: the first default path that accepts connections.
     Unix(Option<String>),
     /// HTTPS with a client certificate.
     Https {
-        /// URLs of the server, or of members of one cluster of servers; at least one.
+        /// URLs of the server, or of members of one cluster of servers. At least one.
         urls: Vec<String>,
-        /// The server's certificate, pinned; several where members have their own.
+        /// Pinned certificate of the server. Several if members have their own.
         server_certificate: Option<String>,
-        /// Our certificate.
+        /// Client certificate, as PEM.
         client_certificate: String,
-        /// Our key.
+        /// Client key, as PEM.
         client_key: String,
-        /// Do not check the server's certificate.
+        /// Do not verify the server certificate.
         insecure_skip_verify: bool,
     },
 }
@@ -53,11 +53,11 @@ impl fmt::Debug for Server {
     }
 }
 
-/// A Secret that is no identity, or one that cannot be used.
+/// Invalid or unusable identity Secret.
 #[derive(Debug, Error)]
 pub enum IdentityError {
-    /// There is no such Secret.
-    #[error("there is no such Secret")]
+    /// The Secret does not exist.
+    #[error("the Secret does not exist")]
     Absent,
     /// The LXCCluster names no Secret.
     #[error("the LXCCluster names no Secret in spec.secretRef.name")]
@@ -68,62 +68,60 @@ pub enum IdentityError {
         /// The key.
         key: &'static str,
     },
-    /// A value is not text.
+    /// A value is not UTF-8 text.
     #[error("the value of {key:?} is not UTF-8 text")]
     NotText {
         /// The key.
         key: &'static str,
     },
-    /// `server` is neither `unix://` nor `https://`.
-    #[error(
-        "the value of \"server\" begins neither with unix:// nor with https://, or has more than HOST:PORT after it"
-    )]
+    /// `server` does not begin with `unix://` or `https://`.
+    #[error("the value of \"server\" must be unix://PATH or https://HOST:PORT")]
     Server,
-    /// Too many addresses.
+    /// There are too many addresses.
     #[error("the value of \"server\" has more than {ADDRESSES} addresses")]
     Many,
-    /// A socket among several addresses.
-    #[error("the value of \"server\" names a socket beside other addresses")]
+    /// There is a socket among several addresses.
+    #[error("the value of \"server\" mixes a socket with other addresses")]
     Mixed,
-    /// Not a boolean.
-    #[error("the value of \"insecure-skip-verify\" is neither true nor false")]
+    /// The value is not a boolean.
+    #[error("the value of \"insecure-skip-verify\" must be true or false")]
     NotBoolean,
-    /// A socket, in a namespace whose identities may name none.
+    /// The identity uses a socket, but its namespace does not allow that.
     #[error(
-        "identities in namespace {namespace} may not name a socket of the machine that capn runs on"
+        "identities in namespace {namespace} are not allowed to use a socket on the host of capn"
     )]
     LocalSocket {
         /// The namespace.
         namespace: String,
     },
-    /// An address of this machine, in a namespace whose identities may name none.
+    /// The identity uses an address of this host, but its namespace does not allow that.
     #[error(
-        "identities in namespace {namespace} may not lead to a loopback or link-local address of the machine that capn runs on"
+        "identities in namespace {namespace} are not allowed to use a loopback or link-local address of the host of capn"
     )]
     ThisMachine {
         /// The namespace.
         namespace: String,
     },
-    /// No usual socket answers.
-    #[error("no Incus or LXD socket answers ({})", SOCKETS.join(", "))]
+    /// No default socket accepts connections.
+    #[error("no Incus or LXD socket accepts connections ({})", SOCKETS.join(", "))]
     NoSocket,
-    /// Certificates or key cannot be used.
-    #[error("the certificates or the key cannot be used: {problem}")]
+    /// The certificates or the key are unusable.
+    #[error("the certificates or the key are unusable: {problem}")]
     Tls {
-        /// What is wrong, without a word of them.
+        /// The problem, without any part of them.
         problem: String,
     },
 }
 
-/// Most addresses of one identity.
+/// Maximum number of addresses per identity.
 const ADDRESSES: usize = 16;
 
 impl IdentityError {
-    /// What the user can do.
+    /// Returns what the user can do.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Absent | Self::Unnamed => {
-                "make the Secret in the namespace of the LXCCluster; `capn identity create` makes one"
+                "create the Secret in the namespace of the LXCCluster, for example with `capn identity create`"
             }
             Self::Missing { .. }
             | Self::NotText { .. }
@@ -133,13 +131,13 @@ impl IdentityError {
                 "the Secret needs the key server (https://… or unix://), and for https also client-crt, client-key and server-crt"
             }
             Self::Mixed => {
-                "name one socket, or https:// URLs of the members of one cluster of servers"
+                "set one socket, or https:// URLs of the members of one cluster of servers"
             }
             Self::NoSocket => {
-                "start Incus or LXD on this machine, let this process use its socket, or name the socket as unix:///path"
+                "start Incus or LXD on this host, allow this process to use its socket, or set the socket as unix:///path"
             }
             Self::LocalSocket { .. } | Self::ThisMachine { .. } => {
-                "whoever runs capn can allow it with --local-socket-namespaces (of `capn serve` and `capn manager`); an identity with an https:// address of the network needs no permission, and `capn identity create` makes one"
+                "the administrator of capn can allow it with --local-socket-namespaces (of `capn serve` and `capn manager`); an identity with an https:// network address needs no permission and can be created with `capn identity create`"
             }
             Self::Tls { .. } => "the keys server-crt, client-crt and client-key must be PEM",
         }
@@ -147,11 +145,11 @@ impl IdentityError {
 }
 
 impl Identity {
-    /// Reads a Secret.
+    /// Reads an identity from a Secret.
     ///
     /// # Errors
     ///
-    /// When a key is missing or has a value that cannot be understood.
+    /// [`IdentityError`] if a key is missing or has an invalid value.
     pub fn from_secret(secret: &Secret) -> Result<Self, IdentityError> {
         let data = secret.data.as_ref();
         let text = |key: &'static str| -> Result<Option<String>, IdentityError> {
@@ -187,15 +185,16 @@ impl Identity {
         Ok(Self { server, project: text("project")? })
     }
 
-    /// A client of the server; over HTTPS to addresses that `reach` has.
+    /// Creates a client builder for the server. HTTPS connections are limited to addresses that
+    /// `reach` allows.
     async fn builder(&self, reach: Reach) -> Result<ClientBuilder, IdentityError> {
         let permits: fn(IpAddr) -> bool = match reach {
             Reach::Network => |address| Reach::Network.has(address),
             Reach::ThisMachine => |address| Reach::ThisMachine.has(address),
         };
         match &self.server {
-            Server::Unix(Some(path)) => Ok(Client::unix_builder(path).stranger(false)),
-            Server::Unix(None) => Ok(Client::unix_builder(first_socket().await?).stranger(false)),
+            Server::Unix(Some(path)) => Ok(Client::unix_builder(path).untrusted(false)),
+            Server::Unix(None) => Ok(Client::unix_builder(first_socket().await?).untrusted(false)),
             Server::Https {
                 urls,
                 server_certificate,
@@ -219,14 +218,14 @@ impl Identity {
                 let mut members = urls.iter().map(member);
                 let first = members.next().ok_or(IdentityError::Missing { key: "server" })??;
                 let all = members.try_fold(first, |before, next| Ok(before.or(next?)))?;
-                Ok(all.stranger(*insecure_skip_verify))
+                Ok(all.untrusted(*insecure_skip_verify))
             }
         }
     }
 }
 
-/// An address. It is shown in conditions and logs, so that it must be one, and nothing else that
-/// somebody put in its place.
+/// Validates an address. It is shown in conditions and logs, so it must not be anything else that a
+/// tenant put there.
 fn https(url: &str) -> Result<String, IdentityError> {
     if url.starts_with("unix://") {
         return Err(IdentityError::Mixed);
@@ -240,12 +239,12 @@ fn https(url: &str) -> Result<String, IdentityError> {
     }
 }
 
-/// What is wrong with certificates or key: what the layer that met it says, and no cause of it, which
-/// may quote them.
+/// Describes an error about certificates or the key: the message of the failing layer, without its
+/// sources, which may quote them.
 fn of_tls(error: &incus_client::Error) -> String {
     match error {
         incus_client::Error::Tls { source: TlsError::Url(_), .. } => {
-            "the address is none".to_owned()
+            "the address is invalid".to_owned()
         }
         incus_client::Error::Tls { source, .. } => source.to_string(),
         _ => "TLS cannot be set up".to_owned(),
@@ -254,7 +253,7 @@ fn of_tls(error: &incus_client::Error) -> String {
 
 async fn first_socket() -> Result<&'static str, IdentityError> {
     for path in SOCKETS {
-        // To exist is not enough: a daemon that was stopped leaves its socket behind.
+        // Existence is not enough: a stopped daemon leaves its socket behind.
         if tokio::net::UnixStream::connect(path).await.is_ok() {
             return Ok(path);
         }
@@ -264,8 +263,7 @@ async fn first_socket() -> Result<&'static str, IdentityError> {
 
 type Connector = dyn Fn(&Identity) -> Option<ClientBuilder> + Send + Sync;
 
-/// How clients are made from identities. The default opens the socket or URL that the identity
-/// names.
+/// Creates clients from identities. The default connects to the socket or URL of the identity.
 #[derive(Clone, Default)]
 pub struct Connect(Option<Arc<Connector>>);
 
@@ -276,15 +274,15 @@ impl fmt::Debug for Connect {
 }
 
 impl Connect {
-    /// Asks `custom` first, and goes the default way where it gives nothing. For servers within
-    /// this process.
+    /// Calls `custom` first, and falls back to the default if it returns nothing. For servers
+    /// inside this process.
     pub fn with(
         custom: impl Fn(&Identity) -> Option<ClientBuilder> + Send + Sync + 'static,
     ) -> Self {
         Self(Some(Arc::new(custom)))
     }
 
-    /// A client in the identity's project, which tells `observe` what it does.
+    /// Creates a client in the identity's project, which reports to `observe`.
     pub(super) async fn client(
         &self,
         identity: &Identity,
@@ -317,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_may_be_named_or_looked_for() {
+    fn a_socket_may_be_set_or_searched_for() {
         let found = identity(&[("server", "unix://\n"), ("project", "lab")]).unwrap();
         assert_eq!(found.server, Server::Unix(None));
         assert_eq!(found.project.as_deref(), Some("lab"));

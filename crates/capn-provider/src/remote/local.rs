@@ -1,30 +1,30 @@
-//! For which namespaces the local socket of a server is used.
+//! Namespaces that may use the local socket of a server.
 
 use std::{collections::BTreeSet, convert::Infallible, fmt, str::FromStr};
 
-/// The namespace that `capn up` makes clusters in.
+/// The namespace in which `capn up` creates clusters.
 const USUAL: &str = "default";
 
-/// The namespaces whose identities may name a socket (`unix://`). A socket is this process's own way to
-/// a server, mostly as root: whoever may write Secrets in one of these namespaces may do on it what
-/// this process may.
+/// The namespaces whose identities may use a socket (`unix://`). The connection has the rights of
+/// this process, usually root: a user who can write Secrets in one of these namespaces gets these
+/// rights on the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LocalSockets {
-    /// Every one: all who may write Secrets are trusted like whoever runs this process.
+    /// All namespaces: everyone who can write Secrets is trusted like the owner of this process.
     Everywhere,
-    /// These.
+    /// These namespaces.
     In(BTreeSet<String>),
 }
 
 impl Default for LocalSockets {
-    /// The namespace that clusters are made in when nothing else is asked for.
+    /// Returns the namespace in which clusters are created by default.
     fn default() -> Self {
         Self::In([USUAL.to_owned()].into())
     }
 }
 
 impl LocalSockets {
-    /// The same, and one namespace more.
+    /// Adds a namespace.
     #[must_use]
     pub fn and(mut self, namespace: &str) -> Self {
         if let Self::In(namespaces) = &mut self {
@@ -33,7 +33,7 @@ impl LocalSockets {
         self
     }
 
-    /// Whether identities in a namespace may name a socket.
+    /// Returns whether identities in a namespace may use a socket.
     #[must_use]
     pub fn allow(&self, namespace: &str) -> bool {
         match self {
@@ -46,7 +46,7 @@ impl LocalSockets {
 impl FromStr for LocalSockets {
     type Err = Infallible;
 
-    /// Namespaces with commas between them; `*` stands for every one, and nothing for none.
+    /// Parses a comma-separated list of namespaces. `*` stands for all, and an empty text for none.
     fn from_str(text: &str) -> Result<Self, Infallible> {
         let mut names = text.split(',').map(str::trim).filter(|name| !name.is_empty()).peekable();
         Ok(match names.peek() {
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn namespaces_are_named_with_commas() {
+    fn namespaces_are_separated_by_commas() {
         let read = |text: &str| text.parse::<LocalSockets>().unwrap_or_else(|never| match never {});
         for (text, allowed, others) in [
             ("default", &["default"][..], &["lab", ""][..]),

@@ -1,5 +1,5 @@
-//! How one Incus or LXD server is reached: identities, one pooled connection for each, and what
-//! happens on the server.
+//! Connections to Incus and LXD servers: identities, one pooled connection per identity, and events
+//! of the server.
 
 mod certificates;
 mod identity;

@@ -1,4 +1,4 @@
-//! One connection for each identity.
+//! One connection per identity.
 
 use std::{
     collections::HashMap,
@@ -7,7 +7,7 @@ use std::{
 };
 
 use capn_controller::workload::Reach;
-use capn_plan::{launch::ServerFacts, modules::Unloadable};
+use capn_plan::{launch::ServerFacts, modules::UnloadableModules};
 use incus_client::{Client, Observation};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -41,32 +41,32 @@ impl std::fmt::Display for RemoteKey {
     }
 }
 
-/// How many instances are made at once before there is bootstrap data for them. More would keep the
-/// disk from the control plane that they wait for; the others are made when there is one.
+/// Maximum number of concurrent creations of instances that wait for bootstrap data. More of them
+/// would slow down the control plane that they wait for; the rest are created when it is ready.
 const EARLY: usize = 2;
 
-/// A server, reached with one identity.
+/// A server, connected with one identity.
 pub(crate) struct Remote {
     pub(crate) client: Client,
     facts: ServerFacts,
-    unloadable: Mutex<Unloadable>,
-    /// Turns of machines whose instances are made before their bootstrap data.
+    unloadable_modules: Mutex<UnloadableModules>,
+    /// Limits the creation of instances before their bootstrap data.
     pub(crate) early: Semaphore,
-    /// Ends with the last user of this connection.
+    /// Stops when the last user of this connection is gone.
     _watch: Watch,
 }
 
 impl Remote {
-    /// What the server is and can do, as far as it is known by now.
+    /// Returns the known properties of the server.
     pub(crate) fn facts(&self) -> ServerFacts {
-        let unloadable = self.unloadable.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        ServerFacts { unloadable, ..self.facts.clone() }
+        let unloadable_modules =
+            self.unloadable_modules.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        ServerFacts { unloadable_modules, ..self.facts.clone() }
     }
 
-    /// Learns from a refusal which kernel modules the server does not load. False when it tells
-    /// nothing new.
+    /// Records the kernel module that a server error names. Returns false if there is nothing new.
     pub(crate) fn learn(&self, refusal: &str) -> bool {
-        self.unloadable.lock().unwrap_or_else(PoisonError::into_inner).learn(refusal)
+        self.unloadable_modules.lock().unwrap_or_else(PoisonError::into_inner).learn(refusal)
     }
 }
 
@@ -74,29 +74,29 @@ struct Slot {
     resource_version: Option<String>,
     certificates: Certificates,
     remote: Arc<OnceCell<Arc<Remote>>>,
-    /// When it was asked for last.
+    /// Time of the last use.
     used: Instant,
 }
 
-/// The connections of this process, one for each identity.
+/// The connections of this process, one per identity.
 pub(crate) struct Remotes {
     connect: Connect,
     local: LocalSockets,
     metrics: Metrics,
-    /// How long a connection is kept that nobody asks for.
+    /// How long an unused connection is kept.
     keep: Duration,
     signals: broadcast::Sender<Signal>,
     slots: Mutex<HashMap<RemoteKey, Slot>>,
 }
 
-/// Signals that may wait for a slow receiver before it has to look at everything.
+/// Number of signals that a slow receiver may fall behind before it must reconcile everything.
 const SIGNALS: usize = 4096;
-/// How many resyncs a connection is kept that nobody asks for: the objects that need it are looked
-/// at once in each.
+/// Number of resync intervals for which an unused connection is kept. The objects that need it are
+/// reconciled once per interval.
 const KEPT_RESYNCS: u32 = 3;
 
 impl Remotes {
-    /// Connections for objects that are looked at every `resync`.
+    /// Creates the connections for objects that are reconciled every `resync`.
     pub(crate) fn new(
         connect: Connect,
         local: LocalSockets,
@@ -113,22 +113,22 @@ impl Remotes {
         }
     }
 
-    /// What happens on the servers from now on.
+    /// Subscribes to events of the servers.
     pub(crate) fn signals(&self) -> broadcast::Receiver<Signal> {
         self.signals.subscribe()
     }
 
-    /// The connection for an identity. A Secret that changed gets a new one; whoever works with
-    /// the old one keeps it until done.
+    /// Returns the connection for an identity. A changed Secret gets a new connection; users of the
+    /// old one keep it until they are done.
     ///
     /// # Errors
     ///
-    /// [`Failure::Expired`] without asking the server when the client certificate has ended.
+    /// [`Failure::Expired`], without contacting the server, if the client certificate has expired.
     ///
     /// # Cancellation
     ///
-    /// Several may wait for one connection to be made; the next of them goes on when the first
-    /// gives up.
+    /// Several tasks may wait for one connection. If the first one is cancelled, the next one
+    /// continues.
     pub(crate) async fn get(
         &self,
         secret: &Secret,
@@ -141,7 +141,7 @@ impl Remotes {
         cell.get_or_try_init(|| self.connect(&key, secret)).await.cloned()
     }
 
-    /// When the certificates of an identity end.
+    /// Returns when the certificates of an identity expire.
     pub(crate) fn certificates(&self, secret: &Secret) -> Certificates {
         self.slot(secret).1
     }
@@ -178,7 +178,7 @@ impl Remotes {
         }
         let name = ServerName::default();
         let (metrics, named) = (self.metrics.clone(), name.clone());
-        let observe = move |seen: &Observation<'_>| metrics.servers().observe(&named, seen);
+        let observe = move |observed: &Observation<'_>| metrics.servers().observe(&named, observed);
         let local = self.local.allow(&key.namespace);
         let reach = if local { Reach::ThisMachine } else { Reach::Network };
         let client = self.connect.client(&identity, reach, observe).await.map_err(bad)?;
@@ -205,13 +205,13 @@ impl Remotes {
             flavor: server.flavor(),
             clustered: server.environment.server_clustered,
             create_and_start: server.supports("instance_create_start"),
-            unloadable: Unloadable::default(),
+            unloadable_modules: UnloadableModules::default(),
         };
         Ok(Arc::new(Remote {
             _watch: watch::start(key.clone(), client.clone(), self.signals.clone()),
             client,
             facts,
-            unloadable: Mutex::new(Unloadable::default()),
+            unloadable_modules: Mutex::new(UnloadableModules::default()),
             early: Semaphore::new(EARLY),
         }))
     }
@@ -219,7 +219,7 @@ impl Remotes {
 
 impl Slot {
     fn new(secret: &Secret) -> Self {
-        // One that cannot be read is told of by whoever connects with it.
+        // An invalid one is reported when it is used to connect.
         let certificates = Identity::from_secret(secret).map(|found| Certificates::of(&found));
         Self {
             resource_version: secret.metadata.resource_version.clone(),
@@ -289,9 +289,9 @@ mod tests {
     #[tokio::test]
     async fn the_local_socket_is_for_the_namespaces_that_are_allowed() {
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let seen = asked.clone();
+        let observed = asked.clone();
         let connect = Connect::with(move |identity| {
-            seen.lock().unwrap().push(identity.clone());
+            observed.lock().unwrap().push(identity.clone());
             Some(Client::unix_builder("/nonexistent"))
         });
         let remotes = remotes(connect);
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_certificate_that_ended_is_not_tried() {
+    async fn an_expired_client_certificate_is_not_used() {
         let connect = Connect::with(|_| panic!("the server is asked"));
         let remotes = remotes(connect);
         let now = "2030-01-01T00:00:00Z".parse().unwrap();
@@ -331,7 +331,7 @@ mod tests {
         assert_eq!(failure.class(), capn_plan::diagnosis::Class::Blocked);
         let message = failure.message();
         for said in
-            ["Secret lab/one ended at 2030-01-01T00:00:00Z", "`capn identity create NEW-NAME`"]
+            ["Secret lab/one expired at 2030-01-01T00:00:00Z", "`capn identity create NEW-NAME`"]
         {
             assert!(message.contains(said), "{message}");
         }

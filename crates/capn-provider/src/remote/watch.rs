@@ -1,4 +1,4 @@
-//! What happens to instances on one server, as signals for the reconcilers.
+//! Events of the instances on one server, as signals for the reconcilers.
 
 use std::time::Duration;
 
@@ -10,24 +10,24 @@ use tokio::{sync::broadcast::Sender, task::JoinHandle, time::Instant};
 use super::RemoteKey;
 use crate::failure::chain;
 
-/// Something happened on a server.
+/// A change on a server.
 #[derive(Clone, Debug)]
 pub(crate) enum Signal {
-    /// To one instance.
+    /// A change of one instance.
     Instance {
-        /// The identity that sees it.
+        /// The identity that received the event.
         remote: RemoteKey,
-        /// Its name.
+        /// Name of the instance.
         name: String,
     },
-    /// To several, or nobody knows what: events were missed.
+    /// A change of several or unknown instances: events were missed.
     Lost {
         /// The identity that missed them.
         remote: RemoteKey,
     },
 }
 
-/// A running watch; dropping it ends it.
+/// A running watch. Dropping it stops the watch.
 pub(crate) struct Watch(JoinHandle<()>);
 
 impl Drop for Watch {
@@ -36,8 +36,8 @@ impl Drop for Watch {
     }
 }
 
-/// What happens to an instance and may need an answer. Files, commands and state reads of ours
-/// are not among it.
+/// Relevant instance events. Those for capn's own file accesses, commands and state reads are not
+/// among them.
 const ACTIONS: [&str; 11] = [
     "instance-created",
     "instance-started",
@@ -49,14 +49,14 @@ const ACTIONS: [&str; 11] = [
     "instance-deleted",
     "instance-renamed",
     "instance-ready",
-    // It may have become what its cluster excludes.
+    // The change may violate the isolation of the cluster.
     "instance-updated",
 ];
-/// A change of a profile is one of all the instances that have it.
+/// A profile update changes all instances that use the profile.
 const OF_MANY: &str = "profile-updated";
 
-/// Most signals of one server within a [`WINDOW`]. With more, whoever depends on it looks at everything
-/// once, and nobody else has to.
+/// Maximum number of signals of one server within a [`WINDOW`]. Beyond it, the objects on this
+/// server are reconciled once; others are not affected.
 const MOST: u32 = 200;
 const WINDOW: Duration = Duration::from_secs(1);
 
@@ -64,12 +64,12 @@ const WINDOW: Duration = Duration::from_secs(1);
 pub(crate) fn start(remote: RemoteKey, client: Client, signals: Sender<Signal>) -> Watch {
     Watch(tokio::spawn(async move {
         let mut events = client.events(&[EventKind::Lifecycle]);
-        let mut pace = Pace::new();
+        let mut pace = SignalRate::new();
         loop {
             let item = tokio::select! {
                 item = events.next() => item,
                 () = pace.missed() => {
-                    // Without receivers nobody has to know.
+                    // Without receivers, the signal is irrelevant.
                     signals.send(Signal::Lost { remote: remote.clone() }).ok();
                     continue;
                 }
@@ -88,16 +88,16 @@ fn signal(remote: &RemoteKey, item: EventItem) -> Option<Signal> {
     match item {
         EventItem::Connected => None,
         EventItem::Reconnected => {
-            tracing::info!(secret = %remote, "events of the server are followed again");
+            tracing::info!(secret = %remote, "following the events of the server again");
             Some(Signal::Lost { remote: remote.clone() })
         }
         EventItem::Disconnected { attempt: 1, error } => {
             tracing::warn!(
                 secret = %remote,
                 error = chain(&error),
-                "events of the server cannot be followed"
+                "cannot follow the events of the server"
             );
-            // Whoever depends on the server finds out, and says so.
+            // The objects that depend on the server report the failure.
             Some(Signal::Lost { remote: remote.clone() })
         }
         EventItem::Disconnected { .. } => None,
@@ -115,18 +115,18 @@ fn signal(remote: &RemoteKey, item: EventItem) -> Option<Signal> {
     }
 }
 
-/// How many signals a server may give.
-struct Pace {
+/// Rate limit of a server's signals.
+struct SignalRate {
     until: Instant,
     count: u32,
 }
 
-impl Pace {
+impl SignalRate {
     fn new() -> Self {
         Self { until: Instant::now() + WINDOW, count: 0 }
     }
 
-    /// Counts a signal, and says whether it is passed on.
+    /// Counts a signal, and returns whether it is passed on.
     fn admits(&mut self) -> bool {
         let now = Instant::now();
         if now >= self.until && self.count <= MOST {
@@ -136,7 +136,7 @@ impl Pace {
         self.count <= MOST
     }
 
-    /// Ready at the end of a time in which there were too many.
+    /// Resolves at the end of a window with too many signals.
     ///
     /// # Cancellation
     ///
@@ -157,8 +157,8 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_server_that_tells_without_end_is_told_of_once_a_second() {
-        let mut pace = Pace::new();
+    async fn a_flood_of_events_is_reported_once_a_second() {
+        let mut pace = SignalRate::new();
         assert!(pace.missed().now_or_never().is_none());
         let passed = (0..100_000).filter(|_| pace.admits()).count();
         assert_eq!(passed, 200);

@@ -1,4 +1,4 @@
-//! LXCMachineTemplate: says how large its machines are, so that an autoscaler can scale from zero.
+//! LXCMachineTemplate: reports the size of its machines, so that an autoscaler can scale from zero.
 
 mod observe;
 mod report;
@@ -10,6 +10,7 @@ use capi_api::{
     refs,
 };
 use capn_api::{LXCCluster, LXCMachineTemplate};
+use capn_controller::watch::concerning;
 use capn_plan::capacity;
 use kube::{
     api::ObjectMeta,
@@ -23,49 +24,50 @@ use crate::{
     changes,
     context::Context,
     drive,
-    echoes::Echoes,
     failure::Failure,
     references::{self, label, name, namespace},
+    wake_filter::WakeFilter,
 };
 
-/// What of other objects leads to the server of a template. While a cluster is made, much else of
-/// them changes.
+/// Fields of other objects that lead to the server of a template. Many other fields change while a
+/// cluster is created.
 const OF_DEPLOYMENT: [&str; 2] = ["/spec/clusterName", "/spec/template/spec/infrastructureRef"];
 const OF_CLUSTER: [&str; 2] = ["/spec/infrastructureRef", "/spec/paused"];
 const OF_LXC_CLUSTER: [&str; 2] = ["/metadata/labels", "/spec/secretRef"];
 
-/// Runs the controller until the context says stop.
+/// Runs the controller until the context is cancelled.
 pub(crate) async fn run(ctx: Arc<Context>) {
-    let (controller, store) = drive::controller::<LXCMachineTemplate>(ctx.api(), ctx.watched());
+    let (controller, store) = drive::controller(&ctx.own::<LXCMachineTemplate>());
     let (of_cluster, of_lxc_cluster) = (store.clone(), store);
     let controller = controller
-        .watches_stream(
-            changes::of_fields::<MachineDeployment>(ctx.api(), &OF_DEPLOYMENT),
-            |deployment| template_of(&deployment),
-        )
-        .watches_stream(changes::of_fields::<Cluster>(ctx.api(), &OF_CLUSTER), move |cluster| {
-            of(&of_cluster, namespace(&cluster.metadata), name(&cluster.metadata))
-        })
-        .watches_stream(
-            changes::of_fields::<LXCCluster>(ctx.api(), &OF_LXC_CLUSTER),
+        .reconcile_on(concerning(
+            changes::of_fields(&ctx.all::<MachineDeployment>(), &OF_DEPLOYMENT),
+            template_of,
+        ))
+        .reconcile_on(concerning(
+            changes::of_fields(&ctx.all::<Cluster>(), &OF_CLUSTER),
+            move |cluster| of(&of_cluster, namespace(&cluster.metadata), name(&cluster.metadata)),
+        ))
+        .reconcile_on(concerning(
+            changes::of_fields(&ctx.all::<LXCCluster>(), &OF_LXC_CLUSTER),
             move |cluster| {
                 let of_it = label(&cluster.metadata, capi_api::labels::CLUSTER_NAME);
                 of_it.map_or_else(Vec::new, |of_it| {
                     of(&of_lxc_cluster, namespace(&cluster.metadata), of_it)
                 })
             },
-        );
-    drive::drive(controller, Echoes::none(), ctx, reconcile).await;
+        ));
+    drive::drive(controller, WakeFilter::none(), ctx, reconcile).await;
 }
 
-/// The template that a deployment makes its machines from.
+/// Returns the template from which a deployment creates its machines.
 fn template_of(deployment: &MachineDeployment) -> Option<ObjectRef<LXCMachineTemplate>> {
     let reference = &deployment.spec.template.spec.infrastructure_ref;
     (reference.kind == "LXCMachineTemplate")
         .then(|| ObjectRef::new(&reference.name).within(namespace(&deployment.metadata)))
 }
 
-/// The templates that name a Cluster themselves.
+/// Returns the templates that name a Cluster themselves.
 fn of(
     store: &Store<LXCMachineTemplate>,
     within: &str,
@@ -79,7 +81,7 @@ fn of(
     templates.map(|template| ObjectRef::from_obj(template.as_ref())).collect()
 }
 
-/// The Cluster that a template names, by owner or label.
+/// Returns the Cluster that a template names, by owner or label.
 fn cluster_named_by(meta: &ObjectMeta) -> Option<String> {
     refs::owner(meta, capi_api::core::GROUP, "Cluster")
         .map(|owner| owner.name.clone())

@@ -1,4 +1,4 @@
-//! Reads what the size of a template's machines depends on.
+//! Reads everything the size of a template's machines depends on.
 
 use std::num::NonZeroU64;
 
@@ -17,18 +17,18 @@ use crate::{
     remote::Remote,
 };
 
-/// What the server says that matters for a size. Nothing, where the server is not known yet.
+/// Properties of the server that affect a size. Empty if the server is not known yet.
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) flavor: Flavor,
     pub(super) profiles: Vec<Profile>,
     pub(super) host: Capacity,
-    /// As Kubernetes names it.
+    /// Name of the architecture in Kubernetes.
     pub(super) architecture: Option<&'static str>,
 }
 
-/// The Cluster whose machines come from a template: the one that the template names, or else the
-/// one of a MachineDeployment that uses it. A template of a ClusterClass has none.
+/// Returns the Cluster whose machines use a template: the one that the template names, or else that
+/// of a MachineDeployment that uses it. A template of a ClusterClass has none.
 pub(super) async fn cluster(
     ctx: &Context,
     template: &LXCMachineTemplate,
@@ -50,8 +50,8 @@ pub(super) async fn cluster(
     }
 }
 
-/// Asks the server of a cluster. The Cluster or its infrastructure may still be missing, which is
-/// no failure: their appearance is told.
+/// Queries the server of a cluster. A missing Cluster or infrastructure is not an error: its
+/// creation wakes the template.
 pub(super) async fn server(
     ctx: &Context,
     cluster: Option<&Cluster>,
@@ -71,7 +71,7 @@ pub(super) async fn server(
     let remote = ctx.remote(&secret).await?;
     server.flavor = remote.facts().flavor;
     server.profiles = profiles(&remote, spec).await?;
-    let about = remote.client.server().await.map_err(failure("look at the server of"))?;
+    let about = remote.client.server().await.map_err(failure("check the server of"))?;
     let architectures = &about.environment.architectures;
     server.architecture = architectures.first().and_then(|name| capacity::architecture(name));
     if needs_host(spec, &server) {
@@ -85,7 +85,7 @@ async fn profiles(remote: &Remote, spec: &LXCMachineSpec) -> Result<Vec<Profile>
     let names = if spec.profiles.is_empty() { &default[..] } else { &spec.profiles };
     let mut profiles = Vec::with_capacity(names.len());
     for name in names {
-        // A profile that is missing keeps machines from being made, where it is said.
+        // A missing profile blocks the machines, which report it.
         if let Some(found) =
             remote.client.profile(name).await.map_err(failure("read a profile of"))?
         {
@@ -96,19 +96,19 @@ async fn profiles(remote: &Remote, spec: &LXCMachineSpec) -> Result<Vec<Profile>
     Ok(profiles)
 }
 
-/// Whether the size depends on the host's: a container without limits has all of it.
+/// Returns whether the size depends on the host: a container without limits gets all of it.
 fn needs_host(spec: &LXCMachineSpec, server: &Server) -> bool {
     let known = capacity::of(spec, &server.profiles, Capacity::default(), server.flavor);
     spec.instance_type != InstanceType::VirtualMachine
         && (known.cpus.is_none() || known.memory_bytes.is_none())
 }
 
-/// Cores and memory of the host. Restricted identities may not ask; then they are not known.
+/// Returns the CPUs and memory of the host. Unknown if the identity is restricted.
 async fn host(remote: &Remote) -> Result<Capacity, Failure> {
     let resources = match remote.client.resources().await {
         Ok(resources) => resources,
         Err(error) if error.is_forbidden() => return Ok(Capacity::default()),
-        Err(error) => return Err(failure("look at the host of")(error)),
+        Err(error) => return Err(failure("check the host of")(error)),
     };
     let count = |path: &str| resources.pointer(path)?.as_u64().and_then(NonZeroU64::new);
     Ok(Capacity {

@@ -1,4 +1,4 @@
-//! Writes the size of a template's machines into its status.
+//! Writes the size of a template's machines to its status.
 
 use capn_api::{LXCMachineTemplate, LXCMachineTemplateStatus, NodeInfo};
 use capn_plan::capacity::Capacity;
@@ -7,7 +7,7 @@ use kube::Api;
 
 use crate::{context::Context, failure::Failure, patch, references::namespace};
 
-/// Writes what is known. What is not is left out, as an autoscaler has assumptions of its own.
+/// Writes the known values. Unknown ones are left out, because autoscalers have their own defaults.
 pub(super) async fn size(
     ctx: &Context,
     template: &LXCMachineTemplate,

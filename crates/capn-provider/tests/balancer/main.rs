@@ -1,5 +1,5 @@
-//! Load balancers and placement that need a server which no test machine has: OVN networks,
-//! application containers, a cluster of servers. On the simulated server, through the real
+//! Load balancers and placement that need features that no test server has: OVN networks,
+//! application containers, a cluster of servers. They run on the simulated server, through the real
 //! client, with the embedded plane in memory.
 
 #![expect(
@@ -9,10 +9,10 @@
 )]
 
 mod domains;
+mod harness;
 #[path = "../shared/kinds.rs"]
 mod kinds;
 mod network;
 mod oci;
 mod ovn;
 mod types;
-mod world;

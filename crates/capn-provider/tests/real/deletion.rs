@@ -1,4 +1,4 @@
-//! Deletion when all is not well, and not touching what is paused.
+//! Deletion with problems, and paused objects.
 
 use std::{
     sync::{Arc, Mutex},
@@ -12,19 +12,18 @@ use incus_client::{EventItem, api::EventKind};
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
 
-use crate::world::{World, is_ready, on_servers, provisioning};
+use crate::harness::{TestEnv, is_ready, on_servers, provisioning};
 
-async fn one_machine(world: &mut World) -> String {
-    world.start();
-    let name = format!("{}-md", world.cluster);
-    world
-        .make_cluster(json!({
-            "loadBalancer": { "external": {} }, "controlPlaneEndpoint": { "host": "192.0.2.1" },
-        }))
-        .await;
-    world.make_machine(&name, false, json!({})).await;
-    world.provision().await;
-    world.ready_machine(&name).await;
+async fn one_machine(env: &mut TestEnv) -> String {
+    env.start();
+    let name = format!("{}-md", env.cluster);
+    env.make_cluster(json!({
+        "loadBalancer": { "external": {} }, "controlPlaneEndpoint": { "host": "192.0.2.1" },
+    }))
+    .await;
+    env.make_machine(&name, false, json!({})).await;
+    env.provision().await;
+    env.ready_machine(&name).await;
     name
 }
 
@@ -37,13 +36,13 @@ fn deleting(machine: &LXCMachine) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deletion_without_server_says_so_and_can_be_given_up() {
-    on_servers("a_deletion_without_server_says_so", |mut world| async move {
-        let name = one_machine(&mut world).await;
-        let nowhere = json!({ "stringData": world.identity("/nowhere/unix.socket") });
-        world.patch::<Secret>(&world.secret(), nowhere).await;
-        world.delete::<LXCMachine>(&name).await;
-        let machine = world
+async fn a_deletion_without_a_server_is_reported_and_can_be_orphaned() {
+    on_servers("a_deletion_without_server_says_so", |mut env| async move {
+        let name = one_machine(&mut env).await;
+        let nowhere = json!({ "stringData": env.identity("/nowhere/unix.socket") });
+        env.patch::<Secret>(&env.secret(), nowhere).await;
+        env.delete::<LXCMachine>(&name).await;
+        let machine = env
             .until::<LXCMachine>(&name, "to be blocked", |machine| {
                 deleting(machine).starts_with("DeletionBlocked")
             })
@@ -55,67 +54,65 @@ async fn a_deletion_without_server_says_so_and_can_be_given_up() {
         let orphan = json!({ "metadata": { "annotations": {
             "capn.cluster.x-k8s.io/orphan-instances": "true",
         } } });
-        world.patch::<LXCMachine>(&name, orphan).await;
-        world.until_gone::<LXCMachine>(&name).await;
-        assert_eq!(world.instances().await, [name], "the instance is left behind");
-        world
+        env.patch::<LXCMachine>(&name, orphan).await;
+        env.until_gone::<LXCMachine>(&name).await;
+        assert_eq!(env.instances().await, [name], "the instance is left behind");
+        env
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_comes_back_lets_the_deletion_go_on() {
-    on_servers("a_server_that_comes_back", |mut world| async move {
-        let name = one_machine(&mut world).await;
-        let secret = world.api::<Secret>().get(&world.secret()).await.unwrap();
+async fn a_deletion_continues_when_the_server_is_reachable_again() {
+    on_servers("a_server_that_comes_back", |mut env| async move {
+        let name = one_machine(&mut env).await;
+        let secret = env.api::<Secret>().get(&env.secret()).await.unwrap();
         let data = json!({ "data": secret.data });
-        world.delete::<Secret>(&world.secret()).await;
-        world.delete::<LXCMachine>(&name).await;
-        world
-            .until::<LXCMachine>(&name, "to be blocked", |machine| {
-                deleting(machine).contains("there is no such Secret")
-            })
-            .await;
+        env.delete::<Secret>(&env.secret()).await;
+        env.delete::<LXCMachine>(&name).await;
+        env.until::<LXCMachine>(&name, "to be blocked", |machine| {
+            deleting(machine).contains("the Secret does not exist")
+        })
+        .await;
         let mut again = json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": world.secret() },
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": env.secret() },
         });
         again["data"] = data["data"].clone();
         let again: Secret = serde_json::from_value(again).unwrap();
-        world.api::<Secret>().create(&Default::default(), &again).await.unwrap();
-        world.until_gone::<LXCMachine>(&name).await;
-        assert!(world.instances().await.is_empty());
-        world
+        env.api::<Secret>().create(&Default::default(), &again).await.unwrap();
+        env.until_gone::<LXCMachine>(&name).await;
+        assert!(env.instances().await.is_empty());
+        env
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_paused_is_not_touched_even_when_deleted() {
-    on_servers("what_is_paused_is_not_touched", |mut world| async move {
-        let name = one_machine(&mut world).await;
+async fn a_paused_object_is_not_changed_even_when_deleted() {
+    on_servers("what_is_paused_is_not_touched", |mut env| async move {
+        let name = one_machine(&mut env).await;
         let paused = json!({ "spec": { "paused": true } });
-        world.patch::<Cluster>(&world.cluster, paused).await;
-        world
-            .until::<LXCMachine>(&name, "to be paused", |machine| {
-                let conditions = machine.status.iter().flat_map(|status| &status.conditions);
-                conditions.into_iter().any(|c| c.type_ == "Paused" && c.status == "True")
-            })
-            .await;
-        world.delete::<LXCMachine>(&name).await;
-        // As a move does: finalizers are taken away while everything is paused.
+        env.patch::<Cluster>(&env.cluster, paused).await;
+        env.until::<LXCMachine>(&name, "to be paused", |machine| {
+            let conditions = machine.status.iter().flat_map(|status| &status.conditions);
+            conditions.into_iter().any(|c| c.type_ == "Paused" && c.status == "True")
+        })
+        .await;
+        env.delete::<LXCMachine>(&name).await;
+        // Like a move, which removes finalizers while everything is paused.
         let free = json!({ "metadata": { "finalizers": null } });
-        world.patch::<LXCMachine>(&name, free).await;
-        world.until_gone::<LXCMachine>(&name).await;
-        assert!(world.instance(&name).await.unwrap().is_running());
-        world
+        env.patch::<LXCMachine>(&name, free).await;
+        env.until_gone::<LXCMachine>(&name).await;
+        assert!(env.instance(&name).await.unwrap().is_running());
+        env
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_made_says_why_and_what_to_do() {
-    on_servers("what_cannot_be_made_says_why", |mut world| async move {
-        let first = one_machine(&mut world).await;
+async fn an_impossible_machine_is_reported_with_a_fix() {
+    on_servers("what_cannot_be_made_says_why", |mut env| async move {
+        let first = one_machine(&mut env).await;
         for (suffix, spec, reason, parts) in [
             (
                 "image",
@@ -145,18 +142,18 @@ async fn what_cannot_be_made_says_why_and_what_to_do() {
                 "vm",
                 json!({ "instanceType": "virtual-machine" }),
                 "InstanceProvisioningAborted",
-                ["virtual-machine is not possible here", "spec.instanceType: container"],
+                ["virtual-machine is not supported here", "spec.instanceType: container"],
             ),
             (
                 "kind",
                 json!({ "instanceType": "kind" }),
                 "InstanceProvisioningAborted",
-                ["kind is not possible here", "Incus does from 6.11 on"],
+                ["kind is not supported here", "need Incus 6.11 or later"],
             ),
         ] {
-            let name = format!("{}-{suffix}", world.cluster);
-            world.make_machine(&name, false, spec).await;
-            let machine = world
+            let name = format!("{}-{suffix}", env.cluster);
+            env.make_machine(&name, false, spec).await;
+            let machine = env
                 .until::<LXCMachine>(&name, reason, |machine| provisioning(machine).0 == reason)
                 .await;
             let message = provisioning(&machine).1;
@@ -164,19 +161,19 @@ async fn what_cannot_be_made_says_why_and_what_to_do() {
                 assert!(message.contains(part), "{suffix}: {part}: {message}");
             }
             assert!(!is_ready(&machine));
-            world.delete::<LXCMachine>(&name).await;
-            world.until_gone::<LXCMachine>(&name).await;
+            env.delete::<LXCMachine>(&name).await;
+            env.until_gone::<LXCMachine>(&name).await;
         }
-        assert_eq!(world.instances().await, [first]);
-        world
+        assert_eq!(env.instances().await, [first]);
+        env
     })
     .await;
 }
 
-/// Notes which instances stopped by themselves (`shutdown`) and which were stopped.
-fn stops(world: &World) -> Arc<Mutex<Vec<String>>> {
+/// Records which instances shut down by themselves (`shutdown`) and which were stopped.
+fn stops(env: &TestEnv) -> Arc<Mutex<Vec<String>>> {
     let noted = Arc::new(Mutex::new(Vec::new()));
-    let (mut events, notes) = (world.server.events(&[EventKind::Lifecycle]), noted.clone());
+    let (mut events, notes) = (env.server.events(&[EventKind::Lifecycle]), noted.clone());
     tokio::spawn(async move {
         while let Some(item) = events.next().await {
             let EventItem::Event(event) = item else { continue };
@@ -193,48 +190,48 @@ fn stops(world: &World) -> Arc<Mutex<Vec<String>>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_stops_by_itself_if_it_does_so_in_time_and_its_cluster_stays() {
-    on_servers("an_instance_stops_by_itself", |mut world| async move {
-        world.start();
-        let stops = stops(&world);
-        // Raw settings are for clusters that promise nothing.
-        world.make_cluster(json!({ "unprivileged": false })).await;
-        let [polite, deaf, last] = ["a", "b", "c"].map(|name| format!("{}-{name}", world.cluster));
-        // The first process of a container does not hear a signal that it does not wait for.
+    on_servers("an_instance_stops_by_itself", |mut env| async move {
+        env.start();
+        let stops = stops(&env);
+        // Raw settings are only allowed in clusters without isolation.
+        env.make_cluster(json!({ "unprivileged": false })).await;
+        let [polite, deaf, last] = ["a", "b", "c"].map(|name| format!("{}-{name}", env.cluster));
+        // The first process of a container ignores signals that it does not handle.
         let hears_nothing = json!({ "config": { "raw.lxc": "lxc.signal.halt = SIGUSR2" } });
-        world.make_machine(&polite, false, json!({})).await;
+        env.make_machine(&polite, false, json!({})).await;
         for name in [&deaf, &last] {
-            world.make_machine(name, false, hears_nothing.clone()).await;
+            env.make_machine(name, false, hears_nothing.clone()).await;
         }
-        world.provision().await;
+        env.provision().await;
         for name in [&polite, &deaf, &last] {
-            world.ready_machine(name).await;
+            env.ready_machine(name).await;
         }
         let soon = json!({ "metadata": { "annotations": {
             "capn.cluster.x-k8s.io/stop-deadline": "3s",
         } } });
-        world.patch::<LXCMachine>(&deaf, soon).await;
+        env.patch::<LXCMachine>(&deaf, soon).await;
 
-        world.delete::<LXCMachine>(&polite).await;
-        world.delete::<LXCMachine>(&deaf).await;
-        world.until_gone::<LXCMachine>(&polite).await;
-        world.until_gone::<LXCMachine>(&deaf).await;
-        let events = world.events(&deaf).await;
+        env.delete::<LXCMachine>(&polite).await;
+        env.delete::<LXCMachine>(&deaf).await;
+        env.until_gone::<LXCMachine>(&polite).await;
+        env.until_gone::<LXCMachine>(&deaf).await;
+        let events = env.events(&deaf).await;
         assert!(events.iter().any(|event| event == "InstanceStoppedByForce"), "{events:?}");
         let noted = stops.lock().unwrap().clone();
         assert!(noted.contains(&format!("{polite} shutdown")), "{noted:?}");
         assert!(!noted.contains(&format!("{polite} stopped")), "{noted:?}");
 
-        // With the cluster goes everything at once, however long it may take by itself.
-        world.delete::<LXCCluster>(&world.cluster).await;
+        // When the cluster is deleted, everything is stopped at once, whatever its deadline.
+        env.delete::<LXCCluster>(&env.cluster).await;
         let began = Instant::now();
-        world.delete::<LXCMachine>(&last).await;
-        world.until_gone::<LXCMachine>(&last).await;
+        env.delete::<LXCMachine>(&last).await;
+        env.until_gone::<LXCMachine>(&last).await;
         assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
         let noted = stops.lock().unwrap().clone();
         assert!(!noted.contains(&format!("{last} shutdown")), "{noted:?}");
-        world.until_gone::<LXCCluster>(&world.cluster).await;
-        assert!(world.instances().await.is_empty());
-        world
+        env.until_gone::<LXCCluster>(&env.cluster).await;
+        assert!(env.instances().await.is_empty());
+        env
     })
     .await;
 }

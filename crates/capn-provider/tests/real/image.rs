@@ -1,5 +1,5 @@
-//! A tiny image: busybox, an init that ends when asked to, an address by DHCP, and stand-ins for
-//! the programs that a load balancer is configured with.
+//! A tiny image: busybox, an init that shuts down on request, an address by DHCP, and stand-ins for
+//! the programs that configure a load balancer.
 
 use std::{
     fs::File,
@@ -20,13 +20,13 @@ const INIT: &str = "#!/bin/sh\n\
     ip link set eth0 up && udhcpc -b -q -i eth0 -s /etc/udhcpc >/dev/null 2>&1 &\n\
     while :; do sleep 1 & wait $!; done\n";
 const UDHCPC: &str = "#!/bin/sh\n[ \"$1\" = bound ] && ip addr add $ip/$mask dev eth0\n";
-/// Accepts any configuration, as long as there is one and it does not say `refuse-me`.
+/// Accepts any non-empty configuration that does not contain `refuse-me`.
 const HAPROXY: &str = "#!/bin/sh\n\
     for file; do :; done\n\
     grep -q refuse-me \"$file\" || exec test -s \"$file\"\n\
     echo \"[ALERT] parsing [$file:2] : unknown keyword 'refuse-me'\" >&2\n\
     exit 1\n";
-/// Notes what it was asked to do.
+/// Records its arguments.
 const SYSTEMCTL: &str = "#!/bin/sh\necho \"$@\" >>/run/systemctl.log\n";
 const METADATA: &str = "architecture: x86_64\ncreation_date: 1700000000\n\
     properties:\n  os: tiny\n  description: tiny test image\n";
@@ -36,21 +36,22 @@ pub(crate) const ALIAS: &str = "capn-t-tiny";
 
 type Tar = tar::Builder<flate2::write::GzEncoder<File>>;
 
-/// Writes the image's file; `None`, with a message, where busybox is missing.
-pub(crate) fn tiny(test: &str, folder: &Path) -> Option<ImageUpload> {
+/// Writes the image file. `None`, with a message, if busybox is missing.
+pub(crate) fn tiny(test: &str, directory: &Path) -> Option<ImageUpload> {
     if !Path::new(BUSYBOX).exists() {
         println!("SKIPPED: {test}: {BUSYBOX} is missing (package busybox-static)");
         return None;
     }
-    let path: PathBuf = folder.join("tiny.tar.gz");
+    let path: PathBuf = directory.join("tiny.tar.gz");
     let encoder =
         flate2::write::GzEncoder::new(File::create(&path).unwrap(), flate2::Compression::fast());
     let mut tar = Tar::new(encoder);
-    // Images of equal content share a fingerprint, which projects of other tests may be deleting.
+    // Images with equal content share a fingerprint, and projects of other tests may be deleting
+    // it.
     let metadata = format!("{METADATA}  serial: {}\n", uuid::Uuid::new_v4());
     file(&mut tar, "metadata.yaml", 0o644, metadata.as_bytes());
-    for folder in ["bin", "sbin", "etc/haproxy", "proc", "sys", "dev", "root", "tmp", "run"] {
-        entry(&mut tar, tar::EntryType::Directory, &format!("rootfs/{folder}/"), 0o755, &[]);
+    for directory in ["bin", "sbin", "etc/haproxy", "proc", "sys", "dev", "root", "tmp", "run"] {
+        entry(&mut tar, tar::EntryType::Directory, &format!("rootfs/{directory}/"), 0o755, &[]);
     }
     file(&mut tar, "rootfs/bin/busybox", 0o755, &std::fs::read(BUSYBOX).unwrap());
     for (path, text) in [

@@ -1,5 +1,5 @@
-//! The reconcilers with a real Incus and LXD, where they run on this machine, and the embedded
-//! plane in memory. The part of Cluster API core is played by the tests.
+//! The reconcilers with real Incus and LXD servers, if they run on this host, and the embedded
+//! plane in memory. The tests act as Cluster API core.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,15 +14,15 @@ mod addresses;
 mod adoption;
 mod balancer;
 mod deletion;
+mod errors;
+mod harness;
 mod image;
+mod injected_files;
 mod interruption;
 #[path = "../shared/kinds.rs"]
 mod kinds;
-mod life;
+mod lifecycle;
 mod managed;
 mod ovn;
-mod pieces;
 mod restricted;
 mod template;
-mod world;
-mod wrong;

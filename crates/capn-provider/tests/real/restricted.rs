@@ -13,15 +13,15 @@ use incus_client::{
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
-use crate::world::{World, in_projects, is_ready, provisioning};
+use crate::harness::{TestEnv, in_projects, is_ready, provisioning};
 
-/// A certificate that the server trusts for one project, and how to reach the server with it.
+/// A certificate that the server trusts for one project, and how to connect with it.
 struct Holder {
     root: Client,
     fingerprint: String,
-    /// What the Secret holds.
+    /// Data of the Secret.
     identity: Value,
-    /// The address was set by this test.
+    /// Whether this test has set the address of the server.
     listening: bool,
 }
 
@@ -31,8 +31,8 @@ fn free_port() -> u16 {
 }
 
 impl Holder {
-    async fn new(world: &World) -> Self {
-        let root = Client::unix(world.socket);
+    async fn new(env: &TestEnv) -> Self {
+        let root = Client::unix(env.socket);
         let server = root.server().await.unwrap();
         let set = server.config.get("core.https_address").and_then(Value::as_str);
         let set = set.filter(|address| !address.is_empty()).map(str::to_owned);
@@ -41,7 +41,7 @@ impl Holder {
         if listening {
             listen(&root, &address).await;
         }
-        let project = world.server.project().unwrap();
+        let project = env.server.project().unwrap();
         let key = rcgen::KeyPair::generate().unwrap();
         let made = rcgen::CertificateParams::new(vec!["capn-t".into()]).unwrap();
         let made = made.self_signed(&key).unwrap();
@@ -78,8 +78,8 @@ async fn listen(root: &Client, address: &str) {
     root.patch_server_config(&config).await.unwrap();
 }
 
-/// What makes a project safe to be given to others, and usable for nodes.
-fn fence(bridge: &'static str) -> Vec<(&'static str, &'static str)> {
+/// Restrictions that make a project safe for tenants but usable for nodes.
+fn restrictions(bridge: &'static str) -> Vec<(&'static str, &'static str)> {
     vec![
         ("restricted", "true"),
         ("restricted.containers.privilege", "unprivileged"),
@@ -89,63 +89,62 @@ fn fence(bridge: &'static str) -> Vec<(&'static str, &'static str)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restricted_identity_gets_unprivileged_machines_and_no_others() {
-    in_projects("a_restricted_identity", fence, |mut world| async move {
-        let holder = Holder::new(&world).await;
-        let result = AssertUnwindSafe(machines(&mut world, &holder)).catch_unwind().await;
-        world.kill().await;
+async fn a_restricted_identity_can_create_only_unprivileged_machines() {
+    in_projects("a_restricted_identity", restrictions, |mut env| async move {
+        let holder = Holder::new(&env).await;
+        let result = AssertUnwindSafe(machines(&mut env, &holder)).catch_unwind().await;
+        env.kill().await;
         holder.remove().await;
         if let Err(panic) = result {
             std::panic::resume_unwind(panic);
         }
-        world
+        env
     })
     .await;
 }
 
-async fn machines(world: &mut World, holder: &Holder) {
-    let (plain, odd) = (format!("{}-a", world.cluster), format!("{}-b", world.cluster));
-    world
-        .make_cluster(json!({
-            "unprivileged": null, "loadBalancer": { "external": {} },
-            "controlPlaneEndpoint": { "host": "192.0.2.1" },
-        }))
-        .await;
-    world.patch::<Secret>(&world.secret(), json!({ "stringData": holder.identity })).await;
-    world.start();
-    world.provision().await;
+async fn machines(env: &mut TestEnv, holder: &Holder) {
+    let (plain, odd) = (format!("{}-a", env.cluster), format!("{}-b", env.cluster));
+    env.make_cluster(json!({
+        "unprivileged": null, "loadBalancer": { "external": {} },
+        "controlPlaneEndpoint": { "host": "192.0.2.1" },
+    }))
+    .await;
+    env.patch::<Secret>(&env.secret(), json!({ "stringData": holder.identity })).await;
+    env.start();
+    env.provision().await;
 
-    // The cluster asks for privileged nodes: said before the server is asked.
-    world.make_machine(&plain, false, json!({})).await;
-    let refused = refused(world, &plain).await;
-    assert!(refused.contains("allows no privileged containers"), "{refused}");
+    // The cluster asks for privileged nodes: this is rejected before the server is contacted.
+    env.make_machine(&plain, false, json!({})).await;
+    let refused = refused(env, &plain).await;
+    assert!(refused.contains("does not allow privileged containers"), "{refused}");
     assert!(refused.contains("spec.unprivileged: true"), "{refused}");
-    assert!(world.instances().await.is_empty());
+    assert!(env.instances().await.is_empty());
 
-    // The user changes their mind, and the same machine is made.
-    world.patch::<LXCCluster>(&world.cluster, json!({ "spec": { "unprivileged": true } })).await;
-    world.until::<LXCMachine>(&plain, "to be ready", is_ready).await;
-    let instance = world.instance(&plain).await.unwrap();
+    // The user changes the spec, and the same machine is created.
+    env.patch::<LXCCluster>(&env.cluster, json!({ "spec": { "unprivileged": true } })).await;
+    env.until::<LXCMachine>(&plain, "to be ready", is_ready).await;
+    let instance = env.instance(&plain).await.unwrap();
     assert!(!instance.config.contains_key("linux.kernel_modules"));
     assert!(!instance.devices.contains_key("kubeadm-host-boot"));
 
-    // A machine asks by itself: the server is not asked.
+    // A machine asks for it itself: the server is not contacted.
     let privileged = json!({ "config": { "security.privileged": "true" } });
-    world.make_machine(&odd, false, privileged).await;
-    let refused = self::refused(world, &odd).await;
+    env.make_machine(&odd, false, privileged).await;
+    let refused = self::refused(env, &odd).await;
     assert!(refused.contains("isolation is shared"), "{refused}");
     assert!(refused.contains("config security.privileged=true makes root"), "{refused}");
-    let events = world.events(&odd).await;
+    let events = env.events(&odd).await;
     assert_eq!(
         events.iter().filter(|reason| *reason == "InstanceProvisioningAborted").count(),
         1,
         "{events:?}"
     );
-    assert!(world.instance(&odd).await.is_none());
+    assert!(env.instance(&odd).await.is_none());
 }
 
-async fn refused(world: &World, name: &str) -> String {
-    let refused = world
+async fn refused(env: &TestEnv, name: &str) -> String {
+    let refused = env
         .until::<LXCMachine>(name, "to be refused", |machine| {
             provisioning(machine).0 == "InstanceProvisioningAborted"
         })

@@ -1,11 +1,11 @@
-//! The objects of one cluster, as Cluster API core and a user write them; for all tests here.
+//! The objects of one cluster, as Cluster API core and a user write them; shared by all tests.
 
 use k8s_openapi::NamespaceResourceScope;
 use kube::{Resource, ResourceExt as _};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-/// What all kinds have that tests make and look at.
+/// Common traits of all kinds in the tests.
 pub(crate) trait Object:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
     + Clone
@@ -24,7 +24,7 @@ impl<K> Object for K where
 {
 }
 
-/// The identity by which a server is reached.
+/// The identity of a server.
 pub(crate) fn identity(name: &str, keys: &Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": keys,
@@ -39,7 +39,7 @@ pub(crate) fn cluster(name: &str) -> Value {
     })
 }
 
-/// The LXCCluster of a Cluster of the same name.
+/// The LXCCluster of a Cluster with the same name.
 pub(crate) fn lxc_cluster<K: Object>(owned_by: &K, spec: &Value) -> Value {
     let name = owned_by.name_any();
     json!({
@@ -92,7 +92,7 @@ pub(crate) fn owner<K: Object>(kind: &str, object: &K) -> Value {
     })
 }
 
-/// What core writes into a Cluster once its infrastructure and first control plane are there.
+/// The status that core writes once the infrastructure and the first control plane exist.
 pub(crate) fn provisioned() -> Value {
     json!({ "status": { "initialization": {
         "infrastructureProvisioned": true, "controlPlaneInitialized": true,

@@ -1,4 +1,4 @@
-//! A client certificate that ends: told of in time, then not tried any more, then replaced.
+//! An expiring client certificate: reported in time, not used after it expired, then replaced.
 
 use std::time::{Duration, Instant};
 
@@ -11,11 +11,11 @@ use kube::{Api, api::ListParams};
 use serde_json::json;
 
 use crate::{
+    harness::{PROJECT, TestEnv, options, plane},
     objects::CLUSTER,
-    world::{PROJECT, World, options, plane},
 };
 
-/// A certificate that ends at midnight (UTC) of the day that is this many days ahead, and its key.
+/// A certificate that expires at midnight (UTC) this many days ahead, and its key.
 fn certificate(days: i64) -> (String, String) {
     let day = Timestamp::now().to_zoned(TimeZone::UTC).checked_add(days.days()).unwrap().date();
     let mut made = rcgen::CertificateParams::new(vec!["capn".into()]).unwrap();
@@ -25,7 +25,7 @@ fn certificate(days: i64) -> (String, String) {
     (made.self_signed(&key).unwrap().pem(), key.serialize_pem())
 }
 
-/// What an identity over HTTPS has.
+/// The keys of an HTTPS identity.
 fn keys(days: i64) -> serde_json::Value {
     let (certificate, key) = certificate(days);
     json!({
@@ -34,8 +34,8 @@ fn keys(days: i64) -> serde_json::Value {
     })
 }
 
-impl World {
-    /// Waits until the condition about certificates has this reason; gives its message.
+impl TestEnv {
+    /// Waits until the condition about certificates has this reason, and returns its message.
     async fn certificates(&self, reason: &str) -> String {
         let found = |cluster: Option<&LXCCluster>| {
             let conditions = &cluster?.status.as_ref()?.conditions;
@@ -46,14 +46,14 @@ impl World {
         found(self.get::<LXCCluster>(CLUSTER).await.as_ref()).unwrap()
     }
 
-    /// Puts other keys into the identity, and lets the cluster be looked at.
+    /// Writes other keys to the identity, and triggers a reconcile of the cluster.
     async fn replace(&self, days: i64) {
         self.patch::<Secret>("demo-incus", json!({ "stringData": keys(days) })).await;
         let note = json!({ "metadata": { "annotations": { "looked-at": days.to_string() } } });
         self.patch::<LXCCluster>(CLUSTER, note).await;
     }
 
-    /// Waits for the event, which is written after the condition.
+    /// Waits for the event, which is published after the condition was written.
     async fn told_once(&self, reason: &str) {
         let deadline = Instant::now() + Duration::from_secs(30);
         let mut events = self.events(reason).await;
@@ -74,44 +74,43 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_that_ends_is_told_of_once_and_not_tried_after_its_end() {
-    let mut world = World::new(&plane().await, "certificates").await;
-    let mut often = options(&world.namespace);
+async fn an_expiring_certificate_is_reported_once_and_not_used_after_it_expired() {
+    let mut env = TestEnv::new(&plane().await, "certificates").await;
+    let mut often = options(&env.namespace);
     often.resync = Duration::from_millis(200);
-    let connect = world.simulator.connector();
+    let connect = env.simulator.connector();
     often.connect =
         Connect::with(move |_| Some(Client::custom_builder("simulator", connect.clone())));
-    world.start_with(often);
-    world.make_cluster_reached_by(&keys(90)).await;
-    assert_eq!(world.certificates("CertificatesValid").await, "");
+    env.start_with(often);
+    env.make_cluster_reached_by(&keys(90)).await;
+    assert_eq!(env.certificates("CertificatesValid").await, "");
 
-    world.replace(10).await;
-    let message = world.certificates("CertificateExpiresSoon").await;
-    assert!(message.contains("Secret certificates/demo-incus ends at"), "{message}");
-    world.make_machine("demo-cp", true).await;
-    world.provision().await;
-    world.until_ready("demo-cp").await;
-    // Many resyncs later it is still one event.
-    let before = world.looks();
-    world.eventually("ten more looks", || world.looks() > before + 10).await;
-    let events = world.events("CertificateExpiresSoon").await;
+    env.replace(10).await;
+    let message = env.certificates("CertificateExpiresSoon").await;
+    assert!(message.contains("Secret certificates/demo-incus expires at"), "{message}");
+    env.make_machine("demo-cp", true).await;
+    env.provision().await;
+    env.until_ready("demo-cp").await;
+    // After many resyncs there is still only one event.
+    let before = env.probes();
+    env.eventually("ten more looks", || env.probes() > before + 10).await;
+    let events = env.events("CertificateExpiresSoon").await;
     assert_eq!(events.len(), 1, "{events:#?}");
     assert!(events[0].series.is_none(), "{events:#?}");
 
-    world.replace(-1).await;
-    let message = world.certificates("CertificateExpired").await;
-    assert!(message.contains("no server trusts it; `capn identity create NEW-NAME`"), "{message}");
-    world.told_once("CertificateExpired").await;
-    world
-        .until::<LXCMachine>("demo-cp", "to say that the certificate ended", |machine| {
-            let conditions = machine.and_then(|it| it.status.as_ref()).map(|it| &it.conditions);
-            conditions.into_iter().flatten().any(|it| {
-                it.reason == "IdentityUnavailable" && it.message.contains("demo-incus ended at")
-            })
+    env.replace(-1).await;
+    let message = env.certificates("CertificateExpired").await;
+    assert!(message.contains("; run `capn identity create NEW-NAME`"), "{message}");
+    env.told_once("CertificateExpired").await;
+    env.until::<LXCMachine>("demo-cp", "to say that the certificate ended", |machine| {
+        let conditions = machine.and_then(|it| it.status.as_ref()).map(|it| &it.conditions);
+        conditions.into_iter().flatten().any(|it| {
+            it.reason == "IdentityUnavailable" && it.message.contains("demo-incus expired at")
         })
-        .await;
+    })
+    .await;
 
-    world.replace(365).await;
-    world.certificates("CertificatesValid").await;
-    world.until_ready("demo-cp").await;
+    env.replace(365).await;
+    env.certificates("CertificatesValid").await;
+    env.until_ready("demo-cp").await;
 }

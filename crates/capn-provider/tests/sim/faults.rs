@@ -1,4 +1,4 @@
-//! Every request of a good run goes wrong, and the end is the same.
+//! Every request of a successful run fails once, and the result is the same.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,24 +7,25 @@ use std::{
 
 use capn_plan::InstanceName;
 use futures::{StreamExt as _, stream};
-use incus_sim::{Clock, Fault, FaultKind, Seen};
+use incus_sim::{Clock, Fault, FaultKind, RecordedRequest};
 use kube_plane::Plane;
 
 use crate::{
+    harness::{TestEnv, plane},
     objects::CLUSTER,
-    story::{Told, play},
-    world::{World, plane},
+    scenario::{Told, play},
 };
 
-/// How many runs go on at once.
+/// Number of concurrent runs.
 const AT_ONCE: usize = 6;
-/// Planes that they share. In one plane every change of one run wakes the watches of all others.
+/// Planes that they share. In a single plane, every change of one run would wake the watches of all
+/// others.
 const PLANES: usize = 3;
-/// With this variable every request goes wrong in every way, which takes minutes.
+/// If this variable is set, every request fails in every way, which takes minutes.
 const ALL: &str = "CAPN_TEST_ALL_FAULTS";
 
-/// The ways a request goes wrong. The last two also kill the reconcilers, before and after its
-/// effect, and start them anew.
+/// The ways in which a request fails. The last two also kill and restart the reconcilers, before
+/// and after the effect of the request.
 const WAYS: [FaultKind; 7] = [
     FaultKind::Fail(500),
     FaultKind::CutBefore,
@@ -34,25 +35,25 @@ const WAYS: [FaultKind; 7] = [
     FaultKind::StallBefore,
     FaultKind::StallAfter,
 ];
-/// Those that differ for a request without effect.
+/// Those that differ for a request without an effect.
 const WAYS_OF_READS: [FaultKind; 4] =
     [FaultKind::Fail(500), FaultKind::CutBefore, FaultKind::Restart, FaultKind::StallBefore];
 
-/// One request of the good run: what it is, and how many like it came before.
+/// A request of the successful run, and the number of equal requests before it.
 #[derive(Clone, Debug)]
 struct Which {
     text: String,
     before: usize,
     changes: bool,
-    /// None of its kind came before. Another worker is of the same kind, and so is a control plane,
-    /// whose instance is made and deleted by the same steps.
+    /// Whether it is the first of its kind. Workers are of the same kind, and so are control
+    /// planes, whose instances are created and deleted by the same steps.
     first: bool,
 }
 
-/// The first change of a kind goes wrong in every way; further ones and reads in one way each, in
+/// The first change of a kind fails in every way; further ones, and reads, fail in one way each, in
 /// turn.
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_happens_to_a_request_the_end_is_the_same() {
+async fn request_faults_do_not_change_the_result() {
     let begin = Instant::now();
     let mut planes = Vec::new();
     for _ in 0..PLANES {
@@ -87,17 +88,17 @@ async fn whatever_happens_to_a_request_the_end_is_the_same() {
     assert!(failed.is_empty(), "{} of {runs} runs failed: {failed:#?}", failed.len());
     let met = ended.iter().filter(|run| matches!(run, Ok(true))).count();
     println!("{met} of {runs} runs met their fault, after {:?}", begin.elapsed());
-    // Reads come more or less often from run to run.
+    // The number of reads varies from run to run.
     assert!(met * 100 >= runs * 85, "only {met} of {runs} runs met their fault");
 }
 
 async fn good_run(plane: &Plane) -> (Told, Vec<Which>) {
-    let mut world = World::new(plane, "good").await;
-    world.start();
-    let told = play(&world, None).await;
+    let mut env = TestEnv::new(plane, "good").await;
+    env.start();
+    let told = play(&env, None).await;
     let (mut before, mut kinds) = (BTreeMap::new(), BTreeSet::new());
-    let requests = world.simulator.requests().into_iter().map(|request| {
-        let text = pattern(&request, &world.namespace);
+    let requests = env.simulator.requests().into_iter().map(|request| {
+        let text = pattern(&request, &env.namespace);
         let count = before.entry(text.clone()).or_insert(0);
         *count += 1;
         let kind = text.replace("demo-cp", "demo-md-").replace(char::is_numeric, "");
@@ -107,8 +108,8 @@ async fn good_run(plane: &Plane) -> (Told, Vec<Which>) {
     (told, requests.collect())
 }
 
-/// The request without what differs from run to run.
-fn pattern(request: &Seen, namespace: &str) -> String {
+/// Returns the request without parts that vary from run to run.
+fn pattern(request: &RecordedRequest, namespace: &str) -> String {
     let path = match request.path.strip_prefix("/1.0/operations/") {
         Some(_) => "/1.0/operations/".to_owned(),
         None => request.path.replace(balancer(namespace).as_str(), BALANCER),
@@ -116,14 +117,14 @@ fn pattern(request: &Seen, namespace: &str) -> String {
     format!("{} {path}", request.method)
 }
 
-/// Stands for the load balancer, whose name depends on the namespace.
+/// Placeholder for the load balancer, whose name depends on the namespace.
 const BALANCER: &str = "BALANCER";
 
 fn balancer(namespace: &str) -> InstanceName {
     InstanceName::load_balancer(CLUSTER, namespace).unwrap()
 }
 
-/// Whether the fault was met.
+/// Returns whether the fault occurred.
 async fn bad_run(
     plane: &Plane,
     told: &Told,
@@ -131,31 +132,31 @@ async fn bad_run(
     which: &Which,
     kind: FaultKind,
 ) -> bool {
-    let mut world = World::new(plane, &format!("bad-{number}")).await;
-    world.simulator.set_clock(Clock::Automatic(Duration::from_millis(1)));
-    let text = which.text.replace(BALANCER, balancer(&world.namespace).as_str());
-    world.simulator.inject(Fault::matching(text, kind).after(which.before));
+    let mut env = TestEnv::new(plane, &format!("bad-{number}")).await;
+    env.simulator.set_clock(Clock::Automatic(Duration::from_millis(1)));
+    let text = which.text.replace(BALANCER, balancer(&env.namespace).as_str());
+    env.simulator.inject(Fault::matching(text, kind).after(which.before));
     match kind {
-        FaultKind::StallBefore | FaultKind::StallAfter => world.start_mortal(),
-        _ => world.start(),
+        FaultKind::StallBefore | FaultKind::StallAfter => env.start_mortal(),
+        _ => env.start(),
     }
     let begin = Instant::now();
-    assert_eq!(play(&world, Some(told)).await, *told);
-    nothing_twice(&world, kind);
+    assert_eq!(play(&env, Some(told)).await, *told);
+    nothing_twice(&env, kind);
     if begin.elapsed() > Duration::from_secs(10) {
         println!("{kind:?} at {which:?} took {:?}", begin.elapsed());
     }
-    world.simulator.pending_faults().is_empty()
+    env.simulator.pending_faults().is_empty()
 }
 
-/// An instance is made once and started once, unless the server was killed while it was made.
-fn nothing_twice(world: &World, kind: FaultKind) {
+/// An instance is created once and started once, unless the server was killed during its creation.
+fn nothing_twice(env: &TestEnv, kind: FaultKind) {
     let count = |action: &str, name: &str| {
-        let history = world.simulator.history();
+        let history = env.simulator.history();
         history.iter().filter(|h| h.action == action && h.instance == name).count()
     };
     for name in ["demo-cp", "demo-md-0", "demo-md-1", "demo-md-2"] {
-        // Somebody else has one of that name.
+        // An instance of another owner has one of these names.
         let others = usize::from(name == "demo-cp");
         let made = count("instance-created", name) - others;
         assert_eq!(made, count("instance-deleted", name), "{name}");

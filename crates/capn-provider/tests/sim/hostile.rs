@@ -1,4 +1,4 @@
-//! What a tenant writes costs the tenant a condition, and nobody else anything.
+//! Hostile input of a tenant leads to a condition for the tenant, and affects nobody else.
 
 use capi_api::core::Cluster;
 use capn_api::LXCCluster;
@@ -7,14 +7,14 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
 use crate::{
+    harness::{TestEnv, options, plane},
     kinds,
     objects::{CLUSTER, IMAGE},
-    world::{World, options, plane},
 };
 
-impl World {
-    /// Waits until a condition of an LXCCluster has a status; gives reason and message.
-    async fn verdict(&self, cluster: &str, kind: &str, status: &str) -> (String, String) {
+impl TestEnv {
+    /// Waits until a condition of an LXCCluster has a status, and returns reason and message.
+    async fn condition(&self, cluster: &str, kind: &str, status: &str) -> (String, String) {
         let found = |cluster: Option<&LXCCluster>| {
             let conditions = &cluster?.status.as_ref()?.conditions;
             let found = conditions.iter().find(|it| it.type_ == kind)?;
@@ -51,63 +51,62 @@ fn kubeconfig(user: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kubeconfig_that_runs_a_command_runs_none() {
-    let mut world = World::new(&plane().await, "kubeconfigs").await;
-    let marker = world.folder().join("marker");
+async fn a_kubeconfig_with_a_command_is_rejected() {
+    let mut env = TestEnv::new(&plane().await, "kubeconfigs").await;
+    let marker = env.directory().join("marker");
     let exec = format!(
         "{{exec: {{apiVersion: client.authentication.k8s.io/v1, command: touch, args: [{}], interactiveMode: Never}}}}",
         marker.display()
     );
-    world.create::<Secret>(kubeconfig(&exec)).await;
-    world.start();
-    world.make_cluster().await;
+    env.create::<Secret>(kubeconfig(&exec)).await;
+    env.start();
+    env.make_cluster().await;
     let bridge = json!({ "metadata": { "labels": { "capn.cluster.x-k8s.io/cni": "bridge" } } });
-    world.patch::<Cluster>(CLUSTER, bridge).await;
-    let (reason, message) = world.verdict(CLUSTER, "KubeconfigAccepted", "False").await;
+    env.patch::<Cluster>(CLUSTER, bridge).await;
+    let (reason, message) = env.condition(CLUSTER, "KubeconfigAccepted", "False").await;
     assert_eq!(reason, "KubeconfigRefused");
     assert!(message.contains("users[0].user.exec"), "{message}");
     assert!(!message.contains("touch"), "{message}");
 
-    world.patch::<Secret>("demo-kubeconfig", kubeconfig("{tokenFile: /etc/hostname}")).await;
-    world
-        .until::<LXCCluster>(CLUSTER, "to name the next field", |cluster| {
-            let conditions = cluster.and_then(|it| it.status.as_ref()).map(|it| &it.conditions);
-            let mut conditions = conditions.into_iter().flatten();
-            conditions.any(|it| it.message.contains("users[0].user.tokenFile"))
-        })
-        .await;
-    // Everything else about the cluster goes on.
-    world.verdict(CLUSTER, "LoadBalancerAvailable", "True").await;
+    env.patch::<Secret>("demo-kubeconfig", kubeconfig("{tokenFile: /etc/hostname}")).await;
+    env.until::<LXCCluster>(CLUSTER, "to name the next field", |cluster| {
+        let conditions = cluster.and_then(|it| it.status.as_ref()).map(|it| &it.conditions);
+        let mut conditions = conditions.into_iter().flatten();
+        conditions.any(|it| it.message.contains("users[0].user.tokenFile"))
+    })
+    .await;
+    // Everything else about the cluster continues.
+    env.condition(CLUSTER, "LoadBalancerAvailable", "True").await;
 
-    world.patch::<Secret>("demo-kubeconfig", kubeconfig("{token: t0ken}")).await;
-    world.verdict(CLUSTER, "KubeconfigAccepted", "True").await;
+    env.patch::<Secret>("demo-kubeconfig", kubeconfig("{token: t0ken}")).await;
+    env.condition(CLUSTER, "KubeconfigAccepted", "True").await;
     assert!(!marker.exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_template_that_would_end_the_process_is_its_owners_alone() {
-    let mut world = World::new(&plane().await, "templates").await;
-    world.start();
+async fn a_malicious_template_affects_only_its_owner() {
+    let mut env = TestEnv::new(&plane().await, "templates").await;
+    env.start();
     let deep = format!("{{{{ {}.{} }}}}", "(".repeat(1000), ")".repeat(1000));
-    world.make_cluster_with_template("hostile", &deep).await;
-    world.make_cluster().await;
-    let (reason, message) = world.verdict("hostile", "LoadBalancerAvailable", "False").await;
+    env.make_cluster_with_template("hostile", &deep).await;
+    env.make_cluster().await;
+    let (reason, message) = env.condition("hostile", "LoadBalancerAvailable", "False").await;
     assert_eq!(reason, "LoadBalancerProvisioningAborted");
-    assert!(message.contains("more than 32 parentheses"), "{message}");
-    world.verdict(CLUSTER, "LoadBalancerAvailable", "True").await;
-    world.delete::<LXCCluster>("hostile").await;
-    world.until_gone::<LXCCluster>("hostile").await;
+    assert!(message.contains("parentheses are nested deeper than 32"), "{message}");
+    env.condition(CLUSTER, "LoadBalancerAvailable", "True").await;
+    env.delete::<LXCCluster>("hostile").await;
+    env.until_gone::<LXCCluster>("hostile").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_socket_is_not_for_every_namespace() {
-    let mut world = World::new(&plane().await, "sockets").await;
-    let mut others = options(&world.namespace);
+async fn the_socket_is_limited_to_allowed_namespaces() {
+    let mut env = TestEnv::new(&plane().await, "sockets").await;
+    let mut others = options(&env.namespace);
     others.local_sockets = LocalSockets::default();
-    world.start_with(others);
-    world.make_cluster().await;
-    let (reason, message) = world.verdict(CLUSTER, "LoadBalancerAvailable", "False").await;
+    env.start_with(others);
+    env.make_cluster().await;
+    let (reason, message) = env.condition(CLUSTER, "LoadBalancerAvailable", "False").await;
     assert_eq!(reason, "IdentityUnavailable");
     assert!(message.contains("--local-socket-namespaces"), "{message}");
-    assert!(world.simulator.requests().is_empty());
+    assert!(env.simulator.requests().is_empty());
 }

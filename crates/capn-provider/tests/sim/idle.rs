@@ -1,4 +1,4 @@
-//! What a cluster to which nothing happens costs its server.
+//! The load of an idle cluster on its server.
 
 use std::{
     collections::BTreeMap,
@@ -12,68 +12,67 @@ use capn_provider::{
 };
 
 use crate::{
+    harness::{TestEnv, options, plane},
     objects::CLUSTER,
-    world::{World, options, plane},
 };
 
 const MACHINES: [&str; 5] = ["demo-cp", "demo-md-0", "demo-md-1", "demo-md-2", "demo-md-3"];
 pub(crate) const STEP: Duration = Duration::from_secs(10);
 const HOUR: Duration = Duration::from_secs(3600);
-/// How long the reconcilers may take to come to rest, by the wall's clock.
+/// How long the reconcilers may take to become idle, in real time.
 const SOON: Duration = Duration::from_secs(60);
 
-/// The default resync is ten minutes, so that each instance is looked at six times.
+/// The default resync is ten minutes, so each instance is checked six times per hour.
 #[tokio::test]
 async fn in_an_idle_hour_each_instance_is_looked_at_every_ten_minutes_and_nothing_else() {
     let mut registry = Registry::default();
-    let mut world = World::new(&plane().await, "idle").await;
-    let mut options = options(&world.namespace);
+    let mut env = TestEnv::new(&plane().await, "idle").await;
+    let mut options = options(&env.namespace);
     options.metrics = Metrics::register(&mut registry);
     assert_eq!(options.resync, Duration::from_secs(600));
-    world.start_with(options);
-    world.make_cluster().await;
+    env.start_with(options);
+    env.make_cluster().await;
     for name in MACHINES {
-        world.make_machine(name, name == "demo-cp").await;
+        env.make_machine(name, name == "demo-cp").await;
     }
-    world.provision().await;
+    env.provision().await;
     for name in MACHINES {
-        world.until::<LXCMachine>(name, "to be bootstrapped", is_bootstrapped).await;
+        env.until::<LXCMachine>(name, "to be bootstrapped", is_bootstrapped).await;
     }
-    world
-        .until::<LXCMachine>("demo-cp", "to be a backend", |machine| {
-            machine
-                .and_then(|machine| machine.status.as_ref())
-                .is_some_and(|status| status.load_balancer_configured)
-        })
-        .await;
-    at_rest(&world, &registry, || async {}).await;
+    env.until::<LXCMachine>("demo-cp", "to be a backend", |machine| {
+        machine
+            .and_then(|machine| machine.status.as_ref())
+            .is_some_and(|status| status.load_balancer_configured)
+    })
+    .await;
+    at_rest(&env, &registry, || async {}).await;
 
-    // While a blocking task runs the clock does not move by itself.
+    // The paused clock does not advance by itself while a blocking task runs.
     let (release, held) = std::sync::mpsc::channel::<()>();
     let holder = tokio::task::spawn_blocking(move || held.recv().is_err());
     tokio::time::pause();
-    world.simulator.forget_requests();
+    env.simulator.forget_requests();
     let begin = tokio::time::Instant::now();
     while begin.elapsed() < HOUR {
         tokio::time::advance(STEP).await;
-        at_rest(&world, &registry, || async {}).await;
+        at_rest(&env, &registry, || async {}).await;
     }
     drop(release);
     assert!(holder.await.unwrap());
 
-    let mut looks = BTreeMap::<String, usize>::new();
-    for request in world.simulator.requests() {
-        *looks.entry(format!("{} {}", request.method, request.path)).or_default() += 1;
+    let mut probes = BTreeMap::<String, usize>::new();
+    for request in env.simulator.requests() {
+        *probes.entry(format!("{} {}", request.method, request.path)).or_default() += 1;
     }
-    println!("{looks:#?}");
-    let instances = world.server.instances(&Default::default()).await.unwrap();
+    println!("{probes:#?}");
+    let instances = env.server.instances(&Default::default()).await.unwrap();
     let ours = instances.iter().filter(|found| found.name.starts_with(CLUSTER));
     for instance in ours.map(|found| &found.name) {
-        let look = format!("GET /1.0/instances/{instance}?project=lab&recursion=1");
-        let count = looks.remove(&look).unwrap_or_default();
+        let probe = format!("GET /1.0/instances/{instance}?project=lab&recursion=1");
+        let count = probes.remove(&probe).unwrap_or_default();
         assert!((5..=6).contains(&count), "{instance} was looked at {count} times");
     }
-    assert!(looks.is_empty(), "requests without need: {looks:#?}");
+    assert!(probes.is_empty(), "requests without need: {probes:#?}");
 }
 
 fn is_bootstrapped(machine: Option<&LXCMachine>) -> bool {
@@ -82,11 +81,11 @@ fn is_bootstrapped(machine: Option<&LXCMachine>) -> bool {
     conditions.any(|it| it.type_ == "BootstrapSucceeded" && it.status == "True")
 }
 
-/// Lets everything happen that is due: the plane is asked again and again, which gives its threads
-/// and all tasks time, until nothing is being reconciled and nothing more was asked of the server.
-/// `tick` comes before each look.
+/// Processes everything that is due: polls the plane, which gives its threads and all tasks time,
+/// until nothing is being reconciled and no new requests were sent to the server. `tick` runs
+/// before each poll.
 pub(crate) async fn at_rest<F: Future<Output = ()>>(
-    world: &World,
+    env: &TestEnv,
     registry: &Registry,
     tick: impl Fn() -> F,
 ) {
@@ -95,8 +94,8 @@ pub(crate) async fn at_rest<F: Future<Output = ()>>(
     let (mut calm, mut before) = (0, 0);
     while calm < CALM {
         tick().await;
-        world.get::<LXCCluster>(CLUSTER).await.unwrap();
-        let requests = world.simulator.requests().len();
+        env.get::<LXCCluster>(CLUSTER).await.unwrap();
+        let requests = env.simulator.requests().len();
         let at_work = encode(registry, Format::Prometheus).unwrap();
         let mut at_work =
             at_work.lines().filter(|line| line.starts_with("capn_reconciles_in_flight{"));

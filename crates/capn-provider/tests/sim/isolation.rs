@@ -1,4 +1,4 @@
-//! What breaks the promise of a cluster's isolation is refused, wherever it comes from.
+//! Violations of a cluster's isolation are rejected, whatever their source.
 
 use capi_api::core::Machine;
 use capn_api::{Isolation, LXCMachine};
@@ -6,13 +6,13 @@ use incus_client::api::{Config, ProfilePut, ProfilesPost};
 use serde_json::{Value, json};
 
 use crate::{
+    harness::{PROJECT, TestEnv, plane},
     kinds,
     objects::{CLUSTER, IMAGE},
-    world::{PROJECT, World, plane},
 };
 
-impl World {
-    /// A worker whose LXCMachine has this spec besides its image.
+impl TestEnv {
+    /// Creates a worker whose LXCMachine has this spec besides its image.
     async fn make_machine_of(&self, name: &str, mut spec: Value) {
         let labels = json!({ "cluster.x-k8s.io/cluster-name": CLUSTER });
         self.create::<k8s_openapi::api::core::v1::Secret>(kinds::bootstrap(
@@ -48,46 +48,45 @@ impl World {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn config_devices_and_profiles_that_break_the_isolation_make_no_instance() {
-    let mut world = World::new(&plane().await, "isolation").await;
-    world.start();
-    world.make_cluster().await;
-    world.make_machine("demo-cp", true).await;
-    world.provision().await;
-    world.until_ready("demo-cp").await;
-    world.profile("open", "security.privileged").await;
-    world.profile("closed", "security.nesting").await;
+    let mut env = TestEnv::new(&plane().await, "isolation").await;
+    env.start();
+    env.make_cluster().await;
+    env.make_machine("demo-cp", true).await;
+    env.provision().await;
+    env.until_ready("demo-cp").await;
+    env.profile("open", "security.privileged").await;
+    env.profile("closed", "security.nesting").await;
 
-    world.make_machine_of("demo-a", json!({ "config": { "security.privileged": "true" } })).await;
-    world.make_machine_of("demo-b", json!({ "devices": ["h,type=disk,source=/,path=/h"] })).await;
-    world.make_machine_of("demo-c", json!({ "profiles": ["default", "open"] })).await;
-    world.make_machine_of("demo-d", json!({ "profiles": ["default", "closed"] })).await;
-    world.refused("demo-a", "config security.privileged=true makes root in the node").await;
-    world.refused("demo-b", "device h (type=disk,source=/,path=/h) attaches").await;
-    world.refused("demo-c", "(profile open)").await;
-    world.until_ready("demo-d").await;
-    let found: LXCMachine = world.get("demo-d").await.unwrap();
+    env.make_machine_of("demo-a", json!({ "config": { "security.privileged": "true" } })).await;
+    env.make_machine_of("demo-b", json!({ "devices": ["h,type=disk,source=/,path=/h"] })).await;
+    env.make_machine_of("demo-c", json!({ "profiles": ["default", "open"] })).await;
+    env.make_machine_of("demo-d", json!({ "profiles": ["default", "closed"] })).await;
+    env.refused("demo-a", "config security.privileged=true makes root in the node").await;
+    env.refused("demo-b", "device h (type=disk,source=/,path=/h) attaches").await;
+    env.refused("demo-c", "(profile open)").await;
+    env.until_ready("demo-d").await;
+    let found: LXCMachine = env.get("demo-d").await.unwrap();
     assert_eq!(found.status.unwrap().isolation, Some(Isolation::Shared));
 
-    // Somebody changes the profile of an instance that runs: what is shown follows.
+    // The profile of a running instance is changed, and the reported isolation follows.
     let (profile, tag) = {
-        let found = world.server.profile("closed").await.unwrap().unwrap();
+        let found = env.server.profile("closed").await.unwrap().unwrap();
         (found.value, found.etag)
     };
     let mut put = ProfilePut { config: profile.config, ..ProfilePut::default() };
     put.config.insert("raw.lxc".into(), "lxc.cap.drop=".into());
-    world.server.put_profile("closed", &put, tag.as_deref()).await.unwrap();
-    world
-        .until::<LXCMachine>("demo-d", "to be shown as what it is", |machine| {
-            let status = machine.and_then(|it| it.status.as_ref());
-            status.is_some_and(|status| {
-                let broken = status.conditions.iter().any(|it| {
-                    it.type_ == "IsolationKept"
-                        && it.reason == "IsolationBroken"
-                        && it.message.contains("raw.lxc=lxc.cap.drop=")
-                });
-                broken && status.isolation == Some(Isolation::Privileged)
-            })
+    env.server.put_profile("closed", &put, tag.as_deref()).await.unwrap();
+    env.until::<LXCMachine>("demo-d", "to be shown as what it is", |machine| {
+        let status = machine.and_then(|it| it.status.as_ref());
+        status.is_some_and(|status| {
+            let broken = status.conditions.iter().any(|it| {
+                it.type_ == "IsolationKept"
+                    && it.reason == "IsolationBroken"
+                    && it.message.contains("raw.lxc=lxc.cap.drop=")
+            });
+            broken && status.isolation == Some(Isolation::Privileged)
         })
-        .await;
-    assert_eq!(world.simulator.instances().iter().filter(|(it, _)| it == PROJECT).count(), 4);
+    })
+    .await;
+    assert_eq!(env.simulator.instances().iter().filter(|(it, _)| it == PROJECT).count(), 4);
 }

@@ -1,5 +1,5 @@
-//! The reconcilers on the simulated server, through the real client and its unix socket, with the
-//! embedded plane in memory. The part of Cluster API core is played by the tests.
+//! The reconcilers with the simulated server, through the real client and its unix socket, and the
+//! embedded plane in memory. The tests act as Cluster API core.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,19 +10,20 @@
 
 mod bootstrap;
 mod certificates;
-mod early;
-mod echoes;
+mod create_before_bootstrap;
 mod endpoints;
 mod faults;
+mod harness;
 mod hostile;
 mod idle;
 mod isolation;
 #[path = "../shared/kinds.rs"]
 mod kinds;
-mod measured;
+mod metrics;
 mod objects;
+mod pool;
 mod requests;
 mod rights;
+mod scenario;
 mod servers;
-mod story;
-mod world;
+mod wake_filter;

@@ -1,4 +1,4 @@
-//! The objects of one cluster, as Cluster API core and a user make them.
+//! The objects of one cluster, as Cluster API core and a user create them.
 
 use capi_api::core::{Cluster, Machine};
 use capn_api::{LXCCluster, LXCMachine};
@@ -6,8 +6,8 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
 use crate::{
+    harness::TestEnv,
     kinds::{self, Object},
-    world::World,
 };
 
 /// Name of the Cluster and its LXCCluster.
@@ -15,14 +15,14 @@ pub(crate) const CLUSTER: &str = "demo";
 /// Image of machines and load balancers.
 pub(crate) const IMAGE: &str = "capn/test";
 
-impl World {
-    /// Cluster, identity and LXCCluster.
+impl TestEnv {
+    /// Creates Cluster, identity and LXCCluster.
     pub(crate) async fn make_cluster(&self) {
-        let keys = json!({ "server": self.server_url(), "project": crate::world::PROJECT });
+        let keys = json!({ "server": self.server_url(), "project": crate::harness::PROJECT });
         self.make_cluster_reached_by(&keys).await;
     }
 
-    /// The same with an identity of these keys.
+    /// Like [`TestEnv::make_cluster`], with an identity with these keys.
     pub(crate) async fn make_cluster_reached_by(&self, keys: &serde_json::Value) {
         self.create::<Secret>(kinds::identity("demo-incus", keys)).await;
         let cluster: Cluster = self.create(kinds::cluster(CLUSTER)).await;
@@ -33,7 +33,7 @@ impl World {
         self.create::<LXCCluster>(kinds::lxc_cluster(&cluster, &spec)).await;
     }
 
-    /// A Machine, its bootstrap data and its LXCMachine.
+    /// Creates a Machine, its bootstrap data and its LXCMachine.
     pub(crate) async fn make_machine(&self, name: &str, control_plane: bool) {
         let mut labels = json!({ "cluster.x-k8s.io/cluster-name": CLUSTER });
         if control_plane {
@@ -47,12 +47,12 @@ impl World {
         self.create::<LXCMachine>(kinds::lxc_machine(&machine, &spec)).await;
     }
 
-    /// What core does once the infrastructure is provisioned and a control plane initialized.
+    /// Acts as core once the infrastructure is provisioned and a control plane initialized.
     pub(crate) async fn provision(&self) {
         self.provision_as(kinds::provisioned()).await;
     }
 
-    /// What core does once the infrastructure is provisioned.
+    /// Acts as core once the infrastructure is provisioned.
     pub(crate) async fn provision_as(&self, status: Value) {
         self.until::<LXCCluster>(CLUSTER, "to be provisioned", |cluster| {
             let status = cluster.and_then(|cluster| cluster.status.as_ref());

@@ -1,4 +1,4 @@
-//! What the shipped roles let the manager do is enough, and it is needed.
+//! The packaged roles of the manager are sufficient and necessary.
 
 use capn_api::LXCMachineTemplate;
 use http::Request;
@@ -7,18 +7,18 @@ use kube::{Api, Client, api::ListParams, api::PostParams};
 use serde_json::{Value, json};
 
 use crate::{
+    harness::{TestEnv, options, plane},
     objects::CLUSTER,
-    story,
-    world::{World, options, plane},
+    scenario,
 };
 
-/// The components as they are released.
+/// The released components.
 const COMPONENTS: &str =
     include_str!("../../../capn-package/golden/infrastructure-components.yaml");
-const ACCOUNT: &str = "system:serviceaccount:capn-system:capn-manager";
+pub(crate) const ACCOUNT: &str = "system:serviceaccount:capn-system:capn-manager";
 
 /// Creates the roles and bindings of the components.
-async fn install_rights(client: &Client) {
+pub(crate) async fn install_rights(client: &Client) {
     let name = serde_json::from_value(json!({"metadata": {"name": "capn-system"}})).unwrap();
     Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &name).await.unwrap();
     let objects: Vec<Value> = serde_saphyr::from_multiple(COMPONENTS).unwrap();
@@ -41,38 +41,37 @@ async fn install_rights(client: &Client) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_rights_of_the_components_are_enough_for_the_life_of_a_cluster() {
+async fn the_packaged_rbac_rules_suffice_for_the_lifecycle_of_a_cluster() {
     let plane = plane().await;
     install_rights(&plane.client()).await;
-    let mut world = World::new(&plane, "rights").await;
-    world.provider_kube = plane.client_as(ACCOUNT, &[]);
-    let mut options = options(&world.namespace);
-    // As the Deployment runs it: one manager for all namespaces.
+    let mut env = TestEnv::new(&plane, "rights").await;
+    env.provider_kube = plane.client_as(ACCOUNT, &[]);
+    let mut options = options(&env.namespace);
+    // Like the Deployment: one manager for all namespaces.
     options.namespace = None;
-    world.start_with(options);
+    env.start_with(options);
     let template = json!({
         "metadata": {"name": "sized", "labels": {"cluster.x-k8s.io/cluster-name": CLUSTER}},
         "spec": {"template": {"spec": {"instanceType": "container", "flavor": "c2-m4"}}},
     });
-    world.create::<LXCMachineTemplate>(template).await;
-    story::play(&world, None).await;
-    world
-        .until::<LXCMachineTemplate>("sized", "to have a capacity", |template| {
-            let status = template.and_then(|template| template.status.as_ref());
-            serde_json::to_value(status).unwrap()["capacity"]["cpu"] == "2"
-        })
-        .await;
-    let events: Api<Event> = Api::namespaced(world.kube.clone(), &world.namespace);
+    env.create::<LXCMachineTemplate>(template).await;
+    scenario::play(&env, None).await;
+    env.until::<LXCMachineTemplate>("sized", "to have a capacity", |template| {
+        let status = template.and_then(|template| template.status.as_ref());
+        serde_json::to_value(status).unwrap()["capacity"]["cpu"] == "2"
+    })
+    .await;
+    let events: Api<Event> = Api::namespaced(env.kube.clone(), &env.namespace);
     let events = events.list(&ListParams::default()).await.unwrap().items;
     assert!(!events.is_empty(), "the provider published no event");
 
     let refused =
         |error: kube::Error| matches!(error, kube::Error::Api(status) if status.code == 403);
-    let secrets: Api<Secret> = Api::namespaced(world.provider_kube.clone(), &world.namespace);
+    let secrets: Api<Secret> = Api::namespaced(env.provider_kube.clone(), &env.namespace);
     let secret = serde_json::from_value(json!({"metadata": {"name": "new"}})).unwrap();
     assert!(refused(secrets.create(&PostParams::default(), &secret).await.unwrap_err()));
     let machines: Api<capn_api::LXCMachine> =
-        Api::namespaced(world.provider_kube.clone(), &world.namespace);
+        Api::namespaced(env.provider_kube.clone(), &env.namespace);
     let gone = machines.delete("demo-cp", &Default::default()).await;
     assert!(refused(gone.unwrap_err()));
 }

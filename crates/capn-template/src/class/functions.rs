@@ -1,7 +1,7 @@
-//! Go templates in patches, with the functions of sprig that classes use.
+//! Go templates in patches, with the sprig functions that classes use.
 //!
-//! The engine has the whole of sprig as an option, which brings a second YAML library, password
-//! hashes and certificates along; these few functions do not.
+//! The engine has all of sprig as an option, but that adds a second YAML library, password hashes
+//! and certificates.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use capn_text::{template, yaml};
 use gtmpl_ng::{Context, Func, FuncError, Value as Go};
 use serde_json::{Map, Value};
 
-/// Every function that is not Go's own.
+/// Functions besides those of Go.
 const FUNCTIONS: &[(&str, Func)] = &[
     ("default", default),
     ("dict", dict),
@@ -19,11 +19,11 @@ const FUNCTIONS: &[(&str, Func)] = &[
     ("toJson", to_json),
 ];
 
-/// What a template becomes: the text, read as YAML.
+/// Renders a template and parses the result as YAML.
 ///
 /// # Errors
 ///
-/// With what is wrong, as the engine or the reader of YAML says it.
+/// The message of the template engine or the YAML parser.
 pub(super) fn render(text: &str, variables: &Value) -> Result<Value, String> {
     let mut engine = template::engine(text).map_err(|error| error.to_string())?;
     engine.add_funcs(FUNCTIONS);
@@ -31,7 +31,7 @@ pub(super) fn render(text: &str, variables: &Value) -> Result<Value, String> {
     let text =
         engine.render(&Context::from(to_go(variables))).map_err(|error| error.to_string())?;
     yaml::from_str(&text, yaml::Bounds::OBJECT)
-        .map_err(|error| format!("{error} in what it renders to: {text}"))
+        .map_err(|error| format!("{error} in the rendered text: {text}"))
 }
 
 fn to_go(value: &Value) -> Go {
@@ -70,7 +70,7 @@ fn from_go(value: &Go) -> Result<Value, FuncError> {
     })
 }
 
-/// Whether sprig takes a value for not given.
+/// Returns whether sprig treats a value as empty.
 fn is_empty(value: &Go) -> bool {
     match value {
         Go::NoValue | Go::Nil => true,
@@ -100,7 +100,7 @@ fn dict(arguments: &[Go]) -> Result<Go, FuncError> {
         if let [Go::String(name), value] = pair {
             fields.insert(name.clone(), value.clone());
         } else {
-            return Err(FuncError::Generic("dict takes names and values in turn".into()));
+            return Err(FuncError::Generic("dict needs alternating names and values".into()));
         }
     }
     Ok(Go::Map(fields))
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_template_or_no_yaml_is_refused() {
+    fn invalid_templates_and_yaml_are_refused() {
         for template in ["{{ if }}", "{{ sha256sum .a }}", "{{ hasKey 1 \"a\" }}", "@a"] {
             assert!(render(template, &json!({})).is_err(), "{template}");
         }

@@ -1,10 +1,10 @@
-//! The objects of a class, and what they say of each other.
+//! The objects of a class and their references.
 
 use serde_json::Value;
 
 use super::ClassError;
 
-/// A ClusterClass with the templates it names.
+/// A ClusterClass with its templates.
 #[derive(Clone, Debug)]
 pub(super) struct Class {
     object: Value,
@@ -20,12 +20,12 @@ pub(super) struct Worker<'a> {
     pub(super) infrastructure: &'a Value,
 }
 
-/// A list, or none.
+/// Returns a list, empty if missing.
 pub(super) fn list<'v>(value: &'v Value, pointer: &str) -> &'v [Value] {
     value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// A text, or an empty one.
+/// Returns a text, empty if missing.
 pub(super) fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
@@ -40,22 +40,21 @@ impl Class {
             .partition(|object| object["kind"] == "ClusterClass");
         match (classes.pop(), classes.len()) {
             (Some(object), 0) => Ok(Self { object, templates }),
-            (None, _) => Err(ClassError::Manifests("there is none".to_owned())),
+            (None, _) => Err(ClassError::Manifests("there is no ClusterClass".to_owned())),
             (Some(_), more) => Err(ClassError::Manifests(format!("there are {}", more + 1))),
         }
     }
 
-    /// The ClusterClass itself.
+    /// Returns the ClusterClass itself.
     pub(super) fn object(&self) -> &Value {
         &self.object
     }
 
-    /// The template that a reference in the class names.
+    /// Returns the template of a reference in the class.
     pub(super) fn template(&self, pointer: &str) -> Result<&Value, ClassError> {
-        let reference = self
-            .object
-            .pointer(pointer)
-            .ok_or_else(|| ClassError::Missing(format!("reference {pointer} in the class")))?;
+        let reference = self.object.pointer(pointer).ok_or_else(|| {
+            ClassError::Missing(format!("reference {pointer} of the ClusterClass"))
+        })?;
         self.referenced(reference)
     }
 
@@ -67,11 +66,11 @@ impl Class {
         });
         found.ok_or_else(|| {
             let [kind, name] = ["/kind", "/name"].map(|pointer| text(reference, pointer));
-            ClassError::Missing(format!("{kind} `{name}` among the templates of the class"))
+            ClassError::Missing(format!("template {kind} `{name}` of the ClusterClass"))
         })
     }
 
-    /// The MachineDeployments of a topology.
+    /// Returns the MachineDeployments of a topology.
     pub(super) fn deployments<'a>(
         &'a self,
         cluster: &'a Value,
@@ -80,9 +79,9 @@ impl Class {
             let class = text(topology, "/class");
             let found = list(&self.object, "/spec/workers/machineDeployments")
                 .iter()
-                .find(|known| text(known, "/class") == class)
+                .find(|declared| text(declared, "/class") == class)
                 .ok_or_else(|| {
-                    ClassError::Missing(format!("class `{class}` of workers in the class"))
+                    ClassError::Missing(format!("worker class `{class}` of the ClusterClass"))
                 })?;
             let template = |pointer: &str| {
                 let reference = found.pointer(pointer).unwrap_or(&Value::Null);

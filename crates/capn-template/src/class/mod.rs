@@ -1,7 +1,7 @@
-//! The patches of a ClusterClass, applied as Cluster API's topology controller does it.
+//! Patches of a ClusterClass, applied as by Cluster API's topology controller.
 //!
-//! Only inline patches are known; `external` ones are refused. Templates in patches are Go
-//! templates with the functions in [`functions`]; Cluster API has all of sprig there.
+//! Only inline patches are supported; `external` ones are rejected. Templates in patches are Go
+//! templates with the functions in [`functions`], while Cluster API supports all of sprig.
 
 mod error;
 mod functions;
@@ -19,20 +19,20 @@ use manifests::Class as Manifests;
 use patches::{Item, Role};
 use variables::Variables;
 
-/// A ClusterClass with the templates it names.
+/// A ClusterClass with its templates.
 #[derive(Clone, Debug)]
 pub struct Class(Manifests);
 
-/// What a class and a topology lead to: templates with all patches applied.
+/// Result of a class and a topology: templates with all patches applied.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rendered {
-    /// Template of the infrastructure of the cluster.
+    /// Template of the cluster infrastructure.
     pub infrastructure_cluster: Value,
     /// Template of the control plane.
     pub control_plane: Value,
-    /// Template of the control plane's machines.
+    /// Template of the control plane machines.
     pub control_plane_machines: Value,
-    /// By the name of each MachineDeployment in the topology.
+    /// Templates by the name of the MachineDeployment in the topology.
     pub workers: BTreeMap<String, Workers>,
 }
 
@@ -46,21 +46,22 @@ pub struct Workers {
 }
 
 impl Class {
-    /// Reads the manifests of a class: one ClusterClass and its templates.
+    /// Parses the manifests of a class: one ClusterClass and its templates.
     ///
     /// # Errors
     ///
-    /// When the text is no YAML, or there is not exactly one ClusterClass in it.
+    /// [`ClassError::Manifests`] when the text is not YAML, or does not contain exactly one
+    /// ClusterClass.
     pub fn parse(text: &str) -> Result<Self, ClassError> {
         Manifests::parse(text).map(Self)
     }
 
-    /// What the topology of a Cluster leads to.
+    /// Renders the templates for the topology of a Cluster.
     ///
     /// # Errors
     ///
-    /// When a variable is missing, not known or of another kind, a template cannot be rendered,
-    /// or a patch does not fit.
+    /// [`ClassError`] when a variable is missing, unknown or invalid, a template cannot be
+    /// rendered, or a patch cannot be applied.
     pub fn render(&self, cluster: &Value) -> Result<Rendered, ClassError> {
         let class = &self.0;
         let variables = Variables::of(class, cluster)?;

@@ -1,11 +1,11 @@
-//! Which patches a template gets, and what they do to it.
+//! Selection and application of patches.
 
 use serde_json::{Value, json};
 
 use super::manifests::{Class, list, text};
 use super::{ClassError, functions};
 
-/// What a template is for.
+/// Role of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role<'a> {
     InfrastructureCluster,
@@ -17,7 +17,7 @@ pub(super) enum Role<'a> {
     },
 }
 
-/// A template before the patches, with the variables they see.
+/// A template before the patches, with its variables.
 #[derive(Clone, Copy)]
 pub(super) struct Item<'a> {
     pub(super) role: Role<'a>,
@@ -25,14 +25,14 @@ pub(super) struct Item<'a> {
     pub(super) variables: &'a Value,
 }
 
-/// The template with every patch of the class that is for it, in their order.
+/// Applies every matching patch of the class, in order.
 pub(super) fn apply(class: &Class, item: Item<'_>) -> Result<Value, ClassError> {
     let mut template = item.template.clone();
     for patch in list(class.object(), "/spec/patches") {
         let name = text(patch, "/name");
         let wrong = |problem: String| ClassError::Patch { patch: name.to_owned(), problem };
         if patch.get("external").is_some() {
-            return Err(wrong("patches of extensions are not known".to_owned()));
+            return Err(wrong("external patches are not supported".to_owned()));
         }
         let matching: Vec<&Value> = list(patch, "/definitions")
             .iter()
@@ -70,7 +70,7 @@ fn matches(selector: &Value, item: Item<'_>) -> bool {
     same("apiVersion") && same("kind") && role
 }
 
-/// Whether a name in a selector, which may begin or end with `*`, covers a class of workers.
+/// Returns whether a name in a selector, which may begin or end with `*`, matches a worker class.
 fn covers(name: &str, class: &str) -> bool {
     match (name.strip_prefix('*'), name.strip_suffix('*')) {
         _ if name == class => true,
@@ -80,7 +80,7 @@ fn covers(name: &str, class: &str) -> bool {
     }
 }
 
-/// A patch is on unless its condition renders to anything but `true`.
+/// A patch is enabled unless its condition renders to anything but `true`.
 fn enabled(patch: &Value, variables: &Value) -> Result<bool, String> {
     match patch["enabledIf"].as_str() {
         None | Some("") => Ok(true),
@@ -88,7 +88,7 @@ fn enabled(patch: &Value, variables: &Value) -> Result<bool, String> {
     }
 }
 
-/// An operation with its value, as a JSON patch has it.
+/// Returns an operation with its value, as in a JSON patch.
 fn rendered(operation: &Value, variables: &Value) -> Result<Value, String> {
     let mut plain = json!({ "op": operation["op"], "path": operation["path"] });
     if operation["op"] == "remove" {
@@ -98,7 +98,7 @@ fn rendered(operation: &Value, variables: &Value) -> Result<Value, String> {
     plain["value"] =
         match (operation.get("value"), from["variable"].as_str(), from["template"].as_str()) {
             (Some(value), None, None) => value.clone(),
-            (None, Some(variable), None) => looked_up(variables, variable)?,
+            (None, Some(variable), None) => lookup(variables, variable)?,
             (None, None, Some(template)) => functions::render(template, variables)?,
             _ => {
                 return Err(format!(
@@ -110,8 +110,8 @@ fn rendered(operation: &Value, variables: &Value) -> Result<Value, String> {
     Ok(plain)
 }
 
-/// The value at `name.field[0].field`.
-fn looked_up(variables: &Value, path: &str) -> Result<Value, String> {
+/// Returns the value at `name.field[0].field`.
+fn lookup(variables: &Value, path: &str) -> Result<Value, String> {
     let mut value = variables;
     for segment in path.split('.') {
         let mut parts = segment.split('[');
@@ -121,7 +121,7 @@ fn looked_up(variables: &Value, path: &str) -> Result<Value, String> {
             let index: Option<usize> = index.strip_suffix(']').and_then(|n| n.parse().ok());
             next = index.and_then(|index| next?.get(index));
         }
-        value = next.ok_or_else(|| format!("there is no variable {path}"))?;
+        value = next.ok_or_else(|| format!("variable {path} does not exist"))?;
     }
     Ok(value.clone())
 }
@@ -133,13 +133,13 @@ mod tests {
     #[test]
     fn variables_are_found_by_dotted_paths_with_indexes() {
         let variables = json!({ "a": { "b": [{ "c": 1 }, [2]] } });
-        assert_eq!(looked_up(&variables, "a.b[0].c"), Ok(json!(1)));
-        assert_eq!(looked_up(&variables, "a.b[1][0]"), Ok(json!(2)));
-        assert_eq!(looked_up(&variables, "a.b[2]"), Err("there is no variable a.b[2]".to_owned()));
+        assert_eq!(lookup(&variables, "a.b[0].c"), Ok(json!(1)));
+        assert_eq!(lookup(&variables, "a.b[1][0]"), Ok(json!(2)));
+        assert_eq!(lookup(&variables, "a.b[2]"), Err("variable a.b[2] does not exist".to_owned()));
     }
 
     #[test]
-    fn names_of_classes_may_begin_or_end_with_a_star() {
+    fn class_names_may_have_a_leading_or_trailing_wildcard() {
         for (name, class, is) in [
             ("*", "a", true),
             ("a", "a", true),

@@ -1,11 +1,11 @@
-//! Schemas of variables, as far as classes use them: kinds, defaults, words, required and unknown
-//! fields, how many fields.
+//! Schemas of variables, as far as classes use them: types, defaults, enums, required and unknown
+//! fields, and the number of fields.
 
 use serde_json::Value;
 
 use super::ClassError;
 
-/// A value with the defaults of fields that it does not have.
+/// Returns the value with the defaults of missing fields.
 pub(super) fn with_defaults(schema: &Value, mut value: Value) -> Value {
     if let (Some(fields), Some(object)) = (schema["properties"].as_object(), value.as_object_mut())
     {
@@ -24,7 +24,7 @@ pub(super) fn with_defaults(schema: &Value, mut value: Value) -> Value {
     value
 }
 
-/// Checks a value; `path` is where it is.
+/// Validates a value; `path` is its location.
 pub(super) fn check(schema: &Value, path: &str, value: &Value) -> Result<(), ClassError> {
     let wrong = |problem: String| Err(ClassError::Variable { name: path.to_owned(), problem });
     let kind = schema["type"].as_str().unwrap_or_default();
@@ -38,17 +38,17 @@ pub(super) fn check(schema: &Value, path: &str, value: &Value) -> Result<(), Cla
         _ => true,
     };
     if !is {
-        return wrong(format!("{value} is no {kind}"));
+        return wrong(format!("{value} is not of type {kind}"));
     }
     if let Some(words) = schema["enum"].as_array()
         && !words.contains(value)
     {
-        return wrong(format!("{value} is none of {}", schema["enum"]));
+        return wrong(format!("{value} is not one of {}", schema["enum"]));
     }
     if let Some(shortest) = schema["minLength"].as_u64()
         && value.as_str().is_some_and(|text| (text.chars().count() as u64) < shortest)
     {
-        return wrong(format!("{value} is shorter than {shortest}"));
+        return wrong(format!("{value} is shorter than {shortest} characters"));
     }
     if let (Some(number), least, most) =
         (value.as_i64(), schema["minimum"].as_i64(), schema["maximum"].as_i64())
@@ -69,18 +69,18 @@ pub(super) fn check(schema: &Value, path: &str, value: &Value) -> Result<(), Cla
     }
     for required in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         if !object.contains_key(required) {
-            return wrong(format!("it has no {required}"));
+            return wrong(format!("field {required} is missing"));
         }
     }
     for (name, field) in object {
         let path = format!("{path}.{name}");
         match (
-            schema.pointer("/properties").and_then(|known| known.get(name)),
+            schema.pointer("/properties").and_then(|declared| declared.get(name)),
             schema.get("additionalProperties"),
         ) {
             (Some(schema), _) | (None, Some(schema)) => check(schema, &path, field)?,
             (None, None) => {
-                let problem = "the class does not have it".to_owned();
+                let problem = "the class does not define it".to_owned();
                 return Err(ClassError::Variable { name: path, problem });
             }
         }

@@ -1,4 +1,4 @@
-//! The variables that patches see: those of the topology with defaults, and the built-in ones.
+//! Variables for patches: those of the topology with defaults, and the built-in ones.
 
 use serde_json::{Map, Value, json};
 
@@ -9,16 +9,16 @@ use super::{ClassError, schema};
 pub(super) struct Variables<'a> {
     class: &'a Class,
     cluster: &'a Value,
-    /// With defaults and the built-in ones of the cluster.
+    /// With defaults, and with the built-in variables of the cluster.
     global: Map<String, Value>,
 }
 
 impl<'a> Variables<'a> {
-    /// The variables of all templates.
+    /// Returns the variables of all templates.
     ///
     /// # Errors
     ///
-    /// When one is missing, not known or of another kind.
+    /// [`ClassError::Variable`] when a variable is missing, unknown or invalid.
     pub(super) fn of(class: &'a Class, cluster: &'a Value) -> Result<Self, ClassError> {
         let given = list(cluster, "/spec/topology/variables");
         let mut global = values(class, given)?;
@@ -31,7 +31,7 @@ impl<'a> Variables<'a> {
             if let Some(default) = schema.get("default") {
                 global.insert(name.to_owned(), schema::with_defaults(schema, default.clone()));
             } else if definition["required"] == true {
-                let problem = "it is required, and not set".to_owned();
+                let problem = "it is required but not set".to_owned();
                 return Err(ClassError::Variable { name: name.to_owned(), problem });
             }
         }
@@ -54,12 +54,12 @@ impl<'a> Variables<'a> {
         Ok(Self { class, cluster, global })
     }
 
-    /// For the infrastructure of the cluster.
+    /// Variables for the cluster infrastructure.
     pub(super) fn global(&self) -> Value {
         Value::Object(self.global.clone())
     }
 
-    /// For the control plane and its machines.
+    /// Variables for the control plane and its machines.
     pub(super) fn control_plane(&self) -> Result<Value, ClassError> {
         let topology = &self.cluster["spec"]["topology"];
         let control_plane = &topology["controlPlane"];
@@ -70,7 +70,7 @@ impl<'a> Variables<'a> {
         self.with("controlPlane", own, control_plane)
     }
 
-    /// For a MachineDeployment.
+    /// Variables for a MachineDeployment.
     pub(super) fn workers(&self, deployment: &Value) -> Result<Value, ClassError> {
         let own = json!({
             "version": self.cluster["spec"]["topology"]["version"],
@@ -90,12 +90,12 @@ impl<'a> Variables<'a> {
     }
 }
 
-/// The schema of a variable of the class.
+/// Returns the schema of a variable of the class.
 fn schema_of(definition: &Value) -> &Value {
     definition.pointer("/schema/openAPIV3Schema").unwrap_or(&Value::Null)
 }
 
-/// Values that were given, checked and with the defaults inside them.
+/// Validates the given values and adds the defaults.
 fn values(class: &Class, given: &[Value]) -> Result<Map<String, Value>, ClassError> {
     given
         .iter()
@@ -106,7 +106,7 @@ fn values(class: &Class, given: &[Value]) -> Result<Map<String, Value>, ClassErr
                 .find(|definition| text(definition, "/name") == name)
                 .ok_or_else(|| ClassError::Variable {
                     name: name.to_owned(),
-                    problem: "the class does not have it".to_owned(),
+                    problem: "the class does not define it".to_owned(),
                 })?;
             let schema = schema_of(definition);
             let value = schema::with_defaults(schema, variable["value"].clone());

@@ -1,14 +1,17 @@
-//! From pieces and values to text.
+//! Evaluation of segments to text.
 
-use super::{End, Expression, Operation, Piece, Place};
+use super::{Anchor, End, Expression, Operation, Segment};
 
-/// The text. `value` is asked for each variable; one that is not set is empty.
-pub(crate) fn evaluate<'v>(pieces: &[Piece], value: &impl Fn(&str) -> Option<&'v str>) -> String {
-    pieces
+/// Returns the text. `value` is called for each variable; an unset variable is empty.
+pub(crate) fn evaluate<'v>(
+    segments: &[Segment],
+    value: &impl Fn(&str) -> Option<&'v str>,
+) -> String {
+    segments
         .iter()
-        .map(|piece| match piece {
-            Piece::Text(text) => text.clone(),
-            Piece::Variable(expression) => expression.evaluate(value),
+        .map(|segment| match segment {
+            Segment::Text(text) => text.clone(),
+            Segment::Variable(expression) => expression.evaluate(value),
         })
         .collect()
 }
@@ -45,7 +48,7 @@ fn cased(text: &str, upper: bool) -> String {
     if upper { text.to_uppercase() } else { text.to_lowercase() }
 }
 
-/// A part of a text, in characters. As in a shell, a number that is none gives all of it.
+/// Returns a substring in characters. As in a shell, an invalid number returns the whole text.
 fn part(text: &str, from: &str, length: Option<&str>) -> String {
     let count = text.chars().count();
     let from_end = |n: i64| {
@@ -57,37 +60,37 @@ fn part(text: &str, from: &str, length: Option<&str>) -> String {
     let until = match length.map(|length| length.trim().parse::<i64>()) {
         None => count,
         Some(Err(_)) => return text.to_owned(),
-        // A negative length is a place counted from the end.
+        // A negative length is a position counted from the end.
         Some(Ok(length)) if length < 0 => from_end(length),
         Some(Ok(length)) => from.saturating_add(from_end(length)),
     };
     text.chars().take(until).skip(from).collect()
 }
 
-fn replaced(text: &str, place: Place, old: &str, new: &str) -> String {
+fn replaced(text: &str, place: Anchor, old: &str, new: &str) -> String {
     if old.is_empty() {
         return text.to_owned();
     }
     match place {
-        Place::First => text.replacen(old, new, 1),
-        Place::Every => text.replace(old, new),
-        Place::Leading => match text.strip_prefix(old) {
+        Anchor::First => text.replacen(old, new, 1),
+        Anchor::Every => text.replace(old, new),
+        Anchor::Leading => match text.strip_prefix(old) {
             Some(rest) => format!("{new}{rest}"),
             None => text.to_owned(),
         },
-        Place::Trailing => match text.strip_suffix(old) {
+        Anchor::Trailing => match text.strip_suffix(old) {
             Some(rest) => format!("{rest}{new}"),
             None => text.to_owned(),
         },
     }
 }
 
-/// What is left when the shortest or longest match of the pattern is cut off one end.
+/// Returns the text without the shortest or longest match of the pattern at one end.
 fn cut<'t>(text: &'t str, end: End, longest: bool, pattern: &str) -> &'t str {
     let pattern: Vec<char> = pattern.chars().collect();
     let places = text.char_indices().map(|(at, _)| at).chain([text.len()]);
     let mut splits: Vec<(&str, &str)> = places.map(|at| text.split_at(at)).collect();
-    // The order in which what is cut off grows.
+    // In the order of growing matches.
     if end == End::Back {
         splits.reverse();
     }
@@ -102,7 +105,7 @@ fn cut<'t>(text: &'t str, end: End, longest: bool, pattern: &str) -> &'t str {
     found.unwrap_or(text)
 }
 
-/// Whether a whole text matches a pattern, in which `*` is any text and `?` any character.
+/// Returns whether a whole text matches a pattern, in which `*` is any text and `?` any character.
 fn matches(pattern: &[char], text: &[char]) -> bool {
     match pattern.split_first() {
         None => text.is_empty(),

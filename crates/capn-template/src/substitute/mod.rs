@@ -1,20 +1,21 @@
 //! Substitution of variables in a template, with the rules of clusterctl.
 //!
-//! clusterctl uses a Go library (drone/envsubst) and restricts it a little. No crate has the same
-//! rules: those that know `${NAME:=default}` know no functions, or take `$NAME` for a variable.
+//! clusterctl uses a Go library (drone/envsubst) with some restrictions. No crate has the same
+//! rules: those that support `${NAME:=default}` do not support functions, or treat `$NAME` as a
+//! variable.
 //!
-//! | written | is |
+//! | syntax | result |
 //! |---|---|
 //! | `${NAME}`, `${ NAME }` | the value |
 //! | `${NAME:=text}`, `${NAME=text}`, `${NAME:-text}` | the value, or the text if it is empty or not set |
-//! | `${#NAME}` | how many characters the value has |
+//! | `${#NAME}` | the length of the value in characters |
 //! | `${NAME^}` `${NAME^^}` `${NAME,}` `${NAME,,}` | first or all characters in upper or lower case |
-//! | `${NAME:from}`, `${NAME:from:length}` | a part; `from` below 0 counts from the end |
+//! | `${NAME:from}`, `${NAME:from:length}` | a substring; a negative `from` counts from the end |
 //! | `${NAME/old/new}`, `//`, `/#`, `/%` | first, every, leading, trailing `old` replaced |
-//! | `${NAME#pattern}` `##` `%` `%%` | shortest or longest match of a pattern (`*`, `?`) cut off |
+//! | `${NAME#pattern}` `##` `%` `%%` | shortest or longest match of a pattern (`*`, `?`) removed |
 //! | `$$` | a single `$` |
 //!
-//! A `$` before anything else is itself. Texts after an operator may have `${…}` in them.
+//! A `$` before anything else is literal. Texts after an operator may contain `${…}`.
 
 mod evaluate;
 mod parse;
@@ -26,22 +27,22 @@ use thiserror::Error;
 pub(crate) use evaluate::evaluate;
 pub(crate) use parse::parse;
 
-/// A place in a template that is no substitution.
+/// An invalid substitution.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("line {line}: {problem}")]
 pub struct SyntaxError {
-    /// Line of the template, from 1.
+    /// Line of the template, counted from 1.
     pub line: usize,
-    /// What is wrong, and what would be right.
+    /// The problem, and how to fix it.
     pub problem: String,
 }
 
 /// A part of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Piece {
-    /// Copied.
+pub(crate) enum Segment {
+    /// Literal text.
     Text(String),
-    /// Replaced.
+    /// A substitution.
     Variable(Expression),
 }
 
@@ -50,25 +51,25 @@ pub(crate) enum Piece {
 pub(crate) struct Expression {
     /// Name of the variable.
     pub(crate) name: String,
-    /// What is made of its value.
+    /// Operation on its value.
     pub(crate) operation: Operation,
 }
 
-/// What is made of a value.
+/// Operation on a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     Value,
     Length,
-    Default(Vec<Piece>),
+    Default(Vec<Segment>),
     Case { upper: bool, all: bool },
-    Part { from: Vec<Piece>, length: Option<Vec<Piece>> },
-    Replace { place: Place, old: Vec<Piece>, new: Vec<Piece> },
-    Cut { end: End, longest: bool, pattern: Vec<Piece> },
+    Part { from: Vec<Segment>, length: Option<Vec<Segment>> },
+    Replace { place: Anchor, old: Vec<Segment>, new: Vec<Segment> },
+    Cut { end: End, longest: bool, pattern: Vec<Segment> },
 }
 
 /// Which occurrences are replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Anchor {
     First,
     Every,
     Leading,
@@ -82,22 +83,22 @@ pub(crate) enum End {
     Back,
 }
 
-/// The variables of a parsed template with their defaults, as clusterctl counts them: the first
-/// place that names a variable decides whether it has a default.
-pub(crate) fn defaults(pieces: &[Piece]) -> BTreeMap<String, Option<String>> {
+/// Returns the variables of a parsed template with their defaults. As in clusterctl, the first
+/// occurrence of a variable decides whether it has a default.
+pub(crate) fn defaults(segments: &[Segment]) -> BTreeMap<String, Option<String>> {
     let mut found = BTreeMap::new();
-    for piece in pieces {
-        let Piece::Variable(expression) = piece else { continue };
+    for segment in segments {
+        let Segment::Variable(expression) = segment else { continue };
         let default = match &expression.operation {
             Operation::Default(text) => Some(shown(text)).filter(|text| !text.is_empty()),
             _ => None,
         };
         found.entry(expression.name.clone()).or_insert(default);
     }
-    for expression in pieces.iter().flat_map(nested) {
+    for expression in segments.iter().flat_map(nested) {
         let default = match &expression.operation {
             Operation::Default(text) => shown(text),
-            // Without it the text around it is just shorter.
+            // Without it, the text around it is just shorter.
             _ => String::new(),
         };
         found.entry(expression.name.clone()).or_insert(Some(default));
@@ -105,34 +106,34 @@ pub(crate) fn defaults(pieces: &[Piece]) -> BTreeMap<String, Option<String>> {
     found
 }
 
-/// The variables inside the text of an operator.
-fn nested(piece: &Piece) -> Vec<&Expression> {
-    let Piece::Variable(Expression { operation, .. }) = piece else { return Vec::new() };
-    let texts: Vec<&Vec<Piece>> = match operation {
+/// Returns the variables in the text of an operator.
+fn nested(segment: &Segment) -> Vec<&Expression> {
+    let Segment::Variable(Expression { operation, .. }) = segment else { return Vec::new() };
+    let texts: Vec<&Vec<Segment>> = match operation {
         Operation::Value | Operation::Length | Operation::Case { .. } => Vec::new(),
         Operation::Default(text) | Operation::Cut { pattern: text, .. } => vec![text],
         Operation::Part { from, length } => std::iter::once(from).chain(length).collect(),
         Operation::Replace { old, new, .. } => vec![old, new],
     };
-    let pieces = texts.into_iter().flatten();
-    pieces
-        .flat_map(|piece| {
-            let inner = match piece {
-                Piece::Variable(expression) => Some(expression),
-                Piece::Text(_) => None,
+    let segments = texts.into_iter().flatten();
+    segments
+        .flat_map(|segment| {
+            let inner = match segment {
+                Segment::Variable(expression) => Some(expression),
+                Segment::Text(_) => None,
             };
-            inner.into_iter().chain(nested(piece))
+            inner.into_iter().chain(nested(segment))
         })
         .collect()
 }
 
-/// The text of a default as the template has it.
-fn shown(pieces: &[Piece]) -> String {
-    pieces
+/// Returns the text of a default as written in the template.
+fn shown(segments: &[Segment]) -> String {
+    segments
         .iter()
-        .map(|piece| match piece {
-            Piece::Text(text) => text.clone(),
-            Piece::Variable(expression) => format!("${{{}}}", expression.name),
+        .map(|segment| match segment {
+            Segment::Text(text) => text.clone(),
+            Segment::Variable(expression) => format!("${{{}}}", expression.name),
         })
         .collect()
 }

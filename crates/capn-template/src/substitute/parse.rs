@@ -1,17 +1,17 @@
-//! From the text of a template to its pieces.
+//! Parsing of templates.
 
-use super::{End, Expression, Operation, Piece, Place, SyntaxError};
+use super::{Anchor, End, Expression, Operation, Segment, SyntaxError};
 
-/// Reads a template.
+/// Parses a template.
 ///
 /// # Errors
 ///
-/// With the line of the first `${` that is no substitution.
-pub(crate) fn parse(text: &str) -> Result<Vec<Piece>, SyntaxError> {
+/// The line of the first invalid substitution.
+pub(crate) fn parse(text: &str) -> Result<Vec<Segment>, SyntaxError> {
     Reader { text, at: 0 }.template()
 }
 
-/// Where a text inside `${…}` ends, apart from `}`.
+/// End of a text inside `${…}`, besides `}`.
 #[derive(Clone, Copy)]
 enum Until {
     Brace,
@@ -25,25 +25,25 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn template(&mut self) -> Result<Vec<Piece>, SyntaxError> {
-        let mut pieces = Vec::new();
+    fn template(&mut self) -> Result<Vec<Segment>, SyntaxError> {
+        let mut segments = Vec::new();
         let mut text = String::new();
         while let Some(next) = self.peek() {
             if self.take("$$") {
                 text.push('$');
             } else if self.take("${") {
-                push_text(&mut pieces, &mut text);
-                pieces.push(Piece::Variable(self.expression()?));
+                push_text(&mut segments, &mut text);
+                segments.push(Segment::Variable(self.expression()?));
             } else {
                 self.at += next.len_utf8();
                 text.push(next);
             }
         }
-        push_text(&mut pieces, &mut text);
-        Ok(pieces)
+        push_text(&mut segments, &mut text);
+        Ok(segments)
     }
 
-    /// What follows `${`, with the closing brace.
+    /// Parses what follows `${`, including the closing brace.
     fn expression(&mut self) -> Result<Expression, SyntaxError> {
         let start = self.at;
         if self.take("#") {
@@ -57,11 +57,12 @@ impl Reader<'_> {
         let operation = if self.take("}") {
             return Ok(Expression { name, operation: Operation::Value });
         } else if spaced {
-            return Err(self.wrong(start, "after a name and a space only `}` can follow"));
+            return Err(self.wrong(start, "only `}` may follow a name and a space"));
         } else if self.take(":=") || self.take(":-") || self.take("=") {
             Operation::Default(self.texts(Until::Brace, start)?)
         } else if self.take(":?") || self.take(":+") || self.take("-") || self.take("+") {
-            return Err(self.wrong(start, "of the operators that look at whether a variable is set there are only := = and :-"));
+            return Err(self
+                .wrong(start, "only the operators := = and :- are supported for unset variables"));
         } else if self.take(":") {
             let from = self.texts(Until::Colon, start)?;
             let length = if self.take(":") { Some(self.texts(Until::Brace, start)?) } else { None };
@@ -79,7 +80,7 @@ impl Reader<'_> {
         } else if let Some((end, longest)) = self.cut() {
             Operation::Cut { end, longest, pattern: self.texts(Until::Brace, start)? }
         } else {
-            return Err(self.wrong(start, "after the name there is neither `}` nor an operator"));
+            return Err(self.wrong(start, "the name must be followed by `}` or an operator"));
         };
         self.close(start)?;
         Ok(Expression { name, operation })
@@ -99,13 +100,13 @@ impl Reader<'_> {
 
     fn replace(&mut self, start: usize) -> Result<Operation, SyntaxError> {
         let place = if self.take("/") {
-            Place::Every
+            Anchor::Every
         } else if self.take("#") {
-            Place::Leading
+            Anchor::Leading
         } else if self.take("%") {
-            Place::Trailing
+            Anchor::Trailing
         } else {
-            Place::First
+            Anchor::First
         };
         let old = self.texts(Until::Slash, start)?;
         let new = if self.take("/") { self.texts(Until::Brace, start)? } else { Vec::new() };
@@ -119,23 +120,23 @@ impl Reader<'_> {
         let name = rest.get(..end).unwrap_or_default().to_owned();
         self.at += end;
         if name.is_empty() {
-            return Err(self.wrong(start, "there is no name of letters, digits and _"));
+            return Err(self.wrong(start, "the name must consist of letters, digits and _"));
         }
         Ok(name)
     }
 
-    /// A text up to the closing brace or a separator, which are left.
-    fn texts(&mut self, until: Until, start: usize) -> Result<Vec<Piece>, SyntaxError> {
-        let mut pieces = Vec::new();
+    /// Parses a text up to the closing brace or a separator, which are not consumed.
+    fn texts(&mut self, until: Until, start: usize) -> Result<Vec<Segment>, SyntaxError> {
+        let mut segments = Vec::new();
         let mut text = String::new();
         while let Some(next) = self.peek() {
             match (next, until) {
                 ('}', _) | (':', Until::Colon) | ('/', Until::Slash) => break,
-                // A slash in what is replaced.
+                // A slash in the replaced text.
                 ('\\', Until::Slash) if self.take("\\/") => text.push('/'),
                 ('$', _) if self.take("${") => {
-                    push_text(&mut pieces, &mut text);
-                    pieces.push(Piece::Variable(self.expression()?));
+                    push_text(&mut segments, &mut text);
+                    segments.push(Segment::Variable(self.expression()?));
                 }
                 _ => {
                     self.at += next.len_utf8();
@@ -146,8 +147,8 @@ impl Reader<'_> {
         if self.peek().is_none() {
             return Err(self.wrong(start, "it is not closed by `}`"));
         }
-        push_text(&mut pieces, &mut text);
-        Ok(pieces)
+        push_text(&mut segments, &mut text);
+        Ok(segments)
     }
 
     fn close(&mut self, start: usize) -> Result<(), SyntaxError> {
@@ -159,7 +160,7 @@ impl Reader<'_> {
         let line = before.matches('\n').count() + 1;
         let rest = self.text.get(start..).unwrap_or_default();
         let found: String = rest.lines().next().unwrap_or_default().chars().take(40).collect();
-        let problem = format!("`${{{found}`: {problem}. A dollar of your own is written $$");
+        let problem = format!("`${{{found}`: {problem}. Write $$ for a literal dollar sign");
         SyntaxError { line, problem }
     }
 
@@ -187,8 +188,8 @@ impl Reader<'_> {
     }
 }
 
-fn push_text(pieces: &mut Vec<Piece>, text: &mut String) {
+fn push_text(segments: &mut Vec<Segment>, text: &mut String) {
     if !text.is_empty() {
-        pieces.push(Piece::Text(std::mem::take(text)));
+        segments.push(Segment::Text(std::mem::take(text)));
     }
 }

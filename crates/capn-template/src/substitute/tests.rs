@@ -12,7 +12,7 @@ fn eval(template: &str) -> String {
 }
 
 #[test]
-fn every_form_gives_what_a_shell_gives() {
+fn every_form_matches_shell_substitution() {
     for (template, expected) in [
         ("a ${NAME} b", "a demo b"),
         ("${ NAME }${NAME }${ NAME}", "demodemodemo"),
@@ -44,28 +44,28 @@ fn every_form_gives_what_a_shell_gives() {
 }
 
 #[test]
-fn what_is_no_substitution_is_refused_with_its_line() {
+fn invalid_substitutions_are_refused_with_their_line() {
     for (template, line, says) in [
-        ("a\nb ${", 2, "no name"),
-        ("${NAME", 1, "neither `}` nor an operator"),
-        ("\n\n${NAME:=x", 3, "not closed"),
-        ("${A$B}", 1, "neither `}` nor an operator"),
-        ("${NAME:?no}", 1, "only := = and :-"),
-        ("${NAME-x}", 1, "only := = and :-"),
-        ("${ NAME :=x}", 1, "only `}` can follow"),
-        ("${}", 1, "no name"),
+        ("a\nb ${", 2, "the name must consist of"),
+        ("${NAME", 1, "must be followed by `}` or an operator"),
+        ("\n\n${NAME:=x", 3, "is not closed by"),
+        ("${A$B}", 1, "must be followed by `}` or an operator"),
+        ("${NAME:?no}", 1, "only the operators := = and :-"),
+        ("${NAME-x}", 1, "only the operators := = and :-"),
+        ("${ NAME :=x}", 1, "only `}` may follow"),
+        ("${}", 1, "the name must consist of"),
     ] {
         let error = parse(template).unwrap_err();
         assert_eq!(error.line, line, "{template}: {error}");
         assert!(error.to_string().contains(says), "{template}: {error}");
-        assert!(error.to_string().ends_with("is written $$"), "{error}");
+        assert!(error.to_string().ends_with("a literal dollar sign"), "{error}");
     }
 }
 
 #[test]
-fn the_first_place_of_a_variable_decides_about_its_default() {
-    let pieces = parse("${A} ${A:=x} ${B:=y} ${B} ${C:=${D}} ${E:=}").unwrap();
-    let found: Vec<(String, Option<String>)> = defaults(&pieces).into_iter().collect();
+fn the_first_occurrence_decides_the_default() {
+    let segments = parse("${A} ${A:=x} ${B:=y} ${B} ${C:=${D}} ${E:=}").unwrap();
+    let found: Vec<(String, Option<String>)> = defaults(&segments).into_iter().collect();
     let expected =
         [("A", None), ("B", Some("y")), ("C", Some("${D}")), ("D", Some("")), ("E", None)];
     assert_eq!(found, expected.map(|(name, text)| (name.to_owned(), text.map(str::to_owned))));

@@ -1,4 +1,4 @@
-//! The class: what the variables of a topology make of its templates.
+//! The class: rendering of its templates with the variables of a topology.
 
 use capn_template::class::{Class, ClassError, Rendered};
 use capn_template::flavor::CLASS_MANIFESTS;
@@ -10,14 +10,14 @@ fn class() -> Class {
     Class::parse(CLASS_MANIFESTS).unwrap()
 }
 
-/// The Cluster of the default flavor, with these variables of the template.
+/// The Cluster of the default flavor, with these template variables.
 fn cluster(set: &[(&str, &str)]) -> Value {
     let mut cluster = of_kind(&objects("default", set), "Cluster").clone();
     cluster["metadata"]["namespace"] = json!("default");
     cluster
 }
 
-/// The same with variables of the class in the topology.
+/// The same, with class variables in the topology.
 fn with(variables: &[(&str, Value)]) -> Value {
     let mut cluster = cluster(&[]);
     let list = cluster["spec"]["topology"]["variables"].as_array_mut().unwrap();
@@ -79,7 +79,7 @@ fn privileged_left_out_true_and_false() {
     let file =
         no.workers["md-0"].bootstrap["spec"]["template"]["spec"]["files"][1]["content"].as_str();
     assert!(file.unwrap().contains("KubeletInUserNamespace: true"), "{file:?}");
-    // The template says the same by its variable.
+    // The template does the same with its variable.
     assert_eq!(render(&cluster(&[("PRIVILEGED", "false")])), no);
     assert_eq!(render(&cluster(&[("PRIVILEGED", "")])), yes);
 }
@@ -115,7 +115,7 @@ fn a_virtual_machine_has_no_user_namespace() {
 }
 
 #[test]
-fn every_load_balancer_becomes_that_of_the_cluster() {
+fn every_load_balancer_option_reaches_the_cluster() {
     for (variable, endpoint, balancer) in [
         (json!({ "lxc": {} }), Value::Null, json!({ "lxc": {} })),
         (
@@ -178,7 +178,7 @@ fn every_load_balancer_becomes_that_of_the_cluster() {
 }
 
 #[test]
-fn the_network_is_the_profiles_unless_it_is_said() {
+fn the_network_defaults_to_that_of_the_profile() {
     for variable in [json!({ "mode": "own" }), json!({ "mode": "existing", "name": "lab" })] {
         let rendered = render(&with(&[("network", variable.clone())]));
         let spec = serde_json::to_value(lxc_cluster(&rendered)).unwrap();
@@ -227,20 +227,20 @@ fn every_field_of_a_machine_can_be_reached() {
         "image": { "name": "i", "fingerprint": "abc", "server": "https://s.example.org", "protocol": "simplestreams" },
     });
     assert_eq!(spec, &expected);
-    // `providerID` is the provider's; the rest is all there is.
+    // The provider sets `providerID`; these are all other fields.
     let all = serde_json::to_value(
         serde_json::from_value::<capn_api::LXCMachineSpec>(spec.clone()).unwrap(),
     )
     .unwrap();
     assert_eq!(all, expected);
     assert!(lxc_cluster(&rendered).skip_default_kubeadm_profile);
-    // The workers have a value of their own.
+    // The workers override the value.
     let workers = &rendered.workers["md-0"].infrastructure["spec"]["template"]["spec"];
     assert_eq!(workers["instanceType"], "container");
 }
 
 #[test]
-fn nodes_are_made_when_they_boot_where_it_is_asked_for() {
+fn nodes_install_at_boot_on_request() {
     let rendered = render(&cluster(&[("INSTALL_KUBEADM", "true")]));
     let install = "/opt/cluster-api/install-kubeadm.sh v1.36.2";
     let control_plane = &rendered.control_plane["spec"]["template"]["spec"]["kubeadmConfigSpec"];
@@ -277,7 +277,7 @@ fn connection_tracking_is_left_to_the_host_in_every_cluster() {
 }
 
 #[tokio::test]
-async fn what_it_renders_to_is_taken_by_the_definitions() {
+async fn rendered_objects_are_valid() {
     let render = |set: &[(&str, &str)]| {
         let rendered = render(&cluster(set));
         let mut objects: Vec<Value> = all(&rendered).into_iter().cloned().collect();
@@ -295,24 +295,24 @@ async fn what_it_renders_to_is_taken_by_the_definitions() {
 #[test]
 fn a_topology_that_does_not_fit_is_refused() {
     for (variables, says) in [
-        (vec![("secretRef", Value::Null)], "variable secretRef: it is required, and not set"),
-        (vec![("unheard", json!(1))], "variable unheard: the class does not have it"),
-        (vec![("privileged", json!("no"))], "variable privileged: \"no\" is no boolean"),
-        (vec![("isolation", json!("jail"))], "is none of"),
+        (vec![("secretRef", Value::Null)], "variable secretRef: it is required but not set"),
+        (vec![("unheard", json!(1))], "variable unheard: the class does not define it"),
+        (vec![("privileged", json!("no"))], "variable privileged: \"no\" is not of type boolean"),
+        (vec![("isolation", json!("jail"))], "is not one of"),
         (vec![("loadBalancer", json!({}))], "variable loadBalancer: it has 0 fields"),
         (vec![("loadBalancer", json!({ "lxc": {}, "oci": {} }))], "it has 2 fields: lxc, oci"),
         (
             vec![("loadBalancer", json!({ "kube-vip": {} }))],
-            "variable loadBalancer.kube-vip: it has no host",
+            "variable loadBalancer.kube-vip: field host is missing",
         ),
         (
             vec![("instance", json!({ "size": 1 }))],
-            "variable instance.size: the class does not have it",
+            "variable instance.size: the class does not define it",
         ),
         (vec![("controlPlaneEndpoint", json!({ "port": 70000 }))], "out of range"),
         (
             vec![("instance", json!({ "profiles": [1] }))],
-            "variable instance.profiles[0]: 1 is no string",
+            "variable instance.profiles[0]: 1 is not of type string",
         ),
     ] {
         let error = class().render(&with(&variables)).unwrap_err();
@@ -321,6 +321,6 @@ fn a_topology_that_does_not_fit_is_refused() {
     let mut unknown = cluster(&[]);
     unknown["spec"]["topology"]["workers"]["machineDeployments"][0]["class"] = json!("x");
     let error = class().render(&unknown).unwrap_err();
-    assert_eq!(error.to_string(), "there is no class `x` of workers in the class");
+    assert_eq!(error.to_string(), "worker class `x` of the ClusterClass does not exist");
     assert!(matches!(Class::parse("a: b"), Err(ClassError::Manifests(_))));
 }

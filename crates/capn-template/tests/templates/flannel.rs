@@ -1,5 +1,5 @@
-//! flannel in templates: capn's own, by a label, and that of the default flavor, which follows the pod
-//! CIDRs.
+//! flannel in templates: capn's own, enabled by a label, and that of the default flavor, which
+//! follows the pod CIDRs.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{objects, of_kind, parse, values};
 
-/// What flannel is configured with for these CIDRs.
+/// flannel's configuration for these CIDRs.
 fn net_conf(pod_cidr: &[(&str, &str)]) -> Value {
     let objects = objects("default", pod_cidr);
     let manifest = of_kind(&objects, "ConfigMap")["data"]["cni.yaml"].as_str().unwrap();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{example, objects, of_kind, parse, plane, values, yaml};
 
-/// Reads an object as `T` and writes it back: what is missing then was not a field of `T`.
+/// Parses an object as `T` and serializes it again: missing data was not a field of `T`.
 fn round_trip<T: DeserializeOwned + Serialize>(object: &Value) {
     let shown = &object["kind"];
     let typed: T =
@@ -80,7 +80,7 @@ fn known(flavor: &Flavor) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn every_flavor_and_the_class_are_taken_by_the_definitions() {
+async fn every_flavor_and_the_class_are_valid() {
     let flavors = FLAVORS.iter().map(|flavor| (flavor.name, known(flavor)));
     let sets: Vec<_> = flavors.chain([("class", parse(CLASS_MANIFESTS))]).collect();
     sets.iter().flat_map(|(_, objects)| objects).for_each(our_types_read);
@@ -92,12 +92,12 @@ fn every_flavor_renders_to_its_golden_file() {
     for flavor in FLAVORS {
         insta::assert_snapshot!(flavor.name, yaml(&objects(flavor.name, &[])));
     }
-    // clusterctl takes a class as it is.
+    // clusterctl uses a class unchanged.
     assert_eq!(Template::new(CLASS_MANIFESTS).unwrap().variables().count(), 0);
 }
 
 #[test]
-fn every_object_is_of_the_versions_of_today() {
+fn every_object_uses_current_api_versions() {
     let class = parse(CLASS_MANIFESTS);
     for object in FLAVORS.iter().flat_map(known).chain(class) {
         let version = object["apiVersion"].as_str().unwrap();
@@ -156,7 +156,7 @@ fn privileged_decides_unless_isolation_is_given() {
 }
 
 #[test]
-fn a_target_may_be_a_group_with_and_without_quotes() {
+fn a_target_may_be_a_quoted_or_unquoted_group() {
     for (value, target) in
         [("@gpu", "@gpu"), ("\"@gpu\"", "@gpu"), ("member-1", "member-1"), ("", "")]
     {
@@ -180,7 +180,7 @@ fn a_target_may_be_a_group_with_and_without_quotes() {
 }
 
 #[test]
-fn the_load_balancer_is_the_one_that_is_asked_for() {
+fn the_requested_load_balancer_is_used() {
     for flavor in ["development", "ubuntu"] {
         let set = [("LXC_LOAD_BALANCER_TYPE", "oci"), ("LOAD_BALANCER_RANGES", "[10.0.0.9]")];
         let objects = objects(flavor, &set);
@@ -191,7 +191,7 @@ fn the_load_balancer_is_the_one_that_is_asked_for() {
 }
 
 #[test]
-fn config_is_the_inside_of_a_map() {
+fn config_is_a_map_body() {
     let set = [("WORKER_MACHINE_CONFIG", r#"limits.cpu: "2", boot.autostart: "true""#)];
     let objects = objects("development", &set);
     let templates = objects.iter().filter(|object| object["kind"] == "LXCMachineTemplate");
@@ -201,7 +201,7 @@ fn config_is_the_inside_of_a_map() {
 }
 
 #[test]
-fn wrong_values_are_told_before_anything_is_printed() {
+fn invalid_values_are_reported_before_output() {
     let flavor = capn_template::flavor::find("").unwrap();
     let template = Template::new(flavor.template).unwrap();
     let set = [
@@ -212,19 +212,19 @@ fn wrong_values_are_told_before_anything_is_printed() {
     ];
     let error = template.render(&values(flavor, &set)).unwrap_err();
     insta::assert_snapshot!(error.to_string().replace("; ", ";\n"), @r"
-    CONTROL_PLANE_MACHINE_COUNT is `two`, which is not a whole number, as 3;
-    LOAD_BALANCER is `lxc`, which is not a map, as lxc: {flavor: c1-m1};
+    CONTROL_PLANE_MACHINE_COUNT is `two`, which is not a whole number such as 3;
+    LOAD_BALANCER is `lxc`, which is not a map such as lxc: {flavor: c1-m1};
     PRIVILEGED is `maybe`, which is not true or false;
-    WORKER_MACHINE_PROFILES is `default,nodes`, which is not a list, as [a, b]
+    WORKER_MACHINE_PROFILES is `default,nodes`, which is not a list such as [a, b]
     ");
     assert!(
         matches!(template.render(&[].into()), Err(TemplateError::Missing(missing)) if missing.len() == 4)
     );
 }
 
-/// Flavors without a class differ in the load balancer, the image and how a node is made.
+/// Flavors without a class differ in the load balancer, the image, and the installation of nodes.
 #[test]
-fn flavors_without_a_class_are_alike() {
+fn flavors_without_a_class_are_consistent() {
     let development = objects("development", &[]);
     for flavor in ["kube-vip", "ovn", "ubuntu"] {
         for (object, expected) in objects(flavor, &[]).iter().zip(&development) {
@@ -245,9 +245,9 @@ fn flavors_without_a_class_are_alike() {
     assert_eq!(workers["preKubeadmCommands"][0], install);
 }
 
-/// References are by name: what they name has to be there.
+/// References by name must resolve.
 #[test]
-fn what_objects_refer_to_is_among_them() {
+fn references_resolve_within_the_template() {
     fn references<'v>(value: &'v Value, found: &mut Vec<(&'v str, &'v str)>) {
         match value {
             Value::Object(fields) => {
@@ -274,7 +274,7 @@ fn what_objects_refer_to_is_among_them() {
 }
 
 #[test]
-fn a_configuration_of_haproxy_in_a_template_is_one() {
+fn an_embedded_haproxy_configuration_is_valid() {
     for flavor in FLAVORS.iter().filter(|flavor| flavor.providers.is_some()) {
         let objects = objects(flavor.name, &[]);
         let balancer = &of_kind(&objects, "LXCCluster")["spec"]["loadBalancer"]["lxc"];

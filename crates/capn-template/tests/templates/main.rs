@@ -1,5 +1,5 @@
-//! The templates that come with capn: rendered with their examples, compared with golden files,
-//! applied to an API server that knows our definitions and Cluster API's, and read by our types.
+//! The templates of capn: rendered with their examples, compared with golden files, applied to an
+//! API server with the definitions of capn and Cluster API, and parsed with the types.
 
 #![expect(
     clippy::unwrap_used,
@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use capn_template::{Flavor, Template};
 use serde_json::Value;
 
-/// The variables that a shell has after it has read an example.
+/// The variables of a shell after it has read an example.
 fn example(script: &str) -> BTreeMap<String, String> {
     let exports = script.lines().filter_map(|line| line.strip_prefix("export "));
     exports

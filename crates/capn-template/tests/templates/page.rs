@@ -1,5 +1,5 @@
-//! The table of variables in docs/templates.md is made from the templates.
-//! `CAPN_UPDATE=1 cargo test -p capn-template` writes it anew.
+//! The table of variables in docs/reference/templates.md is generated from the templates. `CAPN_UPDATE=1
+//! cargo test -p capn-template` updates it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ const END: &str = "<!-- /variables -->";
 
 #[test]
 fn the_page_lists_every_variable() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/templates.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/templates.md");
     let page = std::fs::read_to_string(&path).unwrap();
     let (before, rest) = page.split_once(BEGIN).unwrap();
     let (written, after) = rest.split_once(END).unwrap();
@@ -31,7 +31,7 @@ fn table() -> String {
             let default = match variable.default.as_deref() {
                 None => "required".to_owned(),
                 Some("" | "\"\"") => "empty".to_owned(),
-                // Which of the two decides is in the text.
+                // The text decides between the two.
                 Some(default) if default.contains("${") => "by `PRIVILEGED`".to_owned(),
                 Some(default) => format!("`{default}`"),
             };

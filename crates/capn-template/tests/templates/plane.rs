@@ -1,4 +1,4 @@
-//! An API server that takes no field it does not know.
+//! An API server that rejects unknown fields.
 
 use kube::Client;
 use kube::Resource as _;
@@ -7,8 +7,8 @@ use kube::discovery;
 use kube_plane::{Plane, PlaneOptions};
 use serde_json::Value;
 
-/// Creates sets of objects on an empty plane with every definition of Cluster API and ours, each
-/// set in a namespace of its own.
+/// Creates sets of objects on an empty plane with every definition of Cluster API and capn, each
+/// set in its own namespace.
 pub(crate) async fn accepts(sets: &[(&str, Vec<Value>)]) {
     let crds = capi_api::crds().into_iter().chain(capn_api::crds()).collect();
     let options = PlaneOptions { path: None, crds, ..PlaneOptions::default() };
@@ -39,7 +39,7 @@ async fn create(
     object: &Value,
 ) -> Result<Value, kube::Error> {
     let (resource, _) = discovery::pinned_kind(client, kind).await?;
-    // The typed client has no way to ask for strict validation.
+    // The typed client does not support strict validation.
     let url = DynamicObject::url_path(&resource, namespace);
     let request = http::Request::post(format!("{url}?fieldValidation=Strict"))
         .header("content-type", "application/json")

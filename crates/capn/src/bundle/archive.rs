@@ -1,20 +1,20 @@
-//! The file: a compressed archive whose files, and all of them together, are bounded.
+//! Bundle file: a compressed archive with a size limit per file and in total.
 
 use std::io::{self, Write as _};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-/// Most bytes of one file; of a longer one the end is kept.
+/// Maximum size of one file in bytes; of a longer file, the end is kept.
 const FILE: usize = 2 << 20;
-/// Most bytes of all files together.
+/// Maximum total size in bytes.
 const ALL: usize = 64 << 20;
 
-/// An archive that is being made, in memory.
+/// An archive under construction, in memory.
 pub(super) struct Archive {
     tar: tar::Builder<GzEncoder<Vec<u8>>>,
-    /// The folder that all files are in.
-    folder: String,
+    /// Directory inside the archive that contains all files.
+    dir: String,
     seconds: u64,
     left: usize,
     /// What is missing, and why.
@@ -22,18 +22,18 @@ pub(super) struct Archive {
 }
 
 impl Archive {
-    /// An empty one, whose files are in a folder and of this time.
-    pub(super) fn new(folder: &str, seconds: u64) -> Self {
+    /// Creates an empty archive. All files get this directory and timestamp.
+    pub(super) fn new(dir: &str, seconds: u64) -> Self {
         let tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
-        Self { tar, folder: folder.to_owned(), seconds, left: ALL, notes: Vec::new() }
+        Self { tar, dir: dir.to_owned(), seconds, left: ALL, notes: Vec::new() }
     }
 
-    /// Says that something is missing.
+    /// Notes that something is missing.
     pub(super) fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }
 
-    /// How many things are missing.
+    /// Returns the number of missing items.
     pub(super) fn missing(&self) -> usize {
         self.notes.len()
     }
@@ -45,10 +45,10 @@ impl Archive {
         }
         let kept = end_of(text, FILE);
         if kept.len() < text.len() {
-            self.notes.push(format!("{path}: only the end of {} bytes", text.len()));
+            self.notes.push(format!("{path}: truncated to the end of {} bytes", text.len()));
         }
         if kept.len() > self.left {
-            self.notes.push(format!("{path}: left out, the bundle is full"));
+            self.notes.push(format!("{path}: omitted, the bundle is full"));
             return Ok(());
         }
         self.left -= kept.len();
@@ -60,10 +60,10 @@ impl Archive {
         header.set_size(u64::try_from(text.len()).unwrap_or(0));
         header.set_mode(0o600);
         header.set_mtime(self.seconds);
-        self.tar.append_data(&mut header, format!("{}/{}", self.folder, path), text.as_bytes())
+        self.tar.append_data(&mut header, format!("{}/{}", self.dir, path), text.as_bytes())
     }
 
-    /// The whole, with a list of what is missing.
+    /// Finishes the archive and adds the list of missing items.
     pub(super) fn finish(mut self) -> io::Result<Vec<u8>> {
         let notes = match self.notes.is_empty() {
             true => "nothing\n".to_owned(),
@@ -76,7 +76,8 @@ impl Archive {
     }
 }
 
-/// The end of a text, at most so many bytes of it, from the beginning of a line on where there is one.
+/// Returns the end of a text with at most this many bytes, starting at the beginning of a line if
+/// possible.
 fn end_of(text: &str, most: usize) -> &str {
     let Some(mut from) = text.len().checked_sub(most) else { return text };
     while !text.is_char_boundary(from) {
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_in_one_folder_with_a_list_of_what_is_missing() {
+    fn files_are_in_one_directory_with_a_list_of_what_is_missing() {
         let mut archive = Archive::new("demo", 1);
         archive.add("a/b.log", "text").unwrap();
         archive.add("empty.log", "").unwrap();
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_file_the_end_is_kept_and_a_full_bundle_takes_no_more() {
+    fn long_files_keep_their_end_and_a_full_bundle_accepts_no_more() {
         let mut archive = Archive::new("demo", 1);
         let long = format!("{}\nlast\n", "x".repeat(FILE));
         archive.add("long.log", &long).unwrap();
@@ -138,8 +139,8 @@ mod tests {
         let size: usize = files.values().map(String::len).sum();
         assert!(size <= ALL + FILE, "{size}");
         let missing = &files["demo/missing.txt"];
-        assert!(missing.contains("long.log: only the end"), "{missing}");
-        assert!(missing.contains("34.log: left out, the bundle is full"), "{missing}");
+        assert!(missing.contains("long.log: truncated to the end"), "{missing}");
+        assert!(missing.contains("34.log: omitted, the bundle is full"), "{missing}");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What machines know of themselves: journals, the output of cloud-init and kubeadm, static pods, the console.
+//! Collects data from machines: journals, output of cloud-init and kubeadm, static pods, the
+//! console.
 
 use std::time::Duration;
 
@@ -8,17 +9,17 @@ use incus_client::{Client, ExecRequest};
 use super::archive::Archive;
 use super::redact::{self, Secrets};
 use crate::error::{CommandError, Doing as _};
-use crate::inside::Inside;
+use crate::machine_exec::MachineInstance;
 use crate::manifest::value_to_yaml;
 
-/// How long a machine may take for one of its files.
+/// Time limit for one file of a machine.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How many machines are asked at once.
+/// Number of machines queried concurrently.
 const AT_ONCE: usize = 4;
-/// Most machines that are asked.
+/// Maximum number of machines queried.
 const MOST: usize = 100;
 
-/// Files, and the programs that print them; each keeps the end of what is long.
+/// Files and the commands that print them; each keeps the end of long output.
 const FILES: &[(&str, &str)] = &[
     (
         "kubelet.log",
@@ -40,25 +41,25 @@ const FILES: &[(&str, &str)] = &[
     ),
 ];
 
-/// What one machine told.
-struct Told {
+/// Data collected from one machine.
+struct MachineReport {
     machine: String,
     files: Vec<(&'static str, String)>,
     missing: Vec<String>,
 }
 
-/// Adds what the machines tell. One that does not answer is noted.
+/// Adds the data of machines. Notes machines that do not respond.
 ///
 /// # Errors
 ///
-/// When the archive cannot be written.
+/// Returns an error if the archive cannot be written.
 pub(super) async fn add(
     archive: &mut Archive,
     secrets: &Secrets,
-    machines: Vec<Result<Inside, CommandError>>,
+    machines: Vec<Result<MachineInstance, CommandError>>,
 ) -> Result<(), CommandError> {
     if machines.len() > MOST {
-        archive.note(format!("machines: only {MOST} of {} were asked", machines.len()));
+        archive.note(format!("machines: only {MOST} of {} were queried", machines.len()));
     }
     let mut ways = Vec::new();
     for machine in machines.into_iter().take(MOST) {
@@ -69,7 +70,7 @@ pub(super) async fn add(
     }
     let asking = ways.iter().map(ask);
     let mut asking = std::pin::pin!(futures::stream::iter(asking).buffered(AT_ONCE));
-    while let Some(Told { machine, files, missing }) = asking.next().await {
+    while let Some(MachineReport { machine, files, missing }) = asking.next().await {
         for (file, text) in files {
             let path = format!("machines/{machine}/{file}");
             archive.add(&path, &secrets.clean(&text)).doing("cannot write the bundle")?;
@@ -81,9 +82,10 @@ pub(super) async fn add(
     Ok(())
 }
 
-async fn ask(inside: &Inside) -> Told {
-    let Inside { server, instance, machine, .. } = inside;
-    let mut told = Told { machine: machine.clone(), files: Vec::new(), missing: Vec::new() };
+async fn ask(inside: &MachineInstance) -> MachineReport {
+    let MachineInstance { server, instance, machine, .. } = inside;
+    let mut told =
+        MachineReport { machine: machine.clone(), files: Vec::new(), missing: Vec::new() };
     match record(server, instance).await {
         Ok(text) => told.files.push(("instance.yaml", text)),
         Err(why) => told.missing.push(format!("instance.yaml: {why}")),
@@ -91,7 +93,7 @@ async fn ask(inside: &Inside) -> Told {
     match tokio::time::timeout(PATIENCE, server.console_log(instance)).await {
         Ok(Ok(text)) => told.files.push(("console.log", lossy(&text))),
         Ok(Err(error)) => told.missing.push(format!("console.log: {error}")),
-        Err(_) => told.missing.push("console.log: no answer".to_owned()),
+        Err(_) => told.missing.push("console.log: no response".to_owned()),
     }
     for (file, program) in FILES {
         let request = ExecRequest {
@@ -105,9 +107,9 @@ async fn ask(inside: &Inside) -> Told {
             Ok(out) => told.files.push((file, lossy(&out.stdout))),
             Err(error) => {
                 told.missing.push(format!("{file}: {error}"));
-                // The next ones would wait as long.
+                // Further files would time out too.
                 if matches!(error, incus_client::Error::ExecDeadline { .. }) {
-                    told.missing.push("it is not asked for more".to_owned());
+                    told.missing.push("skipping its other files".to_owned());
                     break;
                 }
             }
@@ -116,10 +118,10 @@ async fn ask(inside: &Inside) -> Told {
     told
 }
 
-/// The instance as the server has it.
+/// Returns the server's record of the instance.
 async fn record(server: &Client, instance: &str) -> Result<String, String> {
     let found = server.instance(instance).await.map_err(|error| error.to_string())?;
-    let Some(found) = found else { return Err("it is gone".to_owned()) };
+    let Some(found) = found else { return Err("it does not exist".to_owned()) };
     let mut value = serde_json::to_value(&found.value).map_err(|error| error.to_string())?;
     redact::object(&mut value);
     value_to_yaml(&value).map_err(|error| error.to_string())

@@ -1,7 +1,7 @@
-//! A bundle: one file with everything of a cluster that helps to find out what is wrong, without secrets.
+//! Support bundle: one file with everything that helps to diagnose a cluster, without secrets.
 //!
-//! What does not answer is named in the bundle instead of failing it; only Secrets that cannot be read end it,
-//! since their values could not be taken out.
+//! Failures to collect something are noted in the bundle. Only unreadable Secrets abort it, since
+//! their values could not be redacted.
 
 mod archive;
 mod machines;
@@ -16,16 +16,16 @@ use kube::Client;
 use crate::Context;
 use crate::commands::describe;
 use crate::error::{CommandError, Doing as _};
-use crate::inside;
+use crate::machine_exec;
 use crate::state::write_new_private;
 use archive::Archive;
-use redact::Learning;
+use redact::SecretCollector;
 
-/// Writes the bundle of a cluster into a new file that only this user can read.
+/// Writes the bundle of a cluster to a new file that only this user can read.
 ///
 /// # Errors
 ///
-/// When the file is there already or cannot be written, or the plane does not answer.
+/// Returns an error if the file exists or cannot be written, or if the plane does not respond.
 ///
 /// # Cancellation
 ///
@@ -39,18 +39,18 @@ pub(crate) async fn write(
 ) -> Result<(), CommandError> {
     if file.exists() {
         return Err(
-            CommandError::new(format!("{file} is there already")).hint("name a file that is not")
+            CommandError::new(format!("{file} already exists")).hint("choose another file name")
         );
     }
     let step = context.ui.step(format!("bundle of cluster `{name}`"));
-    let doing = "cannot look for secrets";
-    let mut learning = Learning::new().doing(doing)?;
+    let doing = "cannot compile the redaction patterns";
+    let mut learning = SecretCollector::new().doing(doing)?;
     objects::learn(&mut learning, client, namespace, name).await?;
     let secrets = learning.done().doing(doing)?;
     let now = Timestamp::now();
     let seconds = u64::try_from(now.as_second()).unwrap_or(0);
     let mut archive = Archive::new(&format!("capn-{name}"), seconds);
-    let found = inside::server_of(client, namespace, name).await?;
+    let found = machine_exec::server_of(client, namespace, name).await?;
     let about = format!("cluster {namespace}/{name}, capn {}, {now}\n", env!("CARGO_PKG_VERSION"));
     let tree = format!("{about}\n{}", describe::text(&found.view));
     archive.add("describe.txt", &secrets.clean(&tree)).doing("cannot write the bundle")?;
@@ -59,7 +59,8 @@ pub(crate) async fn write(
     step.detail("server");
     match found.server.server().await {
         Ok(facts) => {
-            let facts = serde_json::to_value(&facts).doing("cannot write what the server is")?;
+            let facts =
+                serde_json::to_value(&facts).doing("cannot write the server's information")?;
             let text = secrets.clean(&workload::server(facts)?);
             archive.add("server.yaml", &text).doing("cannot write the bundle")?;
         }
@@ -68,17 +69,17 @@ pub(crate) async fn write(
     step.detail("workload cluster");
     workload::add(&mut archive, &secrets, client, namespace, name).await?;
     step.detail("machines");
-    let ways = inside::all_of(client, namespace, name).await?;
+    let ways = machine_exec::all_of(client, namespace, name).await?;
     machines::add(&mut archive, &secrets, ways).await?;
     let missing = archive.missing();
     let bytes = archive.finish().doing("cannot write the bundle")?;
     write_new_private(file, &bytes)?;
     step.done(format!("{file}: {} KiB", bytes.len().div_ceil(1024)));
     if missing > 0 {
-        context.ui.note(format!("{missing} things are missing: `missing.txt` in it says which"));
+        context.ui.note(format!("{missing} items are missing; see `missing.txt` in the bundle"));
     }
     context
         .ui
-        .say("keys, tokens and bootstrap data are taken out; look into it before you give it away");
+        .say("keys, tokens and bootstrap data are redacted; review the bundle before you share it");
     Ok(())
 }

@@ -1,12 +1,12 @@
-//! Objects of the plane: those of the cluster, and the events that tell of them.
+//! Collects objects of the cluster from the plane, and their events.
 
 use std::collections::BTreeSet;
 
 use capi_api::{
     Cluster, KubeadmConfig, KubeadmConfigTemplate, KubeadmControlPlane, Machine, MachineDeployment,
-    MachineHealthCheck, MachineSet, labels,
+    MachineHealthCheck, MachinePool, MachineSet, labels,
 };
-use capn_api::{LXCCluster, LXCMachine, LXCMachineTemplate};
+use capn_api::{LXCCluster, LXCMachine, LXCMachinePool, LXCMachineTemplate};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret};
 use kube::api::ListParams;
@@ -14,18 +14,18 @@ use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client, Resource, ResourceExt as _};
 
 use super::archive::Archive;
-use super::redact::{self, Learning, Secrets};
+use super::redact::{self, SecretCollector, Secrets};
 use crate::error::{CommandError, Doing as _};
 use crate::manifest::value_to_yaml;
 
-/// Most objects of a kind, and most events.
+/// Maximum number of objects per kind, and of events.
 const MOST: u32 = 1000;
 
-/// Adds the objects of a cluster, and events.
+/// Adds the objects of a cluster and their events.
 ///
 /// # Errors
 ///
-/// When the archive cannot be written; what the plane does not tell is noted.
+/// Returns an error if the archive cannot be written. Other failures are noted.
 pub(super) async fn add(
     archive: &mut Archive,
     secrets: &Secrets,
@@ -33,15 +33,18 @@ pub(super) async fn add(
     namespace: &str,
     name: &str,
 ) -> Result<(), CommandError> {
-    let mut of = Of { archive, secrets, client, namespace, name, names: BTreeSet::new() };
+    let mut of =
+        ObjectCollector { archive, secrets, client, namespace, name, names: BTreeSet::new() };
     let named = ListParams::default().fields(&format!("metadata.name={name}"));
     of.kind::<Cluster>(named).await?;
     of.labelled::<LXCCluster>().await?;
     of.labelled::<KubeadmControlPlane>().await?;
     of.labelled::<MachineDeployment>().await?;
+    of.labelled::<MachinePool>().await?;
     of.labelled::<MachineSet>().await?;
     of.labelled::<Machine>().await?;
     of.labelled::<LXCMachine>().await?;
+    of.labelled::<LXCMachinePool>().await?;
     of.labelled::<MachineHealthCheck>().await?;
     of.labelled::<KubeadmConfig>().await?;
     of.labelled::<KubeadmConfigTemplate>().await?;
@@ -51,13 +54,13 @@ pub(super) async fn add(
     of.events().await
 }
 
-/// Learns what the Secrets of a namespace that are the cluster's hold.
+/// Collects the values of the cluster's Secrets.
 ///
 /// # Errors
 ///
-/// When they cannot be read: then nothing could be taken out.
+/// Returns an error if they cannot be read, since they could not be redacted.
 pub(super) async fn learn(
-    secrets: &mut Learning,
+    secrets: &mut SecretCollector,
     client: &Client,
     namespace: &str,
     name: &str,
@@ -67,7 +70,7 @@ pub(super) async fn learn(
     let list = api
         .list(&params)
         .await
-        .doing("cannot read the cluster's Secrets, whose values are to be taken out")?;
+        .doing("cannot read the cluster's Secrets, whose values must be redacted")?;
     for secret in list.items {
         for (key, value) in secret.data.unwrap_or_default() {
             secrets.learn(&key, &value.0);
@@ -76,7 +79,7 @@ pub(super) async fn learn(
     Ok(())
 }
 
-struct Of<'a> {
+struct ObjectCollector<'a> {
     archive: &'a mut Archive,
     secrets: &'a Secrets,
     client: &'a Client,
@@ -86,7 +89,7 @@ struct Of<'a> {
     names: BTreeSet<String>,
 }
 
-impl Of<'_> {
+impl ObjectCollector<'_> {
     async fn labelled<K>(&mut self) -> Result<(), CommandError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
@@ -100,7 +103,7 @@ impl Of<'_> {
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
         let (kind, resource) = (K::kind(&()), ApiResource::erase::<K>(&()));
-        // Whatever it looks like: one that cannot be read as its kind is of interest.
+        // Dynamic objects: those that cannot be parsed as their kind are of interest too.
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), self.namespace, &resource);
         let list = match api.list(&params.limit(MOST)).await {
@@ -145,7 +148,7 @@ impl Of<'_> {
     }
 }
 
-/// An event in one line, the time first.
+/// Returns an event on one line, starting with the time.
 pub(super) fn line(event: &Event) -> String {
     let micro = event.event_time.as_ref().map(|time| time.0.to_string());
     let time = event.last_timestamp.as_ref().map(|time| time.0.to_string()).or(micro);

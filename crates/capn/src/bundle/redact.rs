@@ -1,4 +1,4 @@
-//! Takes secrets out of what goes into a bundle: what looks like one, and what is known to be one. No I/O.
+//! Redacts secrets in bundles: text that looks like a secret, and known secret values. No I/O.
 
 use std::collections::BTreeSet;
 
@@ -7,40 +7,40 @@ use base64::prelude::BASE64_STANDARD;
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
-/// What stands for a secret.
+/// Replacement for a secret.
 pub(super) const GONE: &str = "REDACTED";
 /// Shorter values are too common to be searched for.
 const SHORTEST: usize = 8;
-/// Values of Secrets under these keys say how a server is reached, and are no secret.
+/// Keys of Secrets whose values describe a server and are not secret.
 const PUBLIC: &[&str] =
     &["server", "project", "server-crt", "client-crt", "ca.crt", "tls.crt", "format"];
 
-/// Shorter values that only look like a secret are not searched for elsewhere.
+/// Minimum length for values that only look like a secret.
 const SHORTEST_SHAPED: usize = 12;
-/// Most values that are searched for, and most memory for the search.
+/// Maximum number of values to search for, and maximum memory of the search.
 const MOST: usize = 10_000;
 const MEMORY: usize = 256 << 20;
 
-/// Secrets that are being learned.
-pub(super) struct Learning {
+/// Collects secret values.
+pub(super) struct SecretCollector {
     known: BTreeSet<String>,
     shapes: Vec<(Regex, &'static str)>,
 }
 
-/// What is taken out.
+/// Redacts secrets.
 pub(super) struct Secrets {
     known: Option<Regex>,
     shapes: Vec<(Regex, &'static str)>,
 }
 
-/// Shapes of secrets, and what stands for them.
+/// Patterns of secrets and their replacements.
 const SHAPES: &[(&str, &str)] = &[
-    // A key that is cut off takes the rest with it.
+    // A truncated key is redacted up to the end of the text.
     (
         r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\z)",
         "REDACTED",
     ),
-    // The same in base64, as kubeconfigs and Secrets have it.
+    // The same in base64, as in kubeconfigs and Secrets.
     (r"LS0tLS1CRUdJTi[A-Za-z0-9+/=]*", "REDACTED"),
     (r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b", "REDACTED"),
     (r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?", "REDACTED"),
@@ -56,7 +56,7 @@ const SHAPES: &[(&str, &str)] = &[
     ),
 ];
 
-/// Names of fields whose text is a secret, in lower case and without dashes.
+/// Names of fields with secret text, in lower case without dashes.
 const FIELDS: &[&str] = &[
     "password",
     "passwd",
@@ -68,31 +68,31 @@ const FIELDS: &[&str] = &[
     "plaintextpasswd",
 ];
 
-impl Learning {
-    /// None is known yet.
+impl SecretCollector {
+    /// Creates a collector without any values.
     pub(super) fn new() -> Result<Self, regex::Error> {
         let shape = |(text, by): &(&str, &'static str)| Ok((Regex::new(text)?, *by));
         let shapes = SHAPES.iter().map(shape).collect::<Result<_, _>>()?;
         Ok(Self { known: BTreeSet::new(), shapes })
     }
 
-    /// Learns the value of a Secret. What only holds secrets among other text, as bootstrap data, is known by
-    /// the shape of those.
+    /// Adds a value of a Secret. For values that contain secrets among other text, such as
+    /// bootstrap data, only the parts that match a pattern are added.
     pub(super) fn learn(&mut self, key: &str, value: &[u8]) {
         if PUBLIC.contains(&key) {
             return;
         }
         let Ok(text) = std::str::from_utf8(value) else { return };
         if text.contains("PRIVATE KEY-----") {
-            // Each line of a key, since a log may show it line by line.
+            // Each line of a key, since logs may show it line by line.
             let lines = text.lines().map(str::trim);
             let body = lines.filter(|line| line.len() >= 32 && !line.starts_with("-----"));
             self.known.extend(body.filter(|line| !line.contains(' ')).map(str::to_owned));
         }
-        // Keys are known by their lines.
+        // Keys are covered by their lines.
         for (shape, _) in self.shapes.iter().skip(1) {
             let found = shape.find_iter(text).map(|found| found.as_str().trim_end_matches('@'));
-            // Of `token: VALUE` the value, wherever else it stands.
+            // In `token: VALUE`, collect the value, wherever else it occurs.
             let values = found.filter_map(|found| found.split([':', ' ', '"', '\'']).next_back());
             let long = values.filter(|value| value.len() >= SHORTEST_SHAPED);
             self.known.extend(long.map(str::to_owned));
@@ -104,18 +104,18 @@ impl Learning {
         }
     }
 
-    /// All that is to be taken out.
+    /// Builds the redactor.
     ///
     /// # Errors
     ///
-    /// When there are too many to be searched for.
+    /// Returns an error if there are too many values.
     pub(super) fn done(self) -> Result<Secrets, regex::Error> {
         let Self { known, shapes } = self;
         if known.len() > MOST {
             return Err(regex::Error::CompiledTooBig(MOST));
         }
         let mut known: Vec<String> = known.iter().map(|secret| regex::escape(secret)).collect();
-        // Of two that begin alike the longer one.
+        // Longer values first, in case one is a prefix of another.
         known.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         let known = match known.is_empty() {
             true => None,
@@ -126,7 +126,7 @@ impl Learning {
 }
 
 impl Secrets {
-    /// A text without secrets.
+    /// Redacts a text.
     pub(super) fn clean(&self, text: &str) -> String {
         let mut text = match &self.known {
             Some(known) => known.replace_all(text, GONE).into_owned(),
@@ -141,7 +141,7 @@ impl Secrets {
     }
 }
 
-/// An object without what may hold a secret by its place.
+/// Redacts fields of an object that may hold secrets.
 pub(super) fn object(object: &mut Value) {
     let kind = object["kind"].as_str().unwrap_or_default().to_owned();
     if let Some(metadata) = object["metadata"].as_object_mut() {
@@ -165,7 +165,7 @@ fn hide(value: &mut Value) {
     *value = Value::String(format!("{GONE} ({length} bytes)"));
 }
 
-/// Hides fields that hold secrets, whatever object they are in.
+/// Redacts fields with secret names in any object.
 fn fields(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(fields),

@@ -1,4 +1,4 @@
-//! Planted secrets, in every place they were seen in.
+//! Planted secrets in every place where secrets have been observed.
 
 use serde_json::json;
 
@@ -10,11 +10,11 @@ const KEY: &str = "-----BEGIN RSA PRIVATE KEY-----\n\
     -----END RSA PRIVATE KEY-----\n";
 
 fn secrets() -> Secrets {
-    Learning::new().unwrap().done().unwrap()
+    SecretCollector::new().unwrap().done().unwrap()
 }
 
 #[test]
-fn what_looks_like_a_secret_goes_and_the_rest_stays() {
+fn text_that_looks_like_a_secret_is_redacted_and_the_rest_is_kept() {
     for (text, clean) in [
         (
             "kubeadm join --token abcdef.0123456789abcdef --x y",
@@ -43,8 +43,8 @@ fn what_looks_like_a_secret_goes_and_the_rest_stays() {
 }
 
 #[test]
-fn what_a_secret_holds_goes_wherever_it_stands() {
-    let mut secrets = Learning::new().unwrap();
+fn values_of_secrets_are_redacted_everywhere() {
+    let mut secrets = SecretCollector::new().unwrap();
     secrets.learn("value", b"users: [{user: {token: plantedtoken99}}]");
     secrets.learn("tls.key", KEY.as_bytes());
     secrets.learn("password", b"correct-horse");
@@ -60,8 +60,8 @@ fn what_a_secret_holds_goes_wherever_it_stands() {
 }
 
 #[test]
-fn bootstrap_data_does_not_take_common_words_with_it() {
-    let mut secrets = Learning::new().unwrap();
+fn bootstrap_data_does_not_redact_common_words() {
+    let mut secrets = SecretCollector::new().unwrap();
     let data = format!("#cloud-config\nruncmd:\n- kubeadm init\nwrite_files:\n- content: |\n{KEY}");
     secrets.learn("value", data.as_bytes());
     let log = "runcmd: kubeadm init\n#cloud-config";
@@ -69,7 +69,7 @@ fn bootstrap_data_does_not_take_common_words_with_it() {
 }
 
 #[test]
-fn objects_lose_what_their_place_makes_a_secret() {
+fn fields_that_hold_secrets_are_redacted_in_objects() {
     let mut value = json!({
         "kind": "KubeadmConfig",
         "metadata": {

@@ -1,4 +1,4 @@
-//! What the workload cluster knows of itself: nodes, pods in short, events.
+//! Collects data from the workload cluster: nodes, pod summaries, events.
 
 use std::time::Duration;
 
@@ -14,16 +14,16 @@ use crate::cluster;
 use crate::error::{CommandError, Doing as _};
 use crate::manifest::value_to_yaml;
 
-/// How long its API server may take for each of them.
+/// Time limit of the API server for each request.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Most objects of a kind.
+/// Maximum number of objects per kind.
 const MOST: u32 = 1000;
 
-/// Adds what the workload cluster tells. One that does not answer is noted.
+/// Adds data of the workload cluster. Notes if it does not respond.
 ///
 /// # Errors
 ///
-/// When the archive cannot be written.
+/// Returns an error if the archive cannot be written.
 pub(super) async fn add(
     archive: &mut Archive,
     secrets: &Secrets,
@@ -56,7 +56,7 @@ pub(super) async fn add(
             return Ok(());
         }
         Err(_) => {
-            archive.note("the workload cluster: its API server does not answer");
+            archive.note("the workload cluster: its API server does not respond");
             return Ok(());
         }
     };
@@ -77,7 +77,7 @@ pub(super) async fn add(
     write("workload/events.txt", &lines.concat())
 }
 
-/// A pod in one line: nothing of its spec, which may hold what is its owner's business.
+/// Returns a pod on one line. Omits its spec, which may be confidential.
 fn pod(pod: &Pod) -> String {
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
     let status = pod.status.as_ref();
@@ -98,7 +98,7 @@ fn pod(pod: &Pod) -> String {
     )
 }
 
-/// What a server says of itself, without its certificate and its settings.
+/// Server information without its certificate and settings.
 pub(super) fn server(mut facts: Value) -> Result<String, CommandError> {
     if let Some(facts) = facts.as_object_mut() {
         facts.remove("config");

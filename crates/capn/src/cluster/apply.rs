@@ -1,4 +1,4 @@
-//! Writing manifests into a plane.
+//! Applies manifests to a plane.
 
 use kube::api::{DynamicObject, GetParams, Patch, PatchParams, ValidationDirective};
 use kube::core::{ApiResource, GroupVersionKind};
@@ -8,23 +8,23 @@ use kube::{Api, Client};
 use crate::error::CommandError;
 use crate::manifest::Document;
 
-/// Who writes, for the plane's records.
+/// Field manager of this command.
 const FIELD_MANAGER: &str = "capn";
 
-/// What became of a document.
+/// Result of applying a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Applied {
-    /// The object is new.
+    /// The object was created.
     Created,
     /// The object was changed.
     Configured,
-    /// The object was as the document says.
+    /// The object already matched the document.
     Unchanged,
 }
 
 impl Applied {
-    /// The word, as kubectl says it.
+    /// Returns the word that kubectl uses.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",
@@ -34,12 +34,12 @@ impl Applied {
     }
 }
 
-/// Applies one document: creates the object or changes it into what the document says.
-/// Fields the kind does not have are refused.
+/// Applies one document: creates or updates the object. Unknown fields are refused.
 ///
 /// # Errors
 ///
-/// When the kind is unknown, or the object is refused; with the path of the field.
+/// Returns an error if the kind is unknown or the object is refused; the error contains the path of
+/// the field.
 pub async fn apply(
     client: &Client,
     document: &Document,
@@ -57,11 +57,11 @@ pub async fn apply(
     })
 }
 
-/// Asks the plane whether [`apply`] of a document would succeed, and writes nothing.
+/// Runs [`apply`] as a server-side dry run.
 ///
 /// # Errors
 ///
-/// As [`apply`].
+/// Like [`apply`].
 pub async fn check(
     client: &Client,
     document: &Document,
@@ -86,11 +86,11 @@ async fn patch(
         .map_err(|error| refused(document, error))
 }
 
-/// Creates the object unless it is there; an object that is there stays as it is.
+/// Creates the object if it does not exist. An existing object is not changed.
 ///
 /// # Errors
 ///
-/// As [`apply`].
+/// Like [`apply`].
 pub async fn create_missing(
     client: &Client,
     document: &Document,
@@ -137,7 +137,7 @@ async fn api_for(
     })
 }
 
-/// Why a kind is not found: in another version it may be there.
+/// Explains why a kind was not found: it may exist in another version.
 async fn unknown(client: &Client, document: &Document, error: kube::Error) -> CommandError {
     let group = discovery::group(client, document.group()).await;
     let other = group.ok().and_then(|group| {
@@ -148,12 +148,12 @@ async fn unknown(client: &Client, document: &Document, error: kube::Error) -> Co
     let (shown, version) = (document.shown(), document.api_version());
     match other {
         Some(other) => CommandError::new(format!(
-            "{shown} is of {version}, and the plane has {} as {other} only",
+            "{shown} uses {version}, but the plane only has {} in {other}",
             document.kind()
         ))
-        .hint(format!("write it for {other}; fields have other names and places there")),
+        .hint(format!("rewrite it for {other}; field names and locations differ")),
         None => {
-            let act = format!("{shown} is of a kind that the plane does not have ({version})");
+            let act = format!("{shown} has a kind that the plane does not support ({version})");
             CommandError::caused(act, error)
                 .hint("`kubectl api-resources` against `capn serve` lists the kinds")
         }
@@ -163,7 +163,7 @@ async fn unknown(client: &Client, document: &Document, error: kube::Error) -> Co
 fn refused(document: &Document, error: kube::Error) -> CommandError {
     let act = format!("{} is refused", document.shown());
     match error {
-        // The text of the server is the whole story: kind, name and the path of each field.
+        // The server's message contains the kind, the name and the path of each field.
         kube::Error::Api(status) => CommandError::caused(act, status.message),
         other => CommandError::caused(act, other),
     }

@@ -1,41 +1,42 @@
-//! A cluster that the plane has.
+//! Lookup of clusters in the plane.
 
 use std::collections::BTreeMap;
 
-use capi_api::{Cluster, KubeadmControlPlane, MachineDeployment};
+use capi_api::{Cluster, KubeadmControlPlane};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 
+use super::pools;
 use crate::error::{CommandError, Doing as _};
 use crate::identity::Identity;
 use crate::manifest::{ClusterRequest, REQUEST_ANNOTATION, SERVICES_ANNOTATION};
 use crate::power::Stopped;
 use crate::watch::View;
 
-/// A cluster that the plane has.
+/// A cluster in the plane.
 #[derive(Clone, Debug)]
 pub struct Existing {
-    /// The request it was made from, with the numbers of machines and the version as they are wanted
-    /// now. None for a cluster that was made from manifests.
+    /// The request that created it, with the current version and numbers of machines. `None` for a
+    /// cluster created from manifests.
     pub request: Option<ClusterRequest>,
-    /// How its server is reached, if its Secret is there.
+    /// Identity for its server, if the Secret exists.
     pub identity: Option<Identity>,
     /// Whether it is being deleted.
     pub is_leaving: bool,
-    /// Whether nothing is done about it (`spec.paused`).
+    /// Whether it is paused (`spec.paused`).
     pub is_paused: bool,
-    /// What `capn stop` recorded, if the cluster is stopped.
+    /// Record of `capn stop`, if the cluster is stopped.
     pub stopped: Option<Stopped>,
-    /// Whether Services were seen to answer from its nodes.
+    /// Whether Services were verified to respond from its nodes.
     pub services_answered: bool,
 }
 
-/// Looks a cluster up.
+/// Looks up a cluster.
 ///
 /// # Errors
 ///
-/// When the plane does not answer, or what was recorded is not understood.
+/// Returns an error if the plane does not respond or the recorded request cannot be parsed.
 pub async fn find(
     client: &Client,
     namespace: &str,
@@ -44,28 +45,27 @@ pub async fn find(
     let doing = || format!("cannot look up cluster `{name}`");
     let clusters: Api<Cluster> = Api::namespaced(client.clone(), namespace);
     let Some(cluster) = clusters.get_opt(name).await.doing(doing())? else { return Ok(None) };
-    let mut request = match cluster.annotations().get(REQUEST_ANNOTATION) {
-        None => None,
-        Some(text) => Some(serde_json::from_str::<ClusterRequest>(text).doing(format!(
-            "cannot understand the annotation {REQUEST_ANNOTATION} of cluster `{name}`"
-        ))?),
-    };
-    if let Some(request) = &mut request {
-        let deployments: Api<MachineDeployment> = Api::namespaced(client.clone(), namespace);
+    let mut request =
+        match cluster.annotations().get(REQUEST_ANNOTATION) {
+            None => None,
+            Some(text) => Some(serde_json::from_str::<ClusterRequest>(text).doing(format!(
+                "cannot parse annotation {REQUEST_ANNOTATION} of cluster `{name}`"
+            ))?),
+        };
+    if let Some(recorded) = request {
+        let deployments = pools::deployments(client, namespace, name).await?;
+        let mut recorded = pools::with_known(recorded, &deployments);
         let control_planes: Api<KubeadmControlPlane> = Api::namespaced(client.clone(), namespace);
-        let deployment = deployments.get_opt(&request.workers_name()).await.doing(doing())?;
         let control_plane =
-            control_planes.get_opt(&request.control_plane_name()).await.doing(doing())?;
-        let count = |replicas: Option<i32>| replicas.and_then(|n| u32::try_from(n).ok());
-        if let Some(wanted) = deployment.and_then(|found| count(found.spec.replicas)) {
-            request.workers = wanted;
-        }
+            control_planes.get_opt(&recorded.control_plane_name()).await.doing(doing())?;
         if let Some(found) = control_plane {
-            request.control_planes = count(found.spec.replicas).unwrap_or(request.control_planes);
-            // An upgrade changes both.
-            request.image_facts.etcd_image_tag = etcd_image_tag(&found);
-            request.kubernetes_version = Some(found.spec.version);
+            let wanted = found.spec.replicas.and_then(|n| u32::try_from(n).ok());
+            recorded.control_planes = wanted.unwrap_or(recorded.control_planes);
+            // An upgrade changes the version and the image.
+            recorded.image_facts.etcd_image_tag = etcd_image_tag(&found);
+            recorded.kubernetes_version = Some(found.spec.version);
         }
+        request = Some(recorded);
     }
     let secret_name = match &request {
         Some(request) => request.identity_name(),
@@ -88,11 +88,11 @@ fn etcd_image_tag(control_plane: &KubeadmControlPlane) -> Option<String> {
     config.cluster_configuration.as_ref()?.etcd.as_ref()?.local.as_ref()?.image_tag.clone()
 }
 
-/// Looks up a cluster that has to be there.
+/// Looks up a cluster that must exist.
 ///
 /// # Errors
 ///
-/// As [`find`], and when there is none: with the names of those that are there.
+/// Like [`find`]; also if it does not exist. The error lists existing clusters.
 pub async fn existing(
     client: &Client,
     namespace: &str,
@@ -102,53 +102,54 @@ pub async fn existing(
         Some(existing) => Ok(existing),
         None => {
             let names = names(client, namespace).await?;
-            Err(CommandError::new(format!("there is no cluster `{name}`")).hint(known(&names)))
+            Err(CommandError::new(format!("cluster `{name}` does not exist")).hint(known(&names)))
         }
     }
 }
 
-/// That there is a cluster, whatever it says of itself.
+/// Checks that a cluster exists, regardless of its state.
 ///
 /// # Errors
 ///
-/// When the plane does not answer, or has no cluster of that name: then with the names that it has.
+/// Returns an error if the plane does not respond or the cluster does not exist. The error lists
+/// existing clusters.
 pub async fn is_there(client: &Client, namespace: &str, name: &str) -> Result<(), CommandError> {
     let names = names(client, namespace).await?;
     match names.iter().any(|found| found == name) {
         true => Ok(()),
         false => {
-            Err(CommandError::new(format!("there is no cluster `{name}`")).hint(known(&names)))
+            Err(CommandError::new(format!("cluster `{name}` does not exist")).hint(known(&names)))
         }
     }
 }
 
-/// What to say when a cluster is not there.
+/// Returns a hint for a missing cluster.
 pub fn known(names: &[String]) -> String {
     match names {
-        [] => "there are no clusters; make one: `capn up`".to_owned(),
-        names => format!("clusters that are there: {}", names.join(", ")),
+        [] => "no clusters exist; create one: `capn up`".to_owned(),
+        names => format!("existing clusters: {}", names.join(", ")),
     }
 }
 
-/// Names of all clusters of a namespace.
+/// Names of all clusters in a namespace.
 ///
 /// # Errors
 ///
-/// When the plane does not answer.
+/// Returns an error if the plane does not respond.
 pub async fn names(client: &Client, namespace: &str) -> Result<Vec<String>, CommandError> {
     let clusters: Api<Cluster> = Api::namespaced(client.clone(), namespace);
-    // Of the names only: one that cannot be read is there too.
+    // Metadata only, so that clusters which cannot be parsed are listed too.
     let list =
         clusters.list_metadata(&ListParams::default()).await.doing("cannot list clusters")?;
     Ok(list.items.iter().map(|cluster| cluster.name_any()).collect())
 }
 
-/// How the server of the cluster is reached: the Secret that `capn up` makes, else the one that the
-/// LXCCluster names.
+/// Returns the identity for the server of a cluster: from the Secret that `capn up` creates, or
+/// from the one named by the LXCCluster.
 ///
 /// # Errors
 ///
-/// When the plane does not answer, or has no such Secret.
+/// Returns an error if the plane does not respond or the Secret does not exist.
 pub async fn identity(
     client: &Client,
     namespace: &str,
@@ -166,12 +167,12 @@ pub async fn identity(
         name => secrets.get_opt(name).await.doing(format!("cannot read the Secret `{name}`"))?,
     };
     secret.as_ref().and_then(identity_in).ok_or_else(|| {
-        CommandError::new(format!("no Secret says how the server is reached (`{name}`)"))
+        CommandError::new(format!("no Secret with the server's identity exists (`{name}`)"))
             .hint("the LXCCluster names it in `spec.secretRef`")
     })
 }
 
-/// The identity in a Secret, if it names a server.
+/// Returns the identity in a Secret, if it has a server address.
 pub fn identity_in(secret: &Secret) -> Option<Identity> {
     let data: &BTreeMap<String, _> = secret.data.as_ref()?;
     let text = |key: &str| {

@@ -1,4 +1,4 @@
-//! Making a cluster, from the command line to Ready nodes.
+//! Creates a cluster, from the command line to Ready nodes.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,14 +7,16 @@ use std::time::Duration;
 use capn_provider::LocalSockets;
 use kube::Client;
 
-use super::made::Made;
+use super::changes::Changes;
+use super::outcome::ClusterOutcome;
+use super::pools::no_clash;
 use super::prepare::{Prepared, prepare, summary};
-use super::{Existing, create_missing, find, prove, services, workload};
+use super::{Existing, create_missing, find, node_check, services, workload};
 use crate::Context;
 use crate::commands::cluster_args::ClusterArgs;
 use crate::error::CommandError;
 use crate::identity::Identity;
-use crate::images::{self, Needs};
+use crate::images::{self, ImageRequirements};
 use crate::manifest::request::{Network, root_device};
 use crate::manifest::{Bootstrap, ClusterRequest, Cni, Document, LoadBalancer};
 use crate::power;
@@ -23,16 +25,16 @@ use crate::session::{Need, Session};
 use crate::signal::Interrupt;
 use crate::state::{StateDir, write_private};
 use crate::ui::Ui;
-use crate::watch::{self, Asked, Deadline, Objects, Readiness, Scope, Verdict, View};
+use crate::watch::{self, Deadline, DesiredState, Objects, Progress, Readiness, Scope, View};
 
-/// How long is waited for a cluster, as long as `--timeouts` does not make it longer.
+/// Default time limit for a cluster, unless `--timeouts` extends it.
 const WAIT: Duration = Duration::from_secs(15 * 60);
 
-/// The manifests of a new cluster. The server is asked about its image if it answers.
+/// Manifests of a new cluster. Asks the server about its image if the server responds.
 ///
 /// # Errors
 ///
-/// Wrong usage, or no server to name in the identity.
+/// Returns a usage error, or an error if no server is configured.
 pub async fn manifests(
     context: &Context,
     name: &str,
@@ -44,7 +46,7 @@ pub async fn manifests(
     if let Ok(server) = prepared.identity.client() {
         prepared.request.root_on_zfs = root_on_zfs(&server, &prepared.request).await;
         prepared.request.single_server = preflight::is_single(&server).await.unwrap_or(false);
-        // As with the other facts: manifests can also be printed without the server.
+        // Best effort, like the other facts: manifests can be printed without the server.
         prepared.request.image_facts.without_host_boot =
             preflight::hides_host_paths(&server).await.unwrap_or(false);
     }
@@ -53,19 +55,21 @@ pub async fn manifests(
     Ok(prepared.documents())
 }
 
-/// Makes the cluster, or continues to, and waits until it is ready and Services answer.
+/// Creates the cluster, or continues to create it, and waits until it is ready and Services
+/// respond.
 ///
-/// Without a `wait`, 15 minutes, or longer with `--timeouts`.
+/// `wait` defaults to 15 minutes, or longer with `--timeouts`.
 ///
 /// # Errors
 ///
-/// When it is not ready in the end. What was made stays: the same command continues from there.
+/// Returns an error if it is not ready in time. Everything created so far is kept, and the same
+/// command continues.
 pub async fn make(
     context: &Context,
     name: &str,
     args: &ClusterArgs,
     wait: Option<Duration>,
-) -> Result<Made, CommandError> {
+) -> Result<ClusterOutcome, CommandError> {
     preflight::cluster_name(name)?;
     let state = StateDir::of(context)?;
     let mut interrupt = Interrupt::listen()?;
@@ -92,16 +96,17 @@ struct Work<'a> {
     client: Client,
     name: &'a str,
     args: &'a ClusterArgs,
-    /// As given; none is [`WAIT`].
+    /// Time limit from the command line; `None` means [`WAIT`].
     wait: Option<Duration>,
-    /// The plane had the cluster before.
+    /// Whether the plane already had the cluster.
     known: AtomicBool,
 }
 
 impl Work<'_> {
-    async fn run(&self) -> Result<Made, CommandError> {
+    async fn run(&self) -> Result<ClusterOutcome, CommandError> {
         let namespace = self.args.namespace.as_deref().unwrap_or("default");
         let existing = find(&self.client, namespace, self.name).await?;
+        self.known.store(existing.is_some(), Ordering::Relaxed);
         let mut prepared = prepare(self.context, self.name, self.args, existing.as_ref()).await?;
         let asked = asked(&prepared.request);
         let scope = scope(&prepared.request);
@@ -110,8 +115,12 @@ impl Work<'_> {
         let mut unproven =
             !wait.is_zero() && services::are_due(&prepared.request, existing.as_ref());
         let mut known = HashSet::new();
+        let before = existing.as_ref().and_then(|existing| existing.request.as_ref());
+        let changes = match before {
+            Some(before) => Changes::between(before, &prepared.request)?,
+            None => Changes::default(),
+        };
         if let Some(existing) = &existing {
-            self.known.store(true, Ordering::Relaxed);
             let whole = watch::read(&self.client, namespace, self.name).await;
             let mut was_down = false;
             if !wait.is_zero() {
@@ -119,32 +128,39 @@ impl Work<'_> {
                 unproven |= was_down && services::are_due(&prepared.request, None);
             }
             let view = scope.narrow(whole);
-            if watch::verdict(&view, &asked) == Verdict::Holds && !was_down {
+            let holds = watch::progress(&view, &asked) == Progress::Holds;
+            if holds && changes.is_empty() && !was_down {
                 if !unproven {
                     let ui = &self.context.ui;
-                    ui.say(format!("cluster `{}` is as asked: nothing to do", self.name));
+                    ui.say(format!("cluster `{}` is up to date: nothing to do", self.name));
                 }
-                let proof = unproven.then_some(deadline);
-                return self.outcome(&prepared, false, proof).await;
+                let check = unproven.then_some(deadline);
+                return self.outcome(&prepared, false, check).await;
             }
             known = watch::reached(&view, &asked);
         }
         self.context.ui.say(summary(&prepared.request));
+        changes.say(&self.context.ui);
+        let pools = prepared.request.pools();
+        no_clash(&self.client, &prepared.request, &pools).await?;
         self.check_server(&mut prepared, existing.as_ref()).await?;
         let server = prepared.identity.client()?;
-        let needs = Needs {
+        let needs = ImageRequirements {
             request: &prepared.request,
             binaries: prepared.binaries.as_ref(),
             runtime: prepared.runtime.as_ref(),
         };
         let found = images::ensure(&self.context.ui, &server, &needs).await?;
+        for image in pools.iter().filter_map(|pool| pool.image.as_deref()) {
+            images::named(&server, image).await?;
+        }
         if existing.is_none() {
             prepared.request.image_facts = found.facts;
             prepared.request.image_facts.without_host_boot =
                 preflight::hides_host_paths(&server).await?;
             prepared.request.root_on_zfs = root_on_zfs(&server, &prepared.request).await;
             prepared.request.single_server = preflight::is_single(&server).await.unwrap_or(false);
-            // A version that nobody asked for gives way to the one that is in the image.
+            // Without an explicit version, use the one in the image.
             if self.args.kubernetes_version.is_none() && found.kubernetes_version.is_some() {
                 prepared.request.kubernetes_version = found.kubernetes_version;
             }
@@ -153,17 +169,18 @@ impl Work<'_> {
         for document in prepared.documents() {
             create_missing(&self.client, &document, namespace).await?;
         }
+        changes.apply(&self.client, &prepared.request).await?;
         if wait.is_zero() {
             self.context
                 .ui
-                .note("recorded; `capn serve` makes it, or this command without `--wait 0`");
-            return Ok(Made::recorded(&prepared.request));
+                .note("recorded; `capn serve` or this command without `--wait 0` creates it");
+            return Ok(ClusterOutcome::recorded(&prepared.request));
         }
         let mut objects = Objects::of(&self.client, namespace, self.name).within(scope);
         let deadline = Deadline::after(wait);
         let view = watch::follow(&self.context.ui, &mut objects, &asked, deadline, known).await?;
         let made = self.outcome(&prepared, true, unproven.then_some(deadline)).await?;
-        // Nodes are not Ready before the user has installed a pod network.
+        // Nodes only become Ready after the user has installed a pod network.
         let Prepared { request, .. } = &prepared;
         if request.bootstrap == Bootstrap::Kubeadm && request.cni != Cni::None {
             watch::settle(&self.context.ui, &mut objects, view, deadline).await;
@@ -171,7 +188,7 @@ impl Work<'_> {
         Ok(made)
     }
 
-    /// Starts what does not run of a cluster that is there, whoever stopped it.
+    /// Starts stopped instances of an existing cluster.
     async fn bring_up(
         &self,
         existing: &Existing,
@@ -182,7 +199,8 @@ impl Work<'_> {
         let ClusterRequest { namespace, name, .. } = &prepared.request;
         let (existing, view) = (existing.clone(), view.clone());
         let identity = prepared.identity.clone();
-        let subject = power::Subject::of(namespace, name, existing, view, identity).await?;
+        let subject =
+            power::ClusterInstances::of(namespace, name, existing, view, identity).await?;
         if subject.existing.is_paused && subject.existing.stopped.is_none() {
             let rests = power::plan::start(&subject.instances().await?).into_iter().flatten();
             let rests: Vec<String> = rests.map(|step| step.instance).collect();
@@ -190,11 +208,11 @@ impl Work<'_> {
                 return Ok(false);
             }
             return Err(CommandError::new(format!(
-                "it is paused, and these instances do not run: {}",
+                "it is paused, and these instances are not running: {}",
                 rests.join(", ")
             ))
             .hint(format!(
-                "resume it: `capn resume {name}`; or start it paused: `capn start {name}`"
+                "resume it: `capn resume {name}`, or start its instances only: `capn start {name}`"
             )));
         }
         power::bring_up(&self.context.ui, &self.client, &subject, deadline).await
@@ -223,7 +241,7 @@ impl Work<'_> {
         }
         let is_own = request.network == Network::Own;
         let (of_nodes, of_endpoint) = match is_own {
-            // It has the addresses that the cluster needs, and none of its ranges.
+            // A dedicated network provides the addresses, so the request's ranges do not apply.
             true => (Vec::new(), Vec::new()),
             false => request.families(),
         };
@@ -231,6 +249,15 @@ impl Work<'_> {
         let devices = request.machine_devices();
         let devices = preflight::with_network(&server, profiles, devices, network).await?;
         preflight::profiles(&server, profiles, &devices, &of_nodes).await?;
+        for pool in request.pools() {
+            let of_pool = request.of_pool(&pool);
+            let (profiles, own) = (&of_pool.profiles, of_pool.machine_devices());
+            let own = preflight::with_network(&server, profiles, own, network).await?;
+            if (profiles, &own) != (&request.profiles, &devices) {
+                let checked = preflight::profiles(&server, profiles, &own, &of_nodes).await;
+                checked.map_err(|error| error.while_doing(format!("pool `{}`", pool.name)))?;
+            }
+        }
         if existing.is_none() && request.bootstrap == Bootstrap::Kubeadm && !is_own {
             let ranges = [request.pod_cidrs(), request.service_cidrs()].concat();
             preflight::ranges(&server, profiles, &devices, &ranges).await?;
@@ -258,64 +285,67 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// What there is now that everything holds. With a deadline it is proven that Services
-    /// answer.
+    /// Collects the outcome once everything is ready. With a deadline, verifies that Services
+    /// respond.
     async fn outcome(
         &self,
         prepared: &Prepared,
         changed: bool,
-        proof: Option<Deadline>,
-    ) -> Result<Made, CommandError> {
+        check: Option<Deadline>,
+    ) -> Result<ClusterOutcome, CommandError> {
         let request = &prepared.request;
         let exec = prepared.identity.exec_command();
         let view = watch::read(&self.client, &request.namespace, self.name).await;
         if request.bootstrap == Bootstrap::None {
             let server = prepared.identity.client()?;
-            let proofs = prove::all(&self.context.ui, &server, request, &view).await?;
-            return Ok(Made { exec, ..Made::instances(request, &view, proofs, changed) });
+            let proofs = node_check::all(&self.context.ui, &server, request, &view).await?;
+            return Ok(ClusterOutcome {
+                exec,
+                ..ClusterOutcome::instances(request, &view, proofs, changed)
+            });
         }
         let text = workload::kubeconfig(&self.client, &request.namespace, self.name).await?;
         let path = self.state.cluster_kubeconfig(self.name);
         if std::fs::read_to_string(&path).ok().as_deref() != Some(&text) {
             write_private(&path, &text)?;
         }
-        if let Some(deadline) = proof {
-            let subject = services::Subject {
+        if let Some(deadline) = check {
+            let subject = services::ServiceCheck {
                 request,
                 view: &view,
                 workload: workload::client(&text)?,
                 server: prepared.identity.client()?,
                 exec: exec.as_deref(),
             };
-            services::prove(&self.context.ui, &self.client, &subject, deadline).await?;
+            services::check(&self.context.ui, &self.client, &subject, deadline).await?;
         }
         let nodes = workload::nodes(&text).await?;
-        Ok(Made { exec, ..Made::cluster(request, &view, nodes, path, changed) })
+        Ok(ClusterOutcome { exec, ..ClusterOutcome::cluster(request, &view, nodes, path, changed) })
     }
 
-    /// Says how to go on after a failure: what was made stays.
+    /// Adds a hint how to continue after a failure.
     fn continuation(&self, error: CommandError) -> CommandError {
         use crate::exit::Exit;
         let name = self.name;
         match error.exit() {
             Exit::Usage => error,
             Exit::Interrupted => error
-                .hint("everything made so far is kept: the same command continues")
+                .hint("everything created so far is kept; run the same command again to continue")
                 .hint(format!("remove it: `capn delete cluster {name}`")),
             _ if self.known.load(Ordering::Relaxed) => {
-                error.while_doing(format!("cluster `{name}` is not as asked"))
+                error.while_doing(format!("cannot bring cluster `{name}` to the requested state"))
             }
             _ => error.while_doing(format!("cannot create cluster `{name}`")),
         }
     }
 }
 
-/// Proves that Services and DNS answer from every node of a cluster that has changed. A cluster without a
-/// network of ours is not asked.
+/// Verifies that Services and DNS respond from every node of a changed cluster. Skipped for
+/// clusters without capn's pod network.
 ///
 /// # Errors
 ///
-/// When a node is not answered, with the cause as far as it is seen.
+/// Returns an error if a node gets no response, with the cause as far as known.
 pub async fn prove_services(
     ui: &Ui,
     client: &Client,
@@ -329,23 +359,23 @@ pub async fn prove_services(
     let view = watch::read(client, &request.namespace, &request.name).await;
     let text = workload::kubeconfig(client, &request.namespace, &request.name).await?;
     let exec = identity.exec_command();
-    let subject = services::Subject {
+    let subject = services::ServiceCheck {
         request,
         view: &view,
         workload: workload::client(&text)?,
         server: identity.client()?,
         exec: exec.as_deref(),
     };
-    services::prove(ui, client, &subject, deadline).await
+    services::check(ui, client, &subject, deadline).await
 }
 
-/// What is said where a cluster cannot have a network of its own.
+/// Returns a note that a cluster cannot have a dedicated network.
 fn shared(why: &str) -> String {
-    format!("network: shared with other instances (`--network shared`), since {why}")
+    format!("network: shared with other instances (`--network shared`) because {why}")
 }
 
-/// Decides for manifests whether the cluster has a network of its own. A server that cannot be asked
-/// is taken to be one where that is not possible.
+/// Decides for generated manifests whether the cluster gets a dedicated network. Without a response
+/// from the server, it does not.
 async fn own_network(context: &Context, prepared: &mut Prepared) {
     if prepared.request.network != Network::Own {
         return;
@@ -359,13 +389,13 @@ async fn own_network(context: &Context, prepared: &mut Prepared) {
     let why = match asked.await {
         Ok(Ok(())) => return,
         Ok(Err(why)) => why,
-        Err(error) => format!("the server was not asked: {error}"),
+        Err(error) => format!("the server does not respond: {error}"),
     };
     context.ui.note(shared(&why));
     request.network = Network::Shared;
 }
 
-/// Says that a version is newer than all that are known here, if it is.
+/// Prints a note if a version is newer than all versions that capn knows.
 fn note_newer(context: &Context, request: &ClusterRequest) {
     let version = request.kubernetes_version.as_deref();
     if let Some(note) = version.and_then(preflight::newer_than_known) {
@@ -373,33 +403,32 @@ fn note_newer(context: &Context, request: &ClusterRequest) {
     }
 }
 
-/// Whether machines get a ZFS dataset. A server that does not say so has none.
+/// Returns whether machines use ZFS datasets. Assumes not if the server does not tell.
 async fn root_on_zfs(server: &incus_client::Client, request: &ClusterRequest) -> bool {
     preflight::root_on_zfs(server, &request.profiles, &request.machine_devices())
         .await
         .unwrap_or_else(|error| {
-            tracing::debug!(%error, "the storage of machines is not known");
+            tracing::debug!(%error, "cannot determine the storage of machines");
             false
         })
 }
 
-/// What a request is about: not the machines of deployments that somebody made beside it.
+/// Returns the scope of a request: excludes machines of deployments created independently of capn.
 fn scope(request: &ClusterRequest) -> Scope {
-    match request.bootstrap {
-        // Its machines stand alone.
-        Bootstrap::None => Scope::All,
-        Bootstrap::Kubeadm => {
-            Scope::Some { control_planes: true, deployment: Some(request.workers_name()) }
-        }
-    }
+    let deployments = request.pools().into_iter();
+    let deployments = deployments.map(|pool| request.deployment_name(&pool.name)).collect();
+    Scope::Some { control_planes: true, deployments }
 }
 
-/// What has to hold for a request.
-pub(super) fn asked(request: &ClusterRequest) -> Asked {
+/// Returns the desired state of a request.
+pub(super) fn asked(request: &ClusterRequest) -> DesiredState {
     let count = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
-    Asked {
+    let pools = request.pools().into_iter();
+    let pools = pools.map(|pool| (request.deployment_name(&pool.name), count(pool.count())));
+    DesiredState {
         control_planes: count(request.control_planes),
-        workers: count(request.workers),
+        pools: pools.collect(),
+        workers: 0,
         readiness: match (request.bootstrap, request.cni) {
             (Bootstrap::None, _) => Readiness::Instances,
             (Bootstrap::Kubeadm, Cni::None) => Readiness::Nodes,

@@ -1,18 +1,21 @@
-//! Making, finding and removing a cluster: what several commands share.
+//! Creating, finding and deleting clusters: code shared by several commands.
 
 mod apply;
+mod changes;
 mod existing;
-mod made;
+mod force;
 mod make;
+mod node_check;
+mod outcome;
+pub mod pools;
 mod prepare;
-mod prove;
 mod remove;
 mod services;
 pub(crate) mod workload;
 
 pub use apply::{Applied, apply, check, create_missing};
 pub use existing::{Existing, existing, find, identity, identity_in, is_there, known, names};
-pub use made::{Made, NodeRow};
 pub use make::{make, manifests, prove_services};
-pub use remove::remove;
+pub use outcome::{ClusterOutcome, NodeRow};
+pub use remove::{Removal, delete_one, remove};
 pub use workload::{kubeconfig, nodes};

@@ -1,8 +1,9 @@
-//! From the command line to a request, with everything checked that needs no server.
+//! Turns the command line into a validated request. Checks everything that needs no server.
 
 use std::str::FromStr as _;
 
-use capn_image::binaries::{KubernetesFolder, RuntimeFolder};
+use camino::Utf8Path;
+use capn_image::binaries::{KubernetesDirectory, RuntimeDirectory};
 use capn_plan::{families, id_map, versions};
 
 use super::Existing;
@@ -11,36 +12,38 @@ use crate::commands::cluster_args::ClusterArgs;
 use crate::error::{CommandError, Doing as _};
 use crate::identity::{self, Identity};
 use crate::images;
+use crate::manifest::Secrets;
+use crate::manifest::pool::MAX_POOLS;
 use crate::manifest::request::{KubeProxyMode, Timeouts};
 use crate::manifest::{
-    Bootstrap, ClusterRequest, Cni, Difference, Document, Isolation, LoadBalancer, differences,
-    documents,
+    Bootstrap, ClusterRequest, Cni, Difference, Document, Isolation, LoadBalancer, Pool,
+    differences, documents,
 };
 use crate::preflight::{self, KubernetesVersion};
 
-/// A request that can be carried out.
+/// A validated request.
 pub(super) struct Prepared {
     pub(super) request: ClusterRequest,
     pub(super) identity: Identity,
-    /// What instances run with `--bootstrap none`.
-    pub(super) bootstrap_data: Option<String>,
-    pub(super) binaries: Option<KubernetesFolder>,
-    pub(super) runtime: Option<RuntimeFolder>,
+    /// Secret values that objects need and that must not be part of the request.
+    pub(super) secrets: Secrets,
+    pub(super) binaries: Option<KubernetesDirectory>,
+    pub(super) runtime: Option<RuntimeDirectory>,
 }
 
 impl Prepared {
-    /// The manifests of the cluster.
+    /// Manifests of the cluster.
     pub(super) fn documents(&self) -> Vec<Document> {
-        documents(&self.request, &self.identity, self.bootstrap_data.as_deref())
+        documents(&self.request, &self.identity, &self.secrets)
     }
 }
 
-/// Fills in what is not given, and checks it.
+/// Fills in defaults and validates.
 ///
 /// # Errors
 ///
-/// Wrong usage, a folder of binaries that cannot be used, no server, or a cluster of that name
-/// that is something else.
+/// Returns a usage error, or an error if a directory of binaries is invalid, no server is found, or
+/// a different cluster with that name exists.
 pub(super) async fn prepare(
     context: &Context,
     name: &str,
@@ -63,12 +66,16 @@ pub(super) async fn prepare(
         true => images::runtime(context, args.runtime_binaries.as_deref()).await?,
         false => None,
     };
-    let version = binaries.as_ref().map_or(images::NEWEST_KNOWN, KubernetesFolder::version);
+    let version = binaries.as_ref().map_or(images::NEWEST_KNOWN, KubernetesDirectory::version);
     let mut request = args.request(name, recorded, Some(version));
     if recorded.is_none() {
         request.image_servers = images::entries(&request.image_servers, &context.environment);
     }
     check(&request)?;
+    unambiguous(args, &request)?;
+    for note in kept_pools(args, recorded) {
+        context.ui.note(note);
+    }
     if recorded.is_none() {
         flannel(&request, binaries.as_ref())?;
         if let Some(note) = kube_vip(&request, binaries.as_ref()) {
@@ -92,12 +99,19 @@ pub(super) async fn prepare(
                         "cluster `{name}` exists on {}, not on {}",
                         known.server, asked.server
                     ))
-                    .hint("leave out --remote and --project to continue with it there"));
+                    .hint("omit --remote and --project to continue there"));
                 }
                 _ => asked,
             }
         }
     };
+    if args.bootstrap_data.is_some() && request.bootstrap == Bootstrap::Kubeadm {
+        return Err(CommandError::usage(
+            "`--bootstrap-data` requires `--bootstrap none`: with kubeadm, capn generates the \
+             bootstrap data",
+        )
+        .hint("put additional commands and files into a configuration file: `capn up -f FILE` (docs/reference/config-file.md)"));
+    }
     let bootstrap_data = match &args.bootstrap_data {
         None => None,
         Some(path) => Some(
@@ -105,19 +119,133 @@ pub(super) async fn prepare(
                 .doing(format!("cannot read the bootstrap data {path}"))?,
         ),
     };
-    Ok(Prepared { request, identity, bootstrap_data, binaries, runtime })
+    let registries = credentials(&request, existing.is_some())?;
+    let secrets = Secrets { bootstrap_data, registries };
+    Ok(Prepared { request, identity, secrets, binaries, runtime })
 }
 
-/// The request a cluster was made from, if it can be continued.
+/// Returns the registry credentials: each file has one line `USER:PASSWORD` and must be private.
+/// Files of an existing cluster may be gone, since its Secret has the credentials.
+fn credentials(
+    request: &ClusterRequest,
+    is_there: bool,
+) -> Result<Vec<(String, String)>, CommandError> {
+    let mut found = Vec::new();
+    for registry in &request.settings.registries {
+        let Some(path) = &registry.credentials_file else { continue };
+        let doing =
+            || format!("cannot use the credentials of registry {} in {path}", registry.host);
+        match credential(path) {
+            Ok(text) => found.push((registry.host.clone(), text)),
+            Err(_) if is_there => {}
+            Err(error) => return Err(error.while_doing(doing())),
+        }
+    }
+    Ok(found)
+}
+
+/// Maximum size of a credentials file, in bytes.
+const CREDENTIAL: u64 = 4 << 10;
+
+fn credential(path: &Utf8Path) -> Result<String, CommandError> {
+    use std::io::Read as _;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let file = std::fs::File::open(path).doing("cannot open the file")?;
+    let mode = file.metadata().doing("cannot read the file's metadata")?.permissions().mode();
+    if mode & 0o077 != 0 {
+        return Err(CommandError::new("the file is readable by other users")
+            .hint(format!("`chmod 600 {path}`")));
+    }
+    let mut text = String::new();
+    file.take(CREDENTIAL).read_to_string(&mut text).doing("cannot read the file")?;
+    let line = text.trim_end_matches(['\n', '\r']);
+    let is_fine = line.contains(':') && !line.chars().any(char::is_control);
+    match is_fine {
+        true => Ok(line.to_owned()),
+        false => Err(CommandError::new("the file must contain one line USER:PASSWORD")),
+    }
+}
+
+/// Returns the request that created a cluster, if it can be continued.
 fn recorded<'a>(existing: &'a Existing, name: &str) -> Result<&'a ClusterRequest, CommandError> {
     if existing.is_leaving {
         return Err(CommandError::new(format!("cluster `{name}` is being deleted"))
             .hint(format!("finish that first: `capn delete cluster {name}`")));
     }
     existing.request.as_ref().ok_or_else(|| {
-        CommandError::new(format!("there is a cluster `{name}` that was made from manifests"))
+        CommandError::new(format!("cluster `{name}` exists and was created from manifests"))
             .hint("change it with `capn apply -f FILE`, or choose another name")
     })
+}
+
+/// Rejects a number of workers that does not say which pool it is for.
+fn unambiguous(args: &ClusterArgs, request: &ClusterRequest) -> Result<(), CommandError> {
+    if !args.is_ambiguous(request) {
+        return Ok(());
+    }
+    let names: Vec<String> = request.pools().into_iter().map(|pool| pool.name).collect();
+    let act = match names.as_slice() {
+        [] => "`--workers`: the cluster has no worker pool".to_owned(),
+        names => format!("`--workers` is ambiguous: the cluster has pools {}", names.join(", ")),
+    };
+    let name = &request.name;
+    Err(CommandError::usage(act).hint(match names.first() {
+        None => format!("`capn create pool NAME --cluster {name} --workers N`"),
+        Some(first) => format!("select one: `capn scale {name} --pool {first} --workers N`"),
+    }))
+}
+
+/// Notes on existing pools that the request no longer lists. They are not deleted.
+fn kept_pools(args: &ClusterArgs, recorded: Option<&ClusterRequest>) -> Vec<String> {
+    let (Some(given), Some(recorded)) = (&args.pools, recorded) else { return Vec::new() };
+    let is_left_out = |pool: &Pool| given.iter().all(|given| given.name != pool.name);
+    let left_out = recorded.pools().into_iter().filter(is_left_out);
+    left_out
+        .map(|pool| {
+            let (pool, cluster) = (pool.name, &recorded.name);
+            format!(
+                "pool `{pool}` is no longer requested and is kept; to delete it: `capn delete pool {pool} --cluster {cluster}`"
+            )
+        })
+        .collect()
+}
+
+/// Rejects node settings that need a bootstrap provider.
+fn settings(request: &ClusterRequest) -> Result<(), CommandError> {
+    request.settings.check().map_err(CommandError::usage)?;
+    if request.bootstrap == Bootstrap::None && !request.settings.is_empty() {
+        return Err(CommandError::usage(
+            "kubelet, apiServer, containerd, registries, proxy, files and commands require `bootstrap: kubeadm`",
+        )
+        .hint("without kubeadm, put them into the bootstrap data: `bootstrapData`"));
+    }
+    Ok(())
+}
+
+/// Rejects invalid pools.
+fn pools(request: &ClusterRequest) -> Result<(), CommandError> {
+    let pools = request.pools();
+    if pools.len() > MAX_POOLS {
+        return Err(CommandError::usage(format!(
+            "{} pools are requested, but a cluster can have at most {MAX_POOLS}",
+            pools.len()
+        )));
+    }
+    for (index, pool) in pools.iter().enumerate() {
+        pool.check(&request.name).map_err(CommandError::usage)?;
+        if pools.iter().take(index).any(|other| other.name == pool.name) {
+            return Err(CommandError::usage(format!("pool `{}` is listed twice", pool.name)));
+        }
+        if request.bootstrap == Bootstrap::None && pool.marks_nodes() {
+            return Err(CommandError::usage(format!(
+                "pool `{}` has labels or taints, which need a bootstrap provider: with `--bootstrap none` capn sets none on nodes",
+                pool.name
+            ))
+            .hint("omit them, or use `--bootstrap kubeadm`"));
+        }
+    }
+    Ok(())
 }
 
 fn proxy_mode(request: &ClusterRequest) -> Result<(), CommandError> {
@@ -125,32 +253,32 @@ fn proxy_mode(request: &ClusterRequest) -> Result<(), CommandError> {
     let known = version.parse().is_ok_and(versions::has_nftables_proxy);
     if request.kube_proxy_mode == KubeProxyMode::Nftables && !known {
         return Err(CommandError::usage(format!(
-            "kube-proxy of Kubernetes {version} has no mode `nftables`"
+            "kube-proxy of Kubernetes {version} does not support mode `nftables`"
         ))
-        .hint("it has since v1.31.0; older ones run with `--kube-proxy-mode iptables`"));
+        .hint("`nftables` requires v1.31.0 or later; use `--kube-proxy-mode iptables`"));
     }
     Ok(())
 }
 
-/// kubeadm's configuration has had timeouts since v1beta4.
+/// Rejects timeouts for versions before kubeadm's v1beta4 API.
 fn timeouts(request: &ClusterRequest) -> Result<(), CommandError> {
     let version = request.kubernetes_version.as_deref().unwrap_or_default();
     let known = version.parse().is_ok_and(versions::has_kubeadm_timeouts);
     if request.timeouts != Timeouts::Default && !known {
         return Err(CommandError::usage(format!(
-            "kubeadm of Kubernetes {version} has no timeouts to be set"
+            "kubeadm of Kubernetes {version} has no configurable timeouts"
         ))
-        .hint("it has since v1.31.0; leave out `--timeouts`"));
+        .hint("timeouts require v1.31.0 or later; omit `--timeouts`"));
     }
     Ok(())
 }
 
-/// Refuses options that contradict each other or cannot be carried out.
+/// Rejects options that contradict each other or cannot be fulfilled.
 fn check(request: &ClusterRequest) -> Result<(), CommandError> {
     if let Some(version) = &request.kubernetes_version {
         KubernetesVersion::from_str(version).map_err(|problem| {
             CommandError::usage(problem)
-                .hint("releases are listed at https://kubernetes.io/releases/; `capn image list` shows those with an image here")
+                .hint("releases are listed at https://kubernetes.io/releases/; `capn image list` shows versions with an image on this server")
         })?;
     }
     if request.bootstrap == Bootstrap::Kubeadm {
@@ -158,23 +286,32 @@ fn check(request: &ClusterRequest) -> Result<(), CommandError> {
         proxy_mode(request)?;
         timeouts(request)?;
     } else if request.install_kubeadm {
-        return Err(CommandError::usage("`--install-kubeadm` is for `--bootstrap kubeadm`"));
+        return Err(CommandError::usage("`--install-kubeadm` requires `--bootstrap kubeadm`"));
     }
     max_pods(request)?;
+    pools(request)?;
+    settings(request)?;
+    preflight::flavor(request.load_balancer_flavor.as_deref())?;
+    for pool in request.pools() {
+        preflight::flavor(request.of_pool(&pool).flavor.as_deref())?;
+    }
+    preflight::flavor(request.flavor.as_deref())?;
     preflight::balancer_options(request)?;
     images::parse_servers(&request.image_servers)?;
     for (option, cidr) in
         [("--pod-cidr", &request.pod_cidr), ("--service-cidr", &request.service_cidr)]
     {
         families::parse(cidr).map_err(|problem| {
-            CommandError::usage(format!("{problem}, which `{option}` takes")).hint(
-                "write one range, or one of each family with the preferred one first: `10.244.0.0/16` or `10.244.0.0/16,fd00:10:244::/56`",
+            CommandError::usage(format!("invalid `{option}`: {problem}")).hint(
+                "specify one range, or one per address family with the preferred one first: \
+                 `10.244.0.0/16` or `10.244.0.0/16,fd00:10:244::/56`",
             )
         })?;
     }
     families::fit(&request.pod_cidrs(), &request.service_cidrs()).map_err(|problem| {
         CommandError::usage(problem)
-            .hint("for both families: `--pod-cidr 10.244.0.0/16,fd00:10:244::/56 --service-cidr 10.96.0.0/12,fd00:10:96::/112`")
+            .hint("to use the default ranges, omit `--pod-cidr` and `--service-cidr`")
+            .hint("for dual-stack: `--pod-cidr 10.244.0.0/16,fd00:10:244::/56 --service-cidr 10.96.0.0/12,fd00:10:96::/112`")
     })?;
     let nodes = request.control_planes.saturating_add(request.workers);
     families::room(&request.pod_cidrs(), nodes).map_err(|problem| {
@@ -182,32 +319,33 @@ fn check(request: &ClusterRequest) -> Result<(), CommandError> {
     })
 }
 
-/// flannel's image is made from a program of the folder.
+/// Rejects `--cni flannel` without a flannel binary in the directory.
 fn flannel(
     request: &ClusterRequest,
-    binaries: Option<&KubernetesFolder>,
+    binaries: Option<&KubernetesDirectory>,
 ) -> Result<(), CommandError> {
-    let Some(folder) = binaries.filter(|_| request.cni == Cni::Flannel) else { return Ok(()) };
-    match folder.optional("flanneld") {
+    let Some(dir) = binaries.filter(|_| request.cni == Cni::Flannel) else { return Ok(()) };
+    match dir.optional("flanneld") {
         Some(_) => Ok(()),
         None => Err(CommandError::new(format!(
-            "there is no `flanneld` in {}, from which `--cni flannel` makes its image",
-            folder.path()
+            "`--cni flannel` needs the binary `flanneld` in {}",
+            dir.path()
         ))
-        .hint("build it from the Go module github.com/flannel-io/flannel (v0.28.4), without cgo, and put it there: see docs/cni.md")
-        .hint("or take the network that needs nothing: `--cni bridge`")),
+        .hint("build it from the Go module github.com/flannel-io/flannel (v0.28.4) without cgo and put it there (docs/understand/pod-network.md)")
+        .hint("or use the built-in network: `--cni bridge`")),
     }
 }
 
-/// Says that kube-vip's image comes from a registry, if it is not made from a program of the folder.
-fn kube_vip(request: &ClusterRequest, binaries: Option<&KubernetesFolder>) -> Option<String> {
-    let folder = binaries.filter(|_| request.load_balancer == LoadBalancer::KubeVip)?;
-    let is_pulled = folder.optional("kube-vip").is_none();
+/// Returns a note that kube-vip's image comes from a registry unless its binary is in the
+/// directory.
+fn kube_vip(request: &ClusterRequest, binaries: Option<&KubernetesDirectory>) -> Option<String> {
+    let dir = binaries.filter(|_| request.load_balancer == LoadBalancer::KubeVip)?;
+    let is_pulled = dir.optional("kube-vip").is_none();
     is_pulled.then(|| {
         format!(
-            "nodes pull {}: to do without a registry, put `kube-vip` into {} (docs/load-balancers.md)",
+            "nodes pull {}; to avoid the registry, put `kube-vip` into {} (docs/reference/load-balancers.md)",
             capn_image::KUBE_VIP_IMAGE,
-            folder.path()
+            dir.path()
         )
     })
 }
@@ -222,14 +360,14 @@ fn same(recorded: &ClusterRequest, request: &ClusterRequest) -> Result<(), Comma
         .map(|Difference { option, is, asked }| format!("{option} is {is}, not {asked}"))
         .collect();
     let name = &recorded.name;
-    let mut error =
-        CommandError::caused(format!("cluster `{name}` exists and is different"), list.join("; "));
-    if found.iter().any(|difference| difference.option == "--workers") {
-        error = error.hint(format!("`capn scale {name} --workers {}`", request.workers));
-    }
-    if found.iter().any(|difference| difference.option == "--control-planes") {
-        error =
-            error.hint(format!("`capn scale {name} --control-planes {}`", request.control_planes));
+    let mut error = CommandError::caused(
+        format!("cluster `{name}` exists with different options"),
+        list.join("; "),
+    );
+    if found.iter().any(|difference| difference.option.contains(" of pool ")) {
+        error = error.hint(format!(
+            "use another pool for different machines: `capn create pool NEW --cluster {name}`, then `capn delete pool OLD --cluster {name}`"
+        ));
     }
     let version = found.iter().find(|difference| difference.option == "--kubernetes-version");
     if let Some(Difference { is, asked, .. }) = version {
@@ -238,9 +376,9 @@ fn same(recorded: &ClusterRequest, request: &ClusterRequest) -> Result<(), Comma
             false => format!("Kubernetes cannot be downgraded from {is} to {asked}"),
         });
     }
-    Err(error
-        .hint("leave those options out to continue with the cluster as it is")
-        .hint(format!("or choose another name, or begin anew: `capn delete cluster {name}`")))
+    Err(error.hint("omit those options to keep the cluster unchanged").hint(format!(
+        "or choose another name, or delete the cluster first: `capn delete cluster {name}`"
+    )))
 }
 
 fn newer(is: &str, asked: &str) -> bool {
@@ -248,31 +386,33 @@ fn newer(is: &str, asked: &str) -> bool {
     read(is) < read(asked)
 }
 
-/// How many pods with a user namespace of their own an isolated node has ids for.
+/// Returns the number of pods with user namespaces that an isolated node has IDs for.
 fn pods_with_namespaces(request: &ClusterRequest) -> u64 {
     let config = request.machine_config();
     id_map::pods_of(id_map::size(config.get(id_map::SIZE_KEY).map(String::as_str)))
 }
 
-/// Refuses a limit of pods that would say something else than the rest of the request.
+/// Rejects a pod limit that contradicts the rest of the request.
 fn max_pods(request: &ClusterRequest) -> Result<(), CommandError> {
     let Some(pods) = request.max_pods else { return Ok(()) };
     if request.bootstrap == Bootstrap::None {
-        return Err(CommandError::usage("`--max-pods` is for `--bootstrap kubeadm`")
-            .hint("without kubeadm nobody configures a kubelet; ids of isolated instances are set with `--config security.idmap.size=N`"));
+        return Err(CommandError::usage("`--max-pods` requires `--bootstrap kubeadm`").hint(
+            "without kubeadm, capn does not configure kubelet; set the IDs of isolated \
+                   instances with `--config security.idmap.size=N`",
+        ));
     }
     if request.isolation == Isolation::Isolated && pods_with_namespaces(request) < u64::from(pods) {
         let needed = id_map::size_for(pods);
         return Err(CommandError::usage(format!(
-            "`--config {}` gives a node too few ids for `--max-pods {pods}`: {needed} are needed",
+            "`--config {}` gives a node too few IDs for `--max-pods {pods}`, which needs {needed}",
             id_map::SIZE_KEY
         ))
-        .hint("leave that key out: `--max-pods` sets it"));
+        .hint("omit that key: `--max-pods` sets it"));
     }
     Ok(())
 }
 
-/// What a person is told about a request before anything is made.
+/// Returns the summary of a request, printed before anything is created.
 pub(super) fn summary(request: &ClusterRequest) -> String {
     let count = |n: u32, one: &str| match n {
         1 => format!("1 {one}"),
@@ -286,7 +426,7 @@ pub(super) fn summary(request: &ClusterRequest) -> String {
     let isolation = match request.isolation {
         Isolation::Shared => "unprivileged containers".to_owned(),
         Isolation::Isolated => {
-            let own = "unprivileged containers, each with user ids of its own";
+            let own = "unprivileged containers, each with its own user IDs";
             match pods_with_namespaces(request) {
                 0 => format!("{own} (none for pods with `hostUsers: false`: see `--max-pods`)"),
                 pods => format!("{own}, enough for {pods} pods with `hostUsers: false`"),
@@ -312,7 +452,7 @@ mod tests {
     use crate::manifest::request::testing::demo;
 
     #[test]
-    fn options_that_cannot_be_carried_out_are_wrong_usage() {
+    fn contradicting_options_are_a_usage_error() {
         let endpoint = Some(Endpoint { host: "a".into(), port: 1 });
         let cases = [
             ClusterRequest { kubernetes_version: Some("v1.2.3".into()), ..demo() },
@@ -339,16 +479,21 @@ mod tests {
     }
 
     #[test]
-    fn a_different_cluster_is_refused_with_the_options_and_the_next_command() {
-        let asked = ClusterRequest { workers: 3, isolation: Isolation::Isolated, ..demo() };
-        let text = same(&demo(), &asked).unwrap_err().render(|_, text| text.to_owned());
+    fn a_differing_cluster_is_refused_with_options_and_next_command() {
+        let gpu = |flavor: &str| {
+            demo().with_pools(vec![Pool { flavor: Some(flavor.into()), ..Pool::plain("gpu", 1) }])
+        };
+        let asked = ClusterRequest { isolation: Isolation::Isolated, ..gpu("c2") };
+        let text = same(&gpu("c1"), &asked).unwrap_err().render(|_, text| text.to_owned());
         assert!(text.contains("--isolation is shared, not isolated"), "{text}");
-        assert!(text.contains("`capn scale demo --workers 3`"), "{text}");
+        assert!(text.contains("flavor of pool `gpu` is c1, not c2"), "{text}");
+        assert!(text.contains("capn create pool NEW --cluster demo"), "{text}");
         assert!(same(&demo(), &demo()).is_ok());
+        assert!(same(&demo(), &ClusterRequest { workers: 3, ..demo() }).is_ok());
     }
 
     #[test]
-    fn another_version_is_the_business_of_upgrade_unless_it_is_older() {
+    fn a_newer_version_points_to_upgrade() {
         for (version, told) in [
             ("v1.37.0", "Hint: `capn upgrade demo --kubernetes-version v1.37.0`"),
             ("v1.35.9", "Hint: Kubernetes cannot be downgraded from v1.36.0 to v1.35.9"),
@@ -360,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_pods_that_contradicts_the_rest_is_refused() {
+    fn a_contradicting_max_pods_is_refused() {
         let key = |size: &str| [(id_map::SIZE_KEY.to_owned(), size.to_owned())].into();
         let isolated =
             ClusterRequest { isolation: Isolation::Isolated, max_pods: Some(16), ..demo() };
@@ -376,7 +521,7 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_of_isolated_nodes_says_for_which_pods_they_have_ids() {
+    fn the_summary_of_isolated_nodes_names_the_pods_with_ids() {
         let of = |max_pods| {
             summary(&ClusterRequest { isolation: Isolation::Isolated, max_pods, ..demo() })
         };

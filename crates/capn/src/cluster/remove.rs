@@ -1,13 +1,13 @@
-//! Deleting a cluster with everything it has.
+//! Deletes a cluster with all its resources.
 
 use std::time::Duration;
 
 use capi_api::{
     Cluster, KubeadmConfig, KubeadmConfigTemplate, KubeadmControlPlane, Machine, MachineDeployment,
-    MachineHealthCheck, MachineSet, labels,
+    MachineHealthCheck, MachinePool, MachineSet, labels,
 };
 use capn_api::keys;
-use capn_api::{LXCCluster, LXCMachine, LXCMachineTemplate};
+use capn_api::{LXCCluster, LXCMachine, LXCMachinePool, LXCMachineTemplate};
 use incus_client::api::InstanceFilter;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -16,28 +16,42 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
 use super::existing::identity_in;
+use super::force;
 use crate::Context;
 use crate::error::{CommandError, Doing as _};
 use crate::identity::Identity;
+use crate::kubeconfig;
 use crate::power::{self, Stopped};
 use crate::state::StateDir;
-use crate::watch::{self, Deadline, Objects};
 
-/// Deletes the cluster and waits until nothing of it is left. False if there was nothing.
+/// A cluster to delete.
+#[derive(Clone, Copy, Debug)]
+pub struct Removal<'a> {
+    /// Namespace of the cluster.
+    pub namespace: &'a str,
+    /// Name of the cluster.
+    pub name: &'a str,
+    /// Time limit.
+    pub wait: Duration,
+    /// Whether resources that the server does not release in time are left behind and reported.
+    pub force: bool,
+}
+
+/// Deletes the cluster and waits until nothing of it is left. Returns false if it did not exist.
 ///
-/// Idempotent: what an interrupted deletion left is deleted by the next.
+/// Idempotent: finishes an interrupted deletion.
 ///
 /// # Errors
 ///
-/// When something is left at the deadline.
+/// Returns an error if something is left at the deadline. With `force`, only resources on the
+/// server may be left.
 pub async fn remove(
     context: &Context,
     client: &Client,
     state: &StateDir,
-    namespace: &str,
-    name: &str,
-    wait: Duration,
+    removal: Removal<'_>,
 ) -> Result<bool, CommandError> {
+    let Removal { namespace, name, .. } = removal;
     let clusters: Api<Cluster> = Api::namespaced(client.clone(), namespace);
     let cluster = clusters.get_opt(name).await.doing(format!("cannot look up cluster `{name}`"))?;
     let identity = identity_of(client, namespace, name, cluster.as_ref()).await?;
@@ -51,37 +65,44 @@ pub async fn remove(
     if cluster.is_some() {
         delete_one(&clusters, name).await?;
         if let Some(before) = stopped {
-            // Not before it is being deleted: nobody is to start its instances for that.
+            // Only after deletion was requested, so that nothing restarts its instances meanwhile.
             power::forget(client, namespace, name, before).await?;
         }
     } else {
         found |= sweep_controlled(client, namespace, name).await?;
     }
+    let mut left = Vec::new();
     if found {
-        let mut objects = Objects::of(client, namespace, name);
-        watch::follow_removal(&context.ui, &mut objects, Deadline::after(wait)).await?;
+        left = force::follow(&context.ui, client, removal, identity.as_ref()).await?;
     }
     found |= sweep(client, namespace, name).await?;
-    if let Some(identity) = &identity {
-        nothing_left(identity, namespace, name).await?;
-    }
-    let kubeconfig = state.cluster_kubeconfig(name);
-    match std::fs::remove_file(&kubeconfig) {
+    let file = state.cluster_kubeconfig(name);
+    match std::fs::remove_file(&file) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).doing(format!("cannot remove {kubeconfig}")),
+        Err(error) => return Err(error).doing(format!("cannot remove {file}")),
+    }
+    kubeconfig::forget(&context.ui, state, namespace, name)?;
+    match (left.as_slice(), &identity) {
+        ([], Some(identity)) => match nothing_left(identity, namespace, name).await {
+            // Nothing known to this plane is left on the server.
+            Err(error) if removal.force => context.ui.note(error.to_string()),
+            checked => checked?,
+        },
+        ([], None) => {}
+        (left, identity) => return Err(force::left(removal, identity.as_ref(), left)),
     }
     Ok(found)
 }
 
-/// How the server of a cluster is reached, if that can still be said.
+/// Returns the identity for the cluster's server, if it can still be determined.
 async fn identity_of(
     client: &Client,
     namespace: &str,
     name: &str,
     cluster: Option<&Cluster>,
 ) -> Result<Option<Identity>, CommandError> {
-    let doing = || format!("cannot look up how the server of cluster `{name}` is reached");
+    let doing = || format!("cannot look up the server identity of cluster `{name}`");
     let infrastructure = cluster
         .and_then(|cluster| cluster.spec.infrastructure_ref.as_ref())
         .map_or(name, |reference| reference.name.as_str());
@@ -97,13 +118,15 @@ async fn identity_of(
     Ok(secrets.get_opt(&secret_name).await.doing(doing())?.as_ref().and_then(identity_in))
 }
 
-/// Deletes objects that controllers have to take apart, of a cluster without a Cluster.
+/// Deletes objects that need controllers to finalize them, for a cluster whose Cluster object is
+/// gone.
 async fn sweep_controlled(
     client: &Client,
     namespace: &str,
     name: &str,
 ) -> Result<bool, CommandError> {
     let mut found = sweep_kind::<MachineDeployment>(client, namespace, name).await?;
+    found |= sweep_kind::<MachinePool>(client, namespace, name).await?;
     found |= sweep_kind::<KubeadmControlPlane>(client, namespace, name).await?;
     found |= sweep_kind::<MachineSet>(client, namespace, name).await?;
     found |= sweep_kind::<Machine>(client, namespace, name).await?;
@@ -112,9 +135,10 @@ async fn sweep_controlled(
     Ok(found)
 }
 
-/// Deletes what nobody takes apart: templates, and Secrets once nothing needs them.
+/// Deletes objects without controllers: templates, and Secrets once they are unused.
 async fn sweep(client: &Client, namespace: &str, name: &str) -> Result<bool, CommandError> {
     let mut found = sweep_kind::<MachineHealthCheck>(client, namespace, name).await?;
+    found |= sweep_kind::<LXCMachinePool>(client, namespace, name).await?;
     found |= sweep_kind::<KubeadmConfig>(client, namespace, name).await?;
     found |= sweep_kind::<KubeadmConfigTemplate>(client, namespace, name).await?;
     found |= sweep_kind::<LXCMachineTemplate>(client, namespace, name).await?;
@@ -135,14 +159,19 @@ where
     let list = api
         .list_metadata(&params)
         .await
-        .doing(format!("cannot list what is left of cluster `{name}`"))?;
+        .doing(format!("cannot list remaining objects of cluster `{name}`"))?;
     for object in &list.items {
         delete_one(&api, &object.name_any()).await?;
     }
     Ok(!list.items.is_empty())
 }
 
-async fn delete_one<K>(api: &Api<K>, name: &str) -> Result<(), CommandError>
+/// Deletes an object and its dependents. Succeeds if it is gone.
+///
+/// # Errors
+///
+/// Returns an error if the plane refused the change.
+pub async fn delete_one<K>(api: &Api<K>, name: &str) -> Result<(), CommandError>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
 {
@@ -155,7 +184,7 @@ where
     }
 }
 
-/// Asks the server itself whether an instance of the cluster is left.
+/// Checks on the server that no instance of the cluster is left.
 async fn nothing_left(
     identity: &Identity,
     namespace: &str,
@@ -168,19 +197,19 @@ async fn nothing_left(
         .client()?
         .instances(&filter)
         .await
-        .map_err(|error| {
-            CommandError::caused("cannot ask the server whether an instance is left", error)
-        })?
+        .map_err(|error| CommandError::caused("cannot list instances on the server", error))?
         .into_iter()
         .map(|instance| instance.name)
         .collect();
     if left.is_empty() {
         return Ok(());
     }
+    let project = identity.project.as_ref().map(|project| format!(" --project {project}"));
     Err(CommandError::new(format!(
-        "the cluster is deleted, but the server has instances that carry its name: {}",
+        "the cluster is deleted, but {} still has instances with its name: {}",
+        identity.shown(),
         left.join(", ")
     ))
-    .hint("they were not made by this plane, so they are left alone")
-    .hint(format!("if nobody needs them: `incus delete --force {}`", left.join(" "))))
+    .hint("they were not created by this plane, so they are not deleted")
+    .hint(format!("find their owner: `capn doctor --orphans{}`", project.unwrap_or_default())))
 }

@@ -1,4 +1,4 @@
-//! The workload cluster itself.
+//! Access to the workload cluster.
 
 use std::time::Duration;
 
@@ -7,18 +7,19 @@ use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 
-use super::made::NodeRow;
+use super::outcome::NodeRow;
 use crate::error::{CommandError, Doing as _};
 use crate::ui::readable;
 
-/// The API server was seen to answer; a new connection to it is quick or does not come.
+/// The API server has responded before, so a new connection is either quick or fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The kubeconfig of a cluster, as its Secret has it.
+/// Returns the kubeconfig of a cluster, from its Secret.
 ///
 /// # Errors
 ///
-/// When there is none yet, or it has more than inline certificates, keys and tokens.
+/// Returns an error if it does not exist yet, or contains anything but inline certificates, keys
+/// and tokens.
 pub async fn kubeconfig(
     client: &Client,
     namespace: &str,
@@ -33,21 +34,21 @@ pub async fn kubeconfig(
     let value = secret.and_then(|secret| secret.data?.remove("value"));
     let Some(value) = value else {
         return Err(CommandError::new(format!("cluster `{cluster}` has no kubeconfig yet"))
-            .hint(format!("see how far it is: `capn describe cluster {cluster}`")));
+            .hint(format!("check its progress: `capn describe cluster {cluster}`")));
     };
     let text = String::from_utf8(value.0)
-        .map_err(|_| CommandError::new(format!("the Secret `{name}` does not hold text")))?;
+        .map_err(|_| CommandError::new(format!("the Secret `{name}` does not contain text")))?;
     let advice = format!(
-        "look at it before you trust it: `kubectl -n {namespace} get secret {name} -o yaml`"
+        "inspect it before you trust it: `kubectl -n {namespace} get secret {name} -o yaml`"
     );
-    // Whoever may write Secrets in the namespace may have written it, kubectl does what it says, and a
-    // terminal too.
+    // Any user who may write Secrets in the namespace can change this kubeconfig, and kubectl would
+    // execute what it says.
     if readable(&text) != text.replace('\r', "") {
-        let act = format!("the Secret `{name}` has characters that are not printed");
+        let act = format!("the Secret `{name}` contains unprintable characters");
         return Err(CommandError::new(act).hint(advice));
     }
-    // Only what was looked at is handed on, under names that say whose it is: two namespaces may each have a
-    // cluster of this name, and kubectl has one list for all.
+    // Pass on only the validated parts, under names that include the namespace: clusters in two
+    // namespaces may have the same name, and kubectl has one list for all.
     let shown = match namespace {
         "default" => cluster.to_owned(),
         namespace => format!("{namespace}/{cluster}"),
@@ -55,19 +56,19 @@ pub async fn kubeconfig(
     match workload::rebuilt(&text, Reach::ThisMachine, &shown) {
         Ok(rebuilt) => crate::manifest::value_to_yaml(&rebuilt),
         Err(error) => {
-            let act = format!("the Secret `{name}` is not used");
+            let act = format!("the Secret `{name}` is rejected");
             Err(CommandError::caused(act, error).hint(advice))
         }
     }
 }
 
-/// Asks the workload cluster for its nodes.
+/// Lists the nodes of the workload cluster.
 ///
 /// # Errors
 ///
-/// When its API server does not answer.
+/// Returns an error if its API server does not respond.
 pub async fn nodes(kubeconfig: &str) -> Result<Vec<NodeRow>, CommandError> {
-    let doing = "cannot ask the cluster for its nodes";
+    let doing = "cannot list the nodes of the cluster";
     let nodes: Api<Node> = Api::all(client(kubeconfig)?);
     let params = ListParams::default();
     let listed = tokio::time::timeout(PATIENCE, workload::list(&nodes, &params));
@@ -77,13 +78,14 @@ pub async fn nodes(kubeconfig: &str) -> Result<Vec<NodeRow>, CommandError> {
     Ok(rows)
 }
 
-/// A client of the cluster.
+/// Returns a client for the workload cluster.
 ///
 /// # Errors
 ///
-/// When the kubeconfig cannot be used.
+/// Returns an error if the kubeconfig is invalid.
 pub(crate) fn client(kubeconfig: &str) -> Result<Client, CommandError> {
-    workload::client(kubeconfig, Reach::ThisMachine).doing("cannot use the cluster's kubeconfig")
+    workload::client(kubeconfig, Reach::ThisMachine, "")
+        .doing("cannot use the cluster's kubeconfig")
 }
 
 fn row(node: &Node) -> NodeRow {
@@ -116,12 +118,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_kubeconfig_that_runs_something_is_not_handed_on() {
+    async fn a_kubeconfig_that_runs_a_program_is_refused() {
         let plane = Plane::open(PlaneOptions::default()).await.unwrap();
         let secrets: Api<Secret> = Api::namespaced(plane.client(), "default");
         for (cluster, text, part) in [
-            ("a", "users: [{name: u, user: {exec: {command: touch}}}]", "is not used"),
-            ("b", "current-context: \"x\x1b]0;y\x07\"", "are not printed"),
+            ("a", "users: [{name: u, user: {exec: {command: touch}}}]", "is rejected"),
+            ("b", "current-context: \"x\x1b]0;y\x07\"", "unprintable"),
         ] {
             let secret = Secret {
                 metadata: kube::api::ObjectMeta {

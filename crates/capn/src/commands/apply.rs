@@ -1,6 +1,6 @@
 //! `capn apply`
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::Read as _;
 use std::time::Duration;
 
@@ -22,13 +22,13 @@ use crate::watch::{self, Deadline, Objects};
 /// Options of `apply`.
 #[derive(Clone, Debug, Args)]
 pub struct ApplyArgs {
-    /// File with manifests, YAML or JSON; `-` reads standard input. Can be repeated
+    /// File with manifests (YAML or JSON); `-` reads standard input. Can be repeated
     #[arg(short, long = "filename", value_name = "FILE", required = true)]
     pub files: Vec<Utf8PathBuf>,
-    /// Where objects go that do not say.
+    /// Namespace for objects that do not set one.
     #[command(flatten)]
     pub namespace: NamespaceArg,
-    /// How long to wait until the clusters are ready; 0 only applies
+    /// How long to wait until the clusters are ready; 0 applies without waiting
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "15m")]
     pub wait: Duration,
 }
@@ -43,8 +43,8 @@ pub(super) async fn run(context: &Context, args: ApplyArgs) -> Result<(), Comman
     }
     if documents.is_empty() {
         let files: Vec<&str> = args.files.iter().map(|file| file.as_str()).collect();
-        return Err(CommandError::usage(format!("there is no manifest in {}", files.join(", ")))
-            .hint("`capn generate cluster NAME` prints some"));
+        return Err(CommandError::usage(format!("no manifests in {}", files.join(", ")))
+            .hint("to generate manifests: `capn generate cluster NAME`"));
     }
     let state = StateDir::of(context)?;
     let mut interrupt = Interrupt::listen()?;
@@ -60,10 +60,10 @@ pub(super) async fn run(context: &Context, args: ApplyArgs) -> Result<(), Comman
         let documents = ordered(&documents);
         check(&client, &documents, namespace).await?;
         for document in &documents {
-            if let Some(kind) = NOT_RUN.into_iter().find(|kind| is_of(document, kind)) {
+            if is_of(document, NOT_RUN) {
                 let shown = document.shown();
                 context.ui.note(format!(
-                    "{shown} is stored only: no controller of capn reads the kind {kind}"
+                    "{shown} is stored only: capn has no controller for kind {NOT_RUN}"
                 ));
             }
             let applied = cluster::apply(&client, document, namespace).await?;
@@ -72,13 +72,13 @@ pub(super) async fn run(context: &Context, args: ApplyArgs) -> Result<(), Comman
         if args.wait.is_zero() {
             return Ok(());
         }
-        for document in documents.iter().filter(|one| is_of(one, "Cluster")) {
-            let namespace = document.namespace().unwrap_or(namespace);
-            let mut objects = Objects::of(&client, namespace, document.name());
+        for (namespace, cluster) in clusters(&documents, namespace) {
+            let mut objects = Objects::of(&client, namespace, cluster);
             let deadline = Deadline::after(args.wait);
-            let view = watch::follow_applied(&context.ui, &mut objects, deadline).await.map_err(
-                |error| error.while_doing(format!("cluster `{}` is not ready", document.name())),
-            )?;
+            let known = std::collections::HashSet::new();
+            let view = watch::follow_applied(&context.ui, &mut objects, deadline, known)
+                .await
+                .map_err(|error| error.while_doing(format!("cluster `{cluster}` is not ready")))?;
             watch::settle(&context.ui, &mut objects, view, deadline).await;
         }
         Ok(())
@@ -86,21 +86,38 @@ pub(super) async fn run(context: &Context, args: ApplyArgs) -> Result<(), Comman
     let result = tokio::select! {
         result = session.while_running(work) => result,
         () = interrupt.wait() => Err(CommandError::interrupted("interrupted")
-            .hint("what was applied is kept: the same command continues")),
+            .hint("applied objects are kept; run the same command again to continue")),
     };
     let closed = session.close().await;
     result.and(closed)
 }
 
-/// Kinds of Cluster API that the plane stores, for `clusterctl move`, and that no controller of capn reads.
-const NOT_RUN: [&str; 2] = ["ClusterClass", "MachinePool"];
+/// Namespaces and names of the clusters that the manifests belong to: Clusters, and the clusters of
+/// MachinePools, which may be in separate files.
+fn clusters<'a>(documents: &[&'a Document], namespace: &'a str) -> BTreeSet<(&'a str, &'a str)> {
+    documents
+        .iter()
+        .filter_map(|document| {
+            let name = match is_of(document, "Cluster") {
+                true => document.name(),
+                false if is_of(document, "MachinePool") => document.text("/spec/clusterName"),
+                false => return None,
+            };
+            Some((document.namespace().unwrap_or(namespace), name))
+        })
+        .collect()
+}
+
+/// Cluster API kind that the plane stores for `clusterctl move` but that capn has no controller
+/// for.
+const NOT_RUN: &str = "ClusterClass";
 
 fn is_of(document: &Document, kind: &str) -> bool {
     (document.group(), document.kind()) == ("cluster.x-k8s.io", kind)
 }
 
-/// Whether the plane takes all of them, before the first is written. What has its kind or its namespace from
-/// another of the documents cannot be asked for yet.
+/// Dry run of all manifests before the first one is written. Skips manifests whose kind or
+/// namespace is defined by another of the manifests.
 async fn check(
     client: &Client,
     documents: &[&Document],
@@ -141,7 +158,7 @@ fn read(file: &Utf8PathBuf) -> Result<String, CommandError> {
     std::fs::read_to_string(file).doing(format!("cannot read {file}"))
 }
 
-/// Namespaces and definitions first, so that the rest has a place and a kind.
+/// Sorts namespaces and CRDs first, so that the other objects have a namespace and a kind.
 fn ordered(documents: &[Document]) -> Vec<&Document> {
     let mut sorted: Vec<&Document> = documents.iter().collect();
     sorted.sort_by_key(|document| match document.kind() {

@@ -1,4 +1,4 @@
-//! The options that say what a cluster is, shared by `up`, `create`, and `generate`.
+//! Cluster options shared by `up`, `create` and `generate`.
 
 use std::collections::BTreeMap;
 
@@ -6,74 +6,82 @@ use camino::Utf8PathBuf;
 use clap::Args;
 
 use crate::manifest::request::{ImageFacts, KubeProxyMode, Network};
+use crate::manifest::settings::Settings;
 use crate::manifest::{
-    Bootstrap, ClusterRequest, Cni, Endpoint, Isolation, LoadBalancer, Timeouts,
+    Bootstrap, ClusterRequest, Cni, DEFAULT_POOL, Endpoint, Isolation, LoadBalancer, Pool, Timeouts,
 };
 
-/// Image of machines that install Kubernetes themselves.
+/// Stock image for `--install-kubeadm`.
 const STOCK_IMAGE: &str = "ubuntu:24.04";
 
-/// What a cluster is asked to be. An option that is not given means: as it is, for a cluster
-/// that exists, and else the default.
+/// Options of a cluster. An option that is not given keeps the value of an existing cluster, or has
+/// its default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct ClusterArgs {
-    /// Kubernetes version, as v1.36.0 [default: that of the binaries, else the newest known]
+    /// Kubernetes version, for example v1.36.0 [default: the version of the binaries, or the newest
+    /// known version]
     #[arg(long, value_name = "VERSION", help_heading = "Cluster")]
     pub kubernetes_version: Option<String>,
     /// Number of control plane machines [default: 1]
     #[arg(long, alias = "control-plane-machine-count", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=99), help_heading = "Cluster")]
     pub control_planes: Option<u32>,
-    /// Number of worker machines [default: 1]
+    /// Number of worker machines, if the cluster has a single worker pool [default: 1]
     #[arg(long, alias = "worker-machine-count", value_name = "N", value_parser = clap::value_parser!(u32).range(0..=999), help_heading = "Cluster")]
     pub workers: Option<u32>,
-    /// How nodes are kept apart from the host and from each other [default: shared]
+    /// Isolation of nodes from the host and from each other [default: shared]
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Cluster")]
     pub isolation: Option<Isolation>,
-    /// Who turns an instance into a node [default: kubeadm]
+    /// Bootstrap provider that turns instances into nodes [default: kubeadm]
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Cluster")]
     pub bootstrap: Option<Bootstrap>,
-    /// File with bootstrap data (cloud-init) for `--bootstrap none`
+    /// File with cloud-init bootstrap data, for `--bootstrap none`
     #[arg(long, value_name = "FILE", help_heading = "Cluster")]
     pub bootstrap_data: Option<Utf8PathBuf>,
-    /// Namespace of the objects [default: default]
+    /// Namespace of the cluster's objects [default: default]
     #[arg(short, long, value_name = "NAMESPACE", help_heading = "Cluster")]
     pub namespace: Option<String>,
 
-    /// The network of the machines and the load balancer: `auto` makes a bridge for the cluster alone
-    /// where it can, `shared` is the profiles' network, or name one [default: auto]
+    /// Network of the machines and the load balancer: `auto` creates a dedicated bridge if
+    /// possible, `shared` uses the network of the profiles, NAME uses that network [default: auto]
     #[arg(long, value_name = "auto|shared|NAME", value_parser = network, help_heading = "Network")]
     pub network: Option<Network>,
-    /// How pods on different nodes reach each other [default: bridge]
+    /// Pod network [default: bridge]
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Network")]
     pub cni: Option<Cni>,
-    /// How kube-proxy makes services reachable [default: iptables]
+    /// Proxy mode of kube-proxy [default: iptables]
     #[arg(long, value_enum, value_name = "MODE", help_heading = "Network")]
     pub kube_proxy_mode: Option<KubeProxyMode>,
-    /// Addresses of pods: a range, or one of each family with a comma between, the preferred one
-    /// first [default: 10.244.0.0/16]
+    /// Pod address range, or one per address family separated by a comma, preferred family first
+    /// [default: 10.244.0.0/16]
     #[arg(long, value_name = "CIDR", help_heading = "Network")]
     pub pod_cidr: Option<String>,
-    /// Addresses of services, in the same form [default: 10.96.0.0/12]
+    /// Service address range, in the same format [default: 10.96.0.0/12]
     #[arg(long, value_name = "CIDR", help_heading = "Network")]
     pub service_cidr: Option<String>,
-    /// What stands in front of the API servers [default: lxc]
+    /// Load balancer in front of the API servers [default: lxc]
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Network")]
     pub load_balancer: Option<LoadBalancer>,
     /// OVN network of the load balancer, for `--load-balancer ovn`
     #[arg(long, value_name = "NETWORK", help_heading = "Network")]
     pub load_balancer_network: Option<String>,
-    /// Network interface of the nodes, for `--load-balancer kube-vip` [default: kube-vip's choice]
+    /// Network interface of the nodes, for `--load-balancer kube-vip` [default: chosen by kube-vip]
     #[arg(long, value_name = "INTERFACE", help_heading = "Network")]
     pub load_balancer_interface: Option<String>,
-    /// Addresses that the load balancer may take, as 10.0.0.100-10.0.0.110 or 10.0.0.96/28; can be
-    /// repeated [default: any, by DHCP]
+    /// Address range for the load balancer, for example 10.0.0.100-10.0.0.110 or 10.0.0.96/28; can
+    /// be repeated [default: any address, by DHCP]
     #[arg(long = "load-balancer-range", value_name = "RANGE", help_heading = "Network")]
     pub load_balancer_ranges: Vec<String>,
     /// Profile of the load balancer's instance; can be repeated [default: default]
     #[arg(long = "load-balancer-profile", value_name = "PROFILE", help_heading = "Network")]
     pub load_balancer_profiles: Vec<String>,
-    /// Where the API server is reached: of a load balancer kept by someone else, the virtual IP of
-    /// kube-vip, or the address that another load balancer gets [default port: 6443]
+    /// Size of the load balancer's instance, for example c1-m1 [default: no limits]
+    #[arg(long, value_name = "FLAVOR", help_heading = "Network")]
+    pub load_balancer_flavor: Option<String>,
+    /// Image of the load balancer's instance [default: the image built by capn]
+    #[arg(long, value_name = "NAME", help_heading = "Network")]
+    pub load_balancer_image: Option<String>,
+    /// Address of the API server: that of an external load balancer, the virtual IP for kube-vip,
+    /// or the address that another load balancer gets [default port: 6443]
     #[arg(long, value_name = "HOST[:PORT]", value_parser = endpoint, help_heading = "Network")]
     pub control_plane_endpoint: Option<Endpoint>,
 
@@ -87,55 +95,63 @@ pub struct ClusterArgs {
     /// Image of the machines: an alias on the server, or images:ALIAS, capi:ALIAS, ubuntu:24.04
     #[arg(long, value_name = "NAME", help_heading = "Machines")]
     pub image: Option<String>,
-    /// Image server of the default images, or with PREFIX= of images written PREFIX:NAME;
-    /// can be repeated [default: $CAPN_IMAGE_SERVER, else https://images.linuxcontainers.org/capn/]
+    /// Image server for default images; PREFIX=URL sets the server for images written PREFIX:NAME;
+    /// can be repeated [default: $CAPN_IMAGE_SERVER, or https://images.linuxcontainers.org/capn/]
     #[arg(long = "image-server", value_name = "[PREFIX=]URL", help_heading = "Machines")]
     pub image_servers: Vec<String>,
-    /// Install Kubernetes when a machine boots, from the internet; for stock images of Debian and
-    /// Ubuntu [default image: ubuntu:24.04]
+    /// Install Kubernetes from the internet when a machine boots; requires a stock image of Debian
+    /// or Ubuntu [default image: ubuntu:24.04]
     #[arg(long, help_heading = "Machines")]
     pub install_kubeadm: bool,
-    /// Folder with kubeadm, kubelet, etcd and the others, to build the node image from
-    /// [default: $CAPN_KUBERNETES_BINARIES, else /var/lib/capn/kubernetes]
+    /// Directory with the Kubernetes binaries (kubeadm, kubelet, etcd and others) for building the
+    /// node image [default: $CAPN_KUBERNETES_BINARIES, or /var/lib/capn/kubernetes]
     #[arg(long, value_name = "DIR", help_heading = "Machines")]
     pub kubernetes_binaries: Option<Utf8PathBuf>,
-    /// Folder with containerd, containerd-shim-runc-v2, ctr and runc, optionally crictl, for the node
-    /// image [default: $CAPN_RUNTIME_BINARIES, else /var/lib/capn/runtime, else the official downloads]
+    /// Directory with containerd, containerd-shim-runc-v2, ctr, runc and optionally crictl for the
+    /// node image [default: $CAPN_RUNTIME_BINARIES, or /var/lib/capn/runtime, or the official
+    /// downloads]
     #[arg(long, value_name = "DIR", conflicts_with_all = ["image", "install_kubeadm"], help_heading = "Machines")]
     pub runtime_binaries: Option<Utf8PathBuf>,
-    /// Size of the machines, as c2-m4 for 2 cores and 4 GiB [default: no limits]
+    /// Size of the machines, for example c2-m4 for 2 CPUs and 4 GiB [default: no limits]
     #[arg(long, value_name = "FLAVOR", help_heading = "Machines")]
     pub flavor: Option<String>,
     /// Profile of the machines; can be repeated [default: default]
     #[arg(long = "profile", value_name = "PROFILE", help_heading = "Machines")]
     pub profiles: Vec<String>,
-    /// Storage pool of the root disks of machines and load balancer [default: the profiles']
+    /// Storage pool for root disks of machines and load balancer [default: the pool of the
+    /// profiles]
     #[arg(long, value_name = "POOL", help_heading = "Machines")]
     pub storage_pool: Option<String>,
-    /// Device of the machines, as NAME,KEY=VALUE,…; can be repeated
+    /// Device of the machines, as NAME,KEY=VALUE,...; can be repeated
     #[arg(long = "device", value_name = "DEVICE", help_heading = "Machines")]
     pub devices: Vec<String>,
-    /// Instance config of the machines; can be repeated
+    /// Instance configuration of the machines, as KEY=VALUE; can be repeated
     #[arg(long = "config", value_name = "KEY=VALUE", value_parser = key_value, help_heading = "Machines")]
     pub config: Vec<(String, String)>,
-    /// The most pods of a node; an isolated node also gets 65536 ids for each of them, for pods with
-    /// user namespaces of their own [default: kubelet's 110, and no such ids]
+    /// Maximum number of pods per node; on isolated nodes it also reserves 65536 IDs per pod, for
+    /// pods with user namespaces [default: 110 from kubelet, and no reserved IDs]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=250), help_heading = "Machines")]
     pub max_pods: Option<u32>,
-    /// Run nodes on a host with hybrid cgroup v1, which Kubernetes no longer supports
+    /// Allow nodes on a host with hybrid cgroup v1, which Kubernetes no longer supports
     #[arg(long, help_heading = "Machines")]
     pub allow_cgroup_v1: bool,
-    /// Make MachineHealthChecks, by which machines whose nodes fail for five minutes are replaced while
-    /// `capn serve` runs; none with `--cni none` [default: true]
+    /// Create MachineHealthChecks, which replace machines whose nodes are unhealthy for five
+    /// minutes while `capn serve` runs; not with `--cni none` [default: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "Machines")]
     pub machine_health_checks: Option<bool>,
-    /// How long kubeadm and this command wait before they give up [default: default]
+    /// Timeouts of kubeadm and of this command [default: default]
     #[arg(long, value_enum, value_name = "KIND", help_heading = "Machines")]
     pub timeouts: Option<Timeouts>,
+    /// Worker pools. Only set by a configuration file.
+    #[arg(skip)]
+    pub pools: Option<Vec<Pool>>,
+    /// Settings of the programs in nodes. Only set by a configuration file.
+    #[arg(skip)]
+    pub settings: Settings,
 }
 
-fn endpoint(text: &str) -> Result<Endpoint, String> {
-    // An IPv6 address has colons of its own; a port after it needs brackets.
+pub(crate) fn endpoint(text: &str) -> Result<Endpoint, String> {
+    // An IPv6 address contains colons, so a port after it requires brackets.
     let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, "")) => (host, None),
         Some((host, port)) => (host, Some(port.strip_prefix(':').ok_or("write [ADDRESS]:PORT")?)),
@@ -146,7 +162,7 @@ fn endpoint(text: &str) -> Result<Endpoint, String> {
         },
     };
     if host.is_empty() {
-        return Err("the host is missing".to_owned());
+        return Err("the host name is missing".to_owned());
     }
     let port = match port {
         None => 6443,
@@ -155,25 +171,73 @@ fn endpoint(text: &str) -> Result<Endpoint, String> {
     Ok(Endpoint { host: host.to_owned(), port })
 }
 
-fn network(text: &str) -> Result<Network, String> {
+pub(crate) fn network(text: &str) -> Result<Network, String> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     match !text.is_empty() && text.len() <= 64 && text.chars().all(is_name) {
         true => Ok(Network::from(text.to_owned())),
-        false => Err("write auto, shared, or the name of a network".to_owned()),
+        false => Err("expected auto, shared, or the name of a network".to_owned()),
     }
 }
 
 pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("write KEY=VALUE".to_owned()),
+        _ => Err("expected KEY=VALUE".to_owned()),
     }
 }
 
 impl ClusterArgs {
-    /// The request: what is given, else what the cluster was recorded with, else the default.
+    /// Merges these options with those of a file; these take precedence.
+    #[must_use]
+    pub fn over(self, file: Self) -> Self {
+        fn list<T>(given: Vec<T>, file: Vec<T>) -> Vec<T> {
+            if given.is_empty() { file } else { given }
+        }
+        Self {
+            kubernetes_version: self.kubernetes_version.or(file.kubernetes_version),
+            control_planes: self.control_planes.or(file.control_planes),
+            workers: self.workers.or(file.workers),
+            isolation: self.isolation.or(file.isolation),
+            bootstrap: self.bootstrap.or(file.bootstrap),
+            bootstrap_data: self.bootstrap_data.or(file.bootstrap_data),
+            namespace: self.namespace.or(file.namespace),
+            network: self.network.or(file.network),
+            cni: self.cni.or(file.cni),
+            kube_proxy_mode: self.kube_proxy_mode.or(file.kube_proxy_mode),
+            pod_cidr: self.pod_cidr.or(file.pod_cidr),
+            service_cidr: self.service_cidr.or(file.service_cidr),
+            load_balancer: self.load_balancer.or(file.load_balancer),
+            load_balancer_network: self.load_balancer_network.or(file.load_balancer_network),
+            load_balancer_interface: self.load_balancer_interface.or(file.load_balancer_interface),
+            load_balancer_ranges: list(self.load_balancer_ranges, file.load_balancer_ranges),
+            load_balancer_profiles: list(self.load_balancer_profiles, file.load_balancer_profiles),
+            load_balancer_flavor: self.load_balancer_flavor.or(file.load_balancer_flavor),
+            load_balancer_image: self.load_balancer_image.or(file.load_balancer_image),
+            control_plane_endpoint: self.control_plane_endpoint.or(file.control_plane_endpoint),
+            remote: self.remote.or(file.remote),
+            project: self.project.or(file.project),
+            image: self.image.or(file.image),
+            image_servers: list(self.image_servers, file.image_servers),
+            install_kubeadm: self.install_kubeadm || file.install_kubeadm,
+            kubernetes_binaries: self.kubernetes_binaries.or(file.kubernetes_binaries),
+            runtime_binaries: self.runtime_binaries.or(file.runtime_binaries),
+            flavor: self.flavor.or(file.flavor),
+            profiles: list(self.profiles, file.profiles),
+            storage_pool: self.storage_pool.or(file.storage_pool),
+            devices: list(self.devices, file.devices),
+            config: list(self.config, file.config),
+            max_pods: self.max_pods.or(file.max_pods),
+            allow_cgroup_v1: self.allow_cgroup_v1 || file.allow_cgroup_v1,
+            machine_health_checks: self.machine_health_checks.or(file.machine_health_checks),
+            timeouts: self.timeouts.or(file.timeouts),
+            pools: self.pools.or(file.pools),
+            settings: self.settings.over(&file.settings),
+        }
+    }
+
+    /// Returns the request: the given options, then recorded values, then defaults.
     ///
-    /// `version` is the version for a new cluster with kubeadm when none is given.
+    /// `version` is the default version of a new kubeadm cluster.
     pub fn request(
         &self,
         name: &str,
@@ -199,12 +263,13 @@ impl ClusterArgs {
             Some(recorded) if self.config.is_empty() => recorded.config.clone(),
             _ => self.config.iter().cloned().collect(),
         };
-        ClusterRequest {
+        let request = ClusterRequest {
             name: name.to_owned(),
             namespace: text(&self.namespace, |r| r.namespace.clone(), "default"),
             kubernetes_version,
             control_planes: self.control_planes.or(recorded.map(|r| r.control_planes)).unwrap_or(1),
-            workers: self.workers.or(recorded.map(|r| r.workers)).unwrap_or(1),
+            workers: 1,
+            pools: None,
             image: self
                 .image
                 .clone()
@@ -235,7 +300,7 @@ impl ClusterArgs {
                 .clone()
                 .or(recorded.and_then(|r| r.control_plane_endpoint.clone())),
             network: match (&self.network, recorded) {
-                // Whether there can be one was decided when it was made.
+                // The network mode was decided when the cluster was created.
                 (None | Some(Network::Own), Some(recorded)) => recorded.network.clone(),
                 (Some(given), _) => given.clone(),
                 (None, None) => Network::Own,
@@ -256,6 +321,14 @@ impl ClusterArgs {
             load_balancer_profiles: list(&self.load_balancer_profiles, |r| {
                 r.load_balancer_profiles.clone()
             }),
+            load_balancer_flavor: self
+                .load_balancer_flavor
+                .clone()
+                .or(recorded.and_then(|r| r.load_balancer_flavor.clone())),
+            load_balancer_image: self
+                .load_balancer_image
+                .clone()
+                .or(recorded.and_then(|r| r.load_balancer_image.clone())),
             devices: list(&self.devices, |r| r.devices.clone()),
             config,
             max_pods: self.max_pods.or(recorded.and_then(|r| r.max_pods)),
@@ -270,12 +343,53 @@ impl ClusterArgs {
             root_on_zfs: recorded.is_some_and(|r| r.root_on_zfs),
             single_server: recorded.is_some_and(|r| r.single_server),
             image_facts: recorded.map_or_else(ImageFacts::default, |r| r.image_facts.clone()),
+            settings: match recorded {
+                Some(recorded) => self.settings.over(&recorded.settings),
+                None => self.settings.clone(),
+            },
+        };
+        request.with_pools(self.all_pools(recorded))
+    }
+
+    /// Returns all pools: the given and the existing ones, or the default pool if there are none.
+    fn all_pools(&self, recorded: Option<&ClusterRequest>) -> Vec<Pool> {
+        let known = recorded.map(ClusterRequest::pools).unwrap_or_default();
+        let over = |pool: &Pool| match known.iter().find(|known| known.name == pool.name) {
+            Some(known) => pool.over(known),
+            None => pool.clone(),
+        };
+        let mut pools: Vec<Pool> = match (&self.pools, recorded) {
+            (Some(given), _) => given.iter().map(over).collect(),
+            (None, Some(_)) => Vec::new(),
+            (None, None) => vec![Pool::plain(DEFAULT_POOL, 1)],
+        };
+        let others = known.iter().filter(|pool| pools.iter().all(|given| given.name != pool.name));
+        let others: Vec<Pool> = others.cloned().collect();
+        pools.extend(others);
+        if let Some(index) = the_pool(&pools)
+            && let Some(pool) = pools.get_mut(index)
+        {
+            pool.workers = self.workers.or(pool.workers);
         }
+        pools
+    }
+
+    /// Returns whether `--workers` is ambiguous because the request has several pools.
+    pub fn is_ambiguous(&self, request: &ClusterRequest) -> bool {
+        self.workers.is_some() && the_pool(&request.pools()).is_none()
     }
 }
 
-/// Kubernetes versions are written with a `v`; `1.36.0` is what people type. What is no version
-/// stays as it was typed, for the message about it.
+/// Returns the pool that `--workers` applies to: the only one, or the default pool.
+fn the_pool(pools: &[Pool]) -> Option<usize> {
+    match pools {
+        [_] => Some(0),
+        pools => pools.iter().position(|pool| pool.name == DEFAULT_POOL),
+    }
+}
+
+/// Adds the `v` of a Kubernetes version, so that `1.36.0` works. Other text is returned unchanged
+/// for the error message.
 pub(super) fn with_v(version: &str) -> String {
     match version.starts_with(|c: char| c.is_ascii_digit()) {
         true => format!("v{version}"),
@@ -289,12 +403,12 @@ mod tests {
     use crate::manifest::request::testing::demo;
 
     #[test]
-    fn nothing_given_is_the_default_cluster() {
+    fn no_options_yield_the_default_cluster() {
         assert_eq!(ClusterArgs::default().request("demo", None, Some("1.36.0")), demo());
     }
 
     #[test]
-    fn nothing_given_keeps_a_cluster_as_it_was_recorded() {
+    fn no_options_keep_the_recorded_cluster() {
         let recorded = ClusterRequest {
             workers: 5,
             isolation: Isolation::Isolated,
@@ -304,6 +418,36 @@ mod tests {
         };
         let request = ClusterArgs::default().request("demo", Some(&recorded), Some("v1.37.0"));
         assert_eq!(request, recorded);
+    }
+
+    #[test]
+    fn given_pools_are_added_to_existing_pools() {
+        let plain = Pool::plain;
+        let two = demo().with_pools(vec![plain("md-0", 1), plain("gpu", 2)]);
+        let no_default = demo().with_pools(vec![plain("gpu", 2), plain("cpu", 1)]);
+        let unsaid = Pool { name: "gpu".into(), ..Pool::default() };
+        for (pools, workers, recorded, expected) in [
+            (None, None, None, vec![plain("md-0", 1)]),
+            (None, Some(4), None, vec![plain("md-0", 4)]),
+            (Some(vec![unsaid.clone()]), None, None, vec![plain("gpu", 1)]),
+            (Some(vec![unsaid.clone()]), Some(4), None, vec![plain("gpu", 4)]),
+            (None, None, Some(&two), vec![plain("gpu", 2), plain("md-0", 1)]),
+            (None, Some(4), Some(&two), vec![plain("gpu", 2), plain("md-0", 4)]),
+            (Some(vec![unsaid]), None, Some(&two), vec![plain("gpu", 2), plain("md-0", 1)]),
+            (
+                Some(vec![plain("new", 3)]),
+                None,
+                Some(&demo()),
+                vec![plain("md-0", 1), plain("new", 3)],
+            ),
+            (Some(Vec::new()), None, None, Vec::new()),
+            (None, Some(9), Some(&no_default), vec![plain("cpu", 1), plain("gpu", 2)]),
+        ] {
+            let args = ClusterArgs { pools, workers, ..ClusterArgs::default() };
+            let request = args.request("demo", recorded, None);
+            assert_eq!(request.pools(), expected, "{args:?}");
+            assert_eq!(args.is_ambiguous(&request), workers == Some(9));
+        }
     }
 
     #[test]
@@ -323,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_wins_over_what_was_recorded() {
+    fn options_override_recorded_values() {
         let args = ClusterArgs { workers: Some(0), ..ClusterArgs::default() };
         assert_eq!(args.request("demo", Some(&demo()), None).workers, 0);
     }
@@ -335,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_are_read_with_and_without_a_port() {
+    fn endpoints_are_parsed_with_and_without_a_port() {
         let cases = [
             ("api.example.org", "api.example.org", 6443),
             ("192.0.2.1:7443", "192.0.2.1", 7443),

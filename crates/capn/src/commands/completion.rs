@@ -1,14 +1,14 @@
 //! `capn completion`
 
-use clap::CommandFactory as _;
-
 use crate::Context;
-use crate::cli::Cli;
+use crate::completion;
 use crate::error::CommandError;
 
 /// Options of `completion`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: capn completion bash > /etc/bash_completion.d/capn")]
+#[command(
+    after_help = "Examples: `source <(capn completion bash)` in ~/.bashrc; `capn completion zsh > ~/.zfunc/_capn`; `capn completion fish > ~/.config/fish/completions/capn.fish`. The script calls capn to complete the names of clusters, machines and remotes."
+)]
 pub struct CompletionArgs {
     /// The shell
     #[arg(value_enum)]
@@ -16,7 +16,5 @@ pub struct CompletionArgs {
 }
 
 pub(super) fn run(context: &Context, args: &CompletionArgs) -> Result<(), CommandError> {
-    let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "capn", &mut script);
-    context.ui.data(&String::from_utf8_lossy(&script))
+    context.ui.data(&completion::script(&args.shell.to_string())?)
 }

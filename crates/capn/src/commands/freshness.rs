@@ -1,4 +1,4 @@
-//! Says how old it is what a command shows, where nothing keeps it up to date.
+//! Notes how old the shown state is when no controllers keep it up to date.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,16 +6,16 @@ use crate::session::Session;
 use crate::state::StateDir;
 use crate::ui::Ui;
 
-/// Younger than this goes without saying.
+/// A state younger than this gets no note.
 const FRESH: Duration = Duration::from_secs(60);
 
-/// When the plane was last written. Asked before it is opened, since opening it writes its log.
+/// When the plane was last written. Must be read before the plane is opened, since opening writes
+/// to its log.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Written(Option<SystemTime>);
+pub(super) struct LastWrite(Option<SystemTime>);
 
-/// Notes on stderr that what is shown is of an earlier time: no process runs the controllers, so that
-/// nobody has looked at the servers since the plane was last written.
-pub(super) fn note(ui: &Ui, written: Written, session: &Session) {
+/// Prints a note on stderr if the shown state is old because no process runs the controllers.
+pub(super) fn note(ui: &Ui, written: LastWrite, session: &Session) {
     if session.is_served() {
         return;
     }
@@ -27,11 +27,11 @@ pub(super) fn note(ui: &Ui, written: Written, session: &Session) {
     }
 }
 
-impl Written {
-    /// Of the plane in a state directory.
+impl LastWrite {
+    /// Returns the time of the last write to the plane in a state directory.
     pub(super) fn of(state: &StateDir) -> Self {
         let database = state.database();
-        // What a command that was killed wrote may be in the log alone.
+        // Writes of a killed command may only be in the write-ahead log.
         let log = format!("{database}-wal");
         let times = [database.as_str(), &log].into_iter();
         Self(times.filter_map(|path| std::fs::metadata(path).ok()?.modified().ok()).max())
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_age_is_told_from_a_minute_on() {
+    fn an_age_is_shown_from_one_minute() {
         for (seconds, expected) in [
             (0, None),
             (59, None),

@@ -1,6 +1,8 @@
 //! `capn generate cluster`
 
+pub mod config;
 mod from_template;
+pub mod man;
 pub mod provider;
 
 use clap::Args;
@@ -18,14 +20,14 @@ use from_template::TemplateArgs;
 pub struct GenerateArgs {
     /// Name of the cluster
     pub name: String,
-    /// Where the manifests come from, instead of what `create` applies.
+    /// Template to use instead of the manifests that `create` applies.
     #[command(flatten)]
     pub template: TemplateArgs,
-    /// What the cluster is asked to be.
+    /// Options of the cluster.
     #[command(flatten)]
     pub cluster: ClusterArgs,
-    /// Form of the manifests [default: yaml]
-    #[arg(short, long, value_enum, value_name = "FORM")]
+    /// Output format of the manifests [default: yaml]
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub output: Option<Format>,
 }
 
@@ -37,7 +39,12 @@ pub(super) async fn run(context: &Context, mut args: GenerateArgs) -> Result<(),
     }
 }
 
-/// `capn generate provider`
+/// Runs `capn generate config`.
+pub(super) fn configure(context: &Context, args: config::ConfigArgs) -> Result<(), CommandError> {
+    config::run(context, args)
+}
+
+/// Runs `capn generate provider`.
 pub(super) fn provide(
     context: &Context,
     args: &provider::ProviderArgs,
@@ -45,7 +52,7 @@ pub(super) fn provide(
     provider::run(context, args)
 }
 
-/// Prints the manifests of a cluster. Nothing is made, and the server need not answer.
+/// Prints the manifests of a cluster. Changes nothing, and works without the server.
 pub(super) async fn print_manifests(
     context: &Context,
     name: &str,

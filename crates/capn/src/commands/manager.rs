@@ -22,52 +22,54 @@ use crate::logging::LoggingFormat;
 use crate::signal::Interrupt;
 use crate::{files, management};
 
-/// Options of `manager`. Names are those of the Go provider's manager, so that its Deployment can be
-/// given another image; so are defaults, but for the concurrency.
+/// Options of `manager`. Flag names match the Go provider's manager, so that its Deployment only
+/// needs another image. Defaults match too, except for the concurrency.
 #[derive(Clone, Debug, Args)]
 pub struct ManagerArgs {
-    /// Kubeconfig of the management cluster [default: the pod's, else KUBECONFIG, else ~/.kube/config]
+    /// Kubeconfig of the management cluster [default: the pod's service account, KUBECONFIG, or
+    /// ~/.kube/config]
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<Utf8PathBuf>,
-    /// Context of the kubeconfig [default: its current one]
+    /// Context of the kubeconfig [default: its current context]
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
-    /// Look after objects in this namespace only
+    /// Only reconcile objects in this namespace
     #[arg(long, value_name = "NAMESPACE", default_value = "", hide_default_value = true)]
     pub namespace: String,
-    /// Look after objects whose label cluster.x-k8s.io/watch-filter has this value only
+    /// Only reconcile objects whose label cluster.x-k8s.io/watch-filter has this value
     #[arg(long, value_name = "VALUE", default_value = "", hide_default_value = true)]
     pub watch_filter: String,
-    /// Namespaces whose identities may name a socket of this machine, with commas between them; `*`
-    /// for every one, nothing for none
+    /// Namespaces whose identities may use a local Unix socket, separated by commas; `*` for all,
+    /// empty for none
     #[arg(long, value_name = "NAMESPACES", default_value = "default")]
     pub local_socket_namespaces: LocalSockets,
-    /// How many objects of a kind are reconciled at once in a cluster
+    /// Number of objects of a kind that are reconciled concurrently per cluster
     #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: u16,
-    /// How often every object is looked at although nothing happened to it
+    /// How often every object is reconciled even without changes
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     pub sync_period: Duration,
-    /// Requests a second to the API server, on average; 0 for no limit
+    /// Average number of API requests per second; 0 for no limit
     #[arg(long, value_name = "N", default_value = "20")]
     pub kube_api_qps: u32,
-    /// Requests to the API server that may be sent at once after a pause
+    /// Burst of API requests after a pause
     #[arg(long, value_name = "N", default_value = "30")]
     pub kube_api_burst: u32,
-    /// Where /healthz and /readyz are answered; 0 for nowhere
+    /// Address that serves /healthz and /readyz; 0 to disable
     #[arg(long, value_name = "ADDRESS", default_value = ":9440", value_parser = listen, help_heading = "Servers")]
     pub health_addr: Listen,
-    /// Where /metrics and /debug/flags/v are served, over HTTPS, to those whom the API server lets in; 0 for nowhere
+    /// Address that serves /metrics and /debug/flags/v over HTTPS to clients authorized by the API
+    /// server; 0 to disable
     #[arg(long, value_name = "ADDRESS", default_value = ":8443", value_parser = listen, help_heading = "Servers")]
     pub diagnostics_address: Listen,
-    /// Serve /metrics over plain HTTP to everybody, and nothing else
+    /// Serve /metrics over plain HTTP without authorization, and nothing else
     #[arg(
         long, value_name = "BOOL", default_value = "false", default_missing_value = "true",
         num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set, help_heading = "Servers"
     )]
     pub insecure_diagnostics: bool,
-    /// Secret with tls.crt and tls.key for the diagnostics, in the namespace of the Lease [default: a
-    /// certificate made at the start]
+    /// Secret with tls.crt and tls.key for diagnostics, in the namespace of the Lease [default: a
+    /// self-signed certificate]
     #[arg(
         long,
         value_name = "NAME",
@@ -76,40 +78,42 @@ pub struct ManagerArgs {
         help_heading = "Servers"
     )]
     pub diagnostics_certificate_secret: String,
-    /// Oldest TLS version of the diagnostics: VersionTLS12 or VersionTLS13
+    /// Minimum TLS version for diagnostics: VersionTLS12 or VersionTLS13
     #[arg(long, value_name = "VERSION", default_value = "VersionTLS12", help_heading = "Servers")]
     pub tls_min_version: String,
-    /// Cipher suites of the diagnostics with TLS 1.2 [default: all that are safe]
+    /// TLS 1.2 cipher suites for diagnostics [default: all secure ones]
     #[arg(long, value_name = "SUITE", value_delimiter = ',', help_heading = "Servers")]
     pub tls_cipher_suites: Vec<String>,
-    /// Work only while this copy leads all copies
+    /// Only reconcile while this replica is the leader
     #[arg(
         long, value_name = "BOOL", default_value = "false", default_missing_value = "true",
         num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set, help_heading = "Leader election"
     )]
     pub leader_elect: bool,
-    /// Namespace of the Lease [default: the pod's, else the kubeconfig's]
+    /// Namespace of the Lease [default: the namespace of the pod, or of the kubeconfig]
     #[arg(long, value_name = "NAMESPACE", help_heading = "Leader election")]
     pub leader_election_namespace: Option<String>,
-    /// How long others wait after the leader's last renewal
+    /// How long other replicas wait after the leader's last renewal
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration, help_heading = "Leader election")]
     pub leader_elect_lease_duration: Duration,
-    /// How long the leader tries to renew before it gives up
+    /// How long the leader retries to renew before it gives up
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Leader election")]
     pub leader_elect_renew_deadline: Duration,
-    /// Pause between two tries
+    /// Interval between retries
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration, help_heading = "Leader election")]
     pub leader_elect_retry_period: Duration,
-    /// How long running reconciles may take to end; less than the pod's grace period
+    /// How long running reconciles may take to finish on shutdown; must be less than the pod's
+    /// grace period
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration)]
     pub graceful_shutdown_timeout: Duration,
-    /// How much is logged: 0 warnings, 1 and 2 steps, 3 and 4 debugging, 5 and more everything
+    /// Log level: 0 for warnings, 1 and 2 for steps, 3 and 4 for debugging, 5 and above for
+    /// everything
     #[arg(long = "v", value_name = "LEVEL", default_value = "2", help_heading = "Logs")]
     pub level: u8,
-    /// How log lines look
+    /// Log format
     #[arg(long, value_enum, default_value_t, help_heading = "Logs")]
     pub logging_format: LoggingFormat,
-    /// Flags of the Go provider's manager that mean nothing here.
+    /// Flags of the Go provider's manager that have no effect.
     #[command(flatten)]
     pub ignored: flags::Ignored,
 }
@@ -128,7 +132,7 @@ pub(super) async fn run(context: &Context, args: ManagerArgs) -> Result<(), Comm
         watch_filter = args.watch_filter,
         "starting"
     );
-    capn_manager::run(config, options, interrupt.wait()).await.doing("the manager ended")
+    capn_manager::run(config, options, interrupt.wait()).await.doing("the manager stopped")
 }
 
 fn options(
@@ -137,8 +141,10 @@ fn options(
     context: &Context,
 ) -> Result<Options, CommandError> {
     if !args.ignored.profiler_address.is_empty() {
-        return Err(CommandError::usage("--profiler-address: this program has no profiler")
-            .hint("leave it out; `perf record -p PID` works on the process"));
+        return Err(CommandError::usage(
+            "--profiler-address is not supported: capn has no profiler",
+        )
+        .hint("omit it; use `perf record -p PID` instead"));
     }
     let some = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
     let mut registry = Registry::default();
@@ -178,7 +184,7 @@ fn options(
     })
 }
 
-/// Where the manager's own objects are.
+/// Returns the namespace of the manager's own objects.
 fn own_namespace(args: &ManagerArgs, config: &kube::Config) -> String {
     args.leader_election_namespace.clone().unwrap_or_else(|| config.default_namespace.clone())
 }
@@ -201,10 +207,9 @@ fn election(
     );
     if lease.as_secs() == 0 || lease <= renew || renew <= retry || retry.is_zero() {
         return Err(CommandError::usage(
-            "--leader-elect-lease-duration must be longer than --leader-elect-renew-deadline, and \
-             that longer than --leader-elect-retry-period",
+            "--leader-elect-lease-duration must be longer than --leader-elect-renew-deadline, which must be longer than --leader-elect-retry-period",
         )
-        .hint("leave them out for 15s, 10s and 2s"));
+        .hint("omit them to use 15s, 10s and 2s"));
     }
     let namespace = own_namespace(args, config);
     let mut options = ElectionOptions::new(namespace, context.environment.unique_name());

@@ -1,4 +1,4 @@
-//! One file a command. A command returns what came out; printing is the last thing it does.
+//! The commands, one file each. A command returns its result and prints it last.
 
 pub mod apply;
 pub mod cluster_args;
@@ -17,8 +17,9 @@ pub mod image;
 pub mod kubeconfig;
 pub mod logs;
 pub mod manager;
-mod meant;
+mod missing_kind;
 pub mod pause;
+pub mod pool;
 pub mod repair;
 pub mod scale;
 pub mod serve;
@@ -42,11 +43,11 @@ use crate::cli::{
 use crate::error::CommandError;
 use crate::exit::Exit;
 
-/// Runs a command, and says how it ended: with [`Exit::Done`], but for a command in a machine.
+/// Runs a command and returns its exit code: [`Exit::Done`], or that of a command run in a machine.
 ///
 /// # Errors
 ///
-/// When what was asked for does not hold at the end.
+/// Returns the error of the command.
 pub async fn run(context: &Context, command: Command) -> Result<Exit, CommandError> {
     if let Command::Exec(args) = command {
         return exec::run(context, args).await;
@@ -54,17 +55,20 @@ pub async fn run(context: &Context, command: Command) -> Result<Exit, CommandErr
     running(context, command).await.map(|()| Exit::Done)
 }
 
-/// The work of a command. Not an async function: the frame of one that has all commands in it would lie below each
-/// of them, and is hundreds of kilobytes without optimisation.
+/// The future of a command. Not an async function: its frame would contain the frames of all
+/// commands, hundreds of kilobytes without optimization.
 fn running(context: &Context, command: Command) -> LocalBoxFuture<'_, Result<(), CommandError>> {
     match command {
-        // Has an exit code of its own.
+        // Returns its own exit code.
         Command::Exec(_) => Box::pin(ready(Ok(()))),
-        Command::Up(args) => Box::pin(up::run(context, args)),
-        Command::Create(CreateWhat::Cluster(args)) => Box::pin(create::run(context, args)),
+        Command::Up(args) => Box::pin(up::run(context, *args)),
+        Command::Create(CreateWhat::Cluster(args)) => Box::pin(create::run(context, *args)),
+        Command::Create(CreateWhat::Pool(args)) => Box::pin(pool::create::run(context, *args)),
         Command::Get(args) => Box::pin(get::run(context, args)),
         Command::Describe(DescribeWhat::Cluster(args)) => Box::pin(describe::run(context, args)),
-        Command::Describe(DescribeWhat::Other(words)) => Box::pin(meant::describe(context, words)),
+        Command::Describe(DescribeWhat::Other(words)) => {
+            Box::pin(missing_kind::describe(context, words))
+        }
         Command::Kubeconfig(args) => Box::pin(kubeconfig::run(context, args)),
         Command::Scale(args) => Box::pin(scale::run(context, args)),
         Command::Upgrade(args) => Box::pin(upgrade::run(context, args)),
@@ -80,10 +84,18 @@ fn running(context: &Context, command: Command) -> LocalBoxFuture<'_, Result<(),
         Command::Pause(args) => Box::pin(pause::run(context, args, true)),
         Command::Resume(args) => Box::pin(pause::run(context, args, false)),
         Command::Delete(DeleteWhat::Cluster(args)) => Box::pin(delete::run(context, args)),
-        Command::Delete(DeleteWhat::Other(words)) => Box::pin(meant::delete(context, words)),
+        Command::Delete(DeleteWhat::Pool(args)) => Box::pin(pool::delete::run(context, args)),
+        Command::Delete(DeleteWhat::Machine(args)) => Box::pin(pool::machine::run(context, args)),
+        Command::Delete(DeleteWhat::Other(words)) => Box::pin(missing_kind::delete(context, words)),
         Command::Generate(GenerateWhat::Cluster(args)) => Box::pin(generate::run(context, *args)),
+        Command::Generate(GenerateWhat::Config(args)) => {
+            Box::pin(ready(generate::configure(context, *args)))
+        }
         Command::Generate(GenerateWhat::Provider(args)) => {
             Box::pin(ready(generate::provide(context, &args)))
+        }
+        Command::Generate(GenerateWhat::Man(args)) => {
+            Box::pin(ready(generate::man::run(context, &args)))
         }
         Command::Apply(args) => Box::pin(apply::run(context, args)),
         Command::Serve(args) => Box::pin(serve::run(context, args)),
@@ -116,7 +128,7 @@ fn running(context: &Context, command: Command) -> LocalBoxFuture<'_, Result<(),
     }
 }
 
-/// Where objects are, and how long to wait: options of commands that work on a cluster.
+/// Namespace option of commands that work on a cluster.
 #[derive(Clone, Debug, clap::Args)]
 pub struct NamespaceArg {
     /// Namespace of the cluster
@@ -124,16 +136,17 @@ pub struct NamespaceArg {
     pub namespace: String,
 }
 
-/// Reads `90s`, `15m`, `1h30m` or `0`.
+/// Parses `90s`, `15m`, `1h30m` or `0`.
 ///
 /// # Errors
 ///
-/// What is wrong with the text.
+/// Returns a message if the text is invalid.
 pub fn duration(text: &str) -> Result<std::time::Duration, String> {
     if text == "0" {
         return Ok(std::time::Duration::ZERO);
     }
-    let duration: jiff::SignedDuration =
-        text.parse().map_err(|_| "write it like `90s`, `15m` or `1h30m`".to_owned())?;
-    duration.try_into().map_err(|_| "a wait cannot be negative".to_owned())
+    let duration: jiff::SignedDuration = text
+        .parse()
+        .map_err(|_| "expected a duration such as `90s`, `15m` or `1h30m`".to_owned())?;
+    duration.try_into().map_err(|_| "the duration must not be negative".to_owned())
 }

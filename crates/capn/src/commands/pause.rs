@@ -18,12 +18,12 @@ use crate::state::StateDir;
 pub struct PauseArgs {
     /// Name of the cluster
     pub name: String,
-    /// Where it is.
+    /// Namespace of the cluster.
     #[command(flatten)]
     pub namespace: NamespaceArg,
 }
 
-/// Sets whether a cluster is paused.
+/// Pauses or resumes a cluster.
 pub(super) async fn run(
     context: &Context,
     args: PauseArgs,
@@ -35,19 +35,19 @@ pub(super) async fn run(
     let changed = set(session.client(), &namespace.namespace, &name, paused).await;
     let closed = session.close().await;
     match changed? {
-        false if paused => context.ui.say(format!("cluster `{name}` is paused already")),
+        false if paused => context.ui.say(format!("cluster `{name}` is already paused")),
         false => context.ui.say(format!("cluster `{name}` is not paused: nothing to do")),
         true if paused => context.ui.say(format!(
-            "cluster `{name}` is paused: its nodes keep running, and nothing is changed until `capn resume {name}`"
+            "cluster `{name}` is paused: its nodes keep running, and nothing else changes until `capn resume {name}`"
         )),
         true => context.ui.say(format!(
-            "cluster `{name}` is resumed: `capn serve`, or the next command on it, continues"
+            "cluster `{name}` is resumed: `capn serve` or the next command continues its work"
         )),
     }
     closed
 }
 
-/// Whether something was changed.
+/// Sets `spec.paused`. Returns whether it changed.
 async fn set(
     client: &Client,
     namespace: &str,
@@ -56,7 +56,7 @@ async fn set(
 ) -> Result<bool, CommandError> {
     let existing = cluster::existing(client, namespace, name).await?;
     if existing.stopped.is_some() {
-        let act = format!("cluster `{name}` is stopped, and nothing is done about it as long");
+        let act = format!("cluster `{name}` is stopped, which also pauses it");
         return Err(CommandError::new(act).hint(format!("start it: `capn start {name}`")));
     }
     let clusters: Api<Cluster> = Api::namespaced(client.clone(), namespace);

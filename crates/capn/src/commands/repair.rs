@@ -13,30 +13,31 @@ use crate::repair;
 /// Options of `repair`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Example: `capn repair demo --dry-run` prints what is wrong and what would be done. Instances that are stopped are started, machines whose instances are gone or broken are replaced, and if all members of etcd but one are lost, that one goes on alone with its data. The same command again continues what was interrupted."
+    after_help = "Example: `capn repair demo --dry-run` prints problems and planned repairs. Repair starts stopped instances and replaces machines whose instances are missing or broken. If only one etcd member is left, etcd continues from its data. Run the same command again to continue an interrupted repair."
 )]
 pub struct RepairArgs {
     /// Name of the cluster
     pub name: String,
-    /// Print what is wrong and what would be done, and change nothing
+    /// Print problems and planned repairs without changing anything
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not ask before etcd goes on with its last member, without what only the lost ones had written
+    /// Do not ask before etcd continues from its last member, which discards writes that only lost
+    /// members had
     #[arg(short, long)]
     pub yes: bool,
-    /// Where it is.
+    /// Namespace of the cluster.
     #[command(flatten)]
     pub namespace: NamespaceArg,
-    /// How long to wait in all until the cluster is Available
+    /// Total time limit until the cluster is Available
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30m")]
     pub timeout: Duration,
-    /// Form of what `--dry-run` prints [default: a table]
-    #[arg(short, long, value_enum, value_name = "FORM", requires = "dry_run")]
+    /// Output format with `--dry-run` [default: a table]
+    #[arg(short, long, value_enum, value_name = "FORMAT", requires = "dry_run")]
     pub output: Option<Format>,
 }
 
 pub(super) async fn run(context: &Context, args: RepairArgs) -> Result<(), CommandError> {
-    let asked = repair::Asked {
+    let asked = repair::RepairRequest {
         name: &args.name,
         namespace: &args.namespace.namespace,
         consents: args.yes,

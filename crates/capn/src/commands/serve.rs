@@ -14,7 +14,7 @@ use super::duration;
 use crate::Context;
 use crate::error::{CommandError, Doing as _};
 use crate::etcd::{self, Keeper, Policy};
-use crate::session::quotas::MACHINES;
+use crate::session::quotas::NamespaceLimits;
 use crate::session::{Controllers, Serving};
 use crate::signal::Interrupt;
 use crate::state::StateDir;
@@ -22,26 +22,32 @@ use crate::state::StateDir;
 /// Options of `serve`.
 #[derive(Clone, Debug, Args)]
 pub struct ServeArgs {
-    /// Where the Kubernetes API of the plane listens
+    /// Listen address of the plane's Kubernetes API
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:16443")]
     pub listen: SocketAddr,
-    /// More names or addresses that the plane is reached by, for its certificate; can be repeated
+    /// Additional name or address for the plane's certificate; can be repeated
     #[arg(long = "host", value_name = "NAME")]
     pub hosts: Vec<String>,
-    /// Where the provider's metrics are served, over plain HTTP to whoever reaches it [default: nowhere]
+    /// Address that serves the provider's metrics over plain HTTP, without authentication [default:
+    /// disabled]
     #[arg(long, value_name = "ADDRESS")]
     pub metrics_address: Option<SocketAddr>,
-    /// Namespaces whose identities may name a socket of this machine, with commas between them; `*`
-    /// for every one, nothing for none
+    /// Namespaces whose identities may use a local Unix socket, separated by commas; `*` for all,
+    /// empty for none
     #[arg(long, value_name = "NAMESPACES", default_value = "default")]
     pub local_socket_namespaces: LocalSockets,
-    /// Machines that a namespace may hold, for all but operators
-    #[arg(long, value_name = "NUMBER", default_value_t = MACHINES)]
+    /// Maximum number of machines per namespace; does not apply to operators
+    #[arg(long, value_name = "NUMBER", default_value_t = NamespaceLimits::default().machines)]
     pub machines_per_namespace: usize,
-    /// How often a snapshot of the etcd of each cluster is taken; 0 for never
+    /// Maximum total size of objects per namespace, in MiB; does not apply to operators. Each MiB
+    /// may use up to five MiB of memory
+    #[arg(long, value_name = "MIB", default_value_t = NamespaceLimits::default().bytes >> 20,
+        value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    pub mib_per_namespace: usize,
+    /// Interval between etcd snapshots of each cluster; 0 to disable
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "24h")]
     pub etcd_snapshots_every: Duration,
-    /// How many of these snapshots of a cluster are kept; others are never deleted
+    /// Number of these snapshots kept per cluster; other snapshots are never deleted
     #[arg(long, value_name = "N", default_value_t = 7,
         value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub etcd_snapshots_keep: u16,
@@ -60,15 +66,18 @@ pub(super) async fn run(context: &Context, args: ServeArgs) -> Result<(), Comman
             Controllers::All(Metrics::register(&mut registry), args.local_socket_namespaces.clone())
         }
     };
-    let machines = args.machines_per_namespace;
+    let limits = NamespaceLimits {
+        machines: args.machines_per_namespace,
+        bytes: args.mib_per_namespace << 20,
+    };
     if state.pki().exists() && !state.database().exists() {
         context.ui.note(format!(
-            "{} is missing, but {} exists: capn starts with an empty plane. If the database was moved, stop capn, put it back and start again",
+            "{} is missing, but {} exists: capn starts with an empty plane. If the database was moved, stop capn, restore the file and start capn again",
             state.database(),
             state.pki()
         ));
     }
-    let mut serving = Serving::start(&state, args.listen, &args.hosts, work, machines).await?;
+    let mut serving = Serving::start(&state, args.listen, &args.hosts, work, limits).await?;
     let kubeconfig = state.plane_kubeconfig();
     context.ui.say(format!("serving {} for {}", serving.url(), state.path()));
     context.ui.say(format!("  kubectl --kubeconfig {kubeconfig} get clusters,machines -A"));
@@ -92,12 +101,12 @@ pub(super) async fn run(context: &Context, args: ServeArgs) -> Result<(), Comman
             return pending().await;
         }
         let keep = || etcd::keep_snapshots(keeper.clone(), client.clone(), policy);
-        guard::kept("snapshots of etcd", keep).await;
+        guard::supervise("snapshots of etcd", keep).await;
     };
     let result = tokio::select! {
         ended = serving.ended() => Err(ended),
-        () = snapshots => Err(CommandError::new("no snapshots of etcd are taken any more")),
-        ended = metrics => ended.doing("the metrics are no longer served"),
+        () = snapshots => Err(CommandError::new("etcd snapshots have stopped")),
+        ended = metrics => ended.doing("the metrics server has stopped"),
         () = interrupt.wait() => {
             context.ui.say("stopping");
             Ok(())

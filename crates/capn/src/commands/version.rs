@@ -9,7 +9,7 @@ use crate::output::{self, Format, OutputArgs};
 /// Options of `version`.
 #[derive(Debug, clap::Args)]
 pub struct VersionArgs {
-    /// Form of the output.
+    /// Output format.
     #[command(flatten)]
     pub output: OutputArgs,
 }

@@ -1,5 +1,5 @@
-//! Snapshots of the etcd of workload clusters: [taken](take) from a member that keeps up, [kept](store)
-//! in the state folder beside a [record](record), taken every day by `capn serve` ([schedule]), and
+//! etcd snapshots of workload clusters: [taken](take) from an up-to-date member, [stored](store) in
+//! the state directory with a [record](record), taken daily by `capn serve` ([schedule]), and
 //! [restored](restore).
 
 mod record;
@@ -15,7 +15,7 @@ pub use schedule::{Policy, keep_snapshots};
 pub use store::{Folder, Kept};
 pub use take::{Keeper, Unfit, Wanted, fitness};
 
-/// A length as people read it.
+/// Returns a human-readable size.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     let (mut tenths, mut unit) = (u128::from(bytes) * 10 / 1024, 0);

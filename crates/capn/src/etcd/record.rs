@@ -1,29 +1,29 @@
-//! What is known of a snapshot, in a small file beside it.
+//! Metadata of a snapshot, in a small file next to it.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Longest record that is read.
+/// Maximum size of a record in bytes.
 pub(super) const LONGEST: u64 = 64 << 10;
 
 /// Why a snapshot was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reason {
-    /// Somebody asked for it.
+    /// Requested by a user.
     Hand,
-    /// `capn serve` takes one every day.
+    /// Taken daily by `capn serve`.
     Schedule,
-    /// `capn upgrade` takes one before the first machine changes.
+    /// Taken by `capn upgrade` before the first machine changes.
     Upgrade,
-    /// A reason of a later release.
+    /// A reason from a later release.
     #[serde(other)]
     Other,
 }
 
 impl Reason {
-    /// As it is shown.
+    /// Returns the display name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Hand => "hand",
@@ -34,7 +34,7 @@ impl Reason {
     }
 }
 
-/// What is known of a snapshot.
+/// Metadata of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Record {
@@ -42,37 +42,37 @@ pub struct Record {
     pub cluster: String,
     /// Its namespace.
     pub namespace: String,
-    /// Its UID: another cluster of the name has other keys.
+    /// UID of the Cluster: another cluster with the same name has other keys.
     pub uid: String,
     /// When it was taken.
     pub taken: Timestamp,
-    /// Why.
+    /// Why it was taken.
     pub reason: Reason,
-    /// Length of the file.
+    /// Size of the file.
     pub size_bytes: u64,
     /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
-    /// Revision of etcd just before: what is in the snapshot is not older.
+    /// etcd revision just before the snapshot; the snapshot is at least as new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<u64>,
     /// Version of etcd.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etcd_version: Option<String>,
-    /// Version of Kubernetes that the control plane asks for.
+    /// Kubernetes version of the control plane.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubernetes_version: Option<String>,
-    /// Node of the member that it is of.
+    /// Node of the member it was taken from.
     #[serde(default)]
     pub node: String,
 }
 
 impl Record {
-    /// Where the record of a snapshot is.
+    /// Returns the path of a snapshot's record.
     pub fn path(snapshot: &Utf8Path) -> Utf8PathBuf {
         Utf8PathBuf::from(format!("{snapshot}.json"))
     }
 
-    /// Reads the record of a snapshot; `None` where there is none that is understood.
+    /// Reads the record of a snapshot; `None` if it is missing or invalid.
     pub fn read(snapshot: &Utf8Path) -> Option<Self> {
         let path = Self::path(snapshot);
         let length = std::fs::metadata(&path).ok()?.len();

@@ -1,4 +1,5 @@
-//! The files: a folder for each cluster, a snapshot and its record, and what killed runs left.
+//! Snapshot files: a directory per cluster with snapshots and records, and leftovers of killed
+//! runs.
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt as _;
@@ -9,39 +10,39 @@ use tempfile::NamedTempFile;
 
 use super::record::{Reason, Record};
 use crate::error::{CommandError, Doing as _};
-use crate::state::{StateDir, make_private_dir, write_private};
+use crate::state::{StateDir, file_names, make_private_dir, write_private};
 
-/// Beginning and end of the names of files that are not whole yet.
+/// Prefix and suffix of incomplete files.
 const PARTIAL: (&str, &str) = (".capn-etcd-", ".partial");
-/// End of the names of snapshots in the state folder.
+/// Suffix of snapshots in the state directory.
 const END: &str = ".db";
-/// How many snapshots of a second get a name.
+/// Maximum number of snapshots with names from the same second.
 const SAME_SECOND: usize = 100;
-/// Files that a folder is searched for; one with more is not ours.
+/// Maximum number of files in a directory.
 const MOST_FILES: usize = 20_000;
-/// The largest database that is taken: what etcd suggests as the largest quota.
+/// Maximum database size: the largest quota that etcd recommends.
 pub(super) const MOST_BYTES: u64 = 8 << 30;
-/// The part of the file system that stays free, and the most that it has to be.
+/// Reserved share of the file system, and its maximum.
 const RESERVE: (u64, u64) = (20, 4 << 30);
 
-/// The snapshots of a cluster in the state folder.
+/// The snapshots of a cluster in the state directory.
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: Utf8PathBuf,
 }
 
-/// A snapshot that is there.
+/// An existing snapshot.
 #[derive(Clone, Debug)]
 pub struct Kept {
     /// The file.
     pub path: Utf8PathBuf,
-    /// Its name in the folder.
+    /// Its file name.
     pub name: String,
-    /// Its length.
+    /// Its size.
     pub size_bytes: u64,
-    /// When it was written, for want of a record.
+    /// When it was written, if it has no record.
     pub written: Timestamp,
-    /// What is known of it.
+    /// Its record.
     pub record: Option<Record>,
 }
 
@@ -51,23 +52,23 @@ impl Kept {
         self.record.as_ref().map_or(self.written, |record| record.taken)
     }
 
-    /// Whether the schedule took it of the cluster with this UID.
+    /// Returns whether the schedule took it of the cluster with this UID.
     pub(super) fn is_scheduled(&self, uid: &str) -> bool {
         self.record
             .as_ref()
             .is_some_and(|record| record.reason == Reason::Schedule && record.uid == uid)
     }
 
-    /// A file somewhere.
+    /// Creates a snapshot at any path.
     ///
     /// # Errors
     ///
-    /// When it is not there, or no file.
+    /// Returns an error if it does not exist or is not a file.
     pub fn at(path: &Utf8Path) -> Result<Self, CommandError> {
         let doing = || format!("cannot read {path}");
         let found = std::fs::metadata(path).doing(doing())?;
         if !found.is_file() {
-            return Err(CommandError::new(format!("{path} is no file")));
+            return Err(CommandError::new(format!("{path} is not a file")));
         }
         let written = found.modified().ok().and_then(|at| Timestamp::try_from(at).ok());
         Ok(Self {
@@ -81,32 +82,26 @@ impl Kept {
 }
 
 impl Folder {
-    /// That of a cluster. It need not be there.
+    /// Returns the directory of a cluster. It may not exist.
     ///
     /// # Errors
     ///
-    /// When the names cannot be those of a cluster.
+    /// Returns an error if the names are not valid for a cluster.
     pub fn of(state: &StateDir, namespace: &str, cluster: &str) -> Result<Self, CommandError> {
-        for name in [namespace, cluster] {
-            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
-            let is_name = !name.is_empty() && !name.starts_with('.') && name.bytes().all(is_plain);
-            if !is_name {
-                return Err(CommandError::usage(format!("`{name}` is no name of a cluster")));
-            }
-        }
+        file_names([namespace, cluster])?;
         Ok(Self { path: state.etcd_snapshots().join(namespace).join(cluster) })
     }
 
-    /// Where it is.
+    /// Returns its path.
     pub fn path(&self) -> &Utf8Path {
         &self.path
     }
 
-    /// The snapshots, the newest first. None if there is no folder.
+    /// Returns the snapshots, newest first; empty if the directory does not exist.
     ///
     /// # Errors
     ///
-    /// When it cannot be read.
+    /// Returns an error if it cannot be read.
     pub fn list(&self) -> Result<Vec<Kept>, CommandError> {
         let mut found = Vec::new();
         for name in names(&self.path)? {
@@ -115,19 +110,19 @@ impl Folder {
             }
             match Kept::at(&self.path.join(&name)) {
                 Ok(kept) => found.push(kept),
-                // Another process took it away.
-                Err(error) => tracing::debug!(%error, "a snapshot is not listed"),
+                // Deleted by another process.
+                Err(error) => tracing::debug!(%error, "cannot list a snapshot"),
             }
         }
         found.sort_by(|a, b| (b.taken(), &b.name).cmp(&(a.taken(), &a.name)));
         Ok(found)
     }
 
-    /// Takes a snapshot away, and then its record.
+    /// Deletes a snapshot and then its record.
     ///
     /// # Errors
     ///
-    /// When it cannot be deleted.
+    /// Returns an error if it cannot be deleted.
     pub fn remove(&self, name: &str) -> Result<(), CommandError> {
         let path = self.path.join(name);
         for path in [path.clone(), Record::path(&path)] {
@@ -142,13 +137,13 @@ impl Folder {
     }
 }
 
-/// What the snapshots of a namespace take on disk, in bytes, also those of clusters that are gone.
+/// Returns the disk usage of a namespace's snapshots in bytes, including those of deleted clusters.
 ///
 /// # Errors
 ///
-/// When its folders cannot be read, or the name cannot be that of a namespace.
+/// Returns an error if its directories cannot be read, or if the name is not valid.
 pub(super) fn used(state: &StateDir, namespace: &str) -> Result<u64, CommandError> {
-    // Checks the name, too.
+    // Validates the name, too.
     let of_namespace = Folder::of(state, namespace, "a")?;
     let Some(folder) = of_namespace.path.parent() else { return Ok(0) };
     let mut sum: u64 = 0;
@@ -164,9 +159,9 @@ pub(super) fn used(state: &StateDir, namespace: &str) -> Result<u64, CommandErro
     Ok(sum)
 }
 
-/// Names in a folder; none if it is not there.
+/// Names in a directory; empty if it does not exist.
 fn names(folder: &Utf8Path) -> Result<Vec<String>, CommandError> {
-    let doing = || format!("cannot read the folder {folder}");
+    let doing = || format!("cannot read the directory {folder}");
     let entries = match folder.read_dir_utf8() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.doing(doing())?,
@@ -178,8 +173,7 @@ fn names(folder: &Utf8Path) -> Result<Vec<String>, CommandError> {
     Ok(names)
 }
 
-/// A snapshot that is being written. It goes when it is dropped, and with the next one when its process
-/// was killed.
+/// An incomplete snapshot. It is deleted on drop, or with the next one if its process was killed.
 #[derive(Debug)]
 pub(super) struct Draft {
     file: NamedTempFile,
@@ -188,28 +182,28 @@ pub(super) struct Draft {
 
 #[derive(Debug)]
 enum Target {
-    /// A name by time.
+    /// A name based on the time.
     Folder(Utf8PathBuf),
     File(Utf8PathBuf),
 }
 
 impl Draft {
-    /// One that ends up in the folder of a cluster.
+    /// Creates a draft of a snapshot in the directory of a cluster.
     ///
     /// # Errors
     ///
-    /// When it cannot be written there.
+    /// Returns an error if it cannot be written.
     pub(super) fn within(folder: &Folder) -> Result<Self, CommandError> {
         make_private_dir(&folder.path)?;
         clear_orphans(&folder.path)?;
         Self::start(&folder.path, Target::Folder(folder.path.clone()))
     }
 
-    /// One that ends up as this file, which must not be there.
+    /// Creates a draft of a snapshot with this path, which must not exist.
     ///
     /// # Errors
     ///
-    /// When it is there, or cannot be written.
+    /// Returns an error if it exists or cannot be written.
     pub(super) fn at(path: &Utf8Path) -> Result<Self, CommandError> {
         for path in [path.to_owned(), Record::path(path)] {
             if path.symlink_metadata().is_ok() {
@@ -223,42 +217,43 @@ impl Draft {
     fn start(folder: &Utf8Path, target: Target) -> Result<Self, CommandError> {
         let doing = || format!("cannot write into {folder}");
         clear_partials(folder)?;
-        // Its name cannot be guessed, it is new, and only this user can read it.
+        // The file is new, has an unpredictable name, and is readable by this user only.
         let file = tempfile::Builder::new().prefix(PARTIAL.0).suffix(PARTIAL.1).tempfile_in(folder);
         let file = file.doing(doing())?;
-        // As long as it is locked somebody writes it.
+        // The lock shows that it is being written.
         file.as_file().try_lock().doing(doing())?;
         Ok(Self { file, target })
     }
 
-    /// To write to.
+    /// Returns the file to write to.
     ///
     /// # Errors
     ///
-    /// When the process has too many files open.
+    /// Returns an error if the process has too many open files.
     pub(super) fn writer(&self) -> Result<tokio::fs::File, CommandError> {
-        let file = self.file.as_file().try_clone().doing("cannot open the snapshot once more")?;
+        let file = self.file.as_file().try_clone().doing("cannot open the snapshot again")?;
         Ok(tokio::fs::File::from_std(file))
     }
 
-    /// How large a database may be: the file system keeps some room for others.
+    /// Returns the maximum size of the database: the file system keeps a reserve.
     ///
     /// # Errors
     ///
-    /// When the file system does not say.
+    /// Returns an error if the free space cannot be determined.
     pub(super) fn most_bytes(&self) -> Result<u64, CommandError> {
         let found = rustix::fs::fstatvfs(self.file.as_file())
-            .doing("cannot ask the file system for its free space")?;
+            .doing("cannot determine the free space of the file system")?;
         let free = found.f_bavail.saturating_mul(found.f_frsize);
         let all = found.f_blocks.saturating_mul(found.f_frsize);
         Ok(MOST_BYTES.min(free.saturating_sub((all / RESERVE.0).min(RESERVE.1))))
     }
 
-    /// Gives what was written its name, beside its record, when both are on the disk.
+    /// Syncs the snapshot and its record and gives them their final names.
     ///
     /// # Errors
     ///
-    /// When it cannot be written, or somebody made a file of that name meanwhile.
+    /// Returns an error if they cannot be written, or if a file with that name was created
+    /// meanwhile.
     pub(super) fn keep(self, record: &Record) -> Result<Utf8PathBuf, CommandError> {
         let Self { file, target } = self;
         let doing = |path: &Utf8Path| format!("cannot write {path}");
@@ -281,7 +276,8 @@ impl Draft {
         file.as_file().sync_all().doing(doing(&folder))?;
         let mut file = file;
         for path in &candidates {
-            // Before: a snapshot without a record belongs to nobody, a record without one to the next run.
+            // The record first: a snapshot without a record would have no cluster; a record without
+            // a snapshot is cleaned up.
             if path.exists() || Record::path(path).exists() {
                 continue;
             }
@@ -302,11 +298,11 @@ impl Draft {
 }
 
 fn taken(path: &Utf8Path) -> CommandError {
-    CommandError::new(format!("{path} is there already"))
-        .hint("a snapshot is never written over another: name a new file")
+    CommandError::new(format!("{path} already exists"))
+        .hint("snapshots are never overwritten: use a new file name")
 }
 
-/// Deletes what killed runs left of snapshots, of which nobody holds the lock.
+/// Deletes incomplete snapshots of killed runs, which nobody has locked.
 fn clear_partials(folder: &Utf8Path) -> Result<(), CommandError> {
     let ours = rustix::process::geteuid().as_raw();
     for name in names(folder)? {
@@ -321,22 +317,22 @@ fn clear_partials(folder: &Utf8Path) -> Result<(), CommandError> {
         let Ok(file) = File::options().write(true).open(&path) else { continue };
         match file.try_lock() {
             Ok(()) => match std::fs::remove_file(&path) {
-                Ok(()) => tracing::info!(%path, "deleted what a killed run left of a snapshot"),
-                Err(error) => tracing::warn!(%path, %error, "a part of a snapshot stays behind"),
+                Ok(()) => tracing::info!(%path, "deleted an incomplete snapshot of a killed run"),
+                Err(error) => tracing::warn!(%path, %error, "cannot delete an incomplete snapshot"),
             },
             Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => {
-                tracing::debug!(%path, %error, "cannot find out who writes it");
+                tracing::debug!(%path, %error, "cannot check its lock");
             }
         }
     }
     Ok(())
 }
 
-/// How old a record without a snapshot is before its run is over.
+/// Age at which a record without a snapshot is deleted.
 const ORPHANED: std::time::Duration = std::time::Duration::from_secs(600);
 
-/// Deletes records of snapshots that were not written in the end.
+/// Deletes records of snapshots that were never completed.
 fn clear_orphans(folder: &Utf8Path) -> Result<(), CommandError> {
     for name in names(folder)? {
         let Some(snapshot) = name.strip_suffix(".json").filter(|name| name.ends_with(END)) else {
@@ -349,7 +345,7 @@ fn clear_orphans(folder: &Utf8Path) -> Result<(), CommandError> {
             && !folder.join(snapshot).exists()
             && let Err(error) = std::fs::remove_file(&path)
         {
-            tracing::warn!(%path, %error, "the record of no snapshot stays behind");
+            tracing::warn!(%path, %error, "cannot delete a record without a snapshot");
         }
     }
     Ok(())

@@ -76,8 +76,8 @@ fn no_file_is_written_over() {
     let second = Draft::at(&path).unwrap();
     assert_eq!(first.keep(&record(Reason::Hand, "2026-12-01T08:00:00Z")).unwrap(), path);
     let error = second.keep(&record(Reason::Hand, "2026-12-01T08:00:00Z")).unwrap_err();
-    assert!(error.to_string().contains("is there already"), "{error}");
-    assert!(Draft::at(&path).unwrap_err().to_string().contains("is there already"));
+    assert!(error.to_string().contains("already exists"), "{error}");
+    assert!(Draft::at(&path).unwrap_err().to_string().contains("already exists"));
     assert_eq!(names(path.parent().unwrap()).unwrap().len(), 2);
 }
 

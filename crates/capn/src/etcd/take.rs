@@ -1,4 +1,4 @@
-//! Taking a snapshot of a cluster's etcd.
+//! Takes a snapshot of a cluster's etcd.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,21 +20,21 @@ use crate::error::{CommandError, Doing as _};
 use crate::state::StateDir;
 use crate::watch::{self, View};
 
-/// How long all of a snapshot may take: at 3 MiB/s the largest is there.
+/// Total time limit: enough for the largest snapshot at 3 MiB/s.
 const WITHIN: Duration = Duration::from_secs(3_600);
 
-/// What keeps a cluster from having snapshots taken of its etcd.
+/// Why no snapshots can be taken of a cluster's etcd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfit {
     /// It is being deleted.
     Leaving,
     /// It is paused.
     Paused,
-    /// It has no KubeadmControlPlane, so nobody knows its etcd.
+    /// It has no KubeadmControlPlane, so its etcd is unknown.
     NoControlPlane,
-    /// Its etcd runs elsewhere.
+    /// Its etcd is external.
     External,
-    /// Its control plane is not there yet.
+    /// Its control plane is not initialized yet.
     NotInitialized,
 }
 
@@ -44,17 +44,17 @@ impl fmt::Display for Unfit {
             Self::Leaving => "the cluster is being deleted",
             Self::Paused => "the cluster is paused",
             Self::NoControlPlane => "the cluster has no KubeadmControlPlane",
-            Self::External => "its etcd is external: whoever runs it takes snapshots",
+            Self::External => "its etcd is external: its operator must take snapshots",
             Self::NotInitialized => "its control plane is not initialized yet",
         })
     }
 }
 
-/// What is against snapshots of a cluster, if anything is.
+/// Checks whether snapshots can be taken of a cluster.
 ///
 /// # Errors
 ///
-/// What is.
+/// Returns the reason against it.
 pub fn fitness(
     cluster: &Cluster,
     control_plane: Option<&KubeadmControlPlane>,
@@ -79,20 +79,20 @@ pub fn fitness(
     }
 }
 
-/// What is wanted.
+/// A snapshot request.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
     /// Namespace of the cluster.
     pub namespace: &'a str,
     /// Its name.
     pub cluster: &'a str,
-    /// Why.
+    /// Why it is taken.
     pub reason: Reason,
-    /// The file; else one in the state folder.
+    /// Output file; `None` is a file in the state directory.
     pub output: Option<&'a Utf8Path>,
 }
 
-/// Where snapshots are kept, and how etcd is reached.
+/// Storage of snapshots, and access to etcd.
 #[derive(Clone, Debug)]
 pub struct Keeper {
     state: StateDir,
@@ -100,57 +100,58 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Of a state folder.
+    /// In a state directory.
     pub fn of(state: &StateDir) -> Self {
         Self { state: state.clone(), workloads: Workloads::default() }
     }
 
-    /// The same with other ways to clusters.
+    /// Returns the same with other access to clusters.
     #[cfg(test)]
     pub(crate) fn with(self, workloads: Workloads) -> Self {
         Self { workloads, ..self }
     }
 
-    /// The snapshots of a cluster.
+    /// Returns the snapshots of a cluster.
     ///
     /// # Errors
     ///
-    /// When the names cannot be those of a cluster.
+    /// Returns an error if the names are not valid for a cluster.
     pub fn folder(&self, namespace: &str, cluster: &str) -> Result<Folder, CommandError> {
         Folder::of(&self.state, namespace, cluster)
     }
 
-    /// What the snapshots of a namespace take on disk, in bytes.
+    /// Returns the disk usage of a namespace's snapshots in bytes.
     ///
     /// # Errors
     ///
-    /// When its folders cannot be read.
+    /// Returns an error if its directories cannot be read.
     pub fn used(&self, namespace: &str) -> Result<u64, CommandError> {
         used(&self.state, namespace)
     }
 
-    /// Takes a snapshot of a cluster that the plane has, and gives the file with what is known of it.
+    /// Takes a snapshot of a cluster in the plane. Returns the file with its record.
     ///
     /// # Cancellation
     ///
-    /// Nothing is left of it.
+    /// Nothing of it is left.
     ///
     /// # Errors
     ///
-    /// When no member of etcd keeps up, the snapshot is not whole or too large, or cannot be written.
+    /// Returns an error if no etcd member is up to date, if the snapshot is incomplete or too
+    /// large, or if it cannot be written.
     pub async fn take(
         &self,
         client: &Client,
         wanted: Wanted<'_>,
     ) -> Result<(Utf8PathBuf, Record), CommandError> {
         let Wanted { namespace, cluster, .. } = wanted;
-        let doing = || format!("cannot take a snapshot of the etcd of cluster `{cluster}`");
+        let doing = || format!("cannot take an etcd snapshot of cluster `{cluster}`");
         let view = watch::read(client, namespace, cluster).await;
         let found = view.cluster.as_deref().ok_or_else(|| {
-            CommandError::new(format!("there is no cluster `{cluster}`")).while_doing(doing())
+            CommandError::new(format!("cluster `{cluster}` does not exist")).while_doing(doing())
         })?;
         match fitness(found, view.control_plane.as_deref()) {
-            // The nodes of a paused cluster run, and its etcd with them.
+            // Nodes of a paused cluster are running, and so is its etcd.
             Ok(()) | Err(Unfit::Paused) => {}
             Err(unfit) => return Err(CommandError::new(unfit.to_string()).while_doing(doing())),
         }
@@ -159,7 +160,7 @@ impl Keeper {
             .await
             .unwrap_or_else(|_| {
                 let within = WITHIN.as_secs() / 60;
-                Err(CommandError::new(format!("it did not end within {within} minutes")))
+                Err(CommandError::new(format!("it did not finish within {within} minutes")))
             })
             .map_err(|error| error.while_doing(doing()))
     }
@@ -171,7 +172,7 @@ impl Keeper {
         wanted: Wanted<'_>,
     ) -> Result<(Utf8PathBuf, Record), CommandError> {
         let Some(cluster) = &view.cluster else {
-            return Err(CommandError::new("the cluster is gone"));
+            return Err(CommandError::new("the cluster no longer exists"));
         };
         let mut options = Options::default();
         options.workloads = self.workloads.clone();
@@ -209,12 +210,12 @@ impl Keeper {
 fn failed(error: SnapshotError) -> CommandError {
     let hint = match &error {
         SnapshotError::TooLarge { .. } => {
-            "at most 8 GiB are taken, and a twentieth of the file system stays free: make room, or name a file elsewhere with `--output FILE`"
+            "the limit is 8 GiB, and 5 % of the file system is reserved: free some space, or write to another file system with `--output FILE`"
         }
-        SnapshotError::Write { .. } => "look at the file system: `df -h`",
-        _ => "nothing was kept: try again",
+        SnapshotError::Write { .. } => "check the file system: `df -h`",
+        _ => "no snapshot was saved: try again",
     };
-    CommandError::caused("etcd gave no snapshot", error).hint(hint)
+    CommandError::caused("etcd did not send a snapshot", error).hint(hint)
 }
 
 /// etcd of a cluster.
@@ -224,16 +225,17 @@ async fn etcd(context: &Context, cluster: &Cluster) -> Result<Etcd, CommandError
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
     let found =
         secrets.get_opt(&secret).await.doing(format!("cannot read the Secret `{secret}`"))?;
-    let authority = found.as_ref().and_then(PemPair::from_secret).ok_or_else(|| {
-        CommandError::new(format!("the Secret `{secret}` has no certificate authority of etcd"))
-    })?;
+    let authority = found
+        .as_ref()
+        .and_then(PemPair::from_secret)
+        .ok_or_else(|| CommandError::new(format!("Secret `{secret}` has no etcd CA")))?;
     let client = workload::client(context, cluster)
         .await
         .map_err(|error| CommandError::caused("cannot reach the cluster", error))?;
     Ok(workload::etcd_of(context, cluster, client, authority))
 }
 
-/// Nodes that members of etcd are on; those that stay come first.
+/// Nodes with etcd members; nodes that are not being deleted come first.
 fn nodes(view: &View) -> Vec<String> {
     let mut machines: Vec<&Machine> =
         view.machines.iter().map(AsRef::as_ref).filter(|found| found.is_control_plane()).collect();
@@ -241,7 +243,8 @@ fn nodes(view: &View) -> Vec<String> {
     machines.iter().filter_map(|found| found.node_name()).map(str::to_owned).collect()
 }
 
-/// The first node whose member has heard of all that the quorum agreed on, so that nothing is missing.
+/// Returns the first node whose member has applied everything that the quorum committed, so that
+/// nothing is missing.
 async fn up_to_date(
     etcd: &Etcd,
     nodes: &[String],
@@ -257,7 +260,7 @@ async fn up_to_date(
             Ok(status) => return Ok((node.clone(), status)),
             Err(error) => {
                 let error =
-                    CommandError::caused(format!("no answer of the one on `{node}`"), error);
+                    CommandError::caused(format!("no response from the one on `{node}`"), error);
                 failed = Some(match failed {
                     None => error,
                     Some(first) => first.and_also(&error),
@@ -266,8 +269,8 @@ async fn up_to_date(
         }
     }
     let failed = failed.unwrap_or_else(|| CommandError::new("no machine has a node yet"));
-    Err(failed.while_doing("no member of etcd keeps up").hint(format!(
-        "see what is wrong: `capn describe cluster {cluster}`; without a quorum, go back to an older one: `capn etcd snapshot restore {cluster}`"
+    Err(failed.while_doing("no etcd member is up to date").hint(format!(
+        "see the cause: `capn describe cluster {cluster}`; without a quorum, restore an older snapshot: `capn etcd snapshot restore {cluster}`"
     )))
 }
 

@@ -7,7 +7,7 @@ use super::*;
 use crate::etcd::testing::{Etcd, make_authority};
 use crate::session::{Need, Session};
 
-/// Objects of a cluster, after a change to them.
+/// Objects of a cluster, after a change.
 fn objects(change: impl Fn(&mut Value, &mut Value)) -> (Cluster, KubeadmControlPlane) {
     let mut cluster = json!({
         "metadata": { "name": "demo", "namespace": "default", "uid": "u" },
@@ -83,7 +83,7 @@ async fn a_snapshot_is_kept_with_what_is_known_of_it() {
     let wanted = Wanted { output: Some(&file), ..WANTED };
     assert_eq!(keeper.take(session.client(), wanted).await.unwrap().0, file);
     let error = keeper.take(session.client(), wanted).await.unwrap_err();
-    assert!(error.to_string().contains("is there already"), "{error}");
+    assert!(error.to_string().contains("already exists"), "{error}");
     assert_eq!(etcd.snapshots.load(Ordering::Relaxed), 2);
     let listed = keeper.folder("default", "demo").unwrap().list().unwrap();
     assert_eq!(listed.len(), 1, "the file elsewhere is not listed");
@@ -108,7 +108,7 @@ async fn a_cluster_that_is_not_there_has_no_snapshots() {
     let state = StateDir::at(held.path().join("state").to_str().unwrap());
     let session = Session::open(&state, Need::Objects).await.unwrap();
     let error = Keeper::of(&state).take(session.client(), WANTED).await.unwrap_err();
-    assert!(error.to_string().contains("there is no cluster `demo`"), "{error}");
+    assert!(error.to_string().contains("cluster `demo` does not exist"), "{error}");
     let secrets: Api<Secret> = Api::namespaced(session.client().clone(), "default");
     assert!(secrets.create(&PostParams::default(), &Secret::default()).await.is_err());
     session.close().await.unwrap();

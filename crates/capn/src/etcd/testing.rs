@@ -1,4 +1,4 @@
-//! An etcd for tests: it has one member, keeps up, and sends a database of one page.
+//! etcd for tests: one up-to-date member that sends a database of one page.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-/// An etcd that counts the snapshots that it gives, and may give broken ones.
+/// An etcd that counts its snapshots and can send broken ones.
 #[derive(Clone, Default)]
 pub(crate) struct Etcd {
     pub(crate) snapshots: Arc<AtomicUsize>,
@@ -23,7 +23,7 @@ pub(crate) struct Etcd {
 }
 
 impl Etcd {
-    /// The ways to the cluster `default/demo`.
+    /// Access to the cluster `default/demo`.
     pub(crate) fn workloads(&self, client: &Client) -> Workloads {
         let etcd = self.clone();
         let answerer: etcd::Answerer = Arc::new(move |request| {
@@ -54,7 +54,7 @@ impl Etcd {
     }
 }
 
-/// Makes the Secret with the authority of etcd.
+/// Creates the Secret with the etcd CA.
 pub(crate) async fn make_authority(client: &Client) {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), "default");
     let pem = |text: &str| STANDARD.encode(text);
@@ -66,8 +66,7 @@ pub(crate) async fn make_authority(client: &Client) {
     secrets.create(&PostParams::default(), &secret).await.unwrap();
 }
 
-/// Makes the cluster `default/demo` with one control plane machine whose node is `a`, as long ago as the
-/// plane says.
+/// Creates the cluster `default/demo` with one control plane machine on node `a`.
 pub(crate) async fn make_cluster(client: &Client) {
     let cluster = json!({ "metadata": { "name": "demo" }, "spec": { "paused": false } });
     let label = json!({ "cluster.x-k8s.io/cluster-name": "demo" });

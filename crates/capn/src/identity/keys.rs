@@ -1,4 +1,4 @@
-//! Client certificates of our own.
+//! Client certificates that capn creates.
 
 use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
 use rcgen::{
@@ -7,23 +7,23 @@ use rcgen::{
 
 use crate::error::{CommandError, Doing as _};
 
-/// As long as the certificates that the clients of Incus and LXD make for themselves.
+/// Same lifetime as the certificates that Incus and LXD clients create for themselves.
 const YEARS: i64 = 10;
 
-/// A certificate and its key, PEM.
-pub(super) struct Minted {
+/// A certificate and its private key, PEM.
+pub(super) struct CertifiedKey {
     pub(super) certificate: String,
-    /// A secret.
+    /// The private key. Secret.
     pub(super) key: String,
 }
 
-/// Makes a certificate by which a server can know a client.
+/// Creates a self-signed client certificate.
 ///
 /// # Errors
 ///
-/// When the system gives no randomness.
-pub(super) fn mint(name: &str, now: Timestamp) -> Result<Minted, CommandError> {
-    let doing = || format!("cannot make a client certificate for `{name}`");
+/// Returns an error if the system provides no randomness.
+pub(super) fn mint(name: &str, now: Timestamp) -> Result<CertifiedKey, CommandError> {
+    let doing = || format!("cannot create a client certificate for `{name}`");
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -38,12 +38,12 @@ pub(super) fn mint(name: &str, now: Timestamp) -> Result<Minted, CommandError> {
             date.day().unsigned_abs(),
         )
     };
-    // A day back, for servers whose clock is behind.
+    // Backdated by one day, for servers whose clock is behind.
     params.not_before = date(today.saturating_sub(1.day()));
     params.not_after = date(today.saturating_add(YEARS.years()));
     let key = KeyPair::generate().doing(doing())?;
     let certificate = params.self_signed(&key).doing(doing())?;
-    Ok(Minted { certificate: certificate.pem(), key: key.serialize_pem() })
+    Ok(CertifiedKey { certificate: certificate.pem(), key: key.serialize_pem() })
 }
 
 #[cfg(test)]
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_minted_pair_can_be_used_for_tls() {
+    fn a_generated_key_pair_works_for_tls() {
         let minted = mint("tenant", Timestamp::now()).unwrap();
         let remote = incus_client::HttpsRemote {
             url: "https://192.0.2.1:8443".into(),

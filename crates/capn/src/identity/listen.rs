@@ -6,18 +6,20 @@ use incus_client::api::{Config, Server};
 use super::Identity;
 use crate::error::{CommandError, Doing as _};
 
-/// The server's setting.
+/// Server setting for the HTTPS listen address.
 const KEY: &str = "core.https_address";
-/// Port of servers that name none.
+/// Default port of a server.
 const PORT: u16 = 8443;
 
-/// The URL of the server behind `admin`, which is told to listen when `listen` says so.
+/// Returns the URL of the server behind `admin`, and makes the server listen there first if
+/// `listen` is given.
 ///
-/// `address` is how clients reach it, where that is not what it listens on.
+/// `address` overrides the address that clients use.
 ///
 /// # Errors
 ///
-/// When it does not listen and was not told to, or listens elsewhere than it is told.
+/// Returns an error if the server does not listen on the network and `listen` is not given, or if
+/// it already listens on a different address.
 pub async fn url(
     admin: &Identity,
     client: &Client,
@@ -27,7 +29,7 @@ pub async fn url(
 ) -> Result<String, CommandError> {
     let listens = text(server, KEY);
     let listens = match (listens, listen) {
-        // Through a URL the server surely listens there.
+        // A remote is reached through its URL, so the server listens there.
         (_, None) if admin.socket().is_none() => {
             return Ok(address.map_or_else(|| admin.server.clone(), with_scheme));
         }
@@ -36,9 +38,9 @@ pub async fn url(
         (Some(listens), Some(wanted)) if same(&listens, wanted) => listens,
         (Some(listens), Some(wanted)) => {
             return Err(CommandError::usage(format!(
-                "the server listens on {listens} already, not on {wanted}"
+                "the server already listens on {listens}, not on {wanted}"
             ))
-            .hint("leave `--listen` out; `--address` says how clients reach it"));
+            .hint("omit `--listen`; use `--address` to set the address that clients use"));
         }
         (None, Some(wanted)) => {
             let wanted = with_port(wanted);
@@ -46,20 +48,20 @@ pub async fn url(
             client
                 .patch_server_config(&config)
                 .await
-                .doing(format!("cannot let the server listen on {wanted}"))?;
+                .doing(format!("cannot make the server listen on {wanted}"))?;
             wanted
         }
     };
     match address {
         Some(address) => Ok(with_scheme(address)),
         None => {
-            let server = client.server().await.doing("cannot ask the server for its addresses")?;
+            let server = client.server().await.doing("cannot read the addresses of the server")?;
             Ok(with_scheme(&reachable(&listens, &server.environment.addresses)))
         }
     }
 }
 
-/// Whether only the server's own machine reaches it.
+/// Returns whether the URL is only reachable from the server's own machine.
 pub fn is_loopback(url: &str) -> bool {
     let host = url.trim_start_matches("https://");
     let host = match host.strip_prefix('[') {
@@ -75,13 +77,13 @@ fn not_listening(admin: &Identity) -> CommandError {
         _ => "incus",
     };
     CommandError::new(format!(
-        "the server at {} does not listen on the network, and certificates are for the network only",
+        "the server at {} does not listen on the network, which client certificates require",
         admin.server
     ))
     .hint(format!(
-        "let it listen: `{client} config set {KEY} ADDRESS:{PORT}`, where ADDRESS is one that managers reach"
+        "make it listen: `{client} config set {KEY} ADDRESS:{PORT}`, where managers can reach ADDRESS"
     ))
-    .hint("or have it done by this command: `--listen ADDRESS`; `--listen 127.0.0.1` is for this machine only")
+    .hint("or let this command do it: `--listen ADDRESS` (`--listen 127.0.0.1` for this machine only)")
 }
 
 fn text(server: &Server, key: &str) -> Option<String> {
@@ -89,7 +91,7 @@ fn text(server: &Server, key: &str) -> Option<String> {
     (!value.is_empty()).then(|| value.to_owned())
 }
 
-/// Of what a server listens on, an address that a client can use.
+/// Picks an address that clients can use from the server's listen address.
 fn reachable(listens: &str, addresses: &[String]) -> String {
     let (host, port) = listens.rsplit_once(':').unwrap_or((listens, "8443"));
     match host {

@@ -1,23 +1,23 @@
-//! How a server is reached: the local socket, or a remote of the Incus or LXD command line client;
-//! and how an identity for it is made that a management cluster can use.
+//! Server access: the local socket or a remote of the Incus or LXD client, and identities that a
+//! management cluster can use.
 //!
-//! | module | is |
+//! | module | content |
 //! |---|---|
 //! | `remotes` | the configuration of the `incus` and `lxc` commands |
 //! | [`secret`] | the Secret of an identity |
 //! | [`token`] | an identity from a trust token |
-//! | [`fence`], [`tenant`] | a restricted project, and a certificate that is limited to it |
-//! | [`proof`] | what the holder of such a certificate can and cannot do |
-//! | [`listen`] | the address at which certificates are of use |
-//! | [`kept`] | identities whose keys were made here |
+//! | [`restrictions`], [`tenant`] | a restricted project, and a certificate that is limited to it |
+//! | [`access_check`] | what the holder of such a certificate can and cannot do |
+//! | [`listen`] | the address at which clients with certificates reach a server |
+//! | [`stored`] | identities whose private keys capn created |
 
-pub mod fence;
-pub mod kept;
+pub mod access_check;
 mod keys;
 pub mod listen;
-pub mod proof;
 mod remotes;
+pub mod restrictions;
 pub mod secret;
+pub mod stored;
 pub mod tenant;
 pub mod token;
 
@@ -28,23 +28,23 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::environment::Environment;
 use crate::error::{CommandError, Doing as _};
 
-/// What the identity Secret of a cluster holds.
+/// Content of a cluster's identity Secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// `unix:///path` or `https://host:port`; `unix://` is the first socket that answers.
+    /// `unix:///path` or `https://host:port`; `unix://` means the first local socket that responds.
     pub server: String,
-    /// Certificate that the server must have, PEM.
+    /// Pinned server certificate, PEM.
     pub server_certificate: Option<String>,
-    /// Certificate that we show, PEM.
+    /// Client certificate, PEM.
     pub client_certificate: Option<String>,
-    /// Key of that certificate, PEM. A secret.
+    /// Private key of the client certificate, PEM. Secret.
     pub client_key: Option<String>,
-    /// Project on the server; none is the server's default.
+    /// Project on the server; `None` is the server's default project.
     pub project: Option<String>,
 }
 
 impl Identity {
-    /// The server behind a socket of this machine.
+    /// Returns the identity for a server behind a local socket.
     pub fn unix(socket: &Utf8Path, project: Option<&str>) -> Self {
         Self {
             server: format!("unix://{socket}"),
@@ -55,20 +55,35 @@ impl Identity {
         }
     }
 
-    /// The path of the socket, if the server is behind one.
+    /// Returns the path of the socket, if the server is local.
     pub fn socket(&self) -> Option<&Utf8Path> {
         self.server.strip_prefix("unix://").map(Utf8Path::new)
     }
 
-    /// The command line client that runs a command in an instance of this server, with the name
-    /// of the instance and the command still to come. Only for a server of this machine: what a
-    /// remote is called where the user sits is not recorded.
+    /// Returns the client command that runs a command in an instance of this server; the instance
+    /// name and the command are appended. Only for local servers, since the name of a remote in the
+    /// user's client is not recorded.
     pub fn exec_command(&self) -> Option<String> {
-        let client = if self.socket()?.as_str().contains("lxd") { "lxc" } else { "incus" };
-        Some(match &self.project {
-            None => format!("{client} exec"),
-            Some(project) => format!("{client} exec --project {project}"),
-        })
+        self.socket().map(|_| self.client_command("exec"))
+    }
+
+    /// Returns the server and its project, for messages.
+    pub fn shown(&self) -> String {
+        let project = self.project.as_ref().map(|project| format!(", project `{project}`"));
+        format!("the server at {}{}", self.server, project.unwrap_or_default())
+    }
+
+    /// Returns the client command with the options that select this project. It omits the remote,
+    /// whose name in the user's client is not recorded.
+    pub fn client_command(&self, verb: &str) -> String {
+        let client = match self.socket() {
+            Some(socket) if socket.as_str().contains("lxd") => "lxc",
+            _ => "incus",
+        };
+        match &self.project {
+            None => format!("{client} {verb}"),
+            Some(project) => format!("{client} {verb} --project {project}"),
+        }
     }
 
     /// Keys and values of the Secret, sorted by key.
@@ -83,15 +98,15 @@ impl Identity {
         entries.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
     }
 
-    /// A client for the server and project.
+    /// Creates a client for the server and project. Sends no request.
     ///
     /// # Errors
     ///
-    /// When a certificate or key cannot be used, or the server is `unix://` without a path and no
-    /// socket answers. The server is not asked anything.
+    /// Returns an error if a certificate or key is invalid, or if the server is `unix://` without a
+    /// path and no local socket answers.
     pub fn client(&self) -> Result<incus_client::Client, CommandError> {
         let client = match self.socket() {
-            // As the provider reads it: whatever answers on this machine.
+            // Same behavior as the provider: any local server that responds.
             Some(socket) if socket.as_str().is_empty() => {
                 incus_client::Client::unix(answering_socket()?.as_std_path())
             }
@@ -106,7 +121,7 @@ impl Identity {
         })
     }
 
-    /// A client of the server's addresses, which are tried in turn where there are several.
+    /// Creates a client that tries the server's addresses in turn.
     fn over_https(&self) -> Result<incus_client::Client, incus_client::Error> {
         let at = |url: &str| {
             incus_client::Client::https_builder(&incus_client::HttpsRemote {
@@ -126,14 +141,15 @@ impl Identity {
     }
 }
 
-/// The first of the usual sockets that answers. One that exists may be left from a daemon that ended.
+/// Returns the first well-known socket that answers. A socket file may be left over from a daemon
+/// that has stopped.
 fn answering_socket() -> Result<Utf8PathBuf, CommandError> {
     let sockets = Environment::default().sockets();
     let answers = |socket: &&Utf8PathBuf| UnixStream::connect(socket.as_std_path()).is_ok();
     match sockets.iter().find(answers) {
         Some(socket) => Ok(socket.clone()),
         None => Err(CommandError::new(format!(
-            "none of the sockets that `unix://` stands for answers: {}",
+            "no local Incus or LXD socket responds (tried {})",
             sockets.iter().map(|socket| socket.as_str()).collect::<Vec<_>>().join(", ")
         ))
         .hint("start Incus or LXD, or name the socket in the identity Secret: unix:///path")),
@@ -150,22 +166,31 @@ impl std::fmt::Debug for Identity {
     }
 }
 
-/// URL of the image server that a remote of the client configuration is, if it is one of
-/// simplestreams.
+/// Returns an `incus` client command with the project of this client, for hints.
+pub fn incus(verb: &str, server: &incus_client::Client) -> String {
+    match server.project() {
+        None => format!("incus {verb}"),
+        Some(project) => format!("incus {verb} --project {project}"),
+    }
+}
+
+/// Returns the URL of a remote in the client configuration, if the remote is a simplestreams image
+/// server.
 ///
 /// # Errors
 ///
-/// When a configuration cannot be read.
+/// Returns an error if a client configuration cannot be read.
 pub fn image_server(environment: &Environment, name: &str) -> Result<Option<String>, CommandError> {
     remotes::image_server(environment, name)
 }
 
-/// Finds the server: `--remote` names a remote of the client configuration or is
-/// `unix:///path`; without it, or with `local`, it is the first socket that is there.
+/// Finds the server: `--remote` is the name of a remote in the client configuration or
+/// `unix:///path`; without it, or with `local`, the first local socket that exists.
 ///
 /// # Errors
 ///
-/// When there is no socket, no such remote, or the remote has no usable identity.
+/// Returns an error if no socket exists, the remote is unknown, or the remote has no usable client
+/// certificate.
 pub fn resolve(
     environment: &Environment,
     remote: Option<&str>,
@@ -184,7 +209,7 @@ pub fn resolve(
     }
 }
 
-/// Names of the remotes of the client configurations that are reached over the network.
+/// Names of configured remotes that are reached over the network.
 pub fn remotes_with_address(environment: &Environment) -> Vec<String> {
     remotes::with_address(environment)
 }
@@ -194,21 +219,19 @@ fn local(environment: &Environment, project: Option<&str>) -> Result<Identity, C
     if let Some(socket) = sockets.iter().find(|socket| socket.as_std_path().exists()) {
         return Ok(Identity::unix(socket, project));
     }
-    // A folder that may not be entered hides its socket: the server itself then says why.
+    // A socket in an unreadable directory looks absent; connecting yields the server's own error.
     if let Some(hidden) = sockets.iter().find(|socket| is_hidden(socket)) {
         return Ok(Identity::unix(hidden, project));
     }
     if let Some((variable, socket)) = environment.named_sockets().first() {
         return Err(CommandError::new(format!(
-            "{variable} leads to {socket}, which does not exist"
+            "{variable} points to {socket}, which does not exist"
         ))
-        .hint(format!(
-            "correct it, or unset {variable}: capn then looks for Incus and LXD itself"
-        )));
+        .hint(format!("correct it, or unset {variable} to let capn find Incus or LXD")));
     }
-    Err(CommandError::new("there is no Incus or LXD on this machine: none of its sockets exists")
+    Err(CommandError::new("no Incus or LXD socket exists on this machine")
         .hint("`./quickstart` installs and starts Incus")
-        .hint("another machine's server: `--remote NAME`, a remote of the `incus` command"))
+        .hint("to use a server on another machine: `--remote NAME`, where NAME is a remote of the `incus` command"))
 }
 
 fn is_hidden(socket: &Utf8PathBuf) -> bool {
@@ -218,22 +241,21 @@ fn is_hidden(socket: &Utf8PathBuf) -> bool {
     )
 }
 
-/// What to do when the server cannot be asked, by what went wrong.
+/// Hints for a server that cannot be reached, by the kind of error.
 pub fn hints(identity: &Identity, error: &incus_client::Error) -> Vec<String> {
     match (identity.socket(), io_kind(error)) {
         (Some(socket), Some(std::io::ErrorKind::PermissionDenied)) => {
             let group = if socket.as_str().contains("lxd") { "lxd" } else { "incus-admin" };
             vec![format!(
-                "run this with sudo, or become a member of the group: \
-                 `sudo usermod -aG {group} $USER`, then log in again"
+                "run this with sudo, or join the group: `sudo usermod -aG {group} $USER`, then log in again"
             )]
         }
         (Some(_), _) if error.is_connection() => vec![
-            "is the daemon running? `sudo systemctl start incus`, or `./quickstart` which starts it"
+            "is the daemon running? start it with `sudo systemctl start incus` or `./quickstart`"
                 .to_owned(),
         ],
         (None, _) if error.is_connection() => {
-            vec![format!("check that the server answers: `curl -k {}`", identity.server)]
+            vec![format!("check that the server responds: `curl -k {}`", identity.server)]
         }
         _ => error.hint().map(str::to_owned).into_iter().collect(),
     }
@@ -254,7 +276,7 @@ fn io_kind(error: &incus_client::Error) -> Option<std::io::ErrorKind> {
 pub(crate) mod testing {
     use super::*;
 
-    /// The identity of the local Incus.
+    /// Returns the identity for the local Incus.
     pub(crate) fn local() -> Identity {
         Identity::unix(Utf8Path::new("/var/lib/incus/unix.socket"), None)
     }
@@ -274,7 +296,17 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_not_in_the_debug_text() {
+    fn hints_name_the_project() {
+        let identity = Identity { project: Some("lab".into()), ..testing::local() };
+        let there = "the server at unix:///var/lib/incus/unix.socket, project `lab`";
+        assert_eq!(identity.shown(), there);
+        assert_eq!(identity.exec_command().as_deref(), Some("incus exec --project lab"));
+        assert_eq!(incus("info", &identity.client().unwrap()), "incus info --project lab");
+        assert_eq!(incus("info", &testing::local().client().unwrap()), "incus info");
+    }
+
+    #[test]
+    fn debug_output_omits_the_key() {
         let identity = Identity { client_key: Some("SECRET".into()), ..testing::local() };
         assert!(!format!("{identity:?}").contains("SECRET"));
     }

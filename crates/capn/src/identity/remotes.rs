@@ -1,4 +1,4 @@
-//! Remotes in the configuration of the `incus` or `lxc` command.
+//! Remotes in the configuration of the `incus` or `lxc` client.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::Identity;
 use crate::environment::Environment;
 use crate::error::{CommandError, Doing as _};
 
-/// The part of `config.yml` that is read.
+/// The part of `config.yml` that capn reads.
 #[derive(Debug, Default, Deserialize)]
 struct Config {
     #[serde(default)]
@@ -28,7 +28,7 @@ struct Remote {
     public: bool,
 }
 
-/// The identity for a remote, from the first configuration that has it.
+/// Returns the identity for a remote, from the first configuration that has it.
 pub(super) fn find(
     environment: &Environment,
     name: &str,
@@ -36,22 +36,22 @@ pub(super) fn find(
 ) -> Result<Identity, CommandError> {
     let mut looked_at = Vec::new();
     let mut known = Vec::new();
-    for folder in environment.client_configs() {
-        let path = folder.join("config.yml");
+    for dir in environment.client_configs() {
+        let path = dir.join("config.yml");
         let Some(config) = read(&path)? else { continue };
         if let Some(remote) = config.remotes.get(name) {
-            return identity(&folder, name, remote, project);
+            return identity(&dir, name, remote, project);
         }
         known.extend(config.remotes.into_keys());
         looked_at.push(path);
     }
     let error = match looked_at.as_slice() {
         [] => CommandError::new(format!(
-            "there is no remote `{name}`: no configuration of the `incus` or `lxc` command is found"
+            "remote `{name}` does not exist: no configuration of the `incus` or `lxc` client was found"
         )),
         paths => {
             let paths: Vec<&str> = paths.iter().map(|path| path.as_str()).collect();
-            CommandError::new(format!("there is no remote `{name}` in {}", paths.join(", ")))
+            CommandError::new(format!("remote `{name}` does not exist in {}", paths.join(", ")))
         }
     };
     known.sort();
@@ -59,20 +59,20 @@ pub(super) fn find(
     let error = if known.is_empty() {
         error
     } else {
-        error.hint(format!("remotes that are there: {}", known.join(", ")))
+        error.hint(format!("available remotes: {}", known.join(", ")))
     };
     Err(error.hint(format!("add it: `incus remote add {name} https://HOST:8443`")))
 }
 
-/// Names of the remotes that are reached over the network and can run instances.
+/// Names of remotes that are reached over the network and can run instances.
 pub(super) fn with_address(environment: &Environment) -> Vec<String> {
     let mut found = Vec::new();
-    for folder in environment.client_configs() {
-        // What cannot be read is said by whoever needs it; this only makes suggestions.
-        let text = std::fs::read_to_string(folder.join("config.yml")).unwrap_or_default();
+    for dir in environment.client_configs() {
+        // Only used for suggestions, so read errors are ignored here.
+        let text = std::fs::read_to_string(dir.join("config.yml")).unwrap_or_default();
         let Ok(config) = serde_saphyr::from_str::<Config>(&text) else { continue };
         let usable = config.remotes.into_iter().filter(|(name, remote)| {
-            remote.addr.starts_with("https://") && identity(&folder, name, remote, None).is_ok()
+            remote.addr.starts_with("https://") && identity(&dir, name, remote, None).is_ok()
         });
         found.extend(usable.map(|(name, _)| name));
     }
@@ -81,27 +81,25 @@ pub(super) fn with_address(environment: &Environment) -> Vec<String> {
     found
 }
 
-/// A client's configuration, if it has one.
+/// Reads a client configuration, if it exists.
 fn read(path: &Utf8Path) -> Result<Option<Config>, CommandError> {
     match std::fs::read_to_string(path) {
-        Ok(text) => {
-            serde_saphyr::from_str(&text).map(Some).doing(format!("cannot understand {path}"))
-        }
+        Ok(text) => serde_saphyr::from_str(&text).map(Some).doing(format!("cannot parse {path}")),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).doing(format!("cannot read {path}")),
     }
 }
 
-/// The remote that both clients know without a configuration.
+/// The remote that both clients know without any configuration.
 const BUILT_IN: (&str, &str) = ("images", capn_image::catalog::LINUX_CONTAINERS);
 
-/// URL of a remote of simplestreams, from the first configuration that has the remote.
+/// Returns the URL of a simplestreams remote, from the first configuration that has the remote.
 pub(super) fn image_server(
     environment: &Environment,
     name: &str,
 ) -> Result<Option<String>, CommandError> {
-    for folder in environment.client_configs() {
-        let Some(config) = read(&folder.join("config.yml"))? else { continue };
+    for dir in environment.client_configs() {
+        let Some(config) = read(&dir.join("config.yml"))? else { continue };
         if let Some(remote) = config.remotes.get(name) {
             let is_one = remote.protocol.as_deref() == Some("simplestreams");
             return Ok(is_one.then(|| remote.addr.clone()));
@@ -111,7 +109,7 @@ pub(super) fn image_server(
 }
 
 fn identity(
-    folder: &Utf8Path,
+    dir: &Utf8Path,
     name: &str,
     remote: &Remote,
     project: Option<&str>,
@@ -124,30 +122,30 @@ fn identity(
         remote.public || matches!(remote.protocol.as_deref(), Some("simplestreams" | "oci"));
     if images_only || !remote.addr.starts_with("https://") {
         return Err(CommandError::new(format!(
-            "the remote `{name}` ({}) serves images only: instances cannot be made there",
+            "remote `{name}` ({}) only serves images and cannot run instances",
             remote.addr
         )));
     }
-    let server_certificate = optional(&folder.join("servercerts").join(format!("{name}.crt")))?;
+    let server_certificate = optional(&dir.join("servercerts").join(format!("{name}.crt")))?;
     Ok(Identity {
         server: remote.addr.trim_end_matches('/').to_owned(),
         server_certificate,
-        client_certificate: Some(required(folder, "client.crt", name)?),
-        client_key: Some(required(folder, "client.key", name)?),
+        client_certificate: Some(required(dir, "client.crt", name)?),
+        client_key: Some(required(dir, "client.key", name)?),
         project: project.map(str::to_owned),
     })
 }
 
-fn required(folder: &Utf8Path, file: &str, name: &str) -> Result<String, CommandError> {
-    let path = folder.join(file);
+fn required(dir: &Utf8Path, file: &str, name: &str) -> Result<String, CommandError> {
+    let path = dir.join(file);
     std::fs::read_to_string(&path)
-        .doing(format!("cannot read {path}, the identity for the remote `{name}`"))
+        .doing(format!("cannot read {path}, the client certificate or key for remote `{name}`"))
         .map_err(|error| {
-            error.hint(format!("make one: `incus remote add {name} https://HOST:8443`"))
+            error.hint(format!("create one: `incus remote add {name} https://HOST:8443`"))
         })
 }
 
-/// A server with a certificate from a public authority has none pinned.
+/// Reads an optional file: a server with a publicly trusted certificate has no pinned one.
 fn optional(path: &Utf8Path) -> Result<Option<String>, CommandError> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
@@ -162,13 +160,13 @@ mod tests {
 
     fn home(config: &str) -> (tempfile::TempDir, Environment) {
         let home = tempfile::tempdir().unwrap();
-        let folder = home.path().join(".config/incus");
-        std::fs::create_dir_all(folder.join("servercerts")).unwrap();
-        std::fs::write(folder.join("config.yml"), config).unwrap();
+        let dir = home.path().join(".config/incus");
+        std::fs::create_dir_all(dir.join("servercerts")).unwrap();
+        std::fs::write(dir.join("config.yml"), config).unwrap();
         for (file, text) in
             [("client.crt", "CRT"), ("client.key", "KEY"), ("servercerts/lab.crt", "SERVER")]
         {
-            std::fs::write(folder.join(file), text).unwrap();
+            std::fs::write(dir.join(file), text).unwrap();
         }
         let environment = Environment::with([("HOME", home.path().to_str().unwrap())]);
         (home, environment)
@@ -196,7 +194,7 @@ mod tests {
     fn an_image_server_is_refused() {
         let (_home, environment) = home(CONFIG);
         let error = find(&environment, "images", None).unwrap_err();
-        assert!(error.to_string().contains("serves images only"), "{error}");
+        assert!(error.to_string().contains("only serves images"), "{error}");
     }
 
     #[test]
@@ -209,6 +207,6 @@ mod tests {
     fn an_unknown_remote_lists_those_that_are_there() {
         let (_home, environment) = home(CONFIG);
         let text = find(&environment, "labb", None).unwrap_err().render(|_, text| text.into());
-        assert!(text.contains("remotes that are there: images, lab"), "{text}");
+        assert!(text.contains("available remotes: images, lab"), "{text}");
     }
 }

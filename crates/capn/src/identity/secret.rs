@@ -1,4 +1,4 @@
-//! The Secret that holds an identity.
+//! The Secret that contains an identity.
 
 use capi_api::labels;
 use serde_json::{Map, Value, json};
@@ -7,7 +7,7 @@ use super::Identity;
 use crate::error::CommandError;
 use crate::manifest::Document;
 
-/// The Secret, with the label by which `clusterctl move` takes it along.
+/// Returns the Secret, with the label that makes `clusterctl move` include it.
 pub fn document(name: &str, namespace: &str, identity: &Identity) -> Document {
     let data: Map<String, Value> = identity
         .secret_entries()
@@ -27,11 +27,11 @@ pub fn document(name: &str, namespace: &str, identity: &Identity) -> Document {
     }))
 }
 
-/// Checks the name of an identity, which is the name of its Secret and of a file.
+/// Validates the name of an identity, which is also the name of a Secret and of a file.
 ///
 /// # Errors
 ///
-/// Wrong usage, with the rule.
+/// Returns a usage error that states the rule.
 pub fn check_name(name: &str) -> Result<(), CommandError> {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let fits = name.len() <= 63
@@ -41,16 +41,16 @@ pub fn check_name(name: &str) -> Result<(), CommandError> {
     if fits {
         return Ok(());
     }
-    Err(CommandError::usage(format!("`{name}` cannot be the name of an identity")).hint(
-        "use lowercase letters, digits and `-`, at most 63, a letter or digit first and last",
+    Err(CommandError::usage(format!("`{name}` is not a valid identity name")).hint(
+        "use at most 63 lowercase letters, digits and `-`; begin and end with a letter or digit",
     ))
 }
 
-/// Refuses a socket where nobody could reach it.
+/// Rejects a Unix socket that the user of the identity cannot reach.
 ///
 /// # Errors
 ///
-/// When the server is behind a socket; with the ways to one that is reached over the network.
+/// Returns an error with alternatives if the server is reached through a socket.
 pub fn refuse_socket(
     identity: &Identity,
     name: &str,
@@ -70,12 +70,12 @@ pub fn refuse_socket(
     }
     Err(error
         .hint(format!(
-            "let the server listen (`{client} config set core.https_address ADDRESS:8443`), and make an identity for a project of its own: `capn identity create {name} --restricted --project PROJECT`"
+            "make the server listen (`{client} config set core.https_address ADDRESS:8443`), then create an identity for a dedicated project: `capn identity create {name} --restricted --project PROJECT`"
         ))
         .hint(format!(
-            "or one with all rights: `capn identity create {name} --token TOKEN`, with the token that `{client} config trust add {name}` prints"
+            "or an unrestricted one: `capn identity create {name} --token TOKEN`, with the token that `{client} config trust add {name}` prints"
         ))
-        .hint("if the socket is mounted into the manager's pod, or the Secret is for the embedded plane: `--allow-unix-socket`"))
+        .hint("use `--allow-unix-socket` if the socket is mounted into the manager's pod, or if the Secret is for the embedded plane"))
 }
 
 #[cfg(test)]
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_is_refused_with_the_ways_out() {
+    fn a_socket_is_refused_with_alternatives() {
         let error = refuse_socket(&testing::local(), "lab", &["far".to_owned()]).unwrap_err();
         let text = error.render(|_, text| text.to_owned());
         for part in ["`--remote far`", "core.https_address", "--token", "--allow-unix-socket"] {
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_of_secrets_and_files() {
+    fn names_must_be_valid_for_secrets_and_files() {
         for name in ["lab", "a", "team-1"] {
             assert!(check_name(name).is_ok(), "{name}");
         }

@@ -1,5 +1,5 @@
-//! Makes a restricted project and a certificate that is limited to it, through a client that may
-//! do that. Every step can be done again.
+//! Creates a restricted project and a certificate that is limited to it. Uses an administrator's
+//! client; every step is idempotent.
 
 use base64::Engine as _;
 use incus_client::api::{
@@ -7,26 +7,26 @@ use incus_client::api::{
 };
 use incus_client::{Client, Versioned};
 
-use super::fence::{self, Place, Wishes};
-use super::kept::Kept;
+use super::restrictions::{self, NetworkAndPool, TenantOptions};
+use super::stored::StoredIdentity;
 use crate::error::{CommandError, Doing as _};
 
-/// What became of the project.
+/// What was done with the project.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fenced {
-    /// It is new.
-    Made,
-    /// It was made for this identity, and is as it should be now.
-    Kept,
-    /// It is somebody's own and restricted; it stays as it is.
+pub enum ProjectOutcome {
+    /// It was created.
+    Created,
+    /// It was created earlier for this identity, and is up to date.
+    Reused,
+    /// It has another owner and is restricted; it is not changed.
     Foreign,
 }
 
-/// The project, if it is there and can be a tenant's.
+/// Returns the project, if it exists and is suitable for a tenant.
 ///
 /// # Errors
 ///
-/// When it is neither restricted nor made for this identity.
+/// Returns an error if it is neither restricted nor created for this identity.
 pub async fn usable(
     admin: &Client,
     identity: &str,
@@ -40,43 +40,45 @@ pub async fn usable(
         return Ok(Some(found));
     }
     Err(CommandError::new(format!(
-        "project `{project}` is there and is not restricted: an identity for it could reach the host"
+        "project `{project}` exists and is not restricted, so an identity for it could access the host"
     ))
-    .hint("name a project that is not there: it is made with its restrictions")
-    .hint(format!("or restrict this one yourself: `incus project set {project} restricted=true`, with the restricted.* keys that fit")))
+    .hint("use a project name that does not exist yet: capn creates it with restrictions")
+    .hint(format!("or restrict this one yourself: `incus project set {project} restricted=true`, plus the restricted.* keys you need")))
 }
 
-/// Makes the project, or brings one that was made for this identity into shape.
+/// Creates the project, or updates one that was created for this identity.
 ///
 /// # Errors
 ///
-/// When a project of that name is there and not restricted, or the server refuses.
+/// Returns an error if an unrestricted project with that name exists, or if the server refuses the
+/// change.
 pub async fn project(
     admin: &Client,
     identity: &str,
     project: &str,
-    wishes: &Wishes,
-    place: &Place,
-) -> Result<Fenced, CommandError> {
+    options: &TenantOptions,
+    network_and_pool: &NetworkAndPool,
+) -> Result<ProjectOutcome, CommandError> {
     let present = usable(admin, identity, project).await?;
-    let networks = [place.network.clone()];
-    let fenced = match present {
+    let networks = [network_and_pool.network.clone()];
+    let outcome = match present {
         None => {
-            let config = fence::project(identity, None, wishes, &networks);
+            let config = restrictions::project(identity, None, options, &networks);
             let put = ProjectPut {
                 description: format!("restricted, for capn identity {identity}"),
                 config,
             };
             let post = ProjectsPost { name: project.to_owned(), put };
             match admin.create_project(&post).await {
-                Ok(()) => Fenced::Made,
+                Ok(()) => ProjectOutcome::Created,
                 Err(error) => {
-                    return Err(error).doing(format!("cannot make project `{project}`"));
+                    return Err(error).doing(format!("cannot create project `{project}`"));
                 }
             }
         }
         Some(found) if owner(&found.value) == Some(identity) => {
-            let config = fence::project(identity, Some(&found.value.config), wishes, &networks);
+            let config =
+                restrictions::project(identity, Some(&found.value.config), options, &networks);
             if config != found.value.config {
                 let put = ProjectPut { description: found.value.description.clone(), config };
                 admin
@@ -84,25 +86,25 @@ pub async fn project(
                     .await
                     .doing(format!("cannot change project `{project}`"))?;
             }
-            Fenced::Kept
+            ProjectOutcome::Reused
         }
-        Some(_) => return Ok(Fenced::Foreign),
+        Some(_) => return Ok(ProjectOutcome::Foreign),
     };
-    default_profile(&admin.with_project(project), wishes, place).await?;
-    Ok(fenced)
+    default_profile(&admin.with_project(project), options, network_and_pool).await?;
+    Ok(outcome)
 }
 
 async fn default_profile(
     tenant: &Client,
-    wishes: &Wishes,
-    place: &Place,
+    options: &TenantOptions,
+    network_and_pool: &NetworkAndPool,
 ) -> Result<(), CommandError> {
     let doing = "cannot set up the project's default profile";
     let Some(found) = tenant.profile("default").await.doing(doing)? else {
-        return Err(CommandError::caused(doing, "the server made none"));
+        return Err(CommandError::caused(doing, "the server did not create one"));
     };
     let (config, devices) =
-        fence::profile(&found.value.config, &found.value.devices, wishes, place);
+        restrictions::profile(&found.value.config, &found.value.devices, options, network_and_pool);
     if config == found.value.config && devices == found.value.devices {
         return Ok(());
     }
@@ -110,29 +112,29 @@ async fn default_profile(
     tenant.put_profile("default", &put, found.etag.as_deref()).await.doing(doing)
 }
 
-/// The network and pool for the tenant's instances: what is given, else those of the default
-/// profile of the default project.
+/// Returns the network and storage pool for the tenant's instances: the given ones, or those of the
+/// default profile in the default project.
 ///
 /// # Errors
 ///
-/// When neither names both, or the network is not the server's own.
-pub async fn place(
+/// Returns an error if one of them is unknown, or if the server does not manage the network.
+pub async fn network_and_pool(
     admin: &Client,
     network: Option<&str>,
     pool: Option<&str>,
-) -> Result<Place, CommandError> {
+) -> Result<NetworkAndPool, CommandError> {
     let default = admin.with_project("default");
     let found = default.profile("default").await.doing("cannot read the default profile")?;
     let (profile_network, profile_pool) =
-        found.map_or((None, None), |found| fence::place(&found.value.devices));
+        found.map_or((None, None), |found| restrictions::network_and_pool(&found.value.devices));
     let missing = |what: &str, option: &str| {
-        CommandError::new(format!("the default profile names no {what} for the tenant's instances"))
-            .hint(format!("name one: `{option} NAME`"))
+        CommandError::new(format!("the default profile has no {what} for the tenant's instances"))
+            .hint(format!("set one: `{option} NAME`"))
     };
     let network = network
         .map(str::to_owned)
         .or(profile_network)
-        .ok_or_else(|| missing("network of the server's own", "--network"))?;
+        .ok_or_else(|| missing("network that the server manages", "--network"))?;
     let pool = pool
         .map(str::to_owned)
         .or(profile_pool)
@@ -140,32 +142,37 @@ pub async fn place(
     let known = default
         .network(&network)
         .await
-        .doing(format!("cannot look at network `{network}`"))?
+        .doing(format!("cannot read network `{network}`"))?
         .is_some_and(|found| found.value.managed);
     if !known {
         return Err(CommandError::new(format!(
-            "network `{network}` is not one that the server manages, and a restricted project can use no other"
+            "network `{network}` is not managed by the server, and a restricted project can only use managed networks"
         ))
-        .hint("see those that are there: `incus network list`"));
+        .hint("list networks: `incus network list`"));
     }
-    Ok(Place { network, pool })
+    Ok(NetworkAndPool { network, pool })
 }
 
-/// Lets the server trust the kept certificate, for one project only.
+/// Adds the stored certificate to the server's trust store, limited to one project.
 ///
 /// # Errors
 ///
-/// When the server refuses.
-pub async fn trust(admin: &Client, kept: &Kept, project: &str) -> Result<(), CommandError> {
-    let doing = || format!("cannot make the certificate of `{}` known to the server", kept.name);
-    let fingerprint = kept.fingerprint()?;
-    let name = certificate_name(&kept.name);
+/// Returns an error if the server refuses.
+pub async fn trust(
+    admin: &Client,
+    stored: &StoredIdentity,
+    project: &str,
+) -> Result<(), CommandError> {
+    let doing =
+        || format!("cannot add the certificate of `{}` to the server's trust store", stored.name);
+    let fingerprint = stored.fingerprint()?;
+    let name = certificate_name(&stored.name);
     match admin.certificate(&fingerprint).await.doing(doing())? {
         None => {
             let post = CertificatesPost {
                 name,
                 kind: "client".to_owned(),
-                certificate: der_base64(&kept.client_certificate),
+                certificate: der_base64(&stored.client_certificate),
                 restricted: true,
                 projects: vec![project.to_owned()],
                 ..CertificatesPost::default()
@@ -181,41 +188,38 @@ pub async fn trust(admin: &Client, kept: &Kept, project: &str) -> Result<(), Com
                 projects: vec![project.to_owned()],
                 certificate: String::new(),
             };
-            admin
-                .put_certificate(&fingerprint, &put, found.etag.as_deref())
-                .await
-                .doing(format!("cannot limit the certificate of `{}` to its project", kept.name))
+            admin.put_certificate(&fingerprint, &put, found.etag.as_deref()).await.doing(format!(
+                "cannot restrict the certificate of `{}` to its project",
+                stored.name
+            ))
         }
     }
 }
 
-/// Takes the trust in a certificate back. One that is not trusted is no failure; says whether it
-/// was.
+/// Revokes a certificate. Returns whether it was trusted; an untrusted one is not an error.
 ///
 /// # Errors
 ///
-/// When the server refuses.
+/// Returns an error if the server refuses.
 pub async fn distrust(client: &Client, fingerprint: &str) -> Result<bool, CommandError> {
     match client.delete_certificate(fingerprint).await {
         Ok(()) => Ok(true),
         Err(error) if error.is_not_found() => Ok(false),
-        Err(error) => {
-            Err(error).doing("cannot take the trust in the certificate back").map_err(|error| {
-                error.hint(format!(
-                    "do it on the server: `incus config trust remove {}`",
-                    fingerprint.get(..12).unwrap_or(fingerprint)
-                ))
-            })
-        }
+        Err(error) => Err(error).doing("cannot revoke the certificate").map_err(|error| {
+            error.hint(format!(
+                "revoke it on the server: `incus config trust remove {}`",
+                fingerprint.get(..12).unwrap_or(fingerprint)
+            ))
+        }),
     }
 }
 
-/// Deletes the project that was made for an identity, with the images in it. Says whether it was
-/// there.
+/// Deletes the project that was created for an identity, including its images. Returns whether it
+/// existed.
 ///
 /// # Errors
 ///
-/// When it is not the identity's, or instances are in it.
+/// Returns an error if the project does not belong to the identity, or if it contains instances.
 pub async fn remove_project(
     admin: &Client,
     identity: &str,
@@ -225,9 +229,9 @@ pub async fn remove_project(
     let Some(found) = admin.get_project(project).await.doing(doing())? else { return Ok(false) };
     if owner(&found.value) != Some(identity) {
         return Err(CommandError::new(format!(
-            "project `{project}` was not made for identity `{identity}`, so it stays"
+            "project `{project}` was not created for identity `{identity}`, so it is kept"
         ))
-        .hint("leave out `--with-project`"));
+        .hint("omit `--with-project`"));
     }
     let tenant = admin.with_project(project);
     let instances = tenant.instances(&Default::default()).await.doing(doing())?;
@@ -250,20 +254,20 @@ pub async fn remove_project(
     }
 }
 
-/// The identity that a project was made for.
+/// Returns the identity that a project was created for.
 fn owner(project: &Project) -> Option<&str> {
-    project.config.get(fence::OWNER).map(String::as_str)
+    project.config.get(restrictions::OWNER).map(String::as_str)
 }
 
-/// How the server's list of certificates shows the identity.
+/// Returns the name of the identity in the server's trust store.
 pub fn certificate_name(identity: &str) -> String {
     format!("capn-{identity}")
 }
 
-/// The form in which the API takes a certificate: PEM without its first and last line.
+/// Returns the certificate as the API expects it: PEM without its first and last line.
 fn der_base64(pem: &str) -> String {
     let body: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
-    // What is not base64 is refused by the server with its own words.
+    // The server rejects invalid base64 with its own message.
     let engine = base64::engine::general_purpose::STANDARD;
     engine.decode(&body).map_or(body, |der| engine.encode(der))
 }

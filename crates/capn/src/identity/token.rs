@@ -1,5 +1,5 @@
-//! Trust tokens: one-time permissions to make a certificate known to a server, as
-//! `incus config trust add` and `lxc config trust add` print them.
+//! Trust tokens: one-time tokens that add a certificate to a server's trust store, as printed by
+//! `incus config trust add` and `lxc config trust add`.
 
 use base64::Engine as _;
 use incus_client::Client;
@@ -8,12 +8,12 @@ use serde::Deserialize;
 
 use crate::error::{CommandError, Doing as _};
 
-/// What is in a token, as far as it concerns a client.
+/// The fields of a token that a client needs.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 pub struct Token {
-    /// SHA-256 of the server's certificate.
+    /// SHA-256 fingerprint of the server's certificate.
     pub fingerprint: String,
-    /// `HOST:PORT` of the server, several as it does not know which of them others can reach.
+    /// Candidate addresses of the server as `HOST:PORT`; not all of them may be reachable.
     pub addresses: Vec<String>,
 }
 
@@ -23,11 +23,11 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// Reads a token.
+/// Parses a token.
 ///
 /// # Errors
 ///
-/// Wrong usage, when it is none.
+/// Returns a usage error if the text is not a trust token.
 pub fn parse(text: &str) -> Result<Token, CommandError> {
     let token = base64::engine::general_purpose::STANDARD
         .decode(text.trim())
@@ -36,13 +36,13 @@ pub fn parse(text: &str) -> Result<Token, CommandError> {
         .filter(|token| !token.fingerprint.is_empty() && !token.addresses.is_empty());
     token.ok_or_else(|| {
         CommandError::usage("`--token` is not a trust token").hint(
-            "get one on the server: `incus config trust add NAME` (or `lxc config trust add --name NAME`), and give all of what it prints",
+            "get one on the server: `incus config trust add NAME` (or `lxc config trust add --name NAME`), and pass its complete output",
         )
     })
 }
 
 impl Token {
-    /// Whether the server of the token says that it is reached at this URL.
+    /// Returns whether the token lists this URL as an address of its server.
     pub fn names(&self, url: &str) -> bool {
         self.addresses.iter().any(|address| url_of(address) == url)
     }
@@ -52,11 +52,12 @@ fn url_of(address: &str) -> String {
     format!("https://{address}")
 }
 
-/// Finds the address at which the server of a token answers: its URL, and its certificate as PEM.
+/// Finds the first address of the token at which its server responds. Returns its URL and its
+/// certificate as PEM.
 ///
 /// # Errors
 ///
-/// When it answers at none of its addresses, or is another server.
+/// Returns an error if no address responds, or if a different server responds.
 pub async fn find_server(token: &Token) -> Result<(String, String), CommandError> {
     let mut failed: Option<CommandError> = None;
     for address in &token.addresses {
@@ -65,7 +66,7 @@ pub async fn find_server(token: &Token) -> Result<(String, String), CommandError
             Ok(certificate) => return Ok((url, certificate)),
             Err(error) => {
                 let error = CommandError::caused(
-                    format!("the server of the token does not answer at {url}"),
+                    format!("the server of the token does not respond at {url}"),
                     error,
                 );
                 failed = Some(match failed {
@@ -75,19 +76,19 @@ pub async fn find_server(token: &Token) -> Result<(String, String), CommandError
             }
         }
     }
-    Err(failed.unwrap_or_else(|| CommandError::new("the token names no address")))
+    Err(failed.unwrap_or_else(|| CommandError::new("the token contains no address")))
 }
 
-/// Uses the token up: the server trusts the kept certificate from now on.
+/// Redeems the token, so that the server trusts the stored certificate.
 ///
 /// # Errors
 ///
-/// When the token is not valid (any more).
+/// Returns an error if the token is invalid or expired.
 pub async fn redeem(client: &Client, text: &str, name: &str) -> Result<(), CommandError> {
     let post = CertificatesPost {
         name: name.to_owned(),
         kind: "client".to_owned(),
-        // Each server reads the field it knows.
+        // Incus and LXD use different field names; each ignores the other's.
         trust_token: text.trim().to_owned(),
         password: text.trim().to_owned(),
         ..CertificatesPost::default()
@@ -95,10 +96,10 @@ pub async fn redeem(client: &Client, text: &str, name: &str) -> Result<(), Comma
     match client.add_certificate(&post).await {
         Ok(()) => Ok(()),
         Err(error) if error.is_connection() => {
-            Err(error).doing("the server did not say whether it took the token")
-                .map_err(|error| error.hint("the same command goes on"))
+            Err(error).doing("the server did not confirm the token")
+                .map_err(|error| error.hint("run the same command again to continue"))
         }
-        Err(error) => Err(error).doing("the server does not take the token").map_err(|error| {
+        Err(error) => Err(error).doing("the server rejected the token").map_err(|error| {
             error.hint("a token can be used once and may expire: get a new one with `incus config trust add NAME`")
         }),
     }
@@ -110,7 +111,7 @@ mod tests {
     use crate::exit::Exit;
 
     #[test]
-    fn tokens_are_read_and_anything_else_is_wrong_usage() {
+    fn tokens_are_parsed_and_other_text_is_a_usage_error() {
         let encode = |json: &str| base64::engine::general_purpose::STANDARD.encode(json);
         let token = parse(&encode(
             r#"{"client_name":"a","fingerprint":"ab12","addresses":["10.0.0.1:8443"],"secret":"SECRET","expires_at":"0001-01-01T00:00:00Z"}"#,

@@ -1,4 +1,4 @@
-//! Building an image, shown as steps.
+//! Builds an image and shows the stages as steps.
 
 use camino::Utf8PathBuf;
 use capn_image::build::{BuildError, BuildRequest, BuiltImage, Event, Stage};
@@ -7,46 +7,46 @@ use incus_client::Client;
 use crate::error::CommandError;
 use crate::ui::{Step, Ui};
 
-/// Where finished stages of builds are kept. Builds need root, so the folder is the system's.
+/// Returns the cache of completed build stages. Builds run as root, so it is a system directory.
 pub fn cache_dir() -> Utf8PathBuf {
     Utf8PathBuf::from("/var/cache/capn")
 }
 
-/// Builds an image, one step a stage. Stages that a former build finished are not shown.
+/// Builds an image, with one step per stage. Cached stages are not shown.
 ///
 /// # Errors
 ///
-/// As [`capn_image::build`]; finished stages are kept.
+/// Same as [`capn_image::build`]; completed stages are kept.
 pub async fn build_image(
     ui: &Ui,
     client: &Client,
     request: &BuildRequest,
 ) -> Result<BuiltImage, BuildError> {
     let name = request.alias.clone().unwrap_or_else(|| request.kind.alias());
-    let mut shown = Shown::new(ui, &name);
+    let mut shown = BuildProgress::new(ui, &name);
     capn_image::build(request, client, &mut |event: Event| shown.event(event)).await
 }
 
-/// The error of a command that wanted an image.
+/// Returns the command error for a failed image build.
 pub fn failed(error: BuildError, alias: &str) -> CommandError {
     let hint = error.hint();
     CommandError::caused(format!("cannot build image `{alias}`"), error).hints(hint)
 }
 
-/// A build, shown as steps.
-pub struct Shown {
+/// Progress of a build, shown as steps.
+pub struct BuildProgress {
     ui: Ui,
     name: String,
     current: Option<(Stage, Step)>,
 }
 
-impl Shown {
-    /// Of the image with this alias.
+impl BuildProgress {
+    /// Progress of building the image with this alias.
     pub fn new(ui: &Ui, alias: &str) -> Self {
         Self { ui: ui.clone(), name: alias.to_owned(), current: None }
     }
 
-    /// Shows what happened.
+    /// Updates the progress.
     pub fn event(&mut self, event: Event) {
         match event {
             Event::StageStarted { stage } => {

@@ -1,8 +1,8 @@
-//! Looks for the images, and builds what can be built.
+//! Ensures that images exist on the server, and builds or downloads missing ones.
 
 use std::collections::BTreeMap;
 
-use capn_image::binaries::{KubernetesFolder, RuntimeFolder};
+use capn_image::binaries::{KubernetesDirectory, RuntimeDirectory};
 use capn_image::build::{BuildError, BuildRequest, Kind};
 use capn_image::catalog::{
     self, HAPROXY_ALIAS, NODE_ALIAS, PROPERTY_KIND, PROPERTY_KUBERNETES_VERSION,
@@ -19,38 +19,38 @@ use crate::manifest::request::ImageFacts;
 use crate::manifest::{Bootstrap, ClusterRequest, LoadBalancer};
 use crate::ui::Ui;
 
-/// What a cluster needs of the server's images.
-pub struct Needs<'a> {
-    /// The cluster.
+/// Images that a cluster needs.
+pub struct ImageRequirements<'a> {
+    /// The cluster request.
     pub request: &'a ClusterRequest,
-    /// The folder of node binaries, if there is one.
-    pub binaries: Option<&'a KubernetesFolder>,
-    /// The folder of the container runtime, if there is one.
-    pub runtime: Option<&'a RuntimeFolder>,
+    /// Directory of Kubernetes binaries, if there is one.
+    pub binaries: Option<&'a KubernetesDirectory>,
+    /// Directory of the container runtime, if there is one.
+    pub runtime: Option<&'a RuntimeDirectory>,
 }
 
-/// What was found out about the node's image.
+/// Information about the node image.
 #[derive(Clone, Debug, Default)]
-pub struct Found {
-    /// What kubeadm has to be told.
+pub struct NodeImageInfo {
+    /// Facts that kubeadm needs.
     pub facts: ImageFacts,
-    /// The Kubernetes version in the image, if it says so.
+    /// Kubernetes version in the image, if known.
     pub kubernetes_version: Option<String>,
 }
 
-/// A node image with Kubernetes that is needed, whatever cluster it is for.
+/// A required node image with Kubernetes, independent of a cluster.
 pub struct NodeImage<'a> {
-    /// The version, as `v1.36.0`.
+    /// Kubernetes version, such as `v1.36.0`.
     pub version: &'a str,
-    /// The folder of node binaries, if there is one.
-    pub binaries: Option<&'a KubernetesFolder>,
-    /// The folder of the container runtime, if there is one.
-    pub runtime: Option<&'a RuntimeFolder>,
-    /// Image servers, as `--image-server` has them; none are the project's own.
+    /// Directory of Kubernetes binaries, if there is one.
+    pub binaries: Option<&'a KubernetesDirectory>,
+    /// Directory of the container runtime, if there is one.
+    pub runtime: Option<&'a RuntimeDirectory>,
+    /// Image servers, in the format of `--image-server`; empty means the default server.
     pub image_servers: &'a [String],
 }
 
-impl Found {
+impl NodeImageInfo {
     fn of(properties: &BTreeMap<String, String>) -> Self {
         Self {
             facts: of_image(properties),
@@ -59,21 +59,26 @@ impl Found {
     }
 }
 
-/// Makes sure of the node's and the load balancer's image.
+/// Ensures that the images of nodes and load balancer exist.
 ///
 /// # Errors
 ///
-/// When an image is neither there nor can be had, with every way to get it.
-pub async fn ensure(ui: &Ui, client: &Client, needs: &Needs<'_>) -> Result<Found, CommandError> {
+/// Returns an error if an image is missing and cannot be obtained. The error lists all
+/// alternatives.
+pub async fn ensure(
+    ui: &Ui,
+    client: &Client,
+    needs: &ImageRequirements<'_>,
+) -> Result<NodeImageInfo, CommandError> {
     let request = needs.request;
     let servers = servers::parse(&request.image_servers)?;
     let source = servers.default_url();
     let found = match (&request.image, request.bootstrap) {
         (Some(image), _) => named(client, image).await?,
         (None, Bootstrap::None) => {
-            let place = Place { alias: NODE_ALIAS, source };
-            ours(ui, client, Kind::Node, needs.runtime, place).await?;
-            Found::default()
+            let location = ImageLocation { alias: NODE_ALIAS, source };
+            ours(ui, client, Kind::Node, needs.runtime, location).await?;
+            NodeImageInfo::default()
         }
         (None, Bootstrap::Kubeadm) => {
             let wanted = NodeImage {
@@ -85,111 +90,112 @@ pub async fn ensure(ui: &Ui, client: &Client, needs: &Needs<'_>) -> Result<Found
             node_image(ui, client, &wanted).await?
         }
     };
-    // That of `oci` is fetched by the server, from a registry.
-    if request.load_balancer == LoadBalancer::Lxc {
-        let place = Place { alias: HAPROXY_ALIAS, source };
-        ours(ui, client, Kind::Haproxy, None, place).await?;
+    // The server pulls the image for `oci` from a registry.
+    if let Some(image) = &request.load_balancer_image {
+        named(client, image).await?;
+    } else if request.load_balancer == LoadBalancer::Lxc {
+        let location = ImageLocation { alias: HAPROXY_ALIAS, source };
+        ours(ui, client, Kind::Haproxy, None, location).await?;
     }
     Ok(found)
 }
 
-/// An image the user named. `images:debian/13` and the like are found by the server itself.
+/// Looks up an image given by the user. The server itself resolves names such as
+/// `images:debian/13`.
 ///
 /// # Errors
 ///
-/// When the server does not have it, or cannot be asked.
-pub async fn named(client: &Client, image: &str) -> Result<Found, CommandError> {
+/// Returns an error if the server does not have it or does not respond.
+pub async fn named(client: &Client, image: &str) -> Result<NodeImageInfo, CommandError> {
     if image.contains(':') {
-        return Ok(Found::default());
+        return Ok(NodeImageInfo::default());
     }
     match properties(client, image).await? {
-        Some(properties) => Ok(Found::of(&properties)),
-        None => Err(CommandError::new(format!("there is no image `{image}` on the server"))
-            .hint("see those that are there: `capn image list`")
-            .hint(
-                "an image of an image server is written with its prefix: `images:debian/13/cloud`",
-            )),
+        Some(properties) => Ok(NodeImageInfo::of(&properties)),
+        None => Err(CommandError::new(format!("image `{image}` does not exist on the server"))
+            .hint("list images: `capn image list`")
+            .hint("for an image on an image server, add its prefix: `images:debian/13/cloud`")),
     }
 }
 
-/// Makes sure of a node image with Kubernetes. In this order: from the folder of binaries, the one that
-/// is on the server, the prebuilt one, from the official downloads.
+/// Ensures that a node image with Kubernetes exists. Sources, in this order: the directory of
+/// binaries, the server, the image server, the official downloads.
 ///
 /// # Errors
 ///
-/// When it is neither there nor can be had, with every way to get it.
+/// Returns an error if it is missing and cannot be obtained. The error lists all alternatives.
 pub async fn node_image(
     ui: &Ui,
     client: &Client,
     wanted: &NodeImage<'_>,
-) -> Result<Found, CommandError> {
+) -> Result<NodeImageInfo, CommandError> {
     let NodeImage { version, binaries, runtime, image_servers } = *wanted;
     let servers = servers::parse(image_servers)?;
     let source = servers.default_url();
     let alias = catalog::kubeadm_alias(version);
-    let place = Place { alias: &alias, source };
-    if let Some(folder) = binaries.filter(|folder| folder.version() == version) {
-        ours(ui, client, Kind::Kubeadm(folder.clone()), runtime, place).await?;
+    let location = ImageLocation { alias: &alias, source };
+    if let Some(dir) = binaries.filter(|dir| dir.version() == version) {
+        ours(ui, client, Kind::Kubeadm(dir.clone()), runtime, location).await?;
     }
     if let Some(properties) = properties(client, &alias).await? {
-        return Ok(Found::of(&properties));
+        return Ok(NodeImageInfo::of(&properties));
     }
     let name = format!("kubeadm/{version}");
     let unreachable =
         match pull(ui, client, &Pull { server: source, name: &name, alias: None }).await {
-            Ok(pulled) => return Ok(Found::of(&pulled.properties)),
+            Ok(pulled) => return Ok(NodeImageInfo::of(&pulled.properties)),
             Err(error) => error,
         };
     match official::download(ui, version).await {
-        Ok(folder) => {
-            ours(ui, client, Kind::Kubeadm(folder), runtime, place).await?;
+        Ok(dir) => {
+            ours(ui, client, Kind::Kubeadm(dir), runtime, location).await?;
             let properties = properties(client, &alias).await?.unwrap_or_default();
-            Ok(Found::of(&properties))
+            Ok(NodeImageInfo::of(&properties))
         }
         Err(download) => Err(unavailable(version, binaries, unreachable, &download)),
     }
 }
 
-/// No way led to a node image: says which were tried, and which are left.
+/// Returns the error for a missing node image, with the sources that were tried and those that
+/// remain.
 fn unavailable(
     version: &str,
-    binaries: Option<&KubernetesFolder>,
+    binaries: Option<&KubernetesDirectory>,
     prebuilt: CommandError,
     download: &CommandError,
 ) -> CommandError {
     let error = prebuilt.and_also(download);
     let error = match binaries {
-        Some(folder) => error.hint(format!(
-            "the binaries in {} are {}: ask for that version, or give others",
-            folder.path(),
-            folder.version()
+        Some(dir) => error.hint(format!(
+            "the binaries in {} have version {}: request that version, or use other binaries",
+            dir.path(),
+            dir.version()
         )),
         None => error.hint(
-            "build an image without the internet: put kubeadm, kubelet, kubectl, \
-                 kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy and etcd into \
-                 a folder, and name it with `--kubernetes-binaries DIR`",
+            "to build an image offline, put kubeadm, kubelet, kubectl, \
+                 kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy and etcd into a directory and use `--kubernetes-binaries DIR`",
         ),
     };
     error
-        .hint("nodes without Kubernetes: `--bootstrap none`")
-        .while_doing(format!("there is no node image for Kubernetes {version}"))
+        .hint("or use nodes without Kubernetes: `--bootstrap none`")
+        .while_doing(format!("no node image for Kubernetes {version} is available"))
 }
 
-/// What an image is called, and where a prebuilt one may be.
+/// Alias of an image, and where a prebuilt one may be.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+struct ImageLocation<'a> {
     alias: &'a str,
     source: &'a str,
 }
 
-/// An image of our own recipe: built where that is possible, else the one that is there, else the
-/// prebuilt one.
+/// Ensures an image with capn's own recipe: builds it if possible, otherwise uses the existing or
+/// the prebuilt one.
 async fn ours(
     ui: &Ui,
     client: &Client,
     kind: Kind,
-    runtime: Option<&RuntimeFolder>,
-    Place { alias, source }: Place<'_>,
+    runtime: Option<&RuntimeDirectory>,
+    ImageLocation { alias, source }: ImageLocation<'_>,
 ) -> Result<(), CommandError> {
     let is_haproxy = kind == Kind::Haproxy;
     let mut request = BuildRequest::new(kind, cache_dir());
@@ -216,10 +222,7 @@ async fn ours(
     if let Some(properties) = properties(client, alias).await?
         && properties.contains_key(PROPERTY_KIND)
     {
-        tracing::info!(
-            alias,
-            "the image cannot be checked against its recipe and is used as it is"
-        );
+        tracing::info!(alias, "cannot check the image against its recipe; using it unchanged");
         return Ok(());
     }
     let haproxy = Pull { server: source, name: "haproxy", alias: None };
@@ -240,11 +243,11 @@ async fn properties(
     Ok(image.map(|image| image.properties))
 }
 
-/// What a node image that is not asked for yet will say about itself: that of the server if it
-/// answers and has it, else what the folder of binaries will lead to.
+/// Returns the expected facts of a node image before it is needed: from the server's image if
+/// available, otherwise from the directory of binaries.
 pub async fn expected(
     request: &ClusterRequest,
-    binaries: Option<&KubernetesFolder>,
+    binaries: Option<&KubernetesDirectory>,
     identity: &Identity,
 ) -> ImageFacts {
     if request.bootstrap == Bootstrap::None {
@@ -257,12 +260,12 @@ pub async fn expected(
     {
         return of_image(&properties);
     }
-    match binaries.filter(|folder| request.image.is_none() && folder.version() == version) {
+    match binaries.filter(|dir| request.image.is_none() && dir.version() == version) {
         None => ImageFacts::default(),
-        Some(folder) => ImageFacts {
-            // A kubeadm that cannot be asked fails the build, with its reason.
-            etcd_image_tag: folder.etcd_image_tag().await.ok().flatten(),
-            without_coredns: folder.optional("coredns").is_none(),
+        Some(dir) => ImageFacts {
+            // If kubeadm cannot be run, the build fails later with the reason.
+            etcd_image_tag: dir.etcd_image_tag().await.ok().flatten(),
+            without_coredns: dir.optional("coredns").is_none(),
             ..ImageFacts::default()
         },
     }

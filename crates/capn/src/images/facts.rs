@@ -1,4 +1,4 @@
-//! What a node image says about itself that kubeadm has to be told.
+//! Facts of a node image that kubeadm needs.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,8 @@ use capn_image::catalog::{PROPERTY_COREDNS, PROPERTY_ETCD_IMAGE_TAG};
 
 use crate::manifest::request::ImageFacts;
 
-/// The facts in the properties of an image. An image of somebody else says nothing, and then
-/// nothing special is done.
+/// Reads the facts from image properties. Images of other origin have none, which yields the
+/// defaults.
 pub fn of_image(properties: &BTreeMap<String, String>) -> ImageFacts {
     ImageFacts {
         etcd_image_tag: properties.get(PROPERTY_ETCD_IMAGE_TAG).cloned(),
@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_without_coredns_says_so_and_a_foreign_one_says_nothing() {
+    fn image_facts_name_a_missing_coredns_and_skip_foreign_images() {
         let ours = [(PROPERTY_COREDNS, "false"), (PROPERTY_ETCD_IMAGE_TAG, "3.5.16-0")]
             .map(|(key, value)| (key.to_owned(), value.to_owned()));
         let facts = of_image(&ours.into());

@@ -1,4 +1,4 @@
-//! Makes sure that the server has the images a cluster needs.
+//! Ensures that the server has the images that a cluster needs.
 
 mod build;
 mod ensure;
@@ -8,8 +8,10 @@ mod pull;
 mod servers;
 mod versions;
 
-pub use build::{Shown, build_image, cache_dir, failed};
-pub use ensure::{Found, Needs, NodeImage, ensure, expected, named, node_image};
+pub use build::{BuildProgress, build_image, cache_dir, failed};
+pub use ensure::{
+    ImageRequirements, NodeImage, NodeImageInfo, ensure, expected, named, node_image,
+};
 pub use facts::of_image;
 pub use pull::{Pull, Pulled, alias_of, check_alias, give_alias, pull};
 pub use servers::{ImageServerArgs, entries, parse as parse_servers};

@@ -1,8 +1,8 @@
-//! The official downloads: the last resort for the programs of a node.
+//! Official downloads, the last source of node binaries.
 
 use camino::Utf8Path;
 use capn_image::binaries::{
-    Downloaded, KubernetesFolder, RuntimeFolder, Sources, download as fetch,
+    Downloaded, KubernetesDirectory, RuntimeDirectory, Sources, download as fetch,
     download_runtime as fetch_runtime,
 };
 use capn_image::build::Architecture;
@@ -11,25 +11,25 @@ use super::cache_dir;
 use crate::error::CommandError;
 use crate::ui::Ui;
 
-/// Downloads the binaries of a version, with their checksums verified. A folder that was
-/// downloaded before is used again.
-pub(super) async fn download(ui: &Ui, version: &str) -> Result<KubernetesFolder, CommandError> {
+/// Downloads the binaries of a version and verifies their checksums. Uses an earlier download if it
+/// exists.
+pub(super) async fn download(ui: &Ui, version: &str) -> Result<KubernetesDirectory, CommandError> {
     let parent = cache_dir().join("kubernetes");
     let step = ui.step(format!("Kubernetes {version} from the official downloads"));
     match fetch(version, Utf8Path::new(&parent), &Sources::default(), &mut |file| step.detail(file))
         .await
     {
-        Ok(Downloaded { folder, unknown }) => {
+        Ok(Downloaded { directory: dir, unknown }) => {
             step.done(format!(
                 "Kubernetes {version} from the official downloads, checksums verified"
             ));
             if !unknown.is_empty() {
                 ui.note(format!(
-                    "capn has no digests of its own for {}: the files are what the place that they come from says they are",
+                    "capn has no built-in checksums for {}: the files were only verified against the checksums from the download server",
                     unknown.join(", ")
                 ));
             }
-            Ok(folder)
+            Ok(dir)
         }
         Err(error) => {
             drop(step);
@@ -43,9 +43,9 @@ pub(super) async fn download(ui: &Ui, version: &str) -> Result<KubernetesFolder,
     }
 }
 
-/// Downloads the container runtime, its checksums verified; `None` where that is not possible.
-/// What was downloaded before is used again.
-pub(super) async fn download_runtime(ui: &Ui) -> Option<RuntimeFolder> {
+/// Downloads the container runtime and verifies its checksums. Returns `None` if that fails. Uses
+/// an earlier download if it exists.
+pub(super) async fn download_runtime(ui: &Ui) -> Option<RuntimeDirectory> {
     let parent = cache_dir().join("runtime");
     let step = ui.step("containerd and runc from the official downloads");
     let architecture = Architecture::of_this_machine().ok()?;
@@ -56,20 +56,20 @@ pub(super) async fn download_runtime(ui: &Ui) -> Option<RuntimeFolder> {
     })
     .await;
     match found {
-        Ok(folder) => {
+        Ok(dir) => {
             if fetched {
                 step.done(format!(
                     "containerd {} and runc {} from the official downloads, checksums verified",
-                    folder.containerd_version(),
-                    folder.runc_version()
+                    dir.containerd_version(),
+                    dir.runc_version()
                 ));
             }
-            Some(folder)
+            Some(dir)
         }
         Err(error) => {
             tracing::info!(
                 error = &error as &dyn std::error::Error,
-                "the container runtime is the distribution's"
+                "using the distribution's container runtime"
             );
             None
         }

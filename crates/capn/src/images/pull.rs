@@ -1,4 +1,4 @@
-//! Images of an image server, fetched by the Incus or LXD server itself.
+//! Images from an image server, downloaded by the Incus or LXD server.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,47 +15,47 @@ use incus_client::api::{ImageAliasesPost, ImagePut, ImagesPost, ImagesPostSource
 use crate::error::{CommandError, Doing as _};
 use crate::ui::Ui;
 
-/// Some hundred MB over a slow line.
+/// Time limit for some hundred MB over a slow connection.
 const DOWNLOAD: Duration = Duration::from_secs(30 * 60);
 
-/// An image to fetch.
+/// An image to download.
 #[derive(Clone, Copy, Debug)]
 pub struct Pull<'a> {
     /// URL of the image server.
     pub server: &'a str,
-    /// Alias there.
+    /// Alias on the image server.
     pub name: &'a str,
-    /// Alias on the Incus or LXD server; none takes the one that `capn up` looks for.
+    /// Alias on the Incus or LXD server; `None` is the alias that `capn up` looks for.
     pub alias: Option<&'a str>,
 }
 
-/// An image that the server has now.
+/// A downloaded image.
 #[derive(Clone, Debug, Default)]
 pub struct Pulled {
     /// Its properties.
     pub properties: BTreeMap<String, String>,
-    /// Its fingerprint; unknown where the image server could only be read by the server.
+    /// Its fingerprint; unknown if only the Incus or LXD server can reach the image server.
     pub fingerprint: Option<String>,
-    /// Its alias; none without a fingerprint.
+    /// Its alias; `None` if the fingerprint is unknown.
     pub alias: Option<String>,
 }
 
-/// Lets the server fetch an image, and gives it properties and an alias, so that it is found the
-/// next time without the image server. An image that the server has is not fetched again.
+/// Makes the server download an image and sets its properties and alias, so that it is found later
+/// without the image server. An existing image is not downloaded again.
 ///
 /// # Errors
 ///
-/// When the image server has no such image for the server, it cannot be fetched, or the alias is
-/// somebody else's.
+/// Returns an error if the image server has no matching image, if the download fails, or if the
+/// alias belongs to another image.
 pub async fn pull(ui: &Ui, client: &Client, wanted: &Pull<'_>) -> Result<Pulled, CommandError> {
     let Pull { server, name, .. } = *wanted;
     let step = ui.step(format!("image {name} from {server}"));
     let doing = || format!("the server cannot fetch {name} from {server}");
     let found = match find(client, wanted).await? {
-        Found::Image(image) => Some(image),
-        Found::Unreadable(error) => {
-            // The server may have a way to it that this machine has not.
-            tracing::info!(%server, %error, "the image server is left to the server");
+        Lookup::Image(image) => Some(image),
+        Lookup::Unreadable(error) => {
+            // The server may reach the image server even if this machine cannot.
+            tracing::info!(%server, %error, "cannot read the image server from this machine; the server will try");
             None
         }
     };
@@ -83,7 +83,7 @@ pub async fn pull(ui: &Ui, client: &Client, wanted: &Pull<'_>) -> Result<Pulled,
     if !is_there {
         let operation = client.copy_image(&post).await.doing(doing())?;
         match operation.wait(DOWNLOAD).await {
-            // What Incus says of an image that it has already, under a name of its own.
+            // Incus returns this for an image that it already has under another alias.
             Err(incus_client::Error::OperationFailed { message, .. })
                 if message.contains("Alias already exists") => {}
             Err(error) => {
@@ -105,27 +105,27 @@ pub async fn pull(ui: &Ui, client: &Client, wanted: &Pull<'_>) -> Result<Pulled,
     Ok(pulled)
 }
 
-enum Found {
+enum Lookup {
     Image(Box<Image>),
     Unreadable(StreamsError),
 }
 
-async fn find(client: &Client, wanted: &Pull<'_>) -> Result<Found, CommandError> {
+async fn find(client: &Client, wanted: &Pull<'_>) -> Result<Lookup, CommandError> {
     let Pull { server, name, .. } = *wanted;
     let act = || format!("cannot find the image {name} on {server}");
     let source = Source::http(server, &HttpOptions::default()).doing(act())?;
     let streams = match load(&source).await {
         Ok(streams) => streams,
-        Err(error) => return Ok(Found::Unreadable(error)),
+        Err(error) => return Ok(Lookup::Unreadable(error)),
     };
-    let server = client.server().await.doing("cannot ask the server for its architecture")?;
+    let server = client.server().await.doing("cannot determine the architecture of the server")?;
     let selection = Selection {
         name,
         architecture: server.environment.architectures.first().map(String::as_str),
         image_type: Some(ImageType::Container),
     };
     match select(&streams.images, &selection) {
-        Ok(image) => Ok(Found::Image(Box::new(image.clone()))),
+        Ok(image) => Ok(Lookup::Image(Box::new(image.clone()))),
         Err(error) => {
             let hint = error.hint();
             Err(CommandError::caused(act(), error).hints(hint))
@@ -133,25 +133,25 @@ async fn find(client: &Client, wanted: &Pull<'_>) -> Result<Found, CommandError>
     }
 }
 
-/// What to do when the server could not fetch an image, by the words of its error.
+/// Returns a hint for a failed download, based on the error message.
 fn why_not_fetched(error: &str, is_listed: bool) -> Option<String> {
     if error.contains("certificate signed by unknown authority") {
-        // Both daemons are written in Go, which reads the authorities of the host once a process.
+        // Both daemons are written in Go, which reads the host's CA certificates once per process.
         return Some(
-            "the server's host does not trust the image server's certificate: put its authority \
-             into /usr/local/share/ca-certificates, run `update-ca-certificates`, and restart \
+            "the server's host does not trust the image server's certificate: put its CA \
+             certificate into /usr/local/share/ca-certificates, run `update-ca-certificates`, and \
+             restart \
              Incus or LXD"
                 .to_owned(),
         );
     }
     (is_listed && error.contains("couldn't be found")).then(|| {
-        "Incus and LXD remember for an hour what an image server has: try later, or give it the \
-         files: `capn image import FILE…`"
+        "Incus and LXD cache the image list for an hour: try again later, or import the files: `capn image import FILE...`"
             .to_owned()
     })
 }
 
-/// The alias under which `capn up` looks for an image of that name.
+/// Returns the alias that `capn up` looks for, for an image with this name.
 fn local_alias(name: &str) -> String {
     match kind_of(name) {
         Some(_) => format!("capn/{name}"),
@@ -159,7 +159,7 @@ fn local_alias(name: &str) -> String {
     }
 }
 
-/// What an image of the project is for, by its name on an image server.
+/// Kind and version of a project image, by its name on an image server.
 fn kind_of(name: &str) -> Option<(&'static str, Option<&str>)> {
     match name.split_once('/') {
         Some(("kubeadm", version)) if !version.contains('/') => Some(("kubeadm", Some(version))),
@@ -169,7 +169,7 @@ fn kind_of(name: &str) -> Option<(&'static str, Option<&str>)> {
     }
 }
 
-/// The alias under which `capn up` looks for an image with these properties.
+/// Returns the alias that `capn up` looks for, for an image with these properties.
 pub fn alias_of(properties: &BTreeMap<String, String>) -> Option<String> {
     match properties.get(PROPERTY_KIND)?.as_str() {
         "kubeadm" => Some(kubeadm_alias(properties.get(PROPERTY_KUBERNETES_VERSION)?)),
@@ -179,11 +179,11 @@ pub fn alias_of(properties: &BTreeMap<String, String>) -> Option<String> {
     }
 }
 
-/// Refuses an alias that leads to an image that is not of the project.
+/// Rejects an alias that belongs to an image of other origin.
 ///
 /// # Errors
 ///
-/// Also when the server cannot be asked.
+/// Also returns an error if the server does not respond.
 pub async fn check_alias(
     client: &Client,
     alias: &str,
@@ -198,15 +198,15 @@ pub async fn check_alias(
         {
             let short: String = image.fingerprint.chars().take(12).collect();
             Err(CommandError::new(format!(
-                "alias `{alias}` leads to the image {short}, which is not of this project"
+                "alias `{alias}` points to image {short}, which was not built by capn"
             ))
-            .hint("give another alias: `--alias NAME`, or rename that one"))
+            .hint("use another alias: `--alias NAME`, or rename the existing one"))
         }
         _ => Ok(()),
     }
 }
 
-/// Adds what the image server says, since servers keep nothing of it.
+/// Adds the properties from the image server, since servers do not keep them.
 async fn describe(
     client: &Client,
     image: &Image,
@@ -237,11 +237,11 @@ async fn describe(
     Ok(properties)
 }
 
-/// Lets an alias lead to an image. [`check_alias`] comes before.
+/// Points an alias to an image. Call [`check_alias`] first.
 ///
 /// # Errors
 ///
-/// When the server refuses.
+/// Returns an error if the server refuses.
 pub async fn give_alias(
     client: &Client,
     alias: &str,
@@ -266,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn images_of_the_project_get_the_alias_that_up_looks_for() {
+    fn project_images_get_the_alias_that_up_looks_for() {
         for (name, alias) in [
             ("kubeadm/v1.36.0", "capn/kubeadm/v1.36.0"),
             ("haproxy", "capn/haproxy"),
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn properties_lead_to_the_same_alias() {
+    fn properties_yield_the_same_alias() {
         let properties = |pairs: &[(&str, &str)]| {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
         };
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_keeps_a_server_from_fetching_has_its_hint() {
+    fn each_fetch_failure_has_a_hint() {
         let hint = |text, listed| why_not_fetched(text, listed).unwrap_or_default();
         assert!(hint("x509: certificate signed by unknown authority", false).contains("restart"));
         let missing = "the requested image couldn't be found";

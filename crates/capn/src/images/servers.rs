@@ -1,4 +1,4 @@
-//! Which image servers are meant.
+//! Selection of image servers.
 
 use capn_image::name::ImageServers;
 use clap::Args;
@@ -6,27 +6,27 @@ use clap::Args;
 use crate::environment::Environment;
 use crate::error::CommandError;
 
-/// Image servers of a command.
+/// Image server options of a command.
 #[derive(Clone, Debug, Default, Args)]
 pub struct ImageServerArgs {
-    /// Image server of the default images, or with PREFIX= of images written PREFIX:NAME;
-    /// can be repeated [default: $CAPN_IMAGE_SERVER, else https://images.linuxcontainers.org/capn/]
+    /// Image server for default images; PREFIX=URL sets the server for images written PREFIX:NAME;
+    /// can be repeated [default: $CAPN_IMAGE_SERVER, or https://images.linuxcontainers.org/capn/]
     #[arg(long = "image-server", value_name = "[PREFIX=]URL")]
     pub image_servers: Vec<String>,
 }
 
 impl ImageServerArgs {
-    /// The servers: the option's, else the variable's, else the project's own.
+    /// Returns the image servers: from the option, the environment variable, or the default.
     ///
     /// # Errors
     ///
-    /// Wrong usage, when an entry is no URL.
+    /// Returns a usage error if an entry is not a URL.
     pub fn servers(&self, environment: &Environment) -> Result<ImageServers, CommandError> {
         parse(&entries(&self.image_servers, environment))
     }
 }
 
-/// The entries that count: those of the option, else the variable's.
+/// Returns the entries of the option, or of the environment variable.
 pub fn entries(option: &[String], environment: &Environment) -> Vec<String> {
     match option {
         [] => environment.image_servers().into_iter().map(str::to_owned).collect(),
@@ -34,15 +34,15 @@ pub fn entries(option: &[String], environment: &Environment) -> Vec<String> {
     }
 }
 
-/// Servers from their entries.
+/// Parses entries.
 ///
 /// # Errors
 ///
-/// Wrong usage, when an entry is no URL.
+/// Returns a usage error if an entry is not a URL.
 pub fn parse(entries: &[String]) -> Result<ImageServers, CommandError> {
     ImageServers::of(entries).map_err(|error| {
         CommandError::usage(error.to_string())
-            .hint("Incus and LXD read image servers over HTTPS: `--image-server https://HOST/PATH`")
+            .hint("Incus and LXD require HTTPS: `--image-server https://HOST/PATH`")
     })
 }
 
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_option_wins_over_the_variable() {
+    fn the_option_overrides_the_variable() {
         let environment = Environment::with([("CAPN_IMAGE_SERVER", "https://v.example")]);
         let none = ImageServerArgs::default();
         assert_eq!(none.servers(&environment).unwrap().default_url(), "https://v.example");

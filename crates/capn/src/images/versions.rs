@@ -1,7 +1,9 @@
-//! Which Kubernetes version a new cluster gets, and where the programs of its nodes are.
+//! Kubernetes version of a new cluster, and the directories of node binaries.
 
 use camino::{Utf8Path, Utf8PathBuf};
-use capn_image::binaries::{BinariesError, KubernetesFolder, Programs, RuntimeFolder, find_folder};
+use capn_image::binaries::{
+    BinariesError, KubernetesDirectory, Programs, RuntimeDirectory, find_directory,
+};
 use capn_image::build::Base;
 
 use super::official;
@@ -9,51 +11,55 @@ use crate::Context;
 use crate::error::CommandError;
 use crate::ui::Ui;
 
-/// The version of a new cluster when nothing else says which.
+/// Default version of a new cluster.
 pub const NEWEST_KNOWN: &str = capn_plan::versions::NEWEST_TAG;
 
-/// The folder of node binaries, if there is one: the flag's, the variable's, the machine's.
+/// Returns the directory of Kubernetes binaries, if there is one: from the option, the environment
+/// variable, or the default path.
 ///
 /// # Errors
 ///
-/// When a named folder is not there, or any folder lacks files or mixes versions.
+/// Returns an error if a given directory does not exist, or if a directory is incomplete or mixes
+/// versions.
 pub async fn binaries(
     context: &Context,
     flag: Option<&Utf8Path>,
-) -> Result<Option<KubernetesFolder>, CommandError> {
+) -> Result<Option<KubernetesDirectory>, CommandError> {
     let refused = |error| refused("cannot use the Kubernetes binaries", error);
-    match folder(context, Programs::Kubernetes, flag).map_err(refused)? {
+    match dir(context, Programs::Kubernetes, flag).map_err(refused)? {
         None => Ok(None),
-        Some(path) => KubernetesFolder::open(path).await.map(Some).map_err(refused),
+        Some(path) => KubernetesDirectory::open(path).await.map(Some).map_err(refused),
     }
 }
 
-/// The folder of the container runtime, if there is one: the flag's, the variable's, the machine's.
+/// Returns the directory of the container runtime, if there is one: from the option, the
+/// environment variable, or the default path.
 ///
 /// # Errors
 ///
-/// When a named folder is not there, or any folder lacks files or holds versions that are too old.
+/// Returns an error if a given directory does not exist, or if a directory is incomplete or has
+/// outdated versions.
 pub async fn runtime(
     context: &Context,
     flag: Option<&Utf8Path>,
-) -> Result<Option<RuntimeFolder>, CommandError> {
+) -> Result<Option<RuntimeDirectory>, CommandError> {
     let refused = |error| refused("cannot use the container runtime", error);
-    match folder(context, Programs::Runtime, flag).map_err(refused)? {
+    match dir(context, Programs::Runtime, flag).map_err(refused)? {
         None => Ok(None),
-        Some(path) => RuntimeFolder::open(path).await.map(Some).map_err(refused),
+        Some(path) => RuntimeDirectory::open(path).await.map(Some).map_err(refused),
     }
 }
 
-/// The container runtime of a node image: the folder's, else the distribution's where that is
-/// current, else that of the official downloads. Where these cannot be had it is the distribution's
-/// all the same, and the build says so.
+/// Returns the container runtime of a node image: from the directory, from the distribution if its
+/// version is recent, or from the official downloads. Falls back to the distribution's version,
+/// which the build reports.
 pub async fn runtime_for(
     ui: &Ui,
-    folder: Option<&RuntimeFolder>,
+    dir: Option<&RuntimeDirectory>,
     base: Option<Base>,
-) -> Option<RuntimeFolder> {
-    if folder.is_some() {
-        return folder.cloned();
+) -> Option<RuntimeDirectory> {
+    if dir.is_some() {
+        return dir.cloned();
     }
     if base.unwrap_or_else(Base::of_this_machine).has_current_runtime() {
         return None;
@@ -61,13 +67,13 @@ pub async fn runtime_for(
     official::download_runtime(ui).await
 }
 
-fn folder(
+fn dir(
     context: &Context,
     programs: Programs,
     flag: Option<&Utf8Path>,
 ) -> Result<Option<Utf8PathBuf>, BinariesError> {
-    let variable = context.environment.folder_of(programs);
-    find_folder(programs, flag, variable, programs.default_folder())
+    let variable = context.environment.dir_of(programs);
+    find_directory(programs, flag, variable, programs.default_directory())
 }
 
 fn refused(what: &'static str, error: BinariesError) -> CommandError {

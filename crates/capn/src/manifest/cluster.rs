@@ -1,4 +1,4 @@
-//! Cluster, LXCCluster and the Secret that says how to reach the server.
+//! Cluster, LXCCluster and the identity Secret.
 
 use capi_api::labels;
 use capn_api::NetworkMode;
@@ -24,7 +24,7 @@ pub(super) fn metadata(request: &ClusterRequest, name: &str) -> Value {
 
 pub(super) fn cluster(request: &ClusterRequest) -> Document {
     let mut metadata = metadata(request, &request.name);
-    // The request is a plain struct of strings and numbers; writing it cannot fail.
+    // The request is a plain struct of strings and numbers; serializing it cannot fail.
     let recorded = serde_json::to_string(request).unwrap_or_default();
     metadata["annotations"] = json!({ REQUEST_ANNOTATION: recorded });
     let network = match request.cni {
@@ -74,7 +74,7 @@ fn ranges(request: &ClusterRequest) -> Value {
     }
 }
 
-/// A load balancer that is an instance.
+/// Returns a load balancer that runs in an instance.
 fn instance(request: &ClusterRequest) -> Value {
     let mut balancer = ranges(request);
     if let Some(pool) = &request.storage_pool {
@@ -82,6 +82,12 @@ fn instance(request: &ClusterRequest) -> Value {
     }
     if !request.load_balancer_profiles.is_empty() {
         balancer["instanceSpec"]["profiles"] = json!(request.load_balancer_profiles);
+    }
+    if let Some(flavor) = &request.load_balancer_flavor {
+        balancer["instanceSpec"]["flavor"] = json!(flavor);
+    }
+    if let Some(image) = &request.load_balancer_image {
+        balancer["instanceSpec"]["image"] = json!({ "name": image });
     }
     balancer
 }
@@ -106,7 +112,7 @@ pub(super) fn lxc_cluster(request: &ClusterRequest) -> Document {
         "unprivileged": request.isolation.is_unprivileged(),
         "loadBalancer": load_balancer,
     });
-    // The Go provider knows no `isolation`; what it can express is left to `unprivileged`.
+    // The Go provider has no `isolation` field, so use `unprivileged` where it suffices.
     if request.isolation == Isolation::Isolated {
         spec["isolation"] = json!(request.isolation);
     }
@@ -135,7 +141,7 @@ pub(super) fn lxc_cluster(request: &ClusterRequest) -> Document {
 
 pub(super) fn identity(request: &ClusterRequest, identity: &Identity) -> Document {
     let mut metadata = metadata(request, &request.identity_name());
-    // Nothing owns the Secret, so `clusterctl move` has to be told to take it along.
+    // The Secret has no owner, so `clusterctl move` needs this label to include it.
     metadata["labels"][labels::MOVE] = json!("true");
     let data: Map<String, Value> = identity
         .secret_entries()

@@ -1,23 +1,52 @@
-//! What differs between a cluster as it was made and as it is asked for now.
+//! Differences between an existing cluster and a request.
 
+use camino::Utf8PathBuf;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::request::ClusterRequest;
 
-/// One option whose value is not what the cluster was made with.
+/// An option whose value differs from the existing cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// The option, as `--workers`.
+    /// Name of the option, such as `--workers`.
     pub option: String,
-    /// The value the cluster has.
+    /// Current value.
     pub is: String,
-    /// The value that is asked for.
+    /// Requested value.
     pub asked: String,
 }
 
-/// All differences, by name of the option.
+/// Returns all differences, sorted by option. Omits numbers of machines and new pools, since those
+/// can be changed.
 pub fn differences(is: &ClusterRequest, asked: &ClusterRequest) -> Vec<Difference> {
-    let fields = |request: &ClusterRequest| match serde_json::to_value(request) {
+    // Where credentials are read from is not a property of the cluster.
+    let (is, asked) = (&without_places(is), &without_places(asked));
+    let mut found = of_fields(is, asked, &["imageFacts", "controlPlanes", "workers", "pools"]);
+    for pool in asked.pools() {
+        let Some(before) = is.pools().into_iter().find(|before| before.name == pool.name) else {
+            continue;
+        };
+        let of_pool = of_fields(&before, &pool, &["workers"]).into_iter().map(|difference| {
+            let option = difference.option.trim_start_matches('-');
+            Difference { option: format!("{option} of pool `{}`", pool.name), ..difference }
+        });
+        found.extend(of_pool);
+    }
+    found
+}
+
+fn without_places(request: &ClusterRequest) -> ClusterRequest {
+    let mut request = request.clone();
+    for registry in &mut request.settings.registries {
+        registry.credentials_file = registry.credentials_file.take().map(|_| Utf8PathBuf::new());
+    }
+    request
+}
+
+/// Differences between the fields of two values, except for some fields.
+fn of_fields<T: Serialize>(is: &T, asked: &T, without: &[&str]) -> Vec<Difference> {
+    let fields = |value: &T| match serde_json::to_value(value) {
         Ok(Value::Object(fields)) => fields,
         _ => serde_json::Map::new(),
     };
@@ -27,17 +56,36 @@ pub fn differences(is: &ClusterRequest, asked: &ClusterRequest) -> Vec<Differenc
     names.dedup();
     names
         .into_iter()
-        // Facts of an image are found out, not asked for.
-        .filter(|name| *name != "imageFacts" && is.get(*name) != asked.get(*name))
-        .map(|name| Difference {
-            option: option(name),
-            is: shown(is.get(name)),
-            asked: shown(asked.get(name)),
+        .filter(|name| !without.contains(&name.as_str()) && is.get(*name) != asked.get(*name))
+        .map(|name| match OF_FILES.contains(&name.as_str()) {
+            // Possibly long, and only relevant to the nodes.
+            true => Difference {
+                option: name.clone(),
+                is: "unchanged".to_owned(),
+                asked: "as in the file".to_owned(),
+            },
+            false => Difference {
+                option: option(name),
+                is: shown(is.get(name)),
+                asked: shown(asked.get(name)),
+            },
         })
         .collect()
 }
 
-/// `controlPlanes` is set with `--control-planes`.
+/// Fields that only a configuration file can set.
+const OF_FILES: [&str; 8] = [
+    "kubelet",
+    "apiServer",
+    "containerd",
+    "registries",
+    "proxy",
+    "files",
+    "preKubeadmCommands",
+    "postKubeadmCommands",
+];
+
+/// Returns the option name of a field: `controlPlanes` is set with `--control-planes`.
 fn option(field: &str) -> String {
     let field = match field {
         "profiles" => "profile",
@@ -76,7 +124,25 @@ mod tests {
     }
 
     #[test]
-    fn differences_are_named_by_their_options() {
+    fn file_settings_are_named_without_their_values() {
+        let with = |path: &str, content: &str| {
+            let settings = serde_json::json!({
+                "registries": [{ "host": "a", "mirrors": ["http://b"], "credentialsFile": path }],
+                "files": [{ "path": "/a", "content": content }],
+            });
+            ClusterRequest { settings: serde_json::from_value(settings).unwrap(), ..demo() }
+        };
+        assert_eq!(differences(&with("/a", "x"), &with("/b", "x")), []);
+        let found = differences(&with("/a", "secret"), &with("/a", "other"));
+        let said: Vec<String> = found
+            .iter()
+            .map(|found| format!("{} is {}, not {}", found.option, found.is, found.asked))
+            .collect();
+        assert_eq!(said, ["files is unchanged, not as in the file"]);
+    }
+
+    #[test]
+    fn differences_are_named_by_option() {
         let asked = ClusterRequest {
             control_planes: 3,
             kubernetes_version: Some("v1.37.0".into()),
@@ -91,7 +157,6 @@ mod tests {
         assert_eq!(
             found,
             [
-                "--control-planes 1 3",
                 "--image unset mine",
                 "--kubernetes-version v1.36.0 v1.37.0",
                 "--profile unset [\"a\"]",

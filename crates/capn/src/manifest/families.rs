@@ -1,30 +1,32 @@
-//! What a node needs to know of the families of addresses that its cluster uses.
+//! Node configuration for the address families of a cluster.
 
 use capn_plan::families::{self, Family};
 use serde_json::{Value, json};
 
 use super::request::ClusterRequest;
 
-/// Finds the addresses of the node. Not in the node image, so that it is there on stock systems too.
+/// Script that finds the node's addresses. It is not in the node image, so that it works on stock
+/// systems too.
 const SCRIPT: &str = include_str!("kubelet-node-ip");
 const SCRIPT_PATH: &str = "/usr/local/lib/capn/kubelet-node-ip";
-/// After kubeadm's own drop-in.
+/// Sorted after kubeadm's drop-in.
 const DROP_IN_PATH: &str = "/etc/systemd/system/kubelet.service.d/20-capn-node-ip.conf";
 
 /// Makes systemd read the drop-in before kubeadm starts kubelet.
 pub(super) const COMMAND: &str = "systemctl daemon-reload";
 
-/// Whether nodes have to be told: kubelet and kubeadm find a single IPv4 address by themselves.
+/// Returns whether nodes need this configuration: kubelet and kubeadm find a single IPv4 address on
+/// their own.
 pub(super) fn is_needed(request: &ClusterRequest) -> bool {
     families::of(&request.pod_cidrs()) != [Family::V4]
 }
 
-/// The files of a node, none where [`is_needed`] says no.
+/// Files of a node; none if [`is_needed`] returns false.
 pub(super) fn files(request: &ClusterRequest) -> Vec<Value> {
     if !is_needed(request) {
         return Vec::new();
     }
-    // Of the node's addresses the first is its own for the API server: of the Services' family.
+    // The first node address is the one the API server uses: that of the Services' family.
     let mut order = families::of(&request.service_cidrs());
     order.extend(families::of(&request.pod_cidrs()));
     let mut numbers: Vec<&str> = Vec::new();
@@ -46,10 +48,10 @@ pub(super) fn files(request: &ClusterRequest) -> Vec<Value> {
     vec![file(SCRIPT_PATH, "0755", SCRIPT.to_owned()), file(DROP_IN_PATH, "0644", drop_in)]
 }
 
-/// Where the API server of a control plane is announced, where kubeadm's own choice, the first
-/// IPv4 address, is not of the Services' family.
+/// Returns the advertise address of a control plane's API server, if kubeadm's default (the first
+/// IPv4 address) is not in the Services' family.
 pub(super) fn endpoint(request: &ClusterRequest) -> Option<Value> {
-    // kubeadm takes it for \"the node's address of this family\".
+    // kubeadm uses it as \"the node's address of this family\".
     (families::of(&request.service_cidrs()).first() == Some(&Family::V6))
         .then(|| json!({ "advertiseAddress": "::", "bindPort": 6443 }))
 }
@@ -60,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nodes_are_told_of_every_family_but_of_ipv4_alone() {
+    fn node_ips_are_set_unless_the_cluster_is_ipv4_only() {
         let request = |pods: &str, services: &str| ClusterRequest {
             pod_cidr: pods.into(),
             service_cidr: services.into(),

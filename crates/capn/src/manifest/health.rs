@@ -1,4 +1,4 @@
-//! The MachineHealthChecks that a cluster gets unless they are declined.
+//! MachineHealthChecks that a cluster gets by default.
 
 use capi_api::labels;
 use serde_json::{Value, json};
@@ -9,32 +9,35 @@ use super::request::{Bootstrap, ClusterRequest, Cni};
 
 /// Seconds that a node may be not Ready.
 const NOT_READY: u32 = 300;
-/// Seconds until a machine has a node, as Cluster API has it by default.
+/// Seconds until a machine must have a node; Cluster API's default.
 const STARTUP: u32 = 600;
-/// How many times longer that takes where packages are downloaded first.
+/// Factor for the startup timeout if packages are downloaded first.
 const INSTALLING: u32 = 3;
-/// Fewer workers than this have no use for a share: 40% of two is none.
+/// Pools with fewer workers get no percentage limit: 40% of two is zero.
 const FEW: u32 = 3;
 
-/// The checks of the control plane and of the workers.
-///
-/// There are none without Kubernetes, and none where the user installs the pod network: until then
-/// no node is Ready.
-pub(super) fn checks(request: &ClusterRequest) -> Vec<Document> {
-    let is_known = request.bootstrap == Bootstrap::Kubeadm && request.cni != Cni::None;
-    if !request.machine_health_checks || !is_known {
-        return Vec::new();
-    }
-    let workers = match request.workers {
+/// Returns a health check of the control plane. It has no effect below three machines, but the
+/// cluster may be scaled up later.
+pub(super) fn control_plane(request: &ClusterRequest) -> Option<Document> {
+    let name = request.control_plane_name();
+    are_made(request).then(|| check(request, &name, labels::CONTROL_PLANE, "", &json!("40%")))
+}
+
+/// Returns a health check of a pool's workers; `request` is the pool's request.
+pub(super) fn workers(request: &ClusterRequest, deployment: &str) -> Option<Document> {
+    let most = match request.workers {
         0..FEW => json!(1),
         _ => json!("40%"),
     };
-    let deployment = request.workers_name();
-    vec![
-        // Without effect below three machines, which the control plane may be scaled to later.
-        check(request, &request.control_plane_name(), labels::CONTROL_PLANE, "", &json!("40%")),
-        check(request, &deployment, labels::DEPLOYMENT_NAME, &deployment, &workers),
-    ]
+    let label = labels::DEPLOYMENT_NAME;
+    are_made(request).then(|| check(request, deployment, label, deployment, &most))
+}
+
+/// Returns whether there are health checks. Not without Kubernetes, and not if the user installs
+/// the pod network, since nodes are not Ready until then.
+fn are_made(request: &ClusterRequest) -> bool {
+    let is_known = request.bootstrap == Bootstrap::Kubeadm && request.cni != Cni::None;
+    request.machine_health_checks && is_known
 }
 
 fn check(request: &ClusterRequest, name: &str, label: &str, value: &str, most: &Value) -> Document {
@@ -75,8 +78,12 @@ mod tests {
             other => other.map(ToString::to_string).unwrap_or_default(),
         };
         let startup = "/spec/checks/nodeStartupTimeoutSeconds";
-        checks(request)
+        let of_pools = request.pools().into_iter().filter_map(|pool| {
+            workers(&request.of_pool(&pool), &request.deployment_name(&pool.name))
+        });
+        control_plane(request)
             .iter()
+            .chain(&of_pools.collect::<Vec<_>>())
             .map(|document| {
                 (
                     document.name().to_owned(),

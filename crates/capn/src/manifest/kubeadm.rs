@@ -1,4 +1,4 @@
-//! KubeadmControlPlane and KubeadmConfigTemplate, with what a node in a container needs.
+//! KubeadmControlPlane and KubeadmConfigTemplate, adapted to nodes in containers.
 
 use capi_api::labels;
 use capn_image::install::{INSTALL_SCRIPT_PATH, InstallScript};
@@ -8,26 +8,28 @@ use serde_json::{Value, json};
 use super::Document;
 use super::cluster::{BOOTSTRAP, CONTROL_PLANE, INFRASTRUCTURE, metadata};
 use super::families;
+use super::node_settings;
+use super::pool::{Labeller, Pool};
 use super::request::{ClusterRequest, Timeouts};
 
-/// Where kubeadm finds the patches of what it writes.
-const PATCHES: &str = "/etc/kubernetes/patches";
-/// kube-proxy's configuration until it is appended to kubeadm's.
+/// Directory of kubeadm patches.
+pub(super) const PATCHES: &str = "/etc/kubernetes/patches";
+/// kube-proxy configuration, until it is appended to kubeadm's.
 const KUBE_PROXY: &str = "/etc/kubernetes/kube-proxy.config.yaml";
 
-/// Days before the end of its certificates at which a control plane machine is replaced.
+/// Control plane machines are replaced this many days before their certificates expire.
 const ROLL_BEFORE_DAYS: i32 = 90;
-/// Requests that kube-controller-manager may send at once. Each of its controllers begins with an account
-/// of its own, some 150 requests in all; with its default of 30, and 20 a second after that, a new
-/// cluster gives its nodes no networks for five seconds.
+/// API request burst of kube-controller-manager. Each of its controllers creates a service account
+/// at startup, about 150 requests in total. With the default burst of 30 and 20 requests per
+/// second, a new cluster would assign node CIDRs five seconds later.
 const API_BURST: &str = "300";
-/// CoreDNS is not ready when it is asked first, a moment after its start; kubeadm would have it asked again
-/// after ten seconds. It is still given thirty seconds before it counts as not ready any more.
+/// CoreDNS is not ready when it is first probed right after its start, and kubeadm's probe period
+/// is ten seconds. The probe still allows thirty seconds before it counts as not ready.
 const COREDNS_PATCH: &str = "spec:\n  template:\n    spec:\n      containers:\n      - name: coredns\n        \
      readinessProbe:\n          periodSeconds: 1\n          failureThreshold: 30\n";
 
-/// Appends kube-proxy's configuration where a cluster is initialised; on a node that joins there
-/// is no such file. Harmless when it runs again.
+/// Appends kube-proxy's configuration when a cluster is initialized; joining nodes do not have that
+/// file. Idempotent.
 const APPEND_KUBE_PROXY: &str = "if [ -f /run/kubeadm/kubeadm.yaml ] && ! grep -q '^kind: \
      KubeProxyConfiguration' /run/kubeadm/kubeadm.yaml; then cat \
      /etc/kubernetes/kube-proxy.config.yaml >> /run/kubeadm/kubeadm.yaml; fi";
@@ -62,10 +64,19 @@ pub(super) fn control_plane(request: &ClusterRequest) -> Document {
     let mut cluster = json!({
         "controllerManager": { "extraArgs": [{ "name": "kube-api-burst", "value": API_BURST }] },
     });
+    let arguments = &request.settings.api_server.extra_args;
+    if !arguments.is_empty() {
+        let pairs = arguments.iter().map(|(name, value)| json!({ "name": name, "value": value }));
+        cluster["apiServer"] = json!({ "extraArgs": pairs.collect::<Vec<_>>() });
+    }
     if let Some(tag) = &request.image_facts.etcd_image_tag {
         cluster["etcd"] = json!({ "local": { "imageTag": tag } });
     }
     config["clusterConfiguration"] = cluster;
+    let after = &request.settings.post_kubeadm_commands;
+    if !after.is_empty() {
+        config["postKubeadmCommands"] = json!(after);
+    }
     let mut metadata = metadata(request, &name);
     if request.single_server {
         metadata["annotations"] = json!({ labels::BEFORE_INFRASTRUCTURE: "true" });
@@ -86,18 +97,34 @@ pub(super) fn control_plane(request: &ClusterRequest) -> Document {
                 },
             },
             "replicas": request.control_planes,
-            // kubeadm's certificates last a year, and are made anew with the machine.
+            // kubeadm's certificates are valid for one year and are renewed with the machine.
             "rollout": { "before": { "certificatesExpiryDays": ROLL_BEFORE_DAYS } },
             "version": request.kubernetes_version,
         },
     }))
 }
 
-pub(super) fn worker_template(request: &ClusterRequest) -> Document {
+/// KubeadmConfigTemplate for the nodes of a pool; `request` is the pool's request.
+pub(super) fn worker_template(request: &ClusterRequest, pool: &Pool) -> Document {
+    let mut registration = node_registration(request);
+    let labels: Vec<String> = pool
+        .labels_by(Labeller::Kubelet)
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    if !labels.is_empty()
+        && let Some(arguments) = registration["kubeletExtraArgs"].as_array_mut()
+    {
+        arguments.push(json!({ "name": "node-labels", "value": labels.join(",") }));
+    }
+    let taints = pool.kubeadm_taints();
+    if !taints.is_empty() {
+        registration["taints"] = json!(taints);
+    }
     let mut spec = json!({
         "files": files(request, [kubelet_patch(request)]),
         "joinConfiguration": {
-            "nodeRegistration": node_registration(request),
+            "nodeRegistration": registration,
             "patches": { "directory": PATCHES },
         },
     });
@@ -108,15 +135,19 @@ pub(super) fn worker_template(request: &ClusterRequest) -> Document {
     if !commands.is_empty() {
         spec["preKubeadmCommands"] = json!(commands);
     }
+    let after = &request.settings.post_kubeadm_commands;
+    if !after.is_empty() {
+        spec["postKubeadmCommands"] = json!(after);
+    }
     Document::new(json!({
         "apiVersion": format!("{BOOTSTRAP}/v1beta2"),
         "kind": "KubeadmConfigTemplate",
-        "metadata": metadata(request, &request.workers_name()),
+        "metadata": metadata(request, &request.deployment_name(&pool.name)),
         "spec": { "template": { "spec": spec } },
     }))
 }
 
-/// The files of a node: with the script that makes it one, where it is a stock system.
+/// Files of a node, including the script that prepares a stock system.
 fn files<const N: usize>(request: &ClusterRequest, own: [Value; N]) -> Vec<Value> {
     let version = request.kubernetes_version.as_deref().unwrap_or_default();
     let script = request.install_kubeadm.then(|| {
@@ -127,15 +158,17 @@ fn files<const N: usize>(request: &ClusterRequest, own: [Value; N]) -> Vec<Value
             "content": InstallScript::new(version).text(),
         })
     });
-    script.into_iter().chain(own).chain(families::files(request)).collect()
+    let families = families::files(request);
+    script.into_iter().chain(own).chain(families).chain(node_settings::files(request)).collect()
 }
 
-/// The commands before kubeadm: first what makes the system a node.
+/// Commands that run before kubeadm, starting with the preparation of a stock system.
 fn commands<const N: usize>(request: &ClusterRequest, own: [&str; N]) -> Vec<String> {
     let version = request.kubernetes_version.as_deref().unwrap_or_default();
     let install = request.install_kubeadm.then(|| format!("{INSTALL_SCRIPT_PATH} {version}"));
     let told = families::is_needed(request).then(|| families::COMMAND.to_owned());
-    install.into_iter().chain(told).chain(own.map(str::to_owned)).collect()
+    let own = told.into_iter().chain(own.map(str::to_owned));
+    install.into_iter().chain(own).chain(node_settings::commands(request)).collect()
 }
 
 fn node_registration(request: &ClusterRequest) -> Value {
@@ -145,24 +178,24 @@ fn node_registration(request: &ClusterRequest) -> Value {
             { "name": "provider-id", "value": "lxc:///{{ v1.local_hostname }}" },
         ],
     });
-    // kubeadm refuses where it finds no configuration of the kernel, however fit the kernel is.
+    // kubeadm refuses to run if it finds no kernel configuration, even if the kernel is suitable.
     if request.allow_cgroup_v1 || request.image_facts.without_host_boot {
         registration["ignorePreflightErrors"] = json!(["SystemVerification"]);
     }
     registration
 }
 
-/// How long kubeadm waits for what, where that is not its own choice. Its defaults, as
-/// `SetDefaultsTimeouts` in `cmd/kubeadm/app/apis/kubeadm/v1beta4/defaults.go` has them: 4 min, 4 min,
-/// 1 min, 2 min, 5 min, 5 min.
+/// kubeadm's timeouts, if they differ from its defaults. The defaults in `SetDefaultsTimeouts`
+/// (`cmd/kubeadm/app/apis/kubeadm/v1beta4/defaults.go`) are 4 min, 4 min, 1 min, 2 min, 5 min, 5
+/// min.
 fn timeouts(timeouts: Timeouts) -> Option<Value> {
     let seconds = |usual: u32| usual * timeouts.factor();
     (timeouts != Timeouts::Default).then(|| {
         json!({
             "controlPlaneComponentHealthCheckSeconds": seconds(240),
             "kubeletHealthCheckSeconds": seconds(240),
-            // kubeadm waits for the first control plane with a call of its API server (the binding of its
-            // administrators), before the wait that has a control plane's time.
+            // kubeadm's first API request to a new control plane (the administrators' binding)
+            // waits for its start, before the wait with the control plane timeout begins.
             "kubernetesAPICallSeconds": seconds(240),
             "etcdAPICallSeconds": seconds(120),
             "tlsBootstrapSeconds": seconds(300),
@@ -171,17 +204,17 @@ fn timeouts(timeouts: Timeouts) -> Option<Value> {
     })
 }
 
-/// The version of the nodes; one that is not given or not known is a new one.
+/// Kubernetes version of the nodes. An unset or unknown version counts as recent.
 fn version(request: &ClusterRequest) -> Version {
     let text = request.kubernetes_version.as_deref().unwrap_or_default();
     text.parse().unwrap_or(Version::new(u32::MAX, 0, 0))
 }
 
-/// The patch of kubelet's configuration.
+/// Returns a patch of the kubelet configuration.
 fn kubelet_patch(request: &ClusterRequest) -> Value {
-    // The disk of a node is the pool's: how full it is says nothing of the node, and images that
-    // came with the node image or were loaded could not be pulled again. At 100 % kubelet deletes
-    // none. The host's swap is not the node's to turn off.
+    // The disk of a node is the storage pool: its fill level says nothing about the node, and
+    // preloaded images could not be pulled again. At 100 %, kubelet deletes no images. The node
+    // cannot turn off the host's swap.
     let mut text = String::from(
         "apiVersion: kubelet.config.k8s.io/v1beta1\n\
          kind: KubeletConfiguration\n\
@@ -196,7 +229,7 @@ fn kubelet_patch(request: &ClusterRequest) -> Value {
         text.push_str("failCgroupV1: false\n");
     }
     let node = NodeFacts {
-        // The machines of this command are containers.
+        // Machines created by this command are containers.
         container: true,
         unprivileged: request.isolation.is_unprivileged(),
         root_on_zfs: request.root_on_zfs,
@@ -215,7 +248,8 @@ fn kubelet_patch(request: &ClusterRequest) -> Value {
     })
 }
 
-/// The patch of CoreDNS' Deployment, which kubeadm knows since 1.32; an older one says that it ignores it.
+/// Returns a patch of the CoreDNS Deployment. Supported since kubeadm 1.32; older versions print
+/// that they ignore it.
 fn coredns_patch() -> Value {
     json!({
         "path": format!("{PATCHES}/corednsdeployment0+strategic.yaml"),

@@ -1,16 +1,18 @@
-//! Machine templates and the deployment of workers.
+//! Machine templates and the MachineDeployment of workers.
 
 use capi_api::labels;
 use serde_json::{Value, json};
 
 use super::Document;
+use super::POOL_ANNOTATION;
 use super::cluster::{BOOTSTRAP, CORE, INFRASTRUCTURE, metadata};
+use super::pool::{Labeller, Pool};
 use super::request::{Bootstrap, ClusterRequest};
 
-/// Image of machines without Kubernetes when none is named.
+/// Default image of machines without Kubernetes.
 const NODE_IMAGE: &str = capn_image::catalog::NODE_ALIAS;
 
-/// The spec of an LXCMachine.
+/// Spec of an LXCMachine.
 pub(super) fn machine_spec(request: &ClusterRequest) -> Value {
     let mut spec = json!({ "instanceType": "container" });
     let image = match (&request.image, request.bootstrap) {
@@ -38,7 +40,7 @@ pub(super) fn machine_spec(request: &ClusterRequest) -> Value {
     spec
 }
 
-/// A template of machines. Those that join are made while the control plane initializes.
+/// Machine template. Joining machines are created while the control plane initializes.
 pub(super) fn template(request: &ClusterRequest, name: &str) -> Document {
     let mut spec = machine_spec(request);
     if request.bootstrap == Bootstrap::Kubeadm {
@@ -52,8 +54,8 @@ pub(super) fn template(request: &ClusterRequest, name: &str) -> Document {
     }))
 }
 
-pub(super) fn deployment(request: &ClusterRequest) -> Document {
-    let name = request.workers_name();
+pub(super) fn deployment(request: &ClusterRequest, pool: &Pool) -> Document {
+    let name = request.deployment_name(&pool.name);
     let selector = json!({
         labels::CLUSTER_NAME: request.name,
         labels::DEPLOYMENT_NAME: name,
@@ -76,15 +78,25 @@ pub(super) fn deployment(request: &ClusterRequest) -> Document {
     if let Some(version) = &request.kubernetes_version {
         spec["version"] = json!(version);
     }
+    let mut machine_labels = selector.clone();
+    for (key, value) in pool.labels_by(Labeller::Machine) {
+        machine_labels[key] = json!(value);
+    }
+    // Same as `spec.replicas`, which others may change.
+    let recorded = Pool { workers: None, ..pool.clone() };
+    let mut metadata = metadata(request, &name);
+    // A plain struct of strings; serializing it cannot fail.
+    metadata["annotations"] =
+        json!({ POOL_ANNOTATION: serde_json::to_string(&recorded).unwrap_or_default() });
     Document::new(json!({
         "apiVersion": format!("{CORE}/v1beta2"),
         "kind": "MachineDeployment",
-        "metadata": metadata(request, &name),
+        "metadata": metadata,
         "spec": {
             "clusterName": request.name,
-            "replicas": request.workers,
+            "replicas": pool.count(),
             "selector": { "matchLabels": selector },
-            "template": { "metadata": { "labels": selector }, "spec": spec },
+            "template": { "metadata": { "labels": machine_labels }, "spec": spec },
         },
     }))
 }

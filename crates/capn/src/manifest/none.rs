@@ -8,7 +8,7 @@ use super::cluster::{CORE, INFRASTRUCTURE, metadata};
 use super::machines::machine_spec;
 use super::request::ClusterRequest;
 
-/// What instances run when no bootstrap data is given: nothing.
+/// Bootstrap data of instances if none is given: an empty cloud-config.
 const EMPTY_CLOUD_CONFIG: &str = "#cloud-config\n{}\n";
 
 pub(super) fn bootstrap_data(request: &ClusterRequest, data: Option<&str>) -> Document {
@@ -26,7 +26,7 @@ pub(super) fn bootstrap_data(request: &ClusterRequest, data: Option<&str>) -> Do
     }))
 }
 
-/// One LXCMachine and one Machine for each control plane.
+/// One LXCMachine and one Machine per control plane.
 pub(super) fn control_planes(request: &ClusterRequest) -> Vec<Document> {
     (0..request.control_planes).flat_map(|index| control_plane(request, index)).collect()
 }

@@ -1,59 +1,69 @@
-//! What a cluster is asked to be: the command line with every default filled in.
+//! The cluster request: the command line with all defaults filled in.
 
 use std::collections::BTreeMap;
 
 use capn_plan::families::{self, Family};
 use capn_plan::{id_map, launch};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Who turns an instance into a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+use super::pool::Pool;
+use super::settings::Settings;
+
+/// Bootstrap provider.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Bootstrap {
-    /// kubeadm, through cloud-init
+    /// kubeadm, started by cloud-init
     Kubeadm,
-    /// Nobody: instances with containerd that run the given bootstrap data
+    /// None: instances with containerd that run the given bootstrap data
     None,
 }
 
-/// How nodes are kept apart from the host and from each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+/// Isolation of nodes from the host and from each other.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Isolation {
-    /// Unprivileged containers that share one range of host user ids
+    /// Unprivileged containers that share one range of host user IDs
     Shared,
-    /// Unprivileged containers, each with host user ids of its own
+    /// Unprivileged containers, each with its own range of host user IDs
     Isolated,
     /// Privileged containers: root in a node is root on the host
     Privileged,
 }
 
 impl Isolation {
-    /// Whether nodes run in a user namespace.
+    /// Returns whether nodes run in a user namespace.
     pub fn is_unprivileged(self) -> bool {
         !matches!(self, Self::Privileged)
     }
 }
 
-/// What stands in front of the API servers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+/// Load balancer in front of the API servers.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum LoadBalancer {
-    /// An instance with haproxy
+    /// Instance with haproxy
     Lxc,
-    /// An application container with haproxy; Incus 6.11 and later
+    /// OCI application container with haproxy; requires Incus 6.11 or later
     Oci,
-    /// A load balancer of the OVN network that --load-balancer-network names
+    /// Load balancer of the OVN network given by --load-balancer-network
     Ovn,
-    /// A virtual IP, --control-plane-endpoint, held by kube-vip on the control planes
+    /// Virtual IP given by --control-plane-endpoint, announced by kube-vip on the control planes
     #[serde(rename = "kube-vip")]
     KubeVip,
-    /// Something kept by someone else, at --control-plane-endpoint
+    /// External load balancer at --control-plane-endpoint
     External,
 }
 
 impl LoadBalancer {
-    /// As `--load-balancer` has it.
+    /// Returns the value of `--load-balancer`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Lxc => "lxc",
@@ -65,33 +75,35 @@ impl LoadBalancer {
     }
 }
 
-/// How pods on different nodes reach each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+/// Pod network.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Cni {
-    /// The standard bridge plugin, with routes between the nodes kept by capn
+    /// Standard bridge plugin; capn configures routes between the nodes
     Bridge,
-    /// flannel with vxlan; its image is made from `flanneld` in the folder of binaries
+    /// flannel with vxlan; its image is built from `flanneld` in the directory of binaries
     Flannel,
-    /// Nothing: nodes stay NotReady until you install a network
+    /// None: nodes are NotReady until you install a pod network
     None,
 }
 
-/// Whose network the instances are on.
+/// Network of the instances.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum Network {
-    /// That of the profiles.
+    /// The network of the profiles.
     #[default]
     Shared,
-    /// A bridge of the cluster's own; before the server was asked, where it can have one.
+    /// A dedicated bridge; until the server has been asked: if possible.
     Own,
-    /// This one.
+    /// A network with this name.
     Named(String),
 }
 
 impl Network {
-    /// Whether it is that of the profiles.
+    /// Returns whether it is the network of the profiles.
     fn is_shared(&self) -> bool {
         *self == Self::Shared
     }
@@ -117,19 +129,21 @@ impl From<Network> for String {
     }
 }
 
-/// How kube-proxy makes services reachable.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+/// Proxy mode of kube-proxy.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum KubeProxyMode {
-    /// Rules of iptables
+    /// iptables rules
     #[default]
     Iptables,
-    /// Rules of nftables; Kubernetes 1.31 and later
+    /// nftables rules; requires Kubernetes 1.31 or later
     Nftables,
 }
 
 impl KubeProxyMode {
-    /// As kube-proxy's configuration says it.
+    /// Returns the name in kube-proxy's configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Iptables => "iptables",
@@ -137,17 +151,19 @@ impl KubeProxyMode {
         }
     }
 
-    /// Whether it is the default.
+    /// Returns whether it is the default.
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// How long things may take before they count as failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+/// Timeouts.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Timeouts {
-    /// As kubeadm has them
+    /// kubeadm's defaults
     #[default]
     Default,
     /// Five times as long, for slow disks, emulated machines and busy hosts
@@ -155,7 +171,7 @@ pub enum Timeouts {
 }
 
 impl Timeouts {
-    /// How many times longer than usual is waited.
+    /// Returns the factor by which timeouts are extended.
     pub fn factor(self) -> u32 {
         match self {
             Self::Default => 1,
@@ -163,7 +179,7 @@ impl Timeouts {
         }
     }
 
-    /// Whether it is the default.
+    /// Returns whether it is the default.
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -172,62 +188,66 @@ impl Timeouts {
 /// A host and port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
-    /// Name or address, IPv6 without brackets.
+    /// Name or address; IPv6 without brackets.
     pub host: String,
     /// TCP port.
     pub port: u16,
 }
 
-/// Everything that decides what the manifests of a cluster say, except credentials.
+/// Everything that determines the manifests of a cluster, except for credentials.
 ///
-/// Recorded in an annotation of the Cluster, so that the same command can be told from a
-/// different one later. New fields need a default: old clusters were recorded without them.
+/// Recorded in an annotation of the Cluster, so that a later command can detect differences. New
+/// fields need a default, since existing clusters were recorded without them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterRequest {
-    /// Name of the Cluster, and the beginning of every other name.
+    /// Name of the Cluster and prefix of all other names.
     pub name: String,
     /// Namespace of all objects.
     pub namespace: String,
-    /// `v1.36.0`; none with `--bootstrap none`.
+    /// Version such as `v1.36.0`; `None` with `--bootstrap none`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubernetes_version: Option<String>,
     /// Number of control plane machines.
     pub control_planes: u32,
-    /// Number of worker machines.
+    /// Total number of worker machines in all pools.
     pub workers: u32,
-    /// Image of the machines; none is the provider's default for the version.
+    /// Worker pools; empty means the pool [`super::DEFAULT_POOL`]. Use [`Self::pools`] and
+    /// [`Self::with_pools`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pools: Option<Vec<Pool>>,
+    /// Image of the machines; `None` is the provider's default for the version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// Who turns an instance into a node.
+    /// Bootstrap provider.
     pub bootstrap: Bootstrap,
-    /// How nodes are kept apart.
+    /// Isolation of the nodes.
     pub isolation: Isolation,
-    /// What stands in front of the API servers.
+    /// Load balancer in front of the API servers.
     pub load_balancer: LoadBalancer,
     /// OVN network of the load balancer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load_balancer_network: Option<String>,
-    /// Network interface of the nodes that kube-vip uses.
+    /// Network interface that kube-vip uses on the nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load_balancer_interface: Option<String>,
-    /// Addresses that the load balancer may take.
+    /// Address ranges of the load balancer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub load_balancer_ranges: Vec<String>,
-    /// Where the API server is reached, where that is not up to the load balancer.
+    /// Address of the API server, if the load balancer does not determine it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub control_plane_endpoint: Option<Endpoint>,
-    /// Whose network the instances are on. Clusters that were recorded without it share one.
+    /// Network of the instances. Clusters recorded without this field use the shared network.
     #[serde(default, skip_serializing_if = "Network::is_shared")]
     pub network: Network,
-    /// How pods reach each other.
+    /// Pod network.
     pub cni: Cni,
-    /// How kube-proxy makes services reachable.
+    /// Proxy mode of kube-proxy.
     #[serde(default, skip_serializing_if = "KubeProxyMode::is_default")]
     pub kube_proxy_mode: KubeProxyMode,
     /// CIDR of pods.
     pub pod_cidr: String,
-    /// CIDR of services.
+    /// CIDR of Services.
     pub service_cidr: String,
     /// Size of the machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -235,46 +255,55 @@ pub struct ClusterRequest {
     /// Profiles of the machines.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub profiles: Vec<String>,
-    /// Storage pool of all root disks; none is that of the profiles.
+    /// Storage pool of all root disks; `None` is the pool of the profiles.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_pool: Option<String>,
     /// Profiles of the load balancer's instance.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub load_balancer_profiles: Vec<String>,
+    /// Size of the load balancer's instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_balancer_flavor: Option<String>,
+    /// Image of the load balancer's instance; `None` is the image built by capn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_balancer_image: Option<String>,
     /// Devices of the machines.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<String>,
-    /// Instance config of the machines.
+    /// Instance configuration of the machines.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config: BTreeMap<String, String>,
-    /// The most pods of a node; none is kubelet's own limit. Isolated nodes get ids for as many
-    /// pods with user namespaces of their own.
+    /// Maximum number of pods per node; `None` is kubelet's default. On isolated nodes it also
+    /// reserves IDs for that many pods with user namespaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_pods: Option<u32>,
-    /// Whether nodes have to run on a host with hybrid cgroup v1.
+    /// Whether nodes may run on a host with hybrid cgroup v1.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_cgroup_v1: bool,
-    /// Whether machines whose nodes fail are replaced.
+    /// Whether machines with unhealthy nodes are replaced.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub machine_health_checks: bool,
-    /// How long kubeadm waits, and the command itself.
+    /// Timeouts of kubeadm and of the command.
     #[serde(default, skip_serializing_if = "Timeouts::is_default")]
     pub timeouts: Timeouts,
-    /// Image servers, as `--image-server` has them; none are the project's own.
+    /// Image servers, in the format of `--image-server`; empty means the default server.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub image_servers: Vec<String>,
-    /// Whether the image is a stock one, which becomes a node when it boots.
+    /// Whether the image is a stock image on which Kubernetes is installed at boot.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub install_kubeadm: bool,
-    /// Whether the machines' root file systems are ZFS datasets.
+    /// Whether the root file systems of machines are ZFS datasets.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub root_on_zfs: bool,
-    /// Whether the server is no member of a cluster of servers, so that there are no failure domains.
+    /// Whether the server is standalone, so that there are no failure domains.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub single_server: bool,
-    /// What the node image says about itself, where the cluster configuration has to know it.
+    /// Facts of the node image that the cluster configuration depends on.
     #[serde(default, skip_serializing_if = "ImageFacts::is_empty")]
     pub image_facts: ImageFacts,
+    /// Settings of the programs in nodes, without credentials.
+    #[serde(flatten)]
+    pub settings: Settings,
 }
 
 fn yes() -> bool {
@@ -285,60 +314,54 @@ fn is_true(value: &bool) -> bool {
     *value
 }
 
-/// What kubeadm has to be told about a node image.
+/// Facts of a node image that kubeadm needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageFacts {
-    /// Tag of the etcd image, where it is not kubeadm's own choice.
+    /// Tag of the etcd image, if it differs from kubeadm's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etcd_image_tag: Option<String>,
-    /// The image comes without CoreDNS, and nothing may be downloaded.
+    /// The image does not contain CoreDNS, and nothing may be downloaded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub without_coredns: bool,
-    /// Nodes do not see the host's `/boot`, where kubeadm looks for the kernel's configuration.
+    /// Nodes cannot read the host's `/boot`, where kubeadm looks for the kernel configuration.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub without_host_boot: bool,
 }
 
 impl ImageFacts {
-    /// Whether there is nothing to tell.
+    /// Returns whether there are no facts.
     fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// The longest cluster name. The names of control plane instances add the most to it, and have
-/// to fit in the 63 characters of a host name.
+/// Maximum length of a cluster name. Names of control plane instances are the longest and must fit
+/// into the 63 characters of a host name.
 pub const MAX_CLUSTER_NAME: usize = 63 - "-control-plane-xxxxx".len();
 
 impl ClusterRequest {
-    /// Name of the control plane object and of its template.
+    /// Returns the name of the control plane object and of its template.
     pub fn control_plane_name(&self) -> String {
         format!("{}-control-plane", self.name)
     }
 
-    /// Name of the worker deployment and of its templates.
-    pub fn workers_name(&self) -> String {
-        format!("{}-md-0", self.name)
-    }
-
-    /// Name of the Secret that says how to reach the server.
+    /// Returns the name of the identity Secret.
     pub fn identity_name(&self) -> String {
         format!("{}-incus", self.name)
     }
 
-    /// The ranges of pods. One that cannot be read is refused before.
+    /// Returns the pod ranges. Invalid ranges were rejected earlier.
     pub fn pod_cidrs(&self) -> Vec<String> {
         families::parse(&self.pod_cidr).unwrap_or_else(|_| vec![self.pod_cidr.clone()])
     }
 
-    /// The ranges of Services.
+    /// Returns the service ranges.
     pub fn service_cidrs(&self) -> Vec<String> {
         families::parse(&self.service_cidr).unwrap_or_else(|_| vec![self.service_cidr.clone()])
     }
 
-    /// The families of addresses that machines need, and those that the load balancer needs. Without
-    /// Kubernetes it is not known which.
+    /// Address families required by machines and by the load balancer. Unknown without Kubernetes.
     pub fn families(&self) -> (Vec<Family>, Vec<Family>) {
         if self.bootstrap == Bootstrap::None {
             return (Vec::new(), Vec::new());
@@ -348,14 +371,14 @@ impl ClusterRequest {
         (families::of(pods.iter().chain(&services)), of_endpoint)
     }
 
-    /// The devices of the machines, with the root disk where a storage pool is named.
+    /// Devices of the machines, including the root disk if a storage pool is set.
     pub fn machine_devices(&self) -> Vec<String> {
         let root = self.storage_pool.iter().map(|pool| root_device(pool));
         root.chain(self.devices.iter().cloned()).collect()
     }
 
-    /// Instance config of the machines: what was given, and the ids of an isolated node that is to
-    /// have pods with user namespaces of their own.
+    /// Returns the instance configuration of the machines: the given one, and the IDs of isolated
+    /// nodes for pods with user namespaces.
     pub fn machine_config(&self) -> BTreeMap<String, String> {
         let mut config = self.config.clone();
         if let (Isolation::Isolated, Some(pods)) = (self.isolation, self.max_pods) {
@@ -365,13 +388,13 @@ impl ClusterRequest {
         config
     }
 
-    /// Name of the Secret with bootstrap data for `--bootstrap none`.
+    /// Returns the name of the Secret with bootstrap data for `--bootstrap none`.
     pub fn bootstrap_name(&self) -> String {
         format!("{}-bootstrap", self.name)
     }
 }
 
-/// The root disk in a storage pool, as `--device` has it.
+/// Returns the root disk in a storage pool, in the format of `--device`.
 pub fn root_device(pool: &str) -> String {
     let disk: Vec<String> =
         launch::root_disk(pool).iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -382,7 +405,7 @@ pub fn root_device(pool: &str) -> String {
 pub(crate) mod testing {
     use super::*;
 
-    /// `capn create cluster demo` with the defaults.
+    /// Request of `capn create cluster demo` with defaults.
     pub(crate) fn demo() -> ClusterRequest {
         ClusterRequest {
             name: "demo".into(),
@@ -390,6 +413,7 @@ pub(crate) mod testing {
             kubernetes_version: Some("v1.36.0".into()),
             control_planes: 1,
             workers: 1,
+            pools: None,
             image: None,
             bootstrap: Bootstrap::Kubeadm,
             isolation: Isolation::Shared,
@@ -407,6 +431,8 @@ pub(crate) mod testing {
             profiles: Vec::new(),
             storage_pool: None,
             load_balancer_profiles: Vec::new(),
+            load_balancer_flavor: None,
+            load_balancer_image: None,
             devices: Vec::new(),
             config: BTreeMap::new(),
             max_pods: None,
@@ -418,6 +444,7 @@ pub(crate) mod testing {
             root_on_zfs: false,
             single_server: false,
             image_facts: ImageFacts::default(),
+            settings: Settings::default(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Golden files, and the promise that our own types read every document without loss.
+//! Golden files, and round trips of every document through the types.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -8,8 +8,14 @@ use super::request::{ImageFacts, KubeProxyMode, testing::demo};
 use super::*;
 use crate::identity::testing::local;
 
+/// Secret values for the request of [`everything`].
+fn secrets() -> Secrets {
+    let registries = vec![("registry.example.org".to_owned(), "user:password".to_owned())];
+    Secrets { bootstrap_data: None, registries }
+}
+
 fn yaml(request: &ClusterRequest) -> String {
-    to_yaml(&documents(request, &local(), None)).unwrap()
+    to_yaml(&documents(request, &local(), &secrets())).unwrap()
 }
 
 fn none() -> ClusterRequest {
@@ -37,8 +43,38 @@ fn everything() -> ClusterRequest {
             without_coredns: true,
             without_host_boot: false,
         },
+        settings: serde_json::from_value(json!({
+            "kubelet": { "serializeImagePulls": false },
+            "apiServer": { "extraArgs": { "event-ttl": "2h0m0s" } },
+            "containerd": { "dropIns": { "mine": "version = 3\n" } },
+            "registries": [
+                { "host": "docker.io", "mirrors": ["http://192.0.2.1:5000"] },
+                {
+                    "host": "registry.example.org", "mirrors": ["https://192.0.2.2"],
+                    "credentialsFile": "/login",
+                },
+            ],
+            "proxy": { "https": "http://192.0.2.3:3128" },
+            "files": [{ "path": "/etc/mine", "content": "mine\n", "permissions": "0600" }],
+            "preKubeadmCommands": ["before"],
+            "postKubeadmCommands": ["after"],
+        }))
+        .unwrap(),
         ..demo()
     }
+    .with_pools(vec![
+        Pool::plain(DEFAULT_POOL, 2),
+        Pool {
+            flavor: Some("c4-m8".into()),
+            image: Some("gpu-node".into()),
+            devices: vec!["gpu,type=gpu".into()],
+            labels: [("a", "b"), ("node-role.kubernetes.io/gpu", "")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+            taints: vec!["gpu=true:NoSchedule".into()],
+            ..Pool::plain("gpu", 1)
+        },
+    ])
 }
 
 #[test]
@@ -64,7 +100,7 @@ fn a_privileged_node_does_not_turn_on_the_user_namespace_gate() {
 }
 
 #[test]
-fn kubeadm_goes_on_where_the_project_hides_the_kernel_configuration() {
+fn kubeadm_continues_when_the_project_hides_the_kernel_config() {
     let hidden = ImageFacts { without_host_boot: true, ..ImageFacts::default() };
     let text = yaml(&ClusterRequest { image_facts: hidden, ..demo() });
     assert_eq!(text.matches("SystemVerification").count(), 3, "{text}");
@@ -73,7 +109,7 @@ fn kubeadm_goes_on_where_the_project_hides_the_kernel_configuration() {
 }
 
 #[test]
-fn settings_of_kubelet_and_kube_proxy_follow_version_and_node() {
+fn kubelet_and_kube_proxy_settings_depend_on_version_and_node() {
     let with = |version: &str, change: fn(&mut ClusterRequest)| {
         let mut request = ClusterRequest { kubernetes_version: Some(version.into()), ..demo() };
         change(&mut request);
@@ -94,16 +130,16 @@ fn settings_of_kubelet_and_kube_proxy_follow_version_and_node() {
 #[test]
 fn slow_timeouts_reach_every_kubeadm() {
     let text = yaml(&ClusterRequest { timeouts: Timeouts::Slow, ..demo() });
-    // The first control plane, those that join it, and workers.
+    // The first control plane, joining ones, and workers.
     assert_eq!(text.matches("controlPlaneComponentHealthCheckSeconds: 1200").count(), 3, "{text}");
-    // kubeadm's first call of a new API server waits for all of its start.
+    // kubeadm's first API request waits for the whole startup.
     assert_eq!(text.matches("kubernetesAPICallSeconds: 1200").count(), 3, "{text}");
     assert_eq!(text.matches("discoverySeconds: 1500").count(), 3, "{text}");
     assert!(!yaml(&demo()).contains("timeouts"));
 }
 
 #[test]
-fn kubelet_deletes_no_images_that_could_not_be_pulled_again() {
+fn kubelet_keeps_images_that_cannot_be_pulled_again() {
     assert_eq!(yaml(&demo()).matches("imageGCHighThresholdPercent: 100").count(), 2);
 }
 
@@ -115,14 +151,14 @@ fn a_stock_image_becomes_a_node_before_kubeadm_runs() {
         ..demo()
     });
     let path = "/opt/cluster-api/install-kubeadm.sh";
-    // Control plane and workers: a file and a command each.
+    // Control plane and workers: one file and one command each.
     assert_eq!(text.matches(&format!("path: {path}")).count(), 2);
     assert_eq!(text.matches(&format!("- {path} v1.36.0")).count(), 2);
     assert!(!yaml(&demo()).contains("install-kubeadm"));
 }
 
 #[test]
-fn a_limit_of_pods_reaches_kubelets_and_gives_isolated_nodes_ids() {
+fn max_pods_sets_kubelet_and_the_ids_of_isolated_nodes() {
     for (isolation, has_ids) in [(Isolation::Shared, false), (Isolation::Isolated, true)] {
         let text = yaml(&ClusterRequest { isolation, max_pods: Some(16), ..demo() });
         // Control plane and workers.
@@ -144,13 +180,13 @@ fn the_lifecycle_writes_the_documents_that_the_table_names() {
 }
 
 #[test]
-fn images_of_optional_programs_have_the_names_that_their_pods_ask_for() {
+fn optional_images_have_the_names_that_pods_reference() {
     assert_eq!(capn_image::FLANNEL_IMAGE, capn_plan::flannel::IMAGE);
     assert_eq!(capn_image::KUBE_VIP_IMAGE, capn_plan::kube_vip::IMAGE);
 }
 
 #[test]
-fn both_families_reach_every_document_that_names_them() {
+fn dual_stack_ranges_are_in_every_document_that_names_them() {
     let request = ClusterRequest {
         pod_cidr: "10.244.0.0/16,fd00:10:244::/56".into(),
         service_cidr: "10.96.0.0/12,fd00:10:96::/112".into(),
@@ -202,7 +238,8 @@ fn the_image_builder_writes_the_configuration_that_the_table_names() {
     }
 }
 
-/// Reads a document as `T` and writes it back: what is missing then was not a field of `T`.
+/// Parses a document as `T` and serializes it again: whatever is missing then is not a field of
+/// `T`.
 fn round_trip<T: DeserializeOwned + Serialize>(document: &Document) {
     let typed: T = serde_json::from_value(document.value().clone())
         .unwrap_or_else(|error| panic!("{}: {error}", document.shown()));
@@ -210,7 +247,7 @@ fn round_trip<T: DeserializeOwned + Serialize>(document: &Document) {
     assert_contains(&back, document.value(), &document.shown());
 }
 
-/// Everything in `part` is in `whole`, apart from what an empty default leaves out.
+/// Asserts that everything in `part` is in `whole`, except for empty defaults.
 fn assert_contains(whole: &Value, part: &Value, path: &str) {
     match (whole, part) {
         (Value::Object(whole), Value::Object(part)) => {
@@ -233,9 +270,9 @@ fn assert_contains(whole: &Value, part: &Value, path: &str) {
 }
 
 #[test]
-fn our_types_read_every_document_without_loss() {
+fn types_round_trip_every_document() {
     for request in [demo(), none(), everything()] {
-        for document in documents(&request, &local(), None) {
+        for document in documents(&request, &local(), &secrets()) {
             match document.kind() {
                 "Cluster" => round_trip::<capi_api::Cluster>(&document),
                 "Machine" => round_trip::<capi_api::Machine>(&document),
@@ -254,24 +291,24 @@ fn our_types_read_every_document_without_loss() {
 }
 
 #[test]
-fn the_recorded_request_is_read_back_as_it_was() {
+fn the_recorded_request_round_trips() {
     let request = everything();
-    let documents = documents(&request, &local(), None);
+    let documents = documents(&request, &local(), &secrets());
     let pointer = format!("/metadata/annotations/{}", REQUEST_ANNOTATION.replace('/', "~1"));
     let recorded = documents[0].value().pointer(&pointer).and_then(Value::as_str).unwrap();
     assert_eq!(serde_json::from_str::<ClusterRequest>(recorded).unwrap(), request);
 }
 
 #[test]
-fn the_longest_cluster_name_makes_names_of_instances_that_fit() {
+fn the_longest_cluster_name_yields_valid_instance_names() {
     let request = ClusterRequest { name: "a".repeat(request::MAX_CLUSTER_NAME), ..demo() };
     assert!(format!("{}-xxxxx", request.control_plane_name()).len() <= 63);
-    assert!(format!("{}-xxxxx-xxxxx", request.workers_name()).len() <= 63);
+    assert!(format!("{}-xxxxx-xxxxx", request.deployment_name(DEFAULT_POOL)).len() <= 63);
     assert!(format!("{}-12345-lb", request.name).len() <= 63);
 }
 
 #[test]
-fn every_load_balancer_is_one_property_of_the_cluster() {
+fn every_load_balancer_kind_sets_one_property_of_the_cluster() {
     let range = vec!["10.0.0.96/28".to_owned()];
     let cases = [
         (LoadBalancer::Lxc, json!({ "lxc": { "ranges": ["10.0.0.96/28"] } })),

@@ -1,15 +1,15 @@
-//! YAML in and out.
+//! Reading and writing YAML.
 
 use serde_json::Value;
 
 use super::Document;
 use crate::error::{CommandError, Doing as _};
 
-/// The documents as one YAML stream, keys sorted.
+/// Returns the documents as one YAML stream, with sorted keys.
 ///
 /// # Errors
 ///
-/// Only if a value has no YAML form, which none of ours has.
+/// Returns an error only if a value has no YAML form, which does not happen with manifests.
 pub fn to_yaml(documents: &[Document]) -> Result<String, CommandError> {
     let mut text = String::new();
     for document in documents {
@@ -19,13 +19,14 @@ pub fn to_yaml(documents: &[Document]) -> Result<String, CommandError> {
     Ok(text)
 }
 
-/// One value as YAML.
+/// Returns a single value as YAML.
 ///
 /// # Errors
 ///
-/// As [`to_yaml`].
+/// Like [`to_yaml`].
 pub(crate) fn value_to_yaml(value: &Value) -> Result<String, CommandError> {
-    // A long line, a key or a selector, stays one: people search for it, and scripts read it.
+    // Long lines such as keys and selectors are not folded, so that they can be searched and
+    // parsed.
     let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
     let mut text =
         serde_saphyr::to_string_with_options(value, options).doing("cannot write YAML")?;
@@ -35,14 +36,15 @@ pub(crate) fn value_to_yaml(value: &Value) -> Result<String, CommandError> {
     Ok(text)
 }
 
-/// Reads a stream of YAML or JSON documents. Empty documents are skipped, lists are opened.
+/// Parses a stream of YAML or JSON documents. Skips empty documents and expands lists.
 ///
 /// # Errors
 ///
-/// With the place in the text where it stops being YAML, or the number of the document that is
-/// not an object with `apiVersion`, `kind` and a name.
+/// Returns an error with the position of invalid YAML, or with the number of a document that is not
+/// an object with `apiVersion`, `kind` and a name.
 pub fn parse(text: &str) -> Result<Vec<Document>, CommandError> {
-    let values: Vec<Value> = serde_saphyr::from_multiple(text).doing("this is not YAML")?;
+    let values: Vec<Value> =
+        serde_saphyr::from_multiple(text).doing("the text is not valid YAML")?;
     let mut documents = Vec::new();
     for (index, value) in values.into_iter().enumerate() {
         let items = match value {
@@ -78,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stream_with_empty_documents_and_lists_is_read() {
+    fn empty_documents_and_lists_are_parsed() {
         let text = "---\n---\napiVersion: v1\nkind: List\nitems:\n\
                     - {apiVersion: v1, kind: Secret, metadata: {name: a}}\n---\n\
                     apiVersion: g/v2\nkind: B\nmetadata: {name: b}\n";

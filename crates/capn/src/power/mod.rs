@@ -1,10 +1,10 @@
-//! Stopping and starting the instances of a cluster, with everything in them kept.
+//! Stops and starts the instances of a cluster, keeping all data.
 //!
-//! A stopped cluster is [recorded](record) as paused, and why. What there is is [observed](observe), the
-//! order is [planned](plan) without I/O, and instances are [worked on](act) one stage after the other. Each
-//! run looks anew, so that the same command goes on after it was ended anywhere.
+//! A stopped cluster is [recorded](record) as paused, with the reason. Its state is
+//! [observed](observe), the order is [planned](plan) without I/O, and [instances] are handled stage
+//! by stage. Each run observes again, so an interrupted command can be repeated.
 
-mod act;
+mod instances;
 mod nodes;
 mod observe;
 pub mod plan;
@@ -13,20 +13,20 @@ mod show;
 mod start;
 mod stop;
 
-pub(crate) use observe::Subject;
+pub(crate) use observe::ClusterInstances;
 pub(crate) use record::forget;
 pub use record::{Phase, Stopped};
 pub(crate) use start::{bring_up, start};
 pub(crate) use stop::stop;
 
-/// What is asked for.
+/// A request to stop or start a cluster.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct PowerRequest<'a> {
     /// Name of the cluster.
     pub(crate) name: &'a str,
     /// Its namespace.
     pub(crate) namespace: &'a str,
-    /// Whether it is only said what would be done.
+    /// Whether to only print the plan.
     pub(crate) dry_run: bool,
 }
 

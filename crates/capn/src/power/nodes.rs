@@ -1,7 +1,7 @@
-//! Waits until the nodes of instances that were started are Ready again.
+//! Waits until the nodes of started instances are Ready again.
 //!
-//! A node that was stopped stays Ready in the API until somebody notices, so that what kubelet said before the
-//! instance was started does not count.
+//! A stopped node remains Ready in the API for a while, so kubelet status from before the start is
+//! ignored.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,29 +20,29 @@ use crate::error::CommandError;
 use crate::ui::Ui;
 use crate::watch::{Deadline, Objects, View};
 
-/// Pause between two looks.
+/// Pause between checks.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long an API server that is starting may take to answer before it is asked again.
+/// Time limit for a request to an API server that is starting.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// The cluster whose nodes are awaited.
-pub(super) struct Awaited<'a> {
+pub(super) struct AwaitedNodes<'a> {
     pub(super) plane: &'a Client,
     pub(super) server: &'a incus_client::Client,
     pub(super) namespace: &'a str,
     pub(super) name: &'a str,
 }
 
-impl Awaited<'_> {
-    /// Waits until `until`. Gives what is missing then: nothing when all nodes are back.
+impl AwaitedNodes<'_> {
+    /// Waits until `until`. Returns what is missing then; empty if all nodes are back.
     ///
     /// # Errors
     ///
-    /// When the kubeconfig of the cluster cannot be used.
+    /// Returns an error if the kubeconfig of the cluster is invalid.
     ///
     /// # Cancellation
     ///
-    /// Safe: it only reads.
+    /// Cancel safe: it only reads.
     pub(super) async fn back(&self, ui: &Ui, until: Instant) -> Result<Vec<String>, CommandError> {
         let Self { plane, namespace, name, .. } = *self;
         let text = cluster::kubeconfig(plane, namespace, name).await?;
@@ -76,10 +76,10 @@ impl Awaited<'_> {
         let nodes = match timeout(ANSWER, workload::list(&api, &params)).await {
             Ok(Ok(nodes)) => nodes,
             Ok(Err(error)) => {
-                tracing::debug!(%error, "the API server does not answer yet");
-                return vec!["the API server does not answer yet".to_owned()];
+                tracing::debug!(%error, "the API server does not respond yet");
+                return vec!["the API server does not respond yet".to_owned()];
             }
-            Err(_) => return vec!["the API server does not answer yet".to_owned()],
+            Err(_) => return vec!["the API server does not respond yet".to_owned()],
         };
         match instances(self.server, view, self.namespace, self.name).await {
             Ok(found) => missing(view, &found, &nodes),
@@ -88,14 +88,14 @@ impl Awaited<'_> {
     }
 }
 
-/// Waits as [`Awaited::back`] until a deadline.
+/// Like [`AwaitedNodes::back`], until a deadline.
 ///
 /// # Errors
 ///
-/// With what is missing then.
+/// Returns an error that lists what is missing.
 pub(super) async fn all_back(
     ui: &Ui,
-    awaited: &Awaited<'_>,
+    awaited: &AwaitedNodes<'_>,
     deadline: Deadline,
 ) -> Result<(), CommandError> {
     let missing = awaited.back(ui, deadline.at()).await?;
@@ -103,13 +103,14 @@ pub(super) async fn all_back(
         return Ok(());
     }
     Err(CommandError::caused(
-        format!("the nodes are not back within {deadline}"),
+        format!("the nodes did not become Ready within {deadline}"),
         missing.join("; "),
     )
-    .hint(format!("what is known: `capn describe cluster {}`", awaited.name)))
+    .hint(format!("see details: `capn describe cluster {}`", awaited.name)))
 }
 
-/// Nodes of machines that are to stay which are not Ready since their instance was started last.
+/// Nodes that have not been Ready since their instance was started, except for machines that are
+/// being deleted.
 fn missing(view: &View, instances: &[Instance], nodes: &[Node]) -> Vec<String> {
     let started: HashMap<&str, Option<Timestamp>> = instances
         .iter()
@@ -127,14 +128,14 @@ fn missing(view: &View, instances: &[Instance], nodes: &[Node]) -> Vec<String> {
         match node.map(|node| is_back(node, started)) {
             Some(true) => {}
             Some(false) => missing.push(format!("node `{name}` is not Ready yet")),
-            None => missing.push(format!("there is no node `{name}`")),
+            None => missing.push(format!("node `{name}` does not exist")),
         }
     }
     missing
 }
 
-/// Whether kubelet said that the node is Ready after its instance was started. Its clock is that of the
-/// server, and tells seconds.
+/// Returns whether kubelet reported Ready after the instance was started. Both times come from the
+/// server's clock, with a resolution of one second.
 fn is_back(node: &Node, started: Option<Timestamp>) -> bool {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
     let ready = conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready");
@@ -150,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_kubelet_said_before_its_instance_was_started_does_not_count() {
+    fn kubelet_status_from_before_the_start_is_ignored() {
         let node = |status: &str, heartbeat: &str| -> Node {
             serde_json::from_value(json!({ "metadata": { "name": "a" }, "status": { "conditions": [
                 { "type": "Ready", "status": status, "lastHeartbeatTime": heartbeat },
@@ -164,7 +165,7 @@ mod tests {
             ("True", "2026-01-01T12:00:09Z", started, true),
             ("False", "2026-01-01T12:00:09Z", started, false),
             ("Unknown", "2026-01-01T12:00:09Z", started, false),
-            // A server that does not say when.
+            // A server that does not report the start time.
             ("True", "2026-01-01T11:00:00Z", None, true),
         ] {
             assert_eq!(

@@ -1,4 +1,4 @@
-//! Reads a cluster, and its instances on the server.
+//! Observes a cluster and its instances on the server.
 
 use std::collections::HashSet;
 
@@ -12,8 +12,8 @@ use crate::identity::Identity;
 use crate::preflight;
 use crate::watch::{self, View};
 
-/// A cluster, and what has its instances.
-pub(crate) struct Subject {
+/// A cluster, with access to its instances.
+pub(crate) struct ClusterInstances {
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) existing: Existing,
@@ -22,12 +22,13 @@ pub(crate) struct Subject {
     pub(crate) server: incus_client::Client,
 }
 
-impl Subject {
-    /// Looks the cluster up, and whether its server answers.
+impl ClusterInstances {
+    /// Looks up the cluster and checks that its server responds.
     ///
     /// # Errors
     ///
-    /// When there is no such cluster, it is being deleted, or plane or server do not answer.
+    /// Returns an error if the cluster does not exist or is being deleted, or if the plane or
+    /// server does not respond.
     pub(crate) async fn find(
         client: &Client,
         namespace: &str,
@@ -36,18 +37,18 @@ impl Subject {
         let existing = cluster::existing(client, namespace, name).await?;
         if existing.is_leaving {
             return Err(CommandError::new("it is being deleted")
-                .hint(format!("finish that: `capn delete cluster {name}`")));
+                .hint(format!("finish the deletion: `capn delete cluster {name}`")));
         }
         let view = watch::read(client, namespace, name).await;
         let identity = cluster::identity(client, namespace, &existing, &view).await?;
         Self::of(namespace, name, existing, view, identity).await
     }
 
-    /// The same of a cluster that was looked up.
+    /// Returns the same for a cluster that was already looked up.
     ///
     /// # Errors
     ///
-    /// When the server does not answer.
+    /// Returns an error if the server does not respond.
     pub(crate) async fn of(
         namespace: &str,
         name: &str,
@@ -61,32 +62,32 @@ impl Subject {
         Ok(Self { namespace, name, existing, view, identity, server })
     }
 
-    /// The instances of the cluster's objects. Others of its name are somebody else's.
+    /// Instances of the cluster's objects. Other instances with its name have other owners.
     ///
     /// # Errors
     ///
-    /// When the server does not answer.
+    /// Returns an error if the server does not respond.
     pub(crate) async fn instances(&self) -> Result<Vec<Instance>, CommandError> {
         instances(&self.server, &self.view, &self.namespace, &self.name).await
     }
 
-    /// What the cluster promises of its instances.
+    /// Returns the isolation that the cluster guarantees for its instances.
     pub(crate) fn isolation(&self) -> Isolation {
         let spec = self.view.lxc_cluster.as_ref().map(|cluster| &cluster.spec);
         spec.map_or(Isolation::Privileged, LXCClusterSpec::effective_isolation)
     }
 
-    /// How much longer than usual everything may take.
+    /// Returns the factor by which timeouts are extended.
     pub(crate) fn factor(&self) -> u32 {
         self.existing.request.as_ref().map_or(1, |request| request.timeouts.factor())
     }
 }
 
-/// The instances that belong to objects of a view.
+/// Instances that belong to the objects of a view.
 ///
 /// # Errors
 ///
-/// When the server does not answer.
+/// Returns an error if the server does not respond.
 pub(crate) async fn instances(
     server: &incus_client::Client,
     view: &View,
@@ -98,7 +99,7 @@ pub(crate) async fn instances(
         .config(keys::INSTANCE_CLUSTER_NAME, name)
         .config(keys::INSTANCE_CLUSTER_NAMESPACE, namespace);
     let found = server.instances(&filter).await.map_err(|error| {
-        CommandError::caused("cannot ask the server for the cluster's instances", error)
+        CommandError::caused("cannot list the cluster's instances on the server", error)
     })?;
     let is_ours = |instance: &Instance| {
         instance.config.get(keys::INSTANCE_OWNER_UID).is_some_and(|uid| owners.contains(uid))

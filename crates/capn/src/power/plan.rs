@@ -1,23 +1,23 @@
-//! Which instances are stopped or started, and in which order. No I/O.
+//! Plans which instances to stop or start, and in which order. No I/O.
 
 use capn_api::{Isolation, keys};
 use capn_plan::isolation;
-use capn_plan::life::{self, Life};
+use capn_plan::phase::{self, InstancePhase};
 use incus_client::api::{Instance, InstanceFull};
 
-/// What an instance is to its cluster, in the order in which a cluster is stopped.
+/// Role of an instance, in stopping order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Runs applications.
+    /// Runs workloads.
     Worker,
     /// Runs the API server and etcd.
     ControlPlane,
-    /// Leads to the control planes.
+    /// Forwards to the control planes.
     LoadBalancer,
 }
 
 impl Role {
-    /// The words for it.
+    /// Returns the display name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Worker => "worker",
@@ -35,33 +35,42 @@ impl Role {
     }
 }
 
-/// What is done with one instance.
+/// Operation on one instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// Name of the instance.
     pub instance: String,
-    /// What it is to its cluster.
+    /// Its role.
     pub role: Role,
-    /// It is held and has to be let go first.
+    /// It is frozen and must be unfrozen first.
     pub is_frozen: bool,
 }
 
-/// Steps that are taken at the same time, before those of the next stage.
+/// Operations that run concurrently, before those of the next stage.
 pub type Stage = Vec<Step>;
 
-/// Stops workers, then control planes, then the load balancer; those that run.
+/// Stops running workers, then control planes, then the load balancer.
 pub fn stop(instances: &[Instance]) -> Vec<Stage> {
     let runs = |instance: &Instance| {
-        matches!(life::of(instance), Life::Running | Life::Frozen | Life::Changing | Life::Broken)
+        matches!(
+            phase::of(instance),
+            InstancePhase::Running
+                | InstancePhase::Frozen
+                | InstancePhase::Changing
+                | InstancePhase::Broken
+        )
     };
     stages(instances, runs)
 }
 
-/// Starts the load balancer, then control planes, then workers; those that ran before and do not now.
-/// What never ran is still being made.
+/// Starts stopped instances that ran before: load balancer, then control planes, then workers.
+/// Instances that never ran are still being created.
 pub fn start(instances: &[Instance]) -> Vec<Stage> {
     let rests = |instance: &Instance| {
-        matches!(life::of(instance), Life::Stopped | Life::Frozen | Life::Changing)
+        matches!(
+            phase::of(instance),
+            InstancePhase::Stopped | InstancePhase::Frozen | InstancePhase::Changing
+        )
     };
     let mut stages = stages(instances, rests);
     stages.reverse();
@@ -75,27 +84,27 @@ fn stages(instances: &[Instance], is_meant: impl Fn(&Instance) -> bool) -> Vec<S
         .map(|instance| Step {
             instance: instance.name.clone(),
             role: Role::of(instance),
-            is_frozen: life::of(instance) == Life::Frozen,
+            is_frozen: phase::of(instance) == InstancePhase::Frozen,
         })
         .collect();
     steps.sort_by(|a, b| (a.role, &a.instance).cmp(&(b.role, &b.instance)));
     steps.chunk_by(|a, b| a.role == b.role).map(<[Step]>::to_vec).collect()
 }
 
-/// How an instance breaks what its cluster promises, if it does: it is not started then, as the provider
-/// would not start it.
+/// Returns how an instance violates the cluster's isolation, if it does. Such an instance is not
+/// started, as in the provider.
 pub fn excluded(isolation: Isolation, instance: &Instance) -> Option<String> {
     let isolation = match (Role::of(instance), isolation) {
-        // Whatever ids it was made with, it holds nothing of the nodes.
+        // A load balancer runs no workload of the nodes, whatever its id map.
         (Role::LoadBalancer, Isolation::Isolated) => Isolation::Shared,
         (_, isolation) => isolation,
     };
     let full = InstanceFull { instance: instance.clone(), ..InstanceFull::default() };
-    let breaches = isolation::breaches_of_instance(isolation, &full);
+    let breaches = isolation::violations_of_instance(isolation, &full);
     (!breaches.is_empty()).then(|| isolation::message(isolation, &breaches))
 }
 
-/// Instances that the server starts by itself when its host does, whatever they were before.
+/// Instances that the server starts when its host boots, regardless of their previous state.
 pub fn start_by_themselves(instances: &[Instance]) -> Vec<String> {
     let is_set = |instance: &&Instance| {
         let value = instance.expanded_config.get("boot.autostart").map(String::as_str);
@@ -145,17 +154,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_as_asked_is_left_alone() {
+    fn instances_in_the_desired_state_are_not_touched() {
         assert!(stop(&cluster(StatusCode::Stopped)).is_empty());
         assert!(start(&cluster(StatusCode::Running)).is_empty());
     }
 
     #[test]
-    fn each_state_of_an_instance_has_its_answer() {
+    fn each_instance_state_has_one_action() {
         for (code, keys, stops, starts) in [
             (StatusCode::Running, RAN, true, false),
             (StatusCode::Stopped, RAN, false, true),
-            // Made, and never started: the controllers start it with what it needs.
+            // Created but never started: the controllers start it.
             (StatusCode::Stopped, &[("volatile.apply_template", "create")], false, false),
             (StatusCode::Stopped, &[], false, false),
             (StatusCode::Frozen, RAN, true, true),
@@ -169,18 +178,18 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_that_became_privileged_while_it_was_stopped_is_not_started() {
+    fn an_instance_made_privileged_while_stopped_is_not_started() {
         let mut node = instance("w", keys::ROLE_WORKER, StatusCode::Stopped, RAN);
         node.expanded_config.insert("security.privileged".into(), "true".into());
         assert!(excluded(Isolation::Shared, &node).unwrap().contains("security.privileged"));
         assert_eq!(excluded(Isolation::Privileged, &node), None);
-        // The ids of a load balancer are nobody's secret.
+        // The id map of a load balancer does not matter.
         let shared = instance("lb", keys::ROLE_LOAD_BALANCER, StatusCode::Stopped, RAN);
         assert_eq!(excluded(Isolation::Isolated, &shared), None);
     }
 
     #[test]
-    fn instances_that_the_server_starts_by_itself_are_known() {
+    fn autostarted_instances_are_recognized() {
         let mut all = cluster(StatusCode::Running);
         all[0].expanded_config.insert("boot.autostart".into(), "true".into());
         all[1].expanded_config.insert("boot.autostart".into(), "false".into());

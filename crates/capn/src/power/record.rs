@@ -1,5 +1,5 @@
-//! That a cluster is stopped, as the plane has it: paused, so that nobody starts, replaces or remediates its
-//! machines, and an annotation that says why.
+//! Records in the plane that a cluster is stopped: it is paused, so that controllers do not start,
+//! replace or remediate its machines, and an annotation states the reason.
 
 use capi_api::Cluster;
 use capn_api::keys::STOPPED_ANNOTATION;
@@ -9,18 +9,18 @@ use serde_json::json;
 
 use crate::error::{CommandError, Doing as _};
 
-/// That a cluster is stopped, and how it was before.
+/// A stopped cluster and its previous state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
     /// It was not paused.
     Running,
-    /// It was paused, which it stays when it is started.
+    /// It was paused, and stays paused when it is started.
     Paused,
 }
 
 impl Stopped {
-    /// What a Cluster says. One that somebody resumed since is not stopped any more, whatever the
-    /// annotation says: its machines are started by the controllers.
+    /// Reads the record of a Cluster. A cluster that was resumed since counts as not stopped,
+    /// whatever its annotation says, since controllers start its machines.
     pub fn of(cluster: &Cluster) -> Option<Self> {
         if cluster.spec.paused != Some(true) {
             return None;
@@ -39,25 +39,25 @@ impl Stopped {
     }
 }
 
-/// The two words of the annotation: how the cluster was before, and what is under way.
+/// Returns the two words of the annotation: previous state and phase.
 fn words(cluster: &Cluster) -> Option<(&str, &str)> {
     let text = cluster.annotations().get(STOPPED_ANNOTATION)?;
     Some(text.split_once(' ').unwrap_or((text, "")))
 }
 
-/// How far a cluster has come that is not to run, or only begins to.
+/// Phase of a cluster that is stopped, stopping or starting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Instances may run that are to be stopped.
+    /// Some instances may still be running.
     Stopping,
-    /// None runs.
+    /// No instance is running.
     Stopped,
-    /// Instances may not run yet that are to be started.
+    /// Some instances may not be running yet.
     Starting,
 }
 
 impl Phase {
-    /// That of a Cluster, if it is stopped as [`Stopped::of`] says.
+    /// Returns the phase of a Cluster that is stopped according to [`Stopped::of`].
     pub fn of(cluster: &Cluster) -> Option<Self> {
         Stopped::of(cluster)?;
         Some(match words(cluster)?.1 {
@@ -67,7 +67,7 @@ impl Phase {
         })
     }
 
-    /// The word that is shown as the phase of cluster and machines.
+    /// Returns the phase shown for the cluster and its machines.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stopping => "Stopping",
@@ -76,25 +76,25 @@ impl Phase {
         }
     }
 
-    /// What to do about it.
+    /// Returns what to do about it.
     pub fn advice(self, name: &str) -> String {
         match self {
             Self::Stopping => {
                 format!(
-                    "is being stopped; `capn stop {name}` goes on, `capn start {name}` starts it"
+                    "is being stopped; continue with `capn stop {name}`, or start it with `capn start {name}`"
                 )
             }
-            Self::Stopped => format!("is stopped; `capn start {name}` starts it"),
-            Self::Starting => format!("is being started; `capn start {name}` goes on"),
+            Self::Stopped => format!("is stopped; start it with `capn start {name}`"),
+            Self::Starting => format!("is being started; continue with `capn start {name}`"),
         }
     }
 }
 
-/// Records how far a cluster has come that is not to run, and that nobody works on it meanwhile.
+/// Records the phase of a stopped cluster and pauses it.
 ///
 /// # Errors
 ///
-/// When the plane does not answer or refuses.
+/// Returns an error if the plane does not respond or refuses.
 pub(super) async fn set(
     client: &Client,
     namespace: &str,
@@ -115,11 +115,11 @@ pub(super) async fn set(
     patch(client, namespace, name, &change, "record that it is stopped").await
 }
 
-/// Takes the record away: controllers work on the cluster again, unless it was paused before.
+/// Removes the record: controllers reconcile the cluster again, unless it was paused before.
 ///
 /// # Errors
 ///
-/// When the plane does not answer or refuses.
+/// Returns an error if the plane does not respond or refuses.
 pub(crate) async fn forget(
     client: &Client,
     namespace: &str,
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cluster_is_stopped_while_it_is_paused_and_says_so() {
+    fn a_stopped_cluster_is_paused_and_recorded() {
         let (running, paused) = (Stopped::Running, Stopped::Paused);
         for (is_paused, annotation, found) in [
             (true, Some("running"), Some((running, Phase::Stopped))),

@@ -1,4 +1,4 @@
-//! What `--dry-run` prints.
+//! Prints the plan for `--dry-run`.
 
 use super::plan::Stage;
 use crate::error::CommandError;
@@ -8,10 +8,10 @@ use crate::ui::{Table, Ui};
 ///
 /// # Errors
 ///
-/// When stdout cannot be written to.
+/// Returns an error if stdout cannot be written.
 pub(super) fn print(ui: &Ui, stages: &[Stage], what: &str) -> Result<(), CommandError> {
     if stages.is_empty() {
-        ui.say(format!("there is no instance to {what}"));
+        ui.say(format!("no instances to {what}"));
         return Ok(());
     }
     ui.table(&table(stages, what))

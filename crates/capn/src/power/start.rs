@@ -1,14 +1,14 @@
-//! `capn start`: the load balancer, then control planes, then workers, until all is as it was.
+//! `capn start`: starts the load balancer, then control planes, then workers.
 
 use std::time::Duration;
 
 use kube::Client;
 use tokio::time::Instant;
 
-use super::nodes::{self, Awaited};
-use super::observe::Subject;
+use super::nodes::{self, AwaitedNodes};
+use super::observe::ClusterInstances;
 use super::record::{self, Phase, Stopped};
-use super::{Asked, act, plan, show};
+use super::{PowerRequest, instances, plan, show};
 use crate::Context;
 use crate::cluster;
 use crate::error::CommandError;
@@ -17,24 +17,24 @@ use crate::state::StateDir;
 use crate::ui::Ui;
 use crate::watch::{self, Deadline, Objects};
 
-/// How long is waited, as long as `--timeouts` does not make it longer.
+/// Default time limit, unless `--timeouts` extends it.
 const WAIT: Duration = Duration::from_secs(15 * 60);
-/// How long nodes have to come back before controllers may judge them.
+/// How long nodes may take to come back before health checks apply again.
 const UNJUDGED: Duration = Duration::from_secs(90);
 
-/// Starts a cluster, or goes on with that, and waits until it is Available and Services answer.
+/// Starts a cluster, or continues to, and waits until it is Available and Services respond.
 ///
 /// # Errors
 ///
-/// When an instance does not start, or the cluster does not become Available. What is started stays so, and
-/// the same command goes on.
+/// Returns an error if an instance does not start or the cluster does not become Available. Started
+/// instances keep running, and the same command continues.
 pub(crate) async fn start(
     context: &Context,
-    asked: &Asked<'_>,
+    asked: &PowerRequest<'_>,
     wait: Option<Duration>,
 ) -> Result<(), CommandError> {
     let state = StateDir::of(context)?;
-    let hint = "what is started stays so: the same command goes on";
+    let hint = "started instances keep running; run the same command again to continue";
     let work = async |client: Client| run(&context.ui, &client, asked, wait).await;
     session::on_cluster(&state, asked.namespace, asked.dry_run, hint, work)
         .await
@@ -44,11 +44,11 @@ pub(crate) async fn start(
 async fn run(
     ui: &Ui,
     client: &Client,
-    asked: &Asked<'_>,
+    asked: &PowerRequest<'_>,
     wait: Option<Duration>,
 ) -> Result<(), CommandError> {
-    let Asked { name, namespace, dry_run } = *asked;
-    let subject = Subject::find(client, namespace, name).await?;
+    let PowerRequest { name, namespace, dry_run } = *asked;
+    let subject = ClusterInstances::find(client, namespace, name).await?;
     if dry_run {
         return show::print(ui, &plan::start(&subject.instances().await?), "start");
     }
@@ -58,38 +58,38 @@ async fn run(
     let was_down = bring_up(ui, client, &subject, deadline).await?;
     if stays_paused {
         ui.say(format!(
-            "cluster `{name}` runs, and is paused as before: `capn resume {name}` resumes it"
+            "cluster `{name}` is running and still paused, as before: resume it with `capn resume {name}`"
         ));
         return Ok(());
     }
     let mut objects = Objects::of(client, namespace, name);
-    // What held before is no news.
-    let known = watch::reached(&subject.view, &watch::Asked::by(&subject.view));
+    // Steps that were already complete are not reported again.
+    let known = watch::reached(&subject.view, &watch::DesiredState::by(&subject.view));
     let view = watch::follow_wanted(ui, &mut objects, deadline, known).await?;
     watch::settle(ui, &mut objects, view, deadline).await;
     if let Some(request) = &existing.request {
         cluster::prove_services(ui, client, request, &subject.identity, deadline).await?;
     }
     ui.say(match was_down {
-        true => format!("cluster `{name}` runs again"),
-        false => format!("cluster `{name}` runs already"),
+        true => format!("cluster `{name}` is running again"),
+        false => format!("cluster `{name}` is already running"),
     });
     Ok(())
 }
 
-/// Starts what does not run of a cluster, and gives it back to the controllers once its nodes are Ready.
-/// Whether anything had to be done.
+/// Starts the stopped instances of a cluster, and resumes it once its nodes are Ready. Returns
+/// whether anything had to be done.
 ///
 /// # Errors
 ///
-/// When an instance does not start, or the nodes do not come back.
+/// Returns an error if an instance does not start or the nodes do not come back.
 pub(crate) async fn bring_up(
     ui: &Ui,
     client: &Client,
-    subject: &Subject,
+    subject: &ClusterInstances,
     deadline: Deadline,
 ) -> Result<bool, CommandError> {
-    let Subject { namespace, name, existing, server, .. } = subject;
+    let ClusterInstances { namespace, name, existing, server, .. } = subject;
     let instances = subject.instances().await?;
     let stages = plan::start(&instances);
     if stages.is_empty() && existing.stopped.is_none() {
@@ -108,13 +108,13 @@ pub(crate) async fn bring_up(
         record::set(client, namespace, name, before, Phase::Starting).await?;
     }
     for stage in &stages {
-        act::start(ui, server, stage).await?;
+        instances::start(ui, server, stage).await?;
     }
     let has_nodes = subject.view.machines.iter().any(|machine| machine.node_name().is_some());
-    let awaited = Awaited { plane: client, server, namespace, name };
+    let awaited = AwaitedNodes { plane: client, server, namespace, name };
     let mut missing = Vec::new();
     if has_nodes {
-        // Nobody replaces a machine whose node is about to come back.
+        // Prevents replacing a machine whose node is about to come back.
         let unjudged = Instant::now() + UNJUDGED * subject.factor();
         missing = awaited.back(ui, unjudged.min(deadline.at())).await?;
     }

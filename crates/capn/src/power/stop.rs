@@ -1,4 +1,5 @@
-//! `capn stop`: workers, then control planes, then the load balancer, while controllers look away.
+//! `capn stop`: stops workers, then control planes, then the load balancer, while the cluster is
+//! paused.
 
 use std::time::Duration;
 
@@ -7,10 +8,10 @@ use capn_api::conditions::{BOOTSTRAP_SUCCEEDED, PAUSED, reasons};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Client, ResourceExt as _};
 
-use super::act::{self, How};
-use super::observe::Subject;
+use super::instances::{self, StopOptions};
+use super::observe::ClusterInstances;
 use super::record::{self, Phase, Stopped};
-use super::{Asked, plan, show};
+use super::{PowerRequest, plan, show};
 use crate::Context;
 use crate::error::CommandError;
 use crate::session::{Need, Session};
@@ -19,21 +20,20 @@ use crate::state::StateDir;
 use crate::ui::Ui;
 use crate::watch::{Deadline, Objects, View};
 
-/// How often it is looked whether an instance was started meanwhile.
+/// Maximum number of rounds, in case instances are started meanwhile.
 const ROUNDS: usize = 3;
-/// How long controllers may take to say that they leave a cluster alone. One of them may be making an
-/// instance.
+/// How long controllers may take to acknowledge the pause. One of them may be creating an instance.
 const ACKNOWLEDGED: Duration = Duration::from_secs(5 * 60);
 
-/// Stops a cluster, or goes on with that.
+/// Stops a cluster, or continues to.
 ///
 /// # Errors
 ///
-/// When an instance does not stop, or plane or server do not answer. What is stopped stays so, and the same
-/// command goes on.
+/// Returns an error if an instance does not stop, or if the plane or server does not respond.
+/// Stopped instances stay stopped, and the same command continues.
 pub(crate) async fn stop(
     context: &Context,
-    asked: &Asked<'_>,
+    asked: &PowerRequest<'_>,
     timeout: Duration,
     force: bool,
 ) -> Result<(), CommandError> {
@@ -41,13 +41,19 @@ pub(crate) async fn stop(
     let mut interrupt = Interrupt::listen()?;
     let mut session = Session::open(&state, Need::Objects).await?;
     let client = session.client().clone();
-    // Whoever serves the plane runs its controllers.
+    // The process that serves the plane runs its controllers.
     let is_worked_on = session.is_served();
-    let work = Work { ui: &context.ui, client, asked, how: How { timeout, force }, is_worked_on };
+    let work = Work {
+        ui: &context.ui,
+        client,
+        asked,
+        options: StopOptions { timeout, force },
+        is_worked_on,
+    };
     let result = tokio::select! {
         result = session.while_running(work.run()) => result,
         () = interrupt.wait() => Err(CommandError::interrupted("interrupted")
-            .hint("what is stopped stays so: the same command goes on")
+            .hint("stopped instances stay stopped; run the same command again to continue")
             .hint(format!("or start it again: `capn start {}`", asked.name))),
     };
     let closed = session.close().await;
@@ -59,26 +65,28 @@ pub(crate) async fn stop(
 pub(super) struct Work<'a> {
     pub(super) ui: &'a Ui,
     pub(super) client: Client,
-    pub(super) asked: &'a Asked<'a>,
-    pub(super) how: How,
+    pub(super) asked: &'a PowerRequest<'a>,
+    pub(super) options: StopOptions,
     pub(super) is_worked_on: bool,
 }
 
 impl Work<'_> {
     pub(super) async fn run(&self) -> Result<(), CommandError> {
-        let Self { ui, client, how, .. } = self;
-        let Asked { name, namespace, dry_run } = *self.asked;
-        let subject = Subject::find(client, namespace, name).await?;
+        let Self { ui, client, options, .. } = self;
+        let PowerRequest { name, namespace, dry_run } = *self.asked;
+        let subject = ClusterInstances::find(client, namespace, name).await?;
         let instances = subject.instances().await?;
         let stages = plan::stop(&instances);
         if is_stopped(&subject) && stages.is_empty() {
-            ui.say(format!("cluster `{name}` is stopped already; `capn start {name}` starts it"));
+            ui.say(format!(
+                "cluster `{name}` is already stopped; start it with `capn start {name}`"
+            ));
             return Ok(());
         }
         if dry_run {
             return show::print(ui, &stages, "stop");
         }
-        if subject.existing.stopped.is_none() && !how.force {
+        if subject.existing.stopped.is_none() && !options.force {
             nothing_is_made(&subject.view, name)?;
         }
         let before = subject.existing.stopped.unwrap_or(match subject.existing.is_paused {
@@ -90,7 +98,7 @@ impl Work<'_> {
             self.acknowledged().await?;
         }
         for _ in 0..ROUNDS {
-            let subject = Subject::find(client, namespace, name).await?;
+            let subject = ClusterInstances::find(client, namespace, name).await?;
             let instances = subject.instances().await?;
             let stages = plan::stop(&instances);
             if stages.is_empty() {
@@ -99,39 +107,39 @@ impl Work<'_> {
                 return Ok(());
             }
             for stage in &stages {
-                act::stop(ui, &subject.server, stage, *how).await?;
+                instances::stop(ui, &subject.server, stage, *options).await?;
             }
         }
-        Err(CommandError::new("somebody starts its instances again")
-            .hint("another management cluster may have it, or a script on the server"))
+        Err(CommandError::new("its instances are being started again")
+            .hint("another management cluster or a script on the server may start them"))
     }
 
     fn tell(&self, start_by_themselves: &[String]) {
         let name = self.asked.name;
         if !start_by_themselves.is_empty() {
             self.ui.note(format!(
-                "the server starts {} when its host starts (`boot.autostart`), although the cluster is stopped",
+                "the server will start {} when its host boots (`boot.autostart`), even though the cluster is stopped",
                 start_by_themselves.join(", ")
             ));
         }
         self.ui.say(format!(
-            "cluster `{name}` is stopped, and all its data is kept; `capn start {name}` starts it"
+            "cluster `{name}` is stopped, and its data is kept; start it with `capn start {name}`"
         ));
     }
 
-    /// Waits until the controllers of the provider have said that they leave the cluster alone: what they
-    /// were at is over then.
+    /// Waits until the provider's controllers have acknowledged the pause, so that their current
+    /// work is finished.
     async fn acknowledged(&self) -> Result<(), CommandError> {
         let mut objects = Objects::of(&self.client, self.asked.namespace, self.asked.name);
-        let step = self.ui.step("controllers leave the cluster alone");
+        let step = self.ui.step("controllers are paused");
         let deadline = Deadline::after(ACKNOWLEDGED);
         loop {
             let view = tokio::select! {
                 view = objects.changed() => view,
                 () = tokio::time::sleep_until(deadline.at()) => return Err(CommandError::new(
-                    format!("the controllers do not leave it alone within {deadline}"),
+                    format!("the controllers did not acknowledge the pause within {deadline}"),
                 )
-                .hint("see what `capn serve` says; the same command goes on")),
+                .hint("check the output of `capn serve`; run the same command again to continue")),
             };
             match awaited(&view) {
                 None => break,
@@ -143,11 +151,11 @@ impl Work<'_> {
     }
 }
 
-fn is_stopped(subject: &Subject) -> bool {
+fn is_stopped(subject: &ClusterInstances) -> bool {
     subject.view.cluster.as_deref().and_then(Phase::of) == Some(Phase::Stopped)
 }
 
-/// An object whose controller has not said yet that it is paused.
+/// Returns an object whose controller has not reported it as paused yet.
 fn awaited(view: &View) -> Option<String> {
     let is_paused = |list: Option<&Vec<Condition>>| core::is_true(list, PAUSED);
     if let Some(cluster) = &view.lxc_cluster
@@ -162,7 +170,7 @@ fn awaited(view: &View) -> Option<String> {
     Some(format!("LXCMachine `{}`", machine.name_any()))
 }
 
-/// Refuses while a node is being made: kubeadm that is ended in the middle has failed for good.
+/// Refuses while a node is being created: interrupting kubeadm makes it fail permanently.
 fn nothing_is_made(view: &View, name: &str) -> Result<(), CommandError> {
     let is_made = |machine: &&std::sync::Arc<capn_api::LXCMachine>| {
         let list = machine.status.as_ref().map(|status| &status.conditions);
@@ -174,11 +182,13 @@ fn nothing_is_made(view: &View, name: &str) -> Result<(), CommandError> {
     match view.lxc_machines.iter().find(is_made) {
         None => Ok(()),
         Some(machine) => Err(CommandError::new(format!(
-            "machine `{}` is still being made, and what ends in the middle of that is lost",
+            "machine `{}` is still being created, and stopping it now would break it",
             machine.name_any()
         ))
-        .hint(format!("let it be made first: `capn up {name}`, or `capn describe cluster {name}`"))
-        .hint("with `--force` it is stopped all the same")),
+        .hint(format!(
+            "wait until it is created: `capn up {name}`, or check `capn describe cluster {name}`"
+        ))
+        .hint("use `--force` to stop it anyway")),
     }
 }
 
@@ -211,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_is_being_made_is_not_stopped() {
+    fn a_node_that_is_being_created_is_not_stopped() {
         for (conditions, refused) in [
             (&[][..], false),
             (&[(BOOTSTRAP_SUCCEEDED, "True", "X")], false),
@@ -224,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn controllers_are_awaited_until_each_object_says_that_it_is_paused() {
+    fn stop_waits_until_every_object_reports_paused() {
         assert_eq!(awaited(&view(&[])).as_deref(), Some("LXCMachine `a`"));
         assert!(awaited(&view(&[(PAUSED, "False", "X")])).is_some());
         assert_eq!(awaited(&view(&[(PAUSED, "True", "X")])), None);

@@ -1,4 +1,5 @@
-//! A plane in memory and a simulated server: what is stopped, started and recorded.
+//! Tests with a plane in memory and a simulated server: which instances are stopped and started,
+//! and what is recorded.
 
 use std::time::Duration;
 
@@ -10,30 +11,31 @@ use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 
-use super::act::How;
-use super::observe::Subject;
+use super::instances::StopOptions;
+use super::observe::ClusterInstances;
 use super::record::{Phase, Stopped};
 use super::start::bring_up;
 use super::stop::Work;
-use super::{Asked, plan};
+use super::{PowerRequest, plan};
 use crate::cluster::{self, create_missing};
 use crate::error::CommandError;
 use crate::identity::Identity;
-use crate::manifest::documents;
 use crate::manifest::request::testing::demo;
+use crate::manifest::{Secrets, documents};
 use crate::session::{Need, Session};
 use crate::state::StateDir;
 use crate::ui::Ui;
-use crate::ui::testing::kept;
+use crate::ui::testing::captured;
 use crate::watch::Deadline;
 
 const NAMESPACE: &str = "default";
-const ASKED: Asked<'static> = Asked { name: "demo", namespace: NAMESPACE, dry_run: false };
+const ASKED: PowerRequest<'static> =
+    PowerRequest { name: "demo", namespace: NAMESPACE, dry_run: false };
 const LONG: Duration = Duration::from_secs(20);
 
-/// A control plane `cp` and a worker `w`, which run, and an instance `other` of somebody else's cluster of
+/// A running control plane `cp` and worker `w`, and an instance `other` of a foreign cluster with
 /// the same name.
-struct World {
+struct TestServer {
     client: Client,
     server: incus_client::Client,
     simulator: Simulator,
@@ -41,15 +43,15 @@ struct World {
     _held: (Session, Listening, tempfile::TempDir),
 }
 
-impl World {
+impl TestServer {
     async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let state = StateDir::at(folder.path().join("state").to_str().unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::at(dir.path().join("state").to_str().unwrap());
         let session = Session::open(&state, Need::Objects).await.unwrap();
         let client = session.client().clone();
         let simulator = Simulator::new();
         simulator.add_image("default", "node", &[]);
-        let socket = folder.path().join("socket");
+        let socket = dir.path().join("socket");
         let listening = simulator.listen(&socket).unwrap();
         let identity = Identity {
             server: format!("unix://{}", socket.display()),
@@ -58,12 +60,12 @@ impl World {
             client_key: None,
             project: None,
         };
-        for document in documents(&demo(), &identity, None) {
+        for document in documents(&demo(), &identity, &Secrets::default()) {
             create_missing(&client, &document, NAMESPACE).await.unwrap();
         }
         let server = identity.client().unwrap();
-        let (_, _, ui) = kept();
-        let world = Self { client, server, simulator, ui, _held: (session, listening, folder) };
+        let (_, _, ui) = captured();
+        let env = Self { client, server, simulator, ui, _held: (session, listening, dir) };
         for (name, role) in [("cp", keys::ROLE_CONTROL_PLANE), ("w", keys::ROLE_WORKER)] {
             let machine: LXCMachine = serde_json::from_value(json!({
                 "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha2", "kind": "LXCMachine",
@@ -71,12 +73,12 @@ impl World {
                 "spec": {},
             }))
             .unwrap();
-            let api: Api<LXCMachine> = Api::namespaced(world.client.clone(), NAMESPACE);
+            let api: Api<LXCMachine> = Api::namespaced(env.client.clone(), NAMESPACE);
             let made = api.create(&PostParams::default(), &machine).await.unwrap();
-            world.launch(name, role, &made.uid().unwrap()).await;
+            env.launch(name, role, &made.uid().unwrap()).await;
         }
-        world.launch("other", keys::ROLE_WORKER, "somebody-else").await;
-        world
+        env.launch("other", keys::ROLE_WORKER, "somebody-else").await;
+        env
     }
 
     async fn launch(&self, name: &str, role: &str, owner: &str) {
@@ -102,13 +104,13 @@ impl World {
     }
 
     async fn stop(&self) -> Result<(), CommandError> {
-        let how = How { timeout: LONG, force: false };
+        let options = StopOptions { timeout: LONG, force: false };
         let client = self.client.clone();
-        Work { ui: &self.ui, client, asked: &ASKED, how, is_worked_on: false }.run().await
+        Work { ui: &self.ui, client, asked: &ASKED, options, is_worked_on: false }.run().await
     }
 
     async fn start(&self) -> Result<bool, CommandError> {
-        let subject = Subject::find(&self.client, NAMESPACE, "demo").await.unwrap();
+        let subject = ClusterInstances::find(&self.client, NAMESPACE, "demo").await.unwrap();
         bring_up(&self.ui, &self.client, &subject, Deadline::after(LONG)).await
     }
 
@@ -131,7 +133,7 @@ impl World {
         names
     }
 
-    /// Instances that were asked to stop or start, in this order.
+    /// Instances that were requested to stop or start, in order.
     fn asked(&self) -> Vec<String> {
         let is_state =
             |path: &&str| path.starts_with("/1.0/instances/") && path.ends_with("/state");
@@ -148,71 +150,71 @@ impl World {
 
 #[tokio::test]
 async fn a_cluster_is_stopped_in_order_and_started_in_the_other() {
-    let world = World::new().await;
-    world.simulator.forget_requests();
-    world.stop().await.unwrap();
-    assert_eq!(world.asked(), ["w", "cp"]);
-    assert_eq!(world.running(), ["other"], "what is somebody else's runs on");
-    assert_eq!(world.stopped().await, Some(Stopped::Running));
-    world.simulator.forget_requests();
-    world.stop().await.unwrap();
-    assert!(world.asked().is_empty(), "nothing is left to stop");
+    let env = TestServer::new().await;
+    env.simulator.forget_requests();
+    env.stop().await.unwrap();
+    assert_eq!(env.asked(), ["w", "cp"]);
+    assert_eq!(env.running(), ["other"], "what is somebody else's runs on");
+    assert_eq!(env.stopped().await, Some(Stopped::Running));
+    env.simulator.forget_requests();
+    env.stop().await.unwrap();
+    assert!(env.asked().is_empty(), "nothing is left to stop");
 
-    assert!(world.start().await.unwrap());
-    assert_eq!(world.asked(), ["cp", "w"]);
-    assert_eq!(world.running(), ["cp", "other", "w"]);
-    assert_eq!(world.stopped().await, None);
-    assert!(!world.start().await.unwrap(), "nothing is left to start");
+    assert!(env.start().await.unwrap());
+    assert_eq!(env.asked(), ["cp", "w"]);
+    assert_eq!(env.running(), ["cp", "other", "w"]);
+    assert_eq!(env.stopped().await, None);
+    assert!(!env.start().await.unwrap(), "nothing is left to start");
 }
 
 #[tokio::test]
-async fn what_a_killed_command_left_is_finished_by_the_next() {
-    let world = World::new().await;
-    // Killed after the record.
+async fn the_next_command_finishes_what_a_killed_one_left() {
+    let env = TestServer::new().await;
+    // Killed after the record was written.
     let (before, phase) = (Stopped::Running, Phase::Stopping);
-    super::record::set(&world.client, NAMESPACE, "demo", before, phase).await.unwrap();
-    assert_eq!(world.phase().await, Some(Phase::Stopping));
-    world.stop().await.unwrap();
-    assert_eq!(world.running(), ["other"]);
-    assert_eq!(world.phase().await, Some(Phase::Stopped));
-    // Killed after the first instance was started, and before the record was taken away.
-    world.set("cp", InstanceAction::Start).await;
-    assert!(world.start().await.unwrap());
-    assert_eq!(world.running(), ["cp", "other", "w"]);
-    assert_eq!(world.stopped().await, None);
+    super::record::set(&env.client, NAMESPACE, "demo", before, phase).await.unwrap();
+    assert_eq!(env.phase().await, Some(Phase::Stopping));
+    env.stop().await.unwrap();
+    assert_eq!(env.running(), ["other"]);
+    assert_eq!(env.phase().await, Some(Phase::Stopped));
+    // Killed after the first instance was started and before the record was removed.
+    env.set("cp", InstanceAction::Start).await;
+    assert!(env.start().await.unwrap());
+    assert_eq!(env.running(), ["cp", "other", "w"]);
+    assert_eq!(env.stopped().await, None);
 }
 
 #[tokio::test]
-async fn a_cluster_that_was_paused_stays_so() {
-    let world = World::new().await;
-    let clusters: Api<Cluster> = Api::namespaced(world.client.clone(), NAMESPACE);
+async fn a_paused_cluster_stays_paused() {
+    let env = TestServer::new().await;
+    let clusters: Api<Cluster> = Api::namespaced(env.client.clone(), NAMESPACE);
     let pause = kube::api::Patch::Merge(json!({ "spec": { "paused": true } }));
     clusters.patch("demo", &kube::api::PatchParams::default(), &pause).await.unwrap();
-    world.stop().await.unwrap();
-    assert_eq!(world.stopped().await, Some(Stopped::Paused));
-    world.start().await.unwrap();
+    env.stop().await.unwrap();
+    assert_eq!(env.stopped().await, Some(Stopped::Paused));
+    env.start().await.unwrap();
     assert_eq!(clusters.get("demo").await.unwrap().spec.paused, Some(true));
-    assert_eq!(world.stopped().await, None);
+    assert_eq!(env.stopped().await, None);
 }
 
 #[tokio::test]
-async fn an_instance_that_was_stopped_by_hand_is_started() {
-    let world = World::new().await;
-    world.set("w", InstanceAction::Stop).await;
-    assert!(world.start().await.unwrap());
-    assert_eq!(world.running(), ["cp", "other", "w"]);
+async fn a_manually_stopped_instance_is_started() {
+    let env = TestServer::new().await;
+    env.set("w", InstanceAction::Stop).await;
+    assert!(env.start().await.unwrap());
+    assert_eq!(env.running(), ["cp", "other", "w"]);
 }
 
 #[tokio::test]
 async fn an_instance_that_became_privileged_is_not_started() {
-    let world = World::new().await;
-    world.stop().await.unwrap();
+    let env = TestServer::new().await;
+    env.stop().await.unwrap();
     let change = json!({ "config": { "security.privileged": "true" } });
-    world.server.patch_instance("w", &change, None).await.unwrap();
-    let error = world.start().await.unwrap_err();
-    assert_eq!(world.phase().await, Some(Phase::Stopped));
+    env.server.patch_instance("w", &change, None).await.unwrap();
+    let error = env.start().await.unwrap_err();
+    assert_eq!(env.phase().await, Some(Phase::Stopped));
     assert!(error.to_string().contains("security.privileged"), "{error}");
-    assert_eq!(world.running(), ["other"], "nothing is started by halves");
-    let instances = world.server.instances(&Default::default()).await.unwrap();
+    assert_eq!(env.running(), ["other"], "nothing is started by halves");
+    let instances = env.server.instances(&Default::default()).await.unwrap();
     assert_eq!(plan::start(&instances).len(), 2);
 }

@@ -1,4 +1,4 @@
-//! The load balancer: do the options fit its kind, and can the server have it?
+//! Load balancer checks: option compatibility and server support.
 
 use std::net::IpAddr;
 
@@ -8,11 +8,11 @@ use incus_client::api::Server;
 use crate::error::{CommandError, Doing as _};
 use crate::manifest::{ClusterRequest, LoadBalancer};
 
-/// Checks that the options about the load balancer fit its kind.
+/// Checks that the load balancer options match its kind.
 ///
 /// # Errors
 ///
-/// Wrong usage, with the option that is missing or too much.
+/// Returns a usage error that names the missing or superfluous option.
 pub fn balancer_options(request: &ClusterRequest) -> Result<(), CommandError> {
     let kind = request.load_balancer;
     let name = kind.as_str();
@@ -21,7 +21,7 @@ pub fn balancer_options(request: &ClusterRequest) -> Result<(), CommandError> {
         Err(CommandError::usage(format!("`--load-balancer {name}` needs `{option}`")))
     };
     let is_for = |option: &str, kinds: &str| {
-        Err(CommandError::usage(format!("`{option}` is for `--load-balancer {kinds}`")))
+        Err(CommandError::usage(format!("`{option}` requires `--load-balancer {kinds}`")))
     };
     if request.load_balancer_network.is_some() && kind != LoadBalancer::Ovn {
         return is_for("--load-balancer-network", "ovn");
@@ -37,6 +37,12 @@ pub fn balancer_options(request: &ClusterRequest) -> Result<(), CommandError> {
     if !request.load_balancer_profiles.is_empty() && !is_instance {
         return is_for("--load-balancer-profile", "lxc and oci");
     }
+    if request.load_balancer_flavor.is_some() && !is_instance {
+        return is_for("--load-balancer-flavor", "lxc and oci");
+    }
+    if request.load_balancer_image.is_some() && !is_instance {
+        return is_for("--load-balancer-image", "lxc and oci");
+    }
     match (kind, endpoint) {
         (LoadBalancer::External, None) => needs("--control-plane-endpoint HOST[:PORT]"),
         (LoadBalancer::KubeVip, None) => needs("--control-plane-endpoint ADDRESS[:PORT]"),
@@ -50,21 +56,20 @@ pub fn balancer_options(request: &ClusterRequest) -> Result<(), CommandError> {
             if endpoint.host.parse::<IpAddr>().is_err() =>
         {
             Err(CommandError::usage(format!(
-                "`--control-plane-endpoint {}`: with `--load-balancer {name}` it is an address of \
-                 the network, which the load balancer gets",
+                "`--control-plane-endpoint {}`: with `--load-balancer {name}` it must be an address in the network",
                 endpoint.host
             ))
-            .hint("a name that leads elsewhere is for `--load-balancer external`"))
+            .hint("to use a name or an external address: `--load-balancer external`"))
         }
         _ => Ok(()),
     }
 }
 
-/// Checks that the server can have the load balancer.
+/// Checks that the server supports the load balancer.
 ///
 /// # Errors
 ///
-/// When it cannot, with kinds that it can have; when it does not answer.
+/// Returns an error with supported alternatives, or an error if the server does not respond.
 pub async fn balancer(
     client: &Client,
     server: &Server,
@@ -76,12 +81,11 @@ pub async fn balancer(
             let able = ["instance_oci", "instance_oci_entrypoint"];
             if !able.iter().all(|extension| server.supports(extension)) {
                 return Err(CommandError::new(format!(
-                    "the server ({} {}) runs no application containers, which `--load-balancer \
-                     oci` is",
+                    "the server ({} {}) does not support application containers, which `--load-balancer oci` needs",
                     server.flavor(),
                     server.environment.server_version
                 ))
-                .hint("it takes Incus 6.11 or later")
+                .hint("`--load-balancer oci` requires Incus 6.11 or later")
                 .hint(OTHERS));
             }
         }
@@ -92,13 +96,12 @@ pub async fn balancer(
                 .await
                 .doing(format!("cannot look up network `{name}`"))?
                 .ok_or_else(|| {
-                    CommandError::new(format!("there is no network `{name}` on the server"))
-                        .hint("list them: `incus network list`")
+                    CommandError::new(format!("network `{name}` does not exist on the server"))
+                        .hint("list networks: `incus network list`")
                 })?;
             if network.value.kind != "ovn" || !server.supports("network_load_balancer") {
                 return Err(CommandError::new(format!(
-                    "network `{name}` is of type {}, and `--load-balancer ovn` is one of an OVN \
-                     network",
+                    "network `{name}` has type {}, but `--load-balancer ovn` needs an OVN network",
                     network.value.kind
                 ))
                 .hint(OTHERS));
@@ -147,7 +150,7 @@ mod tests {
             (of(LoadBalancer::External, None), "needs `--control-plane-endpoint"),
             (of(LoadBalancer::KubeVip, None), "needs `--control-plane-endpoint"),
             (of(LoadBalancer::Ovn, endpoint("10.0.0.1")), "needs `--load-balancer-network"),
-            (of(LoadBalancer::Lxc, endpoint("api.example.org")), "an address of the network"),
+            (of(LoadBalancer::Lxc, endpoint("api.example.org")), "an address in the network"),
             (
                 ClusterRequest {
                     load_balancer_network: network.clone(),
@@ -160,22 +163,22 @@ mod tests {
                     load_balancer_profiles: vec!["default".to_owned()],
                     ..of(LoadBalancer::KubeVip, endpoint("10.0.0.1"))
                 },
-                "is for `--load-balancer lxc and oci`",
+                "requires `--load-balancer lxc and oci`",
             ),
             (
                 ClusterRequest { load_balancer_network: network, ..demo() },
-                "is for `--load-balancer ovn`",
+                "requires `--load-balancer ovn`",
             ),
             (
                 ClusterRequest { load_balancer_interface: Some("eth0".into()), ..demo() },
-                "is for `--load-balancer kube-vip`",
+                "requires `--load-balancer kube-vip`",
             ),
             (
                 ClusterRequest {
                     load_balancer_ranges: ranges,
                     ..of(LoadBalancer::KubeVip, endpoint("10.0.0.1"))
                 },
-                "is for `--load-balancer lxc, oci and ovn`",
+                "requires `--load-balancer lxc, oci and ovn`",
             ),
         ];
         for (request, text) in wrong {

@@ -1,16 +1,16 @@
-//! Does the bridge of the instances give the addresses that the cluster needs?
+//! Checks that the instances' bridge provides the address families that the cluster needs.
 
 use capn_doctor::facts::NetworkFacts;
 use capn_plan::families::{self, Family};
 
 use crate::error::CommandError;
 
-/// Checks a bridge of the server's against the families of addresses that instances on it need. One that
-/// is connected to a network outside may get its addresses there.
+/// Checks a managed bridge for the required address families. A bridge with an external interface
+/// may get addresses from the outside network.
 ///
 /// # Errors
 ///
-/// The first family that it does not give, with the commands against that.
+/// Returns an error with commands for the first missing family.
 pub(super) fn given(network: &NetworkFacts, needed: &[Family]) -> Result<(), CommandError> {
     let value = |key: &str| network.config.get(key).map_or("", String::as_str);
     let is_ours = network.exists && network.is_managed && network.kind == "bridge";
@@ -29,23 +29,23 @@ pub(super) fn given(network: &NetworkFacts, needed: &[Family]) -> Result<(), Com
     };
     let (name, key) = (&network.name, key(family));
     let error = CommandError::new(format!(
-        "bridge `{name}` gives no {family} addresses, which nodes, pods or Services of the cluster have"
+        "bridge `{name}` provides no {family} addresses, which nodes, pods or Services of the cluster need"
     ))
-    .hint(format!("give them: `incus network set {name} {key}.address=auto {key}.nat=true`"));
+    .hint(format!("enable them: `incus network set {name} {key}.address=auto {key}.nat=true`"));
     Err(match gives(other) {
-        true => error.hint(format!(
-            "or give pods and Services ranges of {other} alone: `--pod-cidr` and `--service-cidr`"
-        )),
+        true => {
+            error.hint(format!("or use {other} ranges only: `--pod-cidr` and `--service-cidr`"))
+        }
         false => error,
     })
 }
 
-/// Checks that a network of the server's and the ranges of a cluster have no address in common: pods would
-/// take the addresses of the host and of other instances.
+/// Checks that a managed network and the ranges of a cluster do not overlap: pods would use
+/// addresses of the host and of other instances.
 ///
 /// # Errors
 ///
-/// Which two have.
+/// Returns an error that names both.
 pub(super) fn apart(network: &NetworkFacts, ranges: &[String]) -> Result<(), CommandError> {
     for key in ["ipv4.address", "ipv6.address"] {
         let Some(own) = network.config.get(key) else { continue };
@@ -54,7 +54,7 @@ pub(super) fn apart(network: &NetworkFacts, ranges: &[String]) -> Result<(), Com
                 "the range {range} and network `{}` of the server ({own}) overlap",
                 network.name
             ))
-            .hint("choose other ranges for pods and Services: `--pod-cidr`, `--service-cidr`"));
+            .hint("use other ranges for pods and Services: `--pod-cidr`, `--service-cidr`"));
         }
     }
     Ok(())
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_of_a_cluster_leave_the_bridge_alone() {
+    fn cluster_ranges_must_not_overlap_the_bridge() {
         let network = bridge(&[("ipv4.address", "10.155.0.1/24"), ("ipv6.address", "none")]);
         let said = |range: &str| apart(&network, &[range.to_owned()]).unwrap_err().to_string();
         assert!(said("10.155.0.0/16").contains("10.155.0.1/24"));
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bridge_without_a_family_that_is_needed_is_refused_with_both_ways_out() {
+    fn a_bridge_that_lacks_an_address_family_is_refused_with_two_hints() {
         let v4 = bridge(&[("ipv4.address", "10.0.0.1/24"), ("ipv6.address", "none")]);
         let v6 = bridge(&[("ipv4.address", "none"), ("ipv6.address", "fd42::1/64")]);
         let outside = bridge(&[("ipv4.address", "none"), ("bridge.external_interfaces", "eth1")]);

@@ -1,22 +1,23 @@
-//! Findings of `capn doctor` as refusals: the same rules say what is wrong before anything is made.
+//! Turns findings of `capn doctor` into errors, so that the same rules apply before anything is
+//! created.
 
 use capn_doctor::{Finding, rules};
 
 use crate::error::CommandError;
 
-/// Refuses when there is a problem among the findings.
+/// Returns an error if a finding is a problem.
 ///
 /// # Errors
 ///
-/// The first problem, what it means and what mends it. Kernel settings are raised together.
+/// The first problem, with its meaning and its fix. Kernel settings are fixed together.
 pub(super) fn refuse(findings: &[Finding]) -> Result<(), CommandError> {
     let problems: Vec<&Finding> = findings.iter().filter(|finding| finding.is_problem()).collect();
     let Some(first) = problems.first() else { return Ok(()) };
     let error = CommandError::new(format!("{}, and {}", first.found, first.means));
     Err(match rules::raise_command(&problems) {
         Some(command) if rules::raise_command(&[*first]).is_some() => error
-            .hint(format!("raise it: `{command}`"))
-            .hint("keep it over restarts, and mend what else can be: `sudo capn doctor --fix`"),
-        _ => error.hints(first.mend.iter().cloned()),
+            .hint(format!("raise the limits: `{command}`"))
+            .hint("to make this permanent and apply other fixes: `sudo capn doctor --fix`"),
+        _ => error.hints(first.remedies.iter().cloned()),
     })
 }

@@ -1,4 +1,4 @@
-//! Instances of a cluster of this name that this plane does not know.
+//! Detects instances of a cluster with this name that this plane does not know.
 
 use capn_api::keys;
 use incus_client::Client;
@@ -7,12 +7,12 @@ use incus_client::api::InstanceFilter;
 use crate::error::CommandError;
 use crate::state::StateDir;
 
-/// Checks that no instance on the server belongs to a cluster of this name and namespace.
-/// To be called when the plane has no such cluster.
+/// Checks that no instance on the server belongs to a cluster with this name and namespace. Only
+/// call this if the plane has no such cluster.
 ///
 /// # Errors
 ///
-/// With the instances, and where their cluster may be known.
+/// Returns an error that lists the instances, with hints about the owner.
 pub async fn no_foreign_instances(
     client: &Client,
     namespace: &str,
@@ -25,7 +25,7 @@ pub async fn no_foreign_instances(
     let foreign: Vec<String> = client
         .instances(&filter)
         .await
-        .map_err(|error| CommandError::caused("cannot list the instances of the server", error))?
+        .map_err(|error| CommandError::caused("cannot list the instances on the server", error))?
         .into_iter()
         .map(|instance| instance.name)
         .collect();
@@ -33,11 +33,11 @@ pub async fn no_foreign_instances(
         return Ok(());
     }
     Err(CommandError::new(format!(
-        "the server has instances of a cluster `{cluster}` that {} does not know: {}",
+        "the server has instances of a cluster `{cluster}` that is unknown to {}: {}",
         state.path(),
         foreign.join(", ")
     ))
-    .hint("was it made with another state folder? name it: `--state-dir DIR`")
+    .hint("if it was created with another state directory: `--state-dir DIR`")
     .hint("or choose another cluster name")
-    .hint(format!("or, if nobody needs them: `incus delete --force {}`", foreign.join(" "))))
+    .hint(format!("or, if they are not needed: `capn delete cluster {cluster} --from-server`")))
 }

@@ -1,26 +1,26 @@
-//! The host of a local server, by the rules of `capn doctor` that count for a cluster.
+//! Host checks for a local server: the rules of `capn doctor` that matter for a cluster.
 
 use camino::Utf8Path;
 use capn_doctor::facts::HostFacts;
-use capn_doctor::rules::{self, Wishes};
+use capn_doctor::rules::{self, CheckOptions};
 use capn_doctor::{Finding, Severity};
 
 use super::findings::refuse;
 use crate::error::CommandError;
 use crate::manifest::{Bootstrap, ClusterRequest};
 
-/// Checks that the host can run the nodes of a request; gives what the user should know besides.
+/// Checks that the host can run the nodes of a request. Returns notes for the user.
 ///
 /// # Errors
 ///
-/// With the first thing that has to be mended before.
+/// Returns an error for the first problem.
 pub fn host(request: &ClusterRequest) -> Result<Vec<String>, CommandError> {
     judge(request, &HostFacts::read(Utf8Path::new("/")))
 }
 
 fn judge(request: &ClusterRequest, facts: &HostFacts) -> Result<Vec<String>, CommandError> {
-    let wishes = Wishes { allow_cgroup_v1: request.allow_cgroup_v1 };
-    let findings = rules::host_findings(facts, wishes);
+    let options = CheckOptions { allow_cgroup_v1: request.allow_cgroup_v1 };
+    let findings = rules::host_findings(facts, options);
     let of = |ids: &[&str]| -> Vec<_> {
         findings.iter().filter(|finding| ids.contains(&finding.id)).cloned().collect()
     };
@@ -28,11 +28,11 @@ fn judge(request: &ClusterRequest, facts: &HostFacts) -> Result<Vec<String>, Com
     if request.isolation.is_unprivileged() {
         refuse(&rules::id_findings(facts))?;
         refuse(&rules::sysctl_findings(facts))?;
-        // A door, and no reason why nodes would not run.
+        // An escape vector does not prevent nodes from running.
         let doors = of(&["lxcfs-writes"]);
         notes.extend(doors.iter().filter(|finding| finding.is_problem()).map(note));
         if request.bootstrap == Bootstrap::Kubeadm {
-            // Small clusters run all the same.
+            // Small clusters work anyway.
             let found = rules::sysctl_findings(facts);
             let buffer =
                 found.iter().filter(|it| it.id == "netlink-buffer" && it.severity != Severity::Ok);
@@ -46,7 +46,7 @@ fn judge(request: &ClusterRequest, facts: &HostFacts) -> Result<Vec<String>, Com
 }
 
 fn note(finding: &Finding) -> String {
-    format!("{}: {}; mend it with `sudo capn doctor --fix`", finding.found, finding.means)
+    format!("{}: {}; fix it with `sudo capn doctor --fix`", finding.found, finding.means)
 }
 
 #[cfg(test)]
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_tells_nothing_is_taken() {
+    fn a_host_without_facts_is_accepted() {
         assert_eq!(judge(&demo(), &HostFacts::default()).unwrap(), [""; 0]);
     }
 
@@ -72,14 +72,14 @@ mod tests {
         let subuid = vec![range("root:1000000:1000000000"), range("root:1001000000:10000001")];
         let facts = HostFacts { subuid, ..HostFacts::default() };
         let text = refusal(&demo(), &facts);
-        assert!(text.contains("/etc/subuid gives root 2 ranges of ids"), "{text}");
+        assert!(text.contains("/etc/subuid gives root 2 id ranges"), "{text}");
         assert!(text.contains("remove `root:1001000000:10000001`"), "{text}");
         let privileged = ClusterRequest { isolation: Isolation::Privileged, ..demo() };
         assert!(judge(&privileged, &facts).is_ok());
     }
 
     #[test]
-    fn every_low_limit_is_in_the_one_command_that_mends_them() {
+    fn one_command_fixes_every_low_limit() {
         let keys = ["kernel.keys.maxkeys", "kernel.keys.maxbytes", "fs.inotify.max_user_instances"];
         let sysctls = keys.iter().map(|key| ((*key).to_owned(), "128".to_owned())).collect();
         let text = refusal(&demo(), &HostFacts { sysctls, ..HostFacts::default() });
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_netlink_buffer_is_said_for_unprivileged_nodes_of_kubernetes() {
+    fn a_small_netlink_buffer_is_reported_for_unprivileged_kubernetes_nodes() {
         let sysctls = [("net.core.wmem_default".to_owned(), "212992".to_owned())].into();
         let facts = HostFacts { sysctls, ..HostFacts::default() };
         let notes = |request| judge(&request, &facts).unwrap();
@@ -106,14 +106,14 @@ mod tests {
     fn cgroup_v1_is_refused_for_kubernetes_unless_it_is_allowed() {
         let facts = HostFacts { cgroups: Cgroups::V1, ..HostFacts::default() };
         let text = refusal(&demo(), &facts);
-        assert!(text.contains("cgroup v1 controllers, and kubelet refuses"), "{text}");
+        assert!(text.contains("cgroup v1 controllers, and kubelet does not run"), "{text}");
         assert!(text.contains("`--allow-cgroup-v1`"), "{text}");
         assert!(judge(&ClusterRequest { allow_cgroup_v1: true, ..demo() }, &facts).is_ok());
         assert!(judge(&ClusterRequest { bootstrap: Bootstrap::None, ..demo() }, &facts).is_ok());
     }
 
     #[test]
-    fn a_door_of_the_host_is_said_and_does_not_keep_nodes_from_running() {
+    fn an_escape_vector_of_the_host_is_reported_but_does_not_block() {
         let lxcfs = Some(Lxcfs { is_writable: true, version: Some("5.0.3-1".into()) });
         let notes = judge(&demo(), &HostFacts { lxcfs, ..HostFacts::default() }).unwrap();
         assert!(notes[0].contains("capn doctor --fix"), "{notes:?}");

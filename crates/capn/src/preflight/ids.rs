@@ -1,9 +1,9 @@
-//! Whether the host has user ids left for isolated nodes.
+//! Checks that the host has enough user IDs for isolated nodes.
 //!
-//! A server gives each isolated instance a range of its own out of root's subordinate ids, and
-//! refuses when there is no gap left. How it looks for one is known from Incus 6.0 and LXD 5.0:
-//! the first 65536 ids stay unused, each instance takes 65536 unless `security.idmap.size` says
-//! otherwise, and a range has to end before the last id.
+//! A server allocates a separate range of root's subordinate IDs for each isolated instance, and
+//! fails if there is no gap left. The allocation of Incus 6.0 and LXD 5.0: the first 65536 IDs stay
+//! unused, each instance takes 65536 IDs or `security.idmap.size`, and a range must end before the
+//! last id.
 
 use capn_plan::id_map::{IDS_OF_ONE, SIZE_KEY, size, size_for};
 use incus_client::Client;
@@ -12,10 +12,10 @@ use incus_client::api::Instance;
 use crate::error::CommandError;
 use crate::manifest::{ClusterRequest, Isolation, LoadBalancer};
 
-/// The kernel has no more; the very last one means none.
+/// The highest usable id; the very last one is invalid.
 const LAST_ID: u64 = 4_294_967_294;
 
-/// Ids of the host: the first, and how many.
+/// A range of host IDs: start and length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ids {
     first: u64,
@@ -28,15 +28,15 @@ impl Ids {
     }
 }
 
-/// Checks that the host has a range of ids for each isolated node that is still to be made.
+/// Checks that the host has an id range for each isolated node that will be created.
 ///
-/// The host's range comes from `/etc/subuid` and `/etc/subgid` of this machine where the server
-/// is on it, else from an instance with the shared map, which has the whole of it. Where neither
-/// tells, nothing is checked: the server refuses, and the machine's condition says so.
+/// The host's range comes from `/etc/subuid` and `/etc/subgid` if the server is local, otherwise
+/// from an instance that shares the whole range. If neither is available, nothing is checked: the
+/// server will refuse, and the machine's condition reports it.
 ///
 /// # Errors
 ///
-/// When the ranges do not suffice, or the server does not answer.
+/// Returns an error if the IDs do not suffice or the server does not respond.
 pub async fn isolated_ids(
     client: &Client,
     request: &ClusterRequest,
@@ -48,7 +48,7 @@ pub async fn isolated_ids(
     let instances = client
         .instances_of_all_projects()
         .await
-        .map_err(|error| CommandError::caused("cannot list the instances of the server", error))?;
+        .map_err(|error| CommandError::caused("cannot list the instances on the server", error))?;
     let hosts = if is_local { local_ranges(&instances) } else { shared_ranges(&instances) };
     judge(&hosts, &instances, request)
 }
@@ -66,7 +66,7 @@ fn judge(
             && is_isolated(instance)
     };
     let made = u64::try_from(instances.iter().filter(is_ours).count()).unwrap_or(u64::MAX);
-    // The load balancer is isolated as the nodes are.
+    // The load balancer has the same isolation as the nodes.
     let balancers =
         u32::from(matches!(request.load_balancer, LoadBalancer::Lxc | LoadBalancer::Oci));
     let instances_of_all = request.control_planes + request.workers + balancers;
@@ -80,11 +80,13 @@ fn judge(
     if free >= needed {
         return Ok(());
     }
-    // One range stays unused, and one id at the end.
+    // One range and the last id stay unused.
     let ranges = u64::try_from(taken.len()).unwrap_or(0) + needed + 1;
     let wanted = ranges.saturating_mul(size.max(IDS_OF_ONE)).saturating_add(1).max(host.count);
     let error = CommandError::new(format!(
-        "the host has user ids for {free} more isolated instances of {size} ids each, but {needed} are to be made; it has {} ids from {}, and isolated instances that have some of them: {}",
+        "the host has user IDs for {free} more isolated instances with {size} IDs each, but \
+         {needed} are needed; it has {} IDs starting at {}, and these isolated instances use some \
+         of them: {}",
         host.count,
         host.first,
         taken.len(),
@@ -94,18 +96,17 @@ fn judge(
             "give root a larger range in /etc/subuid and /etc/subgid of the server, such as `root:{}:{wanted}`, and restart the daemon",
             host.first,
         )),
-        // No host has as many.
+        // No host has that many.
         _ => error,
     };
     let error = match request.max_pods.filter(|pods| *pods > 1 && size == size_for(*pods)) {
-        Some(pods) => error.hint(format!(
-            "or take fewer pods a node, each of which has 65536 ids: `--max-pods` is {pods} now"
-        )),
+        Some(pods) => error
+            .hint(format!("or reduce `--max-pods`, currently {pods}: each pod reserves 65536 IDs")),
         None => error,
     };
     Err(error
-        .hint("or delete isolated instances that nobody needs, or ask for fewer nodes")
-        .hint("or let nodes share one range: `--isolation shared`"))
+        .hint("or delete unused isolated instances, or request fewer nodes")
+        .hint("or share one range among nodes: `--isolation shared`"))
 }
 
 fn is_isolated(instance: &Instance) -> bool {
@@ -114,21 +115,21 @@ fn is_isolated(instance: &Instance) -> bool {
     holds("security.idmap.isolated") && !holds("security.privileged")
 }
 
-/// The ids an isolated instance has.
+/// Returns the host IDs of an isolated instance.
 fn taken(instance: &Instance) -> Option<Ids> {
     let first = instance.config.get("volatile.idmap.base")?.parse().ok()?;
     let asked = instance.expanded_config.get(SIZE_KEY).or(instance.config.get(SIZE_KEY));
     is_isolated(instance).then(|| Ids { first, count: size(asked.map(String::as_str)) })
 }
 
-/// How many ranges of `size` the server would find in a host's range.
+/// Returns the number of ranges with `size` IDs that the server can allocate.
 fn free(host: Ids, taken: &[Ids], size: u64) -> u64 {
     let mut taken = taken.to_vec();
     taken.sort_by_key(|ids| ids.first);
     let mut next = host.first.saturating_add(IDS_OF_ONE);
     let mut found = 0;
     let mut gap = |from: u64, to: u64| {
-        // A range that would end exactly at the next one is passed over.
+        // The server skips a range that would end exactly where the next one begins.
         found += to.saturating_sub(from).saturating_sub(1) / size;
     };
     for ids in taken {
@@ -139,7 +140,7 @@ fn free(host: Ids, taken: &[Ids], size: u64) -> u64 {
     found
 }
 
-/// Root's ranges on this machine. With several, the server uses the first for this.
+/// Returns root's ranges on this machine. If there are several, the server uses the first one.
 fn local_ranges(instances: &[Instance]) -> Vec<Ids> {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let found: Vec<Ids> = ["/etc/subuid", "/etc/subgid"]
@@ -157,7 +158,7 @@ fn of_root(text: &str) -> Option<Ids> {
     })
 }
 
-/// The maps of an instance that shares the host's whole range, for users and for groups.
+/// Returns the user and group ID maps of an instance that shares the host's whole range.
 fn shared_ranges(instances: &[Instance]) -> Vec<Ids> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -172,7 +173,7 @@ fn shared_ranges(instances: &[Instance]) -> Vec<Ids> {
         .find_map(|instance| {
             let text = instance.config.get("volatile.idmap.next")?;
             let map: Vec<Entry> = serde_json::from_str(text).ok()?;
-            // Maps of the user's own begin elsewhere, or have more entries.
+            // Custom maps begin elsewhere or have more entries.
             let whole = map.len() <= 2 && !map.is_empty() && map.iter().all(|e| e.nsid == 0);
             whole.then(|| map.iter().map(|e| Ids { first: e.hostid, count: e.maprange }).collect())
         })
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_counted_as_the_server_gives_them_out() {
+    fn id_ranges_are_counted_as_the_server_allocates_them() {
         let slot = |n: u64| Ids { first: 1_000_000 + n * 65536, count: 65536 };
         for (count, taken, size, expected) in [
             (1_000_000_000, &[][..], 65536, 15257),
@@ -215,19 +216,22 @@ mod tests {
     }
 
     #[test]
-    fn too_few_ids_are_refused_with_the_line_that_mends_it() {
+    fn too_few_ids_are_refused_with_the_subuid_line_to_add() {
         let small = Ids { count: 3 * 65536 + 1, ..HOST };
         let request = ClusterRequest { isolation: Isolation::Isolated, workers: 2, ..demo() };
         let error = judge(&[HOST, small], &[], &request).unwrap_err();
         let text = error.render(|_, text| text.to_owned());
-        assert!(text.contains("for 2 more isolated instances of 65536 ids each, but 4"), "{text}");
+        assert!(
+            text.contains("for 2 more isolated instances with 65536 IDs each, but 4"),
+            "{text}"
+        );
         assert!(text.contains("`root:1000000:327681`"), "{text}");
         assert!(judge(&[HOST], &[], &request).is_ok());
         assert!(judge(&[], &[], &request).is_ok(), "nothing is known");
     }
 
     #[test]
-    fn nodes_of_the_same_cluster_that_are_there_need_no_ids() {
+    fn existing_nodes_of_the_cluster_need_no_more_ids() {
         let small = Ids { count: 4 * 65536 + 1, ..HOST };
         let mut ours = isolated(1_065_536);
         ours.config.extend([
@@ -240,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_size_of_the_users_own_counts() {
+    fn a_user_defined_id_range_size_counts() {
         let request = ClusterRequest {
             isolation: Isolation::Isolated,
             config: [(SIZE_KEY.to_owned(), "2000000000".to_owned())].into(),
@@ -251,8 +255,9 @@ mod tests {
     }
 
     #[test]
-    fn pods_with_user_namespaces_of_their_own_need_ids_too() {
-        // A node and the load balancer with 17 times 65536 each, the first range and one id more.
+    fn pods_with_user_namespaces_need_ids_too() {
+        // A node and the load balancer with 17 times 65536 IDs each, the unused first range and one
+        // more id.
         let enough = 17 * 2 * 65536 + 65536 + 1;
         let request = |max_pods| ClusterRequest {
             isolation: Isolation::Isolated,
@@ -264,15 +269,15 @@ mod tests {
         assert!(judge(&[host(enough)], &[], &request(Some(16))).is_ok());
         let error = judge(&[host(enough - 1)], &[], &request(Some(16))).unwrap_err();
         let text = error.render(|_, text| text.to_owned());
-        assert!(text.contains("of 1114112 ids each"), "{text}");
-        assert!(text.contains("`--max-pods` is 16 now"), "{text}");
+        assert!(text.contains("with 1114112 IDs each"), "{text}");
+        assert!(text.contains("`--max-pods`, currently 16"), "{text}");
         assert!(judge(&[host(3 * 65536 + 1)], &[], &request(None)).is_ok());
         let shared = ClusterRequest { isolation: Isolation::Shared, ..request(Some(16)) };
         assert!(!shared.machine_config().contains_key(SIZE_KEY));
     }
 
     #[test]
-    fn the_range_is_root_s_line_or_an_instance_that_has_all_of_it() {
+    fn the_range_comes_from_root_or_from_an_instance_that_maps_all_of_it() {
         assert_eq!(of_root("_lxd:1:2\nroot:1000000:1000000000\n"), Some(HOST));
         assert_eq!(of_root("alice:100000:65536\n"), None);
         let map = r#"[{"Isuid":true,"Isgid":false,"Hostid":1000000,"Nsid":0,"Maprange":1000000000},{"Isuid":false,"Isgid":true,"Hostid":1000000,"Nsid":0,"Maprange":1000000000}]"#;

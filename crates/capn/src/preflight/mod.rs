@@ -1,8 +1,9 @@
-//! What can be known to be wrong before anything is made: cheap, and each with the next step.
+//! Cheap checks before anything is created. Every error has a hint.
 
 mod balancer;
 mod families;
 mod findings;
+mod flavor;
 mod foreign;
 mod host;
 mod ids;
@@ -13,6 +14,7 @@ mod server;
 mod version;
 
 pub use balancer::{balancer, balancer_options};
+pub use flavor::flavor;
 pub use foreign::no_foreign_instances;
 pub use host::host;
 pub use ids::isolated_ids;

@@ -1,20 +1,20 @@
-//! Names of clusters.
+//! Validation of cluster names.
 
 use crate::error::CommandError;
 use crate::manifest::request::MAX_CLUSTER_NAME;
 
-/// Checks a cluster name: names of instances begin with it, so it has to be a lowercase DNS
-/// label (RFC 1123) that begins with a letter, and leave room for what is added.
+/// Validates a cluster name. It is a prefix of instance names, so it must be a lowercase DNS label
+/// (RFC 1123) that begins with a letter and leaves room for a suffix.
 ///
 /// # Errors
 ///
-/// Wrong usage, with the rule that is broken and a name that would do where one is near.
+/// Returns a usage error with the violated rule, and a similar valid name if there is one.
 pub fn cluster_name(name: &str) -> Result<(), CommandError> {
     let problem = if name.is_empty() {
         "it is empty".to_owned()
     } else if name.len() > MAX_CLUSTER_NAME {
         format!(
-            "it has {} characters; with {MAX_CLUSTER_NAME} the names of its instances fit into 63",
+            "it has {} characters; the limit is {MAX_CLUSTER_NAME}, since instance names are limited to 63",
             name.len()
         )
     } else if let Some(wrong) =
@@ -28,9 +28,9 @@ pub fn cluster_name(name: &str) -> Result<(), CommandError> {
     } else {
         return Ok(());
     };
-    let error = CommandError::usage(format!("`{name}` cannot be the name of a cluster: {problem}"));
+    let error = CommandError::usage(format!("`{name}` is not a valid cluster name: {problem}"));
     Err(match suggestion(name) {
-        Some(better) => error.hint(format!("`{better}` would do")),
+        Some(better) => error.hint(format!("try `{better}`")),
         None => error,
     })
 }
@@ -53,14 +53,14 @@ mod tests {
     use crate::exit::Exit;
 
     #[test]
-    fn names_of_dns_labels_are_accepted() {
+    fn dns_labels_are_accepted() {
         for name in ["demo", "a", "lab-1", &"a".repeat(MAX_CLUSTER_NAME)] {
             assert!(cluster_name(name).is_ok(), "{name}");
         }
     }
 
     #[test]
-    fn other_names_are_wrong_usage_with_a_better_name_where_there_is_one() {
+    fn invalid_names_are_a_usage_error_with_a_suggestion() {
         let cases = [
             ("", None),
             ("Demo", Some("demo")),
@@ -75,8 +75,8 @@ mod tests {
             assert_eq!(error.exit(), Exit::Usage, "{name}");
             let text = error.render(|_, text| text.to_owned());
             match better {
-                Some(better) => assert!(text.contains(&format!("`{better}` would do")), "{text}"),
-                None => assert!(!text.contains("would do"), "{text}"),
+                Some(better) => assert!(text.contains(&format!("try `{better}`")), "{text}"),
+                None => assert!(!text.contains("try `"), "{text}"),
             }
         }
         assert!(cluster_name(&"a".repeat(MAX_CLUSTER_NAME + 1)).is_err());

@@ -1,9 +1,9 @@
-//! The network of a cluster's instances: can the cluster have a bridge of its own?
+//! Decides whether a cluster can have a dedicated bridge for its instances.
 
 use camino::Utf8Path;
 use capn_api::keys;
 use capn_doctor::facts::{self, Forwarding, HostFacts, InstanceFacts};
-use capn_plan::network::{ROOM, card::Wire};
+use capn_plan::network::{ROOM, nic::ClusterNic};
 use incus_client::Client;
 use incus_client::api::{Config, Devices, Server};
 
@@ -12,37 +12,37 @@ use crate::error::CommandError;
 use crate::manifest::request::Network;
 use crate::manifest::{ClusterRequest, LoadBalancer};
 
-/// What is known of a server besides its own words, as far as it decides about a bridge.
+/// Facts that decide about a dedicated bridge.
 #[derive(Clone, Debug, Default)]
-struct Ground {
+struct BridgeFacts {
     clustered: bool,
-    /// What machines and what the load balancer get without a network of their own.
+    /// Network facts of machines and of the load balancer with the shared network.
     machines: InstanceFacts,
     balancer: InstanceFacts,
-    /// Name of the profiles' first card.
-    card: String,
+    /// Name of the first NIC of the profiles.
+    nic: String,
     project: Config,
     in_default_project: bool,
     may_create: bool,
-    /// Why the host's firewall would cut a new bridge off.
+    /// Why the host's firewall would block a new bridge.
     firewall: Option<String>,
 }
 
-/// Whether the cluster can have a bridge of its own; if not, why not, in words.
+/// Returns whether the cluster can have a dedicated bridge; otherwise the reason, in words.
 ///
-/// `is_local` says that the server is on this host, whose firewall counts then.
+/// `is_local` says that the server is on this host, so that this host's firewall applies.
 ///
 /// # Errors
 ///
-/// When the server does not answer.
+/// Returns an error if the server does not respond.
 pub async fn own_network(
     client: &Client,
     server: &Server,
     request: &ClusterRequest,
     is_local: bool,
 ) -> Result<Result<(), String>, CommandError> {
-    // What needs no question comes first.
-    if let Some(why) = of_request(request) {
+    // Checks that need no request come first.
+    if let Some(why) = from_request(request) {
         return Ok(Err(why));
     }
     let machines = facts_of(client, &request.profiles, &[]).await?;
@@ -56,105 +56,107 @@ pub async fn own_network(
             (found.map(|found| found.value.config).unwrap_or_default(), false)
         }
     };
-    let may_create = client
-        .may_create_networks()
-        .await
-        .map_err(|error| CommandError::caused("cannot ask whether networks may be made", error))?;
+    let may_create = client.may_create_networks().await.map_err(|error| {
+        CommandError::caused("cannot determine whether networks may be created", error)
+    })?;
     let firewall = match is_local {
         true => firewall(&HostFirewall::read(Utf8Path::new("/")).await),
         false => None,
     };
-    let card = wire(client, &request.profiles, "").await?.device;
+    let nic = wire(client, &request.profiles, "").await?.device;
     let clustered = server.environment.server_clustered;
-    let ground = Ground {
+    let facts = BridgeFacts {
         clustered,
         machines,
         balancer,
-        card,
+        nic,
         project,
         in_default_project,
         may_create,
         firewall,
     };
-    Ok(of_ground(&ground, request).map_or(Ok(()), Err))
+    Ok(from_facts(&facts, request).map_or(Ok(()), Err))
 }
 
-/// What of a request asks for the network that is there.
-fn of_request(request: &ClusterRequest) -> Option<String> {
+/// Reason in the request for using an existing network.
+fn from_request(request: &ClusterRequest) -> Option<String> {
     let machines = request.control_planes.saturating_add(request.workers);
     if request.load_balancer == LoadBalancer::Ovn {
-        return Some("machines are on the load balancer's OVN network".to_owned());
+        return Some("machines use the load balancer's OVN network".to_owned());
     }
     if !request.load_balancer_ranges.is_empty() {
-        return Some("`--load-balancer-range` has addresses of a network that is there".to_owned());
+        return Some("`--load-balancer-range` refers to an existing network".to_owned());
     }
     if request.control_plane_endpoint.is_some() {
-        return Some("`--control-plane-endpoint` is of a network that is there".to_owned());
+        return Some("`--control-plane-endpoint` refers to an existing network".to_owned());
     }
-    (machines > ROOM)
-        .then(|| format!("a bridge of its own has addresses for {ROOM} of {machines} machines"))
+    (machines > ROOM).then(|| {
+        format!("a dedicated bridge has addresses for {ROOM} machines, not for {machines}")
+    })
 }
 
-fn of_ground(ground: &Ground, request: &ClusterRequest) -> Option<String> {
-    if ground.clustered {
-        return Some(
-            "the server is clustered, and a bridge is on one of its members only".to_owned(),
-        );
+fn from_facts(facts: &BridgeFacts, request: &ClusterRequest) -> Option<String> {
+    if facts.clustered {
+        return Some("the server is clustered, and a bridge is local to one member".to_owned());
     }
-    if parsed(&request.devices).contains_key(&ground.card) {
-        return Some(format!("`--device {}` says which network machines are on", ground.card));
+    if parsed(&request.devices).contains_key(&facts.nic) {
+        return Some(format!("`--device {}` sets the network of the machines", facts.nic));
     }
-    let Some(network) = &ground.machines.network else {
-        return Some("the profiles of machines have no network card".to_owned());
+    let Some(network) = &facts.machines.network else {
+        return Some("the profiles of the machines have no NIC".to_owned());
     };
     let has = |key: &str, value: &str| network.config.get(key).is_some_and(|is| is == value);
     let outside = network.config.get("bridge.external_interfaces").is_some_and(|it| !it.is_empty());
     if !network.is_managed || network.kind != "bridge" || outside {
         return Some(format!(
-            "machines are on network `{}`, which is no bridge of the server alone",
+            "machines use network `{}`, which is not a managed bridge without external interfaces",
             network.name
         ));
     }
     if !has("ipv4.nat", "true") && !has("ipv6.nat", "true") {
         return Some(format!(
-            "bridge `{}` has no NAT: machines have addresses there that others reach",
+            "bridge `{}` has no NAT, so machines have externally reachable addresses",
             network.name
         ));
     }
     let is_instance = matches!(request.load_balancer, LoadBalancer::Lxc | LoadBalancer::Oci);
-    if let Some(other) = ground.balancer.network.as_ref().filter(|_| is_instance)
+    if let Some(other) = facts.balancer.network.as_ref().filter(|_| is_instance)
         && other.name != network.name
     {
-        return Some(format!("the load balancer's profiles put it on network `{}`", other.name));
+        return Some(format!("the load balancer's profiles use network `{}`", other.name));
     }
-    let project = |key: &str| ground.project.get(key).map(String::as_str).unwrap_or_default();
+    let project = |key: &str| facts.project.get(key).map(String::as_str).unwrap_or_default();
     if project("restricted") == "true" && !project("restricted.networks.access").is_empty() {
         return Some("the project is restricted to certain networks".to_owned());
     }
-    if !ground.in_default_project && project("features.networks") == "true" {
-        return Some("the project has networks of its own, which are no bridges".to_owned());
+    if !facts.in_default_project && project("features.networks") == "true" {
+        return Some("the project has its own networks, which cannot be bridges".to_owned());
     }
-    if !ground.may_create {
-        return Some("this identity may not make networks".to_owned());
+    if !facts.may_create {
+        return Some("this identity may not create networks".to_owned());
     }
-    ground.firewall.clone()
+    facts.firewall.clone()
 }
 
-/// The card that takes the place of the profiles' first one.
-async fn wire(client: &Client, profiles: &[String], network: &str) -> Result<Wire, CommandError> {
+/// Returns the NIC that replaces the first one of the profiles.
+async fn wire(
+    client: &Client,
+    profiles: &[String],
+    network: &str,
+) -> Result<ClusterNic, CommandError> {
     let default = ["default".to_owned()];
     let profiles = if profiles.is_empty() { &default[..] } else { profiles };
     let (devices, _) = facts::merged_devices(client, profiles, &Devices::new())
         .await
         .map_err(|error| CommandError::caused("cannot read the profiles", error))?;
-    Ok(Wire::replacing(&devices, network))
+    Ok(ClusterNic::replacing(&devices, network))
 }
 
-/// Devices of instances with the first card on the network that a request names, if it names one.
+/// Devices of instances, with the first NIC on the requested network, if one is requested.
 ///
 /// # Errors
 ///
-/// When the server does not answer.
+/// Returns an error if the server does not respond.
 pub async fn with_network(
     client: &Client,
     profiles: &[String],
@@ -164,11 +166,11 @@ pub async fn with_network(
     let Network::Named(name) = network else { return Ok(devices) };
     let wire = wire(client, profiles, name).await?;
     let keys: Vec<_> = wire.config().iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let card = format!("{},{}", wire.device, keys.join(","));
-    Ok(devices.into_iter().chain([card]).collect())
+    let nic = format!("{},{}", wire.device, keys.join(","));
+    Ok(devices.into_iter().chain([nic]).collect())
 }
 
-/// The firewall of this host.
+/// Firewall of this host.
 #[derive(Clone, Debug, Default)]
 struct HostFirewall {
     rules: Option<Forwarding>,
@@ -189,26 +191,27 @@ impl HostFirewall {
     }
 }
 
-/// Why a bridge that the firewall has no rule for would be cut off. Rules with a wildcard for the
-/// names of such bridges let them in.
+/// Returns why a bridge without a firewall rule would be blocked. Wildcard rules for the names of
+/// such bridges allow them.
 fn firewall(host: &HostFirewall) -> Option<String> {
     let prefix = keys::NETWORK_PREFIX;
     let name = format!("{prefix}00000000");
-    let lets_in = format!("docs/networks.md says how to let `{prefix}+` in");
+    let lets_in = format!("docs/understand/networks.md explains how to allow `{prefix}+`");
     if host.firewalld {
-        return Some(format!("firewalld drops what comes from a new bridge: {lets_in}"));
+        return Some(format!("firewalld drops traffic from a new bridge: {lets_in}"));
     }
     match &host.rules {
         Some(rules) => {
-            let dropped = !rules.lets_through(&name) || rules.drops_dhcp(&name).is_some();
-            dropped.then(|| {
-                format!("the host's firewall drops what comes from a new bridge: {lets_in}")
-            })
+            let dropped = !rules.forwards(&name) || rules.drops_dhcp(&name).is_some();
+            dropped
+                .then(|| format!("the host's firewall drops traffic from a new bridge: {lets_in}"))
         }
-        // Only root may ask it.
+        // Only root can read its rules.
         None if host.docker || host.ufw => {
             let whose = if host.docker { "Docker's firewall" } else { "ufw" };
-            Some(format!("{whose} may cut a new bridge off, and only root may ask it: {lets_in}"))
+            Some(format!(
+                "{whose} may block a new bridge, and only root can read its rules: {lets_in}"
+            ))
         }
         None => None,
     }
@@ -233,15 +236,15 @@ mod tests {
         InstanceFacts { network: Some(network), ..InstanceFacts::default() }
     }
 
-    fn ground() -> Ground {
+    fn bridge_facts() -> BridgeFacts {
         let facts = || bridge("incusbr0", &[("ipv4.nat", "true")]);
-        Ground {
+        BridgeFacts {
             machines: facts(),
             balancer: facts(),
-            card: "eth0".into(),
+            nic: "eth0".into(),
             in_default_project: true,
             may_create: true,
-            ..Ground::default()
+            ..BridgeFacts::default()
         }
     }
 
@@ -250,8 +253,8 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_names_a_network_or_its_addresses_has_that_one() {
-        assert_eq!(of_request(&demo()), None);
+    fn a_request_that_names_a_network_or_addresses_uses_that_network() {
+        assert_eq!(from_request(&demo()), None);
         let endpoint = Some(Endpoint { host: "10.0.0.9".into(), port: 6443 });
         for (request, part) in [
             (ClusterRequest { load_balancer: LoadBalancer::Ovn, ..demo() }, "OVN"),
@@ -263,51 +266,54 @@ mod tests {
                 ClusterRequest { control_plane_endpoint: endpoint, ..demo() },
                 "--control-plane-endpoint",
             ),
-            (ClusterRequest { workers: 300, ..demo() }, "250 of 301 machines"),
+            (ClusterRequest { workers: 300, ..demo() }, "250 machines, not for 301"),
         ] {
-            assert!(of_request(&request).unwrap().contains(part), "{part}");
+            assert!(from_request(&request).unwrap().contains(part), "{part}");
         }
     }
 
     #[test]
-    fn a_bridge_is_made_where_the_profiles_bridge_is_the_servers_own_and_networks_may_be_made() {
-        assert_eq!(of_ground(&ground(), &demo()), None);
+    fn a_bridge_is_created_when_the_profile_uses_a_managed_bridge_and_networks_are_allowed() {
+        assert_eq!(from_facts(&bridge_facts(), &demo()), None);
         let restricted = config(&[("restricted", "true"), ("restricted.networks.access", "a")]);
         let mut unmanaged = bridge("br0", &[("ipv4.nat", "true")]);
         unmanaged.network.as_mut().unwrap().is_managed = false;
         let outside = [("ipv4.nat", "true"), ("bridge.external_interfaces", "eth1")];
-        for (ground, part) in [
-            (Ground { clustered: true, ..ground() }, "clustered"),
-            (Ground { machines: InstanceFacts::default(), ..ground() }, "no network card"),
-            (Ground { machines: unmanaged, ..ground() }, "no bridge of the server"),
-            (Ground { machines: bridge("a", &outside), ..ground() }, "no bridge of the server"),
-            (Ground { machines: bridge("incusbr0", &[]), ..ground() }, "no NAT"),
-            (Ground { balancer: bridge("lan", &[]), ..ground() }, "on network `lan`"),
-            (Ground { project: restricted, ..ground() }, "certain networks"),
+        for (facts, part) in [
+            (BridgeFacts { clustered: true, ..bridge_facts() }, "clustered"),
+            (BridgeFacts { machines: InstanceFacts::default(), ..bridge_facts() }, "no NIC"),
+            (BridgeFacts { machines: unmanaged, ..bridge_facts() }, "not a managed bridge"),
             (
-                Ground {
+                BridgeFacts { machines: bridge("a", &outside), ..bridge_facts() },
+                "not a managed bridge",
+            ),
+            (BridgeFacts { machines: bridge("incusbr0", &[]), ..bridge_facts() }, "no NAT"),
+            (BridgeFacts { balancer: bridge("lan", &[]), ..bridge_facts() }, "use network `lan`"),
+            (BridgeFacts { project: restricted, ..bridge_facts() }, "certain networks"),
+            (
+                BridgeFacts {
                     project: config(&[("features.networks", "true")]),
                     in_default_project: false,
-                    ..ground()
+                    ..bridge_facts()
                 },
-                "networks of its own",
+                "its own networks",
             ),
-            (Ground { may_create: false, ..ground() }, "may not make networks"),
-            (Ground { firewall: Some("ufw".into()), ..ground() }, "ufw"),
+            (BridgeFacts { may_create: false, ..bridge_facts() }, "may not create networks"),
+            (BridgeFacts { firewall: Some("ufw".into()), ..bridge_facts() }, "ufw"),
         ] {
-            let why = of_ground(&ground, &demo());
+            let why = from_facts(&facts, &demo());
             assert!(why.as_ref().is_some_and(|why| why.contains(part)), "{part}: {why:?}");
         }
         let device = vec!["eth0,type=nic,network=lab".to_owned()];
         let request = ClusterRequest { devices: device, ..demo() };
-        assert!(of_ground(&ground(), &request).unwrap().contains("--device eth0"));
+        assert!(from_facts(&bridge_facts(), &request).unwrap().contains("--device eth0"));
         let further = vec!["eth1,type=nic,network=lab".to_owned()];
         let request = ClusterRequest { devices: further, ..demo() };
-        assert_eq!(of_ground(&ground(), &request), None);
+        assert_eq!(from_facts(&bridge_facts(), &request), None);
     }
 
     #[test]
-    fn a_firewall_that_knows_no_such_bridge_keeps_the_shared_one() {
+    fn a_firewall_without_a_rule_for_the_bridge_keeps_the_shared_network() {
         let rules =
             |text: &str| HostFirewall { rules: Forwarding::parse(text), ..HostFirewall::default() };
         let docker = ":INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:DOCKER-USER - [0:0]\n";

@@ -1,13 +1,13 @@
-//! Numbers of control planes.
+//! Validation of the number of control planes.
 
 use crate::error::CommandError;
 
-/// Checks that etcd on that many control planes keeps more than half of its members when one is
-/// lost as often as it can: an even number tolerates no more losses than the odd one below.
+/// Rejects even numbers of control planes: they tolerate no more failures of etcd members than the
+/// next lower odd number.
 ///
 /// # Errors
 ///
-/// Wrong usage, with the odd numbers next to it.
+/// Returns a usage error that suggests the neighbouring odd numbers.
 pub fn control_planes(wanted: u32) -> Result<(), CommandError> {
     if wanted % 2 == 1 {
         return Ok(());
@@ -17,9 +17,9 @@ pub fn control_planes(wanted: u32) -> Result<(), CommandError> {
         Some(below) => format!("{below} or {}", wanted + 1),
     };
     Err(CommandError::usage(format!(
-        "{wanted} control planes are asked for, but their number has to be odd: each runs a member of etcd, and more than half of the members have to agree"
+        "{wanted} control planes are requested, but the number must be odd: each runs an etcd member, and etcd needs a majority"
     ))
-    .hint(format!("use `--control-planes` with {near}; workers can be as many as you like")))
+    .hint(format!("use {near} for `--control-planes`; any number of workers is possible")))
 }
 
 #[cfg(test)]
@@ -28,11 +28,11 @@ mod tests {
     use crate::exit::Exit;
 
     #[test]
-    fn even_numbers_are_wrong_usage_with_the_odd_ones_next_to_them() {
+    fn even_counts_are_a_usage_error_that_suggests_odd_ones() {
         for odd in [1, 3, 5, 7] {
             assert!(control_planes(odd).is_ok(), "{odd}");
         }
-        for (even, near) in [(0, "with 1;"), (2, "with 1 or 3"), (4, "with 3 or 5")] {
+        for (even, near) in [(0, "use 1 for"), (2, "use 1 or 3 for"), (4, "use 3 or 5 for")] {
             let error = control_planes(even).unwrap_err();
             assert_eq!(error.exit(), Exit::Usage);
             let text = error.render(|_, text| text.to_owned());

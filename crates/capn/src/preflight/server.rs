@@ -1,4 +1,4 @@
-//! The server: does it answer, may we use it, and can instances get a disk and a network?
+//! Server checks: connection, authorization, and root disk and network of instances.
 
 use capn_doctor::facts::InstanceFacts;
 use capn_doctor::rules;
@@ -11,11 +11,11 @@ use super::findings::refuse;
 use crate::error::CommandError;
 use crate::identity::{self, Identity};
 
-/// Asks the server who it is.
+/// Reads the server's information.
 ///
 /// # Errors
 ///
-/// When it cannot be reached or does not trust us.
+/// Returns an error if it cannot be reached or does not trust this client.
 pub async fn contact(identity: &Identity, client: &Client) -> Result<Server, CommandError> {
     let server = client.server().await.map_err(|error| {
         let hints = identity::hints(identity, &error);
@@ -27,7 +27,7 @@ pub async fn contact(identity: &Identity, client: &Client) -> Result<Server, Com
             "the server at {} does not trust this client",
             identity.server
         ))
-        .hint("get a token there with `incus config trust add NAME`, and use it here: `incus remote add`"));
+        .hint("create a token on the server with `incus config trust add NAME` and use it here: `incus remote add`"));
     }
     if let Some(project) = &identity.project {
         let found = client.get_project(project).await.map_err(|error| {
@@ -35,7 +35,7 @@ pub async fn contact(identity: &Identity, client: &Client) -> Result<Server, Com
         })?;
         if found.is_none() {
             return Err(CommandError::new(format!(
-                "there is no project `{project}` on the server"
+                "project `{project}` does not exist on the server"
             ))
             .hint(format!("create it: `incus project create {project}`")));
         }
@@ -43,11 +43,12 @@ pub async fn contact(identity: &Identity, client: &Client) -> Result<Server, Com
     Ok(server)
 }
 
-/// Whether the client's project is restricted such that instances do not see folders of the host.
+/// Returns whether the client's project is restricted so that instances cannot see directories of
+/// the host.
 ///
 /// # Errors
 ///
-/// When the server does not answer.
+/// Returns an error if the server does not respond.
 pub async fn hides_host_paths(client: &Client) -> Result<bool, CommandError> {
     let Some(name) = client.project() else { return Ok(false) };
     let project = client
@@ -60,12 +61,12 @@ pub async fn hides_host_paths(client: &Client) -> Result<bool, CommandError> {
     }))
 }
 
-/// Checks that instances with these profiles and devices have a root disk on a pool with space,
-/// and a network that is there and gives addresses of these families.
+/// Checks that instances with these profiles and devices have a root disk in a pool with free
+/// space, and a network that exists and provides these address families.
 ///
 /// # Errors
 ///
-/// With the command that adds what is missing.
+/// Returns an error with the command that adds what is missing.
 pub async fn profiles(
     client: &Client,
     profiles: &[String],
@@ -77,11 +78,12 @@ pub async fn profiles(
     facts.network.as_ref().map_or(Ok(()), |network| families::given(network, needed))
 }
 
-/// Checks that the network of instances with these profiles and devices has no address in these ranges.
+/// Checks that the network of instances with these profiles and devices does not overlap these
+/// ranges.
 ///
 /// # Errors
 ///
-/// With the range and the network that overlap.
+/// Returns an error that names the range and the network.
 pub async fn ranges(
     client: &Client,
     profiles: &[String],
@@ -92,24 +94,24 @@ pub async fn ranges(
     facts.network.as_ref().map_or(Ok(()), |network| families::apart(network, ranges))
 }
 
-/// Whether the server is no member of a cluster of servers.
+/// Returns whether the server is standalone, not part of a server cluster.
 ///
 /// # Errors
 ///
-/// When it does not answer.
+/// Returns an error if it does not respond.
 pub async fn is_single(client: &Client) -> Result<bool, CommandError> {
     let server = client.server().await;
     server
         .map(|server| !server.environment.server_clustered)
-        .map_err(|error| CommandError::caused("cannot look at the server", error))
+        .map_err(|error| CommandError::caused("cannot read the server's information", error))
 }
 
-/// Whether instances with these profiles and devices have their root file system on a ZFS dataset
-/// (and not on a block device of a ZFS pool).
+/// Returns whether instances with these profiles and devices have their root file system on a ZFS
+/// dataset (not on a ZFS block volume).
 ///
 /// # Errors
 ///
-/// When the profiles or the pool cannot be read.
+/// Returns an error if the profiles or the pool cannot be read.
 pub async fn root_on_zfs(
     client: &Client,
     profiles: &[String],
@@ -125,11 +127,12 @@ pub(super) async fn facts_of(
     devices: &[String],
 ) -> Result<InstanceFacts, CommandError> {
     InstanceFacts::read(client, profiles, &parsed(devices)).await.map_err(|error| {
-        CommandError::caused("cannot see what instances of this server get", error)
+        CommandError::caused("cannot determine the devices of instances on this server", error)
     })
 }
 
-/// Devices as machines name them: `eth0,type=nic,network=incusbr0`, several of one name merge.
+/// Parses devices such as `eth0,type=nic,network=incusbr0`. Several entries with the same name are
+/// merged.
 pub(super) fn parsed(devices: &[String]) -> Devices {
     let mut parsed = Devices::new();
     for device in devices {

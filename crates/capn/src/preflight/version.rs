@@ -6,10 +6,10 @@ use std::str::FromStr;
 
 use capn_plan::versions;
 
-/// The oldest minor version of Kubernetes 1 whose nodes we know how to configure.
+/// The oldest supported minor version of Kubernetes 1.
 pub const OLDEST: u32 = 31;
 
-/// `v1.36.0`, perhaps with a pre-release after a dash.
+/// A version such as `v1.36.0`, with an optional pre-release suffix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KubernetesVersion {
     minor: u32,
@@ -18,13 +18,13 @@ pub struct KubernetesVersion {
 }
 
 impl KubernetesVersion {
-    /// The minor version.
+    /// Returns the minor version.
     pub fn minor(&self) -> u32 {
         self.minor
     }
 }
 
-/// By precedence, as semantic versioning has it: a pre-release comes before its release.
+/// Order by semantic versioning precedence: a pre-release comes before its release.
 impl Ord for KubernetesVersion {
     fn cmp(&self, other: &Self) -> Ordering {
         let numbers = (self.minor, self.patch).cmp(&(other.minor, other.patch));
@@ -43,7 +43,7 @@ impl PartialOrd for KubernetesVersion {
     }
 }
 
-/// Numbers by value and before words, a longer one after the one that it continues.
+/// Numbers are compared by value and come before words; a prefix comes before a longer identifier.
 fn pre_releases(a: &str, b: &str) -> Ordering {
     let part = |text: &str| match text.parse::<u64>() {
         Ok(number) => (0, number, String::new()),
@@ -52,15 +52,14 @@ fn pre_releases(a: &str, b: &str) -> Ordering {
     a.split('.').map(part).cmp(b.split('.').map(part)).then_with(|| a.cmp(b))
 }
 
-/// What to say of a version that is newer than all that are known here; `None` for others, and for
-/// what is no version.
+/// Returns a note for a version newer than all that capn knows; `None` for others and for invalid
+/// versions.
 pub fn newer_than_known(version: &str) -> Option<String> {
     let known = versions::NEWEST;
     let asked: KubernetesVersion = version.parse().ok()?;
     (asked.minor > known.minor).then(|| {
         format!(
-            "Kubernetes {asked} is newer than this capn knows: its nodes are configured like those \
-             of {}.{}",
+            "Kubernetes {asked} is newer than this version of capn supports: its nodes are configured like those of {}.{}",
             known.major, known.minor
         )
     })
@@ -69,9 +68,10 @@ pub fn newer_than_known(version: &str) -> Option<String> {
 impl FromStr for KubernetesVersion {
     type Err = String;
 
-    /// Reads a version with or without `v`. The error says what is wrong with it.
+    /// Parses a version with or without `v`. The error explains what is wrong.
     fn from_str(text: &str) -> Result<Self, String> {
-        let shape = || format!("`{text}` is not a Kubernetes version; write it like v1.36.0");
+        let shape =
+            || format!("`{text}` is not a Kubernetes version (expected a version such as v1.36.0)");
         let plain = text.strip_prefix('v').unwrap_or(text);
         let (numbers, pre_release) = match plain.split_once('-') {
             Some((numbers, pre)) if !pre.is_empty() => (numbers, Some(pre.to_owned())),
@@ -86,11 +86,11 @@ impl FromStr for KubernetesVersion {
         };
         let (major, minor, patch) = (number(major)?, number(minor)?, number(patch)?);
         if major != 1 {
-            return Err(format!("there is no Kubernetes {major}"));
+            return Err(format!("Kubernetes {major} is not supported"));
         }
         if minor < OLDEST {
             return Err(format!(
-                "Kubernetes 1.{minor} is too old: 1.{OLDEST} is the oldest that works"
+                "Kubernetes 1.{minor} is too old: the oldest supported version is 1.{OLDEST}"
             ));
         }
         Ok(Self { minor, patch, pre_release })
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_beyond_the_table_is_taken_with_a_note() {
+    fn a_version_newer_than_the_table_is_accepted_with_a_note() {
         for (version, is_newer) in [
             ("v1.38.0-alpha.1", true),
             ("v1.37.9", false),
@@ -152,14 +152,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_version_says_why() {
+    fn an_invalid_version_explains_why() {
         let cases = [
             ("latest", "is not a Kubernetes version"),
             ("v1.36", "is not a Kubernetes version"),
             ("1.36.x", "is not a Kubernetes version"),
             ("v1.036.0", "is not a Kubernetes version"),
             ("v1.36.0-", "is not a Kubernetes version"),
-            ("v2.0.0", "there is no Kubernetes 2"),
+            ("v2.0.0", "Kubernetes 2 is not supported"),
             ("v1.20.1", "too old"),
         ];
         for (text, why) in cases {

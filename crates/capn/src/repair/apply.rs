@@ -1,4 +1,4 @@
-//! Carries works out. The only writer.
+//! Carries out repairs. The only module that writes.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
 
-use super::etcd::{self, Act};
-use super::plan::{Remedy, Work};
+use super::etcd::{self, EtcdStep};
+use super::plan::{Finding, Remedy};
 use super::survivor;
 use crate::error::{CommandError, Doing as _};
 use crate::ui::Ui;
 use crate::watch::Deadline;
 
-/// How long the server may take to start an instance.
+/// Time limit for the server to start an instance.
 const START: Duration = Duration::from_secs(120);
 const NOT_FOUND: u16 = 404;
 
-/// Where works are carried out.
+/// What repairs are applied to.
 pub(super) struct Target<'a> {
     pub(super) ui: &'a Ui,
     pub(super) client: &'a Client,
@@ -29,16 +29,16 @@ pub(super) struct Target<'a> {
 }
 
 impl Target<'_> {
-    /// Does what a work asks for, or nothing where others do it.
+    /// Applies a repair. Does nothing for repairs that controllers carry out.
     ///
     /// # Errors
     ///
-    /// What is in the way.
+    /// Returns an error that describes the obstacle.
     ///
     /// # Cancellation
     ///
-    /// Each can be done again.
-    pub(super) async fn carry_out(&self, work: &Work) -> Result<(), CommandError> {
+    /// Every repair is idempotent.
+    pub(super) async fn carry_out(&self, work: &Finding) -> Result<(), CommandError> {
         match &work.remedy {
             Remedy::AwaitBalancer | Remedy::AwaitStart | Remedy::AwaitGone => Ok(()),
             Remedy::Start { instance } => self.set_state(instance, InstanceAction::Start).await,
@@ -49,7 +49,7 @@ impl Target<'_> {
             }
             Remedy::Replace { machine, is_gone } => self.replace(machine, *is_gone).await,
             Remedy::Clean { instance } => {
-                etcd::carry_out(self.server, instance, Act::Clean, "").await
+                etcd::carry_out(self.server, instance, EtcdStep::Clean, "").await
             }
         }
     }
@@ -61,7 +61,7 @@ impl Target<'_> {
         started.wait(START).await.map(drop).doing(doing())
     }
 
-    /// Deletes the Machine. Pods of one whose instance is gone cannot be asked to leave.
+    /// Deletes the Machine. If its instance is gone, its pods cannot be drained.
     async fn replace(&self, name: &str, is_gone: bool) -> Result<(), CommandError> {
         let doing = || format!("cannot delete the Machine `{name}`");
         let api: Api<Machine> = Api::namespaced(self.client.clone(), self.namespace);

@@ -1,21 +1,21 @@
-//! Bringing a cluster back that lost machines, its load balancer, or the quorum of its etcd.
+//! Repairs a cluster that lost machines, its load balancer or its etcd quorum.
 //!
-//! Objects, instances, nodes and etcd are [observed](observe), [planned](plan) without I/O, and what is due
-//! is [carried out](apply); then all is observed again, until nothing is wrong. Nothing is remembered
-//! between two rounds, so that the same command goes on wherever it was ended.
+//! Objects, instances, nodes and etcd are [observed](observe), repairs are [planned](plan) without
+//! I/O, and due repairs are [applied](apply); then everything is observed again, until there are no
+//! problems. No state is kept between rounds, so an interrupted command can be repeated.
 //!
-//! Most of the work is the controllers': they start instances, make a load balancer again, and make
-//! Machines for those that are deleted. What they cannot do is done here: to decide that a machine is
-//! lost although no health check says so, and to begin [etcd] anew from its last member.
+//! Controllers do most of the work: they start instances, recreate the load balancer, and create
+//! Machines for deleted ones. This module adds what they cannot do: it decides that a machine is
+//! lost even if no health check says so, and it restarts [etcd] from its last member.
 
 mod apply;
 pub mod etcd;
+pub mod observation;
 mod observe;
 pub mod obstacle;
 pub mod plan;
 pub mod quorum;
 mod run;
-pub mod seen;
 mod show;
 mod survivor;
 
@@ -32,39 +32,39 @@ use crate::preflight;
 use crate::session::{self, Need, Session};
 use crate::state::StateDir;
 use crate::watch::{self, Deadline};
-use observe::{Place, observe};
+use observe::{ClusterHandle, observe};
 use run::Run;
 
-/// Twice what the health checks of `capn up` give a machine to become a node.
+/// Twice the node startup timeout of the health checks created by `capn up`.
 const STARTUP: SignedDuration = SignedDuration::from_mins(20);
 
-/// What is asked for.
+/// A repair request.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct RepairRequest<'a> {
     /// Name of the cluster.
     pub name: &'a str,
     /// Its namespace.
     pub namespace: &'a str,
-    /// The user has said yes to what cannot be undone.
+    /// The user confirmed irreversible steps.
     pub consents: bool,
-    /// How long to wait in all.
+    /// Total time limit.
     pub timeout: Duration,
 }
 
-/// What does not change while a cluster is repaired.
+/// State that stays constant during a repair.
 struct Ready {
     server: incus_client::Client,
     startup: SignedDuration,
 }
 
-/// Prints what [`repair`] would do, and changes nothing.
+/// Prints what [`repair`] would do, without changing anything.
 ///
 /// # Errors
 ///
-/// When the plane or the server does not answer.
+/// Returns an error if the plane or the server does not respond.
 pub async fn show(
     context: &Context,
-    asked: &Asked<'_>,
+    asked: &RepairRequest<'_>,
     format: Format,
 ) -> Result<(), CommandError> {
     let state = StateDir::of(context)?;
@@ -73,7 +73,7 @@ pub async fn show(
     let work = async {
         let ready = ready(&client, asked).await?;
         let view = watch::read(&client, asked.namespace, asked.name).await;
-        let plan = plan::plan(&observe(&place(&client, asked, &ready), &view).await?);
+        let plan = plan::plan(&observe(&handle(&client, asked, &ready), &view).await?);
         context.ui.say(match plan.is_empty() {
             true => format!("cluster `{}`: nothing to repair", asked.name),
             false => show::summary(asked.name, &plan),
@@ -93,16 +93,16 @@ pub async fn show(
 ///
 /// # Errors
 ///
-/// When something cannot be mended, or takes longer than it may. What was done stays: the same command
-/// continues from there.
-pub async fn repair(context: &Context, asked: &Asked<'_>) -> Result<(), CommandError> {
+/// Returns an error if something cannot be repaired or the time limit passes. Completed repairs are
+/// kept, and the same command continues.
+pub async fn repair(context: &Context, asked: &RepairRequest<'_>) -> Result<(), CommandError> {
     let state = StateDir::of(context)?;
-    let hint = "what is mended stays mended: the same command continues";
+    let hint = "completed repairs are kept; run the same command again to continue";
     let work = async |client: Client| {
         let ready = ready(&client, asked).await?;
         let run = Run {
             ui: &context.ui,
-            place: place(&client, asked, &ready),
+            handle: handle(&client, asked, &ready),
             deadline: Deadline::after(asked.timeout),
             consents: asked.consents,
         };
@@ -113,8 +113,8 @@ pub async fn repair(context: &Context, asked: &Asked<'_>) -> Result<(), CommandE
         .map_err(|error| error.while_doing(format!("cannot repair cluster `{}`", asked.name)))
 }
 
-async fn ready(client: &Client, asked: &Asked<'_>) -> Result<Ready, CommandError> {
-    let Asked { name, namespace, .. } = *asked;
+async fn ready(client: &Client, asked: &RepairRequest<'_>) -> Result<Ready, CommandError> {
+    let RepairRequest { name, namespace, .. } = *asked;
     let existing = cluster::existing(client, namespace, name).await?;
     let view = watch::read(client, namespace, name).await;
     let identity = cluster::identity(client, namespace, &existing, &view).await?;
@@ -125,8 +125,12 @@ async fn ready(client: &Client, asked: &Asked<'_>) -> Result<Ready, CommandError
     Ok(Ready { server, startup: STARTUP.saturating_mul(factor) })
 }
 
-fn place<'a>(client: &'a Client, asked: &Asked<'a>, ready: &'a Ready) -> Place<'a> {
-    Place {
+fn handle<'a>(
+    client: &'a Client,
+    asked: &RepairRequest<'a>,
+    ready: &'a Ready,
+) -> ClusterHandle<'a> {
+    ClusterHandle {
         client,
         server: &ready.server,
         namespace: asked.namespace,

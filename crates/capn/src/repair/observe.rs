@@ -1,4 +1,4 @@
-//! Reads what a repair is planned from: objects, instances, nodes, and etcd from inside. Only reads.
+//! Observes a cluster for a repair: objects, instances, nodes and etcd. Read-only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use capi_api::{Machine, conditions, refs};
 use capn_api::conditions::{BOOTSTRAP_SUCCEEDED, INSTANCE_PROVISIONED, reasons};
 use capn_api::{Isolation, LXCMachine, LoadBalancerKind, keys, provider_id};
 use capn_controller::workload;
-use capn_plan::life::{self, Life};
+use capn_plan::phase::{self, InstancePhase};
 use capn_plan::{InstanceName, Owner, Ownership, Role, isolation};
 use futures::StreamExt as _;
 use incus_client::api::{InstanceFilter, InstanceFull};
@@ -17,20 +17,20 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
 
 use super::etcd;
-use super::seen::{Balancer, Is, Member, NodeSeen, Seen};
+use super::observation::{Balancer, InstanceState, Member, NodeState, Observation};
 use crate::cluster;
 use crate::error::{CommandError, Doing as _};
-use crate::watch::{self, Asked, Verdict, View, complaint, is_available};
+use crate::watch::{self, DesiredState, Progress, View, complaint, is_available};
 
-/// How long the API server of the cluster may take to tell of its nodes. A dead one does not answer.
+/// Time limit of the cluster's API server for listing nodes.
 const NODES: Duration = Duration::from_secs(8);
-/// Nodes that are asked at once.
+/// Number of nodes inspected concurrently.
 const AT_ONCE: usize = 8;
-/// Workers that are asked at most in one look: those that are not well.
+/// Maximum number of unhealthy workers inspected per round.
 const WORKERS: usize = 50;
 
-/// What stays the same while the command runs.
-pub(super) struct Place<'a> {
+/// Clients and names that stay constant during the command.
+pub(super) struct ClusterHandle<'a> {
     pub(super) client: &'a Client,
     pub(super) server: &'a incus_client::Client,
     pub(super) namespace: &'a str,
@@ -39,98 +39,101 @@ pub(super) struct Place<'a> {
     pub(super) startup: SignedDuration,
 }
 
-/// Looks at everything once.
+/// Observes everything once.
 ///
 /// # Errors
 ///
-/// When the server does not answer: without it nobody can say what is lost.
-pub(super) async fn observe(place: &Place<'_>, view: &View) -> Result<Seen, CommandError> {
-    let instances = instances(place, view).await?;
-    let nodes = nodes(place).await;
-    let mut seen = Seen {
+/// Returns an error if the server does not respond: without it, nothing can be declared lost.
+pub(super) async fn observe(
+    handle: &ClusterHandle<'_>,
+    view: &View,
+) -> Result<Observation, CommandError> {
+    let instances = instances(handle, view).await?;
+    let nodes = nodes(handle).await;
+    let mut observed = Observation {
         is_available: is_available(view)
-            && watch::verdict(view, &Asked::by(view)) == Verdict::Holds,
+            && watch::progress(view, &DesiredState::by(view)) == Progress::Holds,
         has_etcd: has_etcd(view),
         is_silent: nodes.is_none() && is_initialized(view),
-        balancer: balancer(place, view, &instances),
-        began: place.began,
+        balancer: balancer(handle, view, &instances),
+        began: handle.began,
         now: Timestamp::now(),
-        startup: place.startup,
-        ..Seen::default()
+        startup: handle.startup,
+        ..Observation::default()
     };
     if let Some(cluster) = &view.cluster {
-        seen.is_leaving = cluster.metadata.deletion_timestamp.is_some();
-        seen.is_paused = cluster.spec.paused == Some(true);
+        observed.is_leaving = cluster.metadata.deletion_timestamp.is_some();
+        observed.is_paused = cluster.spec.paused == Some(true);
     }
     for machine in &view.machines {
-        seen.machines.push(member(place, view, machine, &instances, nodes.as_ref()));
+        observed.machines.push(member(handle, view, machine, &instances, nodes.as_ref()));
     }
-    let known: BTreeSet<&str> = seen.machines.iter().map(|found| found.instance.as_str()).collect();
+    let known: BTreeSet<&str> =
+        observed.machines.iter().map(|found| found.instance.as_str()).collect();
     let is_stranger = |found: &&InstanceFull| {
         let role = found.config.get(keys::INSTANCE_CLUSTER_ROLE).map(String::as_str);
         role == Some(Role::ControlPlane.as_str()) && !known.contains(found.name.as_str())
     };
-    seen.strangers =
+    observed.strangers =
         instances.values().filter(is_stranger).map(|found| found.name.clone()).collect();
-    look_inside(place, &mut seen).await;
-    Ok(seen)
+    look_inside(handle, &mut observed).await;
+    Ok(observed)
 }
 
-/// The instances that say that they are of the cluster, and those with the name of one that is not among
-/// them, by name.
+/// Instances that belong to the cluster or have the name of one of its machines, by name.
 async fn instances(
-    place: &Place<'_>,
+    handle: &ClusterHandle<'_>,
     view: &View,
 ) -> Result<BTreeMap<String, InstanceFull>, CommandError> {
-    let doing = "cannot list the instances of the server";
+    let doing = "cannot list the instances on the server";
     let ours = InstanceFilter::new()
-        .config(keys::INSTANCE_CLUSTER_NAME, place.cluster)
-        .config(keys::INSTANCE_CLUSTER_NAMESPACE, place.namespace);
-    // Their records alone: the server would ask each instance for its state.
+        .config(keys::INSTANCE_CLUSTER_NAME, handle.cluster)
+        .config(keys::INSTANCE_CLUSTER_NAMESPACE, handle.namespace);
+    // Without their state: the server would query each instance for it.
     let full = |instance| InstanceFull { instance, ..InstanceFull::default() };
-    let found = place.server.instances(&ours).await.doing(doing)?;
+    let found = handle.server.instances(&ours).await.doing(doing)?;
     let mut found: BTreeMap<String, InstanceFull> =
         found.into_iter().map(|found| (found.name.clone(), full(found))).collect();
-    let balancer = InstanceName::load_balancer(place.cluster, place.namespace).ok();
+    let balancer = InstanceName::load_balancer(handle.cluster, handle.namespace).ok();
     let machines = view.lxc_machines.iter().map(|machine| machine.instance_name().to_owned());
     let names = machines.chain(balancer.map(|name| name.as_str().to_owned()));
     for name in names.collect::<BTreeSet<_>>() {
         if found.contains_key(&name) {
             continue;
         }
-        if let Some(other) = place.server.instance(&name).await.doing(doing)? {
+        if let Some(other) = handle.server.instance(&name).await.doing(doing)? {
             found.insert(name, full(other.value));
         }
     }
     Ok(found)
 }
 
-/// The nodes by name; `None` when the API server does not answer.
-async fn nodes(place: &Place<'_>) -> Option<BTreeMap<String, Node>> {
+/// Returns the nodes by name; `None` if the API server does not respond.
+async fn nodes(handle: &ClusterHandle<'_>) -> Option<BTreeMap<String, Node>> {
     let kubeconfig =
-        cluster::kubeconfig(place.client, place.namespace, place.cluster).await.ok()?;
-    let client = workload::client(&kubeconfig, workload::Reach::ThisMachine).ok()?;
+        cluster::kubeconfig(handle.client, handle.namespace, handle.cluster).await.ok()?;
+    let client = workload::client(&kubeconfig, workload::Reach::ThisMachine, "").ok()?;
     let api: Api<Node> = Api::all(client);
     let params = ListParams::default();
     let listed = tokio::time::timeout(NODES, workload::list(&api, &params)).await;
     match listed {
         Ok(Ok(nodes)) => Some(nodes.into_iter().map(|node| (node.name_any(), node)).collect()),
         Ok(Err(error)) => {
-            tracing::debug!(%error, "the cluster does not tell of its nodes");
+            tracing::debug!(%error, "cannot list the nodes of the cluster");
             None
         }
         Err(_) => None,
     }
 }
 
-/// The cluster has had an API server.
+/// Returns whether the cluster has had an API server.
 fn is_initialized(view: &View) -> bool {
     view.cluster.as_ref().is_some_and(|cluster| {
         !cluster.is_without_bootstrap() && cluster.control_plane_initialized()
     })
 }
 
-/// The control plane has an etcd of its own, which was initialized.
+/// Returns whether the control plane has a stacked etcd that was initialized.
 fn has_etcd(view: &View) -> bool {
     view.control_plane.as_ref().is_some_and(|found| {
         let spec = found.spec.kubeadm_config_spec.as_ref();
@@ -143,7 +146,7 @@ fn has_etcd(view: &View) -> bool {
 }
 
 fn balancer(
-    place: &Place<'_>,
+    handle: &ClusterHandle<'_>,
     view: &View,
     instances: &BTreeMap<String, InstanceFull>,
 ) -> Option<Balancer> {
@@ -155,16 +158,16 @@ fn balancer(
     if !is_made || !is_instance {
         return None;
     }
-    let name = InstanceName::load_balancer(place.cluster, place.namespace).ok()?;
+    let name = InstanceName::load_balancer(handle.cluster, handle.namespace).ok()?;
     let owner = Owner {
-        namespace: place.namespace.to_owned(),
+        namespace: handle.namespace.to_owned(),
         name: cluster.name_any(),
         uid: cluster.uid().unwrap_or_default(),
-        cluster: place.cluster.to_owned(),
+        cluster: handle.cluster.to_owned(),
         machine: None,
         role: Role::LoadBalancer,
     };
-    // It holds nothing of the nodes, whatever ids it has.
+    // A load balancer runs no workload of the nodes, whatever its id map.
     let promised = match cluster.spec.effective_isolation() {
         Isolation::Privileged => Isolation::Privileged,
         Isolation::Shared | Isolation::Isolated => Isolation::Shared,
@@ -173,32 +176,39 @@ fn balancer(
     Some(Balancer { instance: name.as_str().to_owned(), is })
 }
 
-fn is(found: Option<&InstanceFull>, owner: &Owner, vouched: bool, promised: Isolation) -> Is {
-    let Some(instance) = found else { return Is::Gone };
+fn is(
+    found: Option<&InstanceFull>,
+    owner: &Owner,
+    vouched: bool,
+    promised: Isolation,
+) -> InstanceState {
+    let Some(instance) = found else { return InstanceState::Gone };
     if let Ownership::Foreign(whose) = owner.of(&instance.config, vouched) {
-        return Is::Foreign(whose);
+        return InstanceState::Foreign(whose);
     }
-    let life = life::of(instance);
-    if life == Life::Running {
-        return Is::Running;
+    let life = phase::of(instance);
+    if life == InstancePhase::Running {
+        return InstanceState::Running;
     }
-    let breaches = isolation::breaches_of_instance(promised, instance);
+    let breaches = isolation::violations_of_instance(promised, instance);
     if !breaches.is_empty() {
-        return Is::Excluded(isolation::message(promised, &breaches));
+        return InstanceState::Excluded(isolation::message(promised, &breaches));
     }
     match life {
-        Life::Running => Is::Running,
-        Life::Stopped => Is::Stopped,
-        Life::Frozen => Is::Frozen,
-        // What never ran holds nothing; the controllers make it, or wait with it.
-        Life::Fresh | Life::Unfinished if !vouched => Is::Gone,
-        Life::Changing | Life::Fresh | Life::Unfinished => Is::Changing,
-        Life::Broken => Is::Broken(instance.status.clone()),
+        InstancePhase::Running => InstanceState::Running,
+        InstancePhase::Stopped => InstanceState::Stopped,
+        InstancePhase::Frozen => InstanceState::Frozen,
+        // An instance that never ran holds nothing; the controllers create it or wait.
+        InstancePhase::Fresh | InstancePhase::Unfinished if !vouched => InstanceState::Gone,
+        InstancePhase::Changing | InstancePhase::Fresh | InstancePhase::Unfinished => {
+            InstanceState::Changing
+        }
+        InstancePhase::Broken => InstanceState::Broken(instance.status.clone()),
     }
 }
 
 fn member(
-    place: &Place<'_>,
+    handle: &ClusterHandle<'_>,
     view: &View,
     machine: &Machine,
     instances: &BTreeMap<String, InstanceFull>,
@@ -211,10 +221,10 @@ fn member(
         found.spec.provider_id.as_deref() == Some(provider_id(&instance).as_str())
     });
     let owner = Owner {
-        namespace: place.namespace.to_owned(),
+        namespace: handle.namespace.to_owned(),
         name: lxc_machine.map(|found| found.name_any()).unwrap_or_default(),
         uid: lxc_machine.and_then(|found| found.uid()).unwrap_or_default(),
-        cluster: place.cluster.to_owned(),
+        cluster: handle.cluster.to_owned(),
         machine: Some(name.clone()),
         role: if machine.is_control_plane() { Role::ControlPlane } else { Role::Worker },
     };
@@ -229,13 +239,13 @@ fn member(
     let list = machine.status.as_ref().and_then(|status| status.conditions.as_ref());
     let leaving = machine.metadata.deletion_timestamp.as_ref().map(|_| {
         let deleting = conditions::get(list, conditions::DELETING).map(complaint);
-        deleting.unwrap_or_else(|| "it has only just begun".to_owned())
+        deleting.unwrap_or_else(|| "it was just created".to_owned())
     });
     Member {
-        // Another provider's is there as far as anybody here can tell.
+        // Infrastructure of other providers is assumed to exist.
         is: match lxc_machine {
             Some(_) => is(instances.get(&instance), &owner, was_made, promised),
-            None => Is::Changing,
+            None => InstanceState::Changing,
         },
         is_control_plane: machine.is_control_plane(),
         leaving,
@@ -251,7 +261,7 @@ fn member(
     }
 }
 
-/// Why an instance will not become a node, if its conditions say so for good.
+/// Returns why an instance will never become a node, if its conditions are final.
 fn failed(machine: &LXCMachine) -> Option<String> {
     let list = machine.status.as_ref().map(|status| &status.conditions);
     let of =
@@ -261,15 +271,15 @@ fn failed(machine: &LXCMachine) -> Option<String> {
         .map(complaint)
 }
 
-fn node(machine: &Machine, nodes: Option<&BTreeMap<String, Node>>) -> NodeSeen {
-    let Some(nodes) = nodes else { return NodeSeen::Unknown };
+fn node(machine: &Machine, nodes: Option<&BTreeMap<String, Node>>) -> NodeState {
+    let Some(nodes) = nodes else { return NodeState::Unknown };
     let name = machine.node_name().map_or_else(|| machine.name_any(), str::to_owned);
-    let Some(node) = nodes.get(&name) else { return NodeSeen::Absent };
+    let Some(node) = nodes.get(&name) else { return NodeState::Absent };
     let list = node.status.as_ref().and_then(|status| status.conditions.as_ref());
     let ready = list.and_then(|list| list.iter().find(|found| found.type_ == "Ready"));
     match ready {
-        Some(ready) if ready.status == "True" => NodeSeen::Ready,
-        other => NodeSeen::NotReady {
+        Some(ready) if ready.status == "True" => NodeState::Ready,
+        other => NodeState::NotReady {
             since: other
                 .and_then(|ready| ready.last_transition_time.as_ref())
                 .or(node.metadata.creation_timestamp.as_ref())
@@ -279,19 +289,19 @@ fn node(machine: &Machine, nodes: Option<&BTreeMap<String, Node>>) -> NodeSeen {
     }
 }
 
-/// Asks root in each control plane, and in workers whose nodes are not well.
-async fn look_inside(place: &Place<'_>, seen: &mut Seen) {
+/// Inspects each control plane, and workers whose nodes are unhealthy.
+async fn look_inside(handle: &ClusterHandle<'_>, observed: &mut Observation) {
     let wants = |found: &&mut Member| {
-        found.is == Is::Running && (found.is_control_plane || is_unwell(&found.node))
+        found.is == InstanceState::Running && (found.is_control_plane || is_unwell(&found.node))
     };
-    let asked = seen.machines.iter_mut().filter(wants).take(WORKERS);
-    let asked = asked.map(async |member| match etcd::look(place.server, &member.instance).await {
+    let asked = observed.machines.iter_mut().filter(wants).take(WORKERS);
+    let asked = asked.map(async |member| match etcd::look(handle.server, &member.instance).await {
         Ok(inside) => member.inside = Some(inside),
-        Err(error) => tracing::debug!(%error, "a node is not looked into"),
+        Err(error) => tracing::debug!(%error, "cannot inspect a node"),
     });
     futures::stream::iter(asked).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
 }
 
-fn is_unwell(node: &NodeSeen) -> bool {
-    matches!(node, NodeSeen::NotReady { .. })
+fn is_unwell(node: &NodeState) -> bool {
+    matches!(node, NodeState::NotReady { .. })
 }

@@ -1,70 +1,70 @@
-//! What a repair cannot mend, and what to do about it.
+//! Problems that a repair cannot fix, and what to do about them.
 
 use std::fmt;
 
 use crate::error::CommandError;
 
-/// Something that only a user can mend.
+/// A problem that requires the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
     /// The cluster is being deleted.
     Leaving,
-    /// Nothing of the cluster is reconciled.
+    /// The cluster is paused.
     Paused,
     /// No control plane instance is left.
     NothingLeft,
-    /// Several etcd members are left, and no quorum.
+    /// Several etcd members are left, but no quorum.
     Split {
         /// Their instances.
         left: Vec<String>,
-        /// Members that etcd counts.
+        /// Number of voting etcd members.
         voters: usize,
     },
-    /// An instance of the control plane belongs to no Machine.
+    /// A control plane instance belongs to no Machine.
     Stranger {
         /// Its name.
         instance: String,
     },
-    /// A machine that nobody makes anew.
+    /// A machine that has no controller to replace it.
     Alone {
         /// Its name.
         machine: String,
         /// What is wrong with it.
         problem: String,
     },
-    /// The only machine of the control plane.
+    /// The only control plane machine.
     Only {
         /// Its name.
         machine: String,
         /// What is wrong with it.
         problem: String,
     },
-    /// The name of an instance is taken.
+    /// Another owner's instance has the name.
     Foreign {
         /// The instance.
         instance: String,
-        /// Whose it is.
+        /// Its owner.
         whose: String,
     },
-    /// The server does not know how an instance is.
+    /// The server does not know the state of an instance.
     Broken {
         /// The instance.
         instance: String,
-        /// The server's word.
+        /// The state as the server names it.
         status: String,
     },
-    /// An instance is not started, since it breaks what the cluster promises.
+    /// An instance is not started because it violates the cluster's isolation.
     Excluded {
         /// The instance.
         instance: String,
-        /// How.
+        /// How it does.
         why: String,
     },
-    /// A machine that was made while this command ran failed as well.
+    /// A machine that was created during this repair has failed too.
     FailedAgain {
         /// Its name.
         machine: String,
-        /// Why.
+        /// The reason.
         problem: String,
     },
 }
@@ -74,84 +74,86 @@ impl fmt::Display for Obstacle {
         match self {
             Self::Leaving => f.write_str("the cluster is being deleted"),
             Self::Paused => {
-                f.write_str("the cluster is paused, so nothing is made, changed or deleted")
+                f.write_str("the cluster is paused, so nothing is created, changed or deleted")
             }
             Self::NothingLeft => f.write_str(
-                "no instance of the control plane is left, and the data of etcd went with them",
+                "no control plane instance is left, and the etcd data is lost with them",
             ),
             Self::Split { left, voters } => write!(
                 f,
-                "etcd has {voters} members, and only those in the instances {} are left: too few to go on, and either could go on alone",
+                "etcd has {voters} members, and only those in instances {} are left: they have no quorum, and any of them could continue alone",
                 left.join(", ")
             ),
             Self::Stranger { instance } => write!(
                 f,
-                "instance {instance} is a control plane of the cluster and belongs to no Machine: its etcd could go on beside a new one"
+                "instance {instance} is a control plane of the cluster but belongs to no Machine: its etcd could conflict with a new one"
             ),
             Self::Alone { machine, problem } => {
                 write!(
                     f,
-                    "Machine {machine}: {problem}, and neither a MachineSet nor a KubeadmControlPlane makes another"
+                    "Machine {machine}: {problem}, and no MachineSet or KubeadmControlPlane replaces it"
                 )
             }
             Self::Only { machine, problem } => write!(
                 f,
-                "Machine {machine}: {problem}, and it is the only one of the control plane: the data of etcd would go with it"
+                "Machine {machine}: {problem}, and it is the only control plane machine: the etcd data would be lost"
             ),
             Self::Foreign { instance, whose } => {
-                write!(f, "instance {instance} is not the cluster's: {whose}")
+                write!(f, "instance {instance} does not belong to the cluster: {whose}")
             }
             Self::Broken { instance, status } => {
-                write!(f, "the server gives the state of instance {instance} as {status:?}")
+                write!(f, "the server reports state {status:?} for instance {instance}")
             }
             Self::Excluded { instance, why } => {
                 write!(f, "instance {instance} is not started: {why}")
             }
             Self::FailedAgain { machine, problem } => {
-                write!(f, "Machine {machine} was made anew and failed too: {problem}")
+                write!(f, "Machine {machine} is a replacement and failed too: {problem}")
             }
         }
     }
 }
 
 impl Obstacle {
-    /// What to do about it.
+    /// Returns what to do about it.
     pub fn hint(&self, cluster: &str) -> String {
         match self {
-            Self::Leaving => format!("finish that: `capn delete cluster {cluster}`"),
+            Self::Leaving => format!("finish the deletion: `capn delete cluster {cluster}`"),
             Self::Paused => format!("resume it: `capn resume {cluster}`"),
             Self::NothingLeft => format!(
-                "bring an instance back from a backup of the server, or begin anew: `capn delete cluster {cluster}`, `capn up {cluster}`"
+                "restore an etcd snapshot: `capn etcd snapshot restore {cluster}` creates a new control plane from it; or restore an instance from a backup of the server"
             ),
             Self::Split { left, .. } => format!(
-                "choose the one whose data is to stay, delete the others (`incus delete --force {}`), and try again",
+                "choose the instance whose data you want to keep, delete the others (`incus delete --force {}`), and try again",
                 left.last().map_or("INSTANCE", String::as_str)
             ),
             Self::Stranger { instance } => format!(
-                "if nothing needs it, delete it (`incus delete --force {instance}`), and try again"
+                "if it is not needed, delete it (`incus delete --force {instance}`), and try again"
             ),
             Self::Alone { machine, .. } => {
-                format!("make another one, and delete this: `kubectl delete machine {machine}`")
+                format!(
+                    "create a new machine, then delete this one: `kubectl delete machine {machine}`"
+                )
             }
             Self::Only { machine, .. } => {
-                format!("look into it: `incus exec {machine} -- journalctl -u kubelet -n 50`")
+                format!("check its log: `capn exec {machine} -- journalctl -u kubelet -n 50`")
             }
             Self::Foreign { instance, .. } => {
                 format!("rename or delete that instance (`incus rename {instance} NAME`)")
             }
             Self::Broken { instance, .. } => format!(
-                "`incus info {instance} --show-log` may say why; `incus restart --force {instance}` starts it anew; one that is lost for good: `incus delete --force {instance}`, and try again"
+                "`incus info {instance} --show-log` may show the reason; restart it with `incus restart --force {instance}`, or delete it with `incus delete --force {instance}` and try again"
             ),
             Self::Excluded { instance, .. } => {
-                format!("take that away (`incus config edit {instance}`), and try again")
+                format!("remove that setting (`incus config edit {instance}`), and try again")
             }
             Self::FailedAgain { .. } => {
-                format!("what is wrong is not the machine: `capn describe cluster {cluster}`")
+                format!("the cause is not the machine itself: `capn describe cluster {cluster}`")
             }
         }
     }
 
-    /// As the error of the command.
+    /// Returns the error of the command.
     pub fn into_command(self, cluster: &str) -> CommandError {
         let hint = self.hint(cluster);
         CommandError::new(self.to_string()).hint(hint)

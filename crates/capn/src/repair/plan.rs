@@ -1,44 +1,45 @@
-//! Decides what is done about a cluster. Pure: no I/O and no clock.
+//! Plans the repairs of a cluster. Pure functions without I/O and clock.
 
 use std::fmt;
 
 use jiff::SignedDuration;
 
+use super::observation::{InstanceState, Member, NodeState, Observation};
 use super::obstacle::Obstacle;
 use super::quorum::{Quorum, quorum};
-use super::seen::{Is, Member, NodeSeen, Seen};
 
-/// How long a node may be not Ready although kubelet runs, as the health checks of `capn up` have it.
+/// How long a node may be NotReady while kubelet runs, as in the health checks created by `capn
+/// up`.
 const NOT_READY: SignedDuration = SignedDuration::from_mins(5);
 
-/// What is wrong, and what is done about it.
+/// A problem and its remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Work {
-    /// What is wrong with it: `worker demo-md-0-a`.
+pub struct Finding {
+    /// The affected object, such as `worker demo-md-0-a`.
     pub object: String,
-    /// What is wrong.
+    /// The problem.
     pub problem: String,
-    /// What is done.
+    /// The remedy.
     pub remedy: Remedy,
-    /// It is done now; else something else comes first.
+    /// Whether the remedy is applied now; otherwise something else comes first.
     pub is_due: bool,
 }
 
-/// What is done about a problem.
+/// Remedy for a problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remedy {
-    /// The controllers make the load balancer again.
+    /// Wait for the controllers to recreate the load balancer.
     AwaitBalancer,
-    /// The controllers start the instance, or it is on its way.
+    /// Wait for the controllers to start the instance.
     AwaitStart,
-    /// The Machine is on its way out.
+    /// Wait until the Machine is deleted.
     AwaitGone,
     /// Start an instance.
     Start {
         /// Its name.
         instance: String,
     },
-    /// Let an instance go on that is held.
+    /// Unfreeze a frozen instance.
     Thaw {
         /// Its name.
         instance: String,
@@ -48,192 +49,197 @@ pub enum Remedy {
         /// Name of the instance.
         instance: String,
     },
-    /// Make the last etcd member a cluster of one.
+    /// Restart the last etcd member as a single-member cluster.
     NewEtcd {
         /// Name of the instance.
         instance: String,
-        /// Members that are gone.
+        /// Members that are lost.
         lost: Vec<String>,
-        /// Consent was given before.
+        /// The user confirmed this earlier.
         is_begun: bool,
     },
-    /// Delete the Machine, so that another is made.
+    /// Delete the Machine, so that it is replaced.
     Replace {
         /// Its name.
         machine: String,
-        /// Its pods cannot be asked to leave.
+        /// Its instance is gone, so its pods cannot be drained.
         is_gone: bool,
     },
-    /// Remove what an earlier repair kept.
+    /// Remove the backups of an earlier repair.
     Clean {
         /// Name of the instance.
         instance: String,
     },
 }
 
-/// What is done, and what cannot be.
+/// Remedies and obstacles.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use = "a plan does nothing until it is applied"]
 pub struct Plan {
-    /// Problems in the order in which they are met.
-    pub works: Vec<Work>,
-    /// What only a user can mend.
+    /// Problems in the order in which they are handled.
+    pub findings: Vec<Finding>,
+    /// Problems that require the user.
     pub obstacles: Vec<Obstacle>,
-    /// What is awaited although nothing is to be done about it.
+    /// What is being awaited although no remedy is due.
     pub waits: Option<String>,
 }
 
 impl fmt::Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::AwaitBalancer => "made again at its address",
+            Self::AwaitBalancer => "recreated with its address",
             Self::AwaitStart | Self::Start { .. } => "started",
-            Self::AwaitGone => "waited for",
+            Self::AwaitGone => "awaited",
             Self::Thaw { .. } => "resumed",
             Self::StartUnits { .. } => "kubelet started",
-            Self::NewEtcd { .. } => "becomes a cluster of one, with its data",
+            Self::NewEtcd { .. } => "becomes a single-member cluster with its data",
             Self::Replace { .. } => "replaced",
             Self::Clean { .. } => "removed when the cluster is Available",
         })
     }
 }
 
-impl Work {
-    /// The work in one line.
+impl Finding {
+    /// Returns the finding on one line.
     pub fn line(&self) -> String {
         format!("{}: {}: {}", self.object, self.problem, self.remedy)
     }
 
-    /// Tells works apart over time.
+    /// Identifies a finding over time.
     pub fn key(&self) -> String {
         let kind = match self.remedy {
             Remedy::NewEtcd { .. } => "etcd",
             Remedy::Clean { .. } => "clean",
             Remedy::Replace { .. } | Remedy::AwaitGone => "replace",
-            _ => "mend",
+            _ => "fix",
         };
         format!("{kind}/{}", self.object)
     }
 
-    /// What holds when it is over.
+    /// Returns the text once it is fixed.
     pub fn done(&self) -> String {
         let object = &self.object;
         match &self.remedy {
-            Remedy::AwaitBalancer => format!("{object} is there again"),
+            Remedy::AwaitBalancer => format!("{object} is back"),
             Remedy::AwaitStart | Remedy::Start { .. } | Remedy::Thaw { .. } => {
                 format!("{object} runs")
             }
             Remedy::StartUnits { .. } => format!("kubelet of {object} runs"),
-            Remedy::NewEtcd { .. } => format!("{object} is a cluster of one"),
-            Remedy::Replace { .. } | Remedy::AwaitGone => format!("{object} is gone"),
+            Remedy::NewEtcd { .. } => format!("{object} is a single-member cluster"),
+            Remedy::Replace { .. } | Remedy::AwaitGone => format!("{object} is deleted"),
             Remedy::Clean { .. } => format!("{object}: removed"),
         }
     }
 }
 
-/// Decides.
-pub fn plan(seen: &Seen) -> Plan {
-    let whole = [(seen.is_leaving, Obstacle::Leaving), (seen.is_paused, Obstacle::Paused)];
+/// Plans the repairs.
+pub fn plan(observed: &Observation) -> Plan {
+    let whole = [(observed.is_leaving, Obstacle::Leaving), (observed.is_paused, Obstacle::Paused)];
     if let Some((_, obstacle)) = whole.into_iter().find(|(is_so, _)| *is_so) {
         return Plan { obstacles: vec![obstacle], ..Plan::default() };
     }
     let mut plan = Plan::default();
-    plan.balancer(seen);
-    for member in &seen.machines {
-        plan.instance(seen, member);
+    plan.balancer(observed);
+    for member in &observed.machines {
+        plan.instance(observed, member);
     }
-    let quorum = quorum(seen);
+    let quorum = quorum(observed);
     let is_well = matches!(quorum, Quorum::Holds | Quorum::NotOurs);
-    plan.etcd(seen, quorum);
-    for member in &seen.machines {
-        plan.machine(seen, member, is_well);
+    plan.etcd(observed, quorum);
+    for member in &observed.machines {
+        plan.machine(observed, member, is_well);
     }
-    if seen.is_silent {
-        plan.waits.get_or_insert_with(|| "waiting for the API server to answer".to_owned());
+    if observed.is_silent {
+        plan.waits.get_or_insert_with(|| "waiting for the API server to respond".to_owned());
     }
-    for member in &seen.machines {
-        plan.leftovers(seen, member, is_well);
+    for member in &observed.machines {
+        plan.leftovers(observed, member, is_well);
     }
     plan
 }
 
 impl Plan {
-    /// Nothing is wrong.
+    /// Returns whether there are no problems.
     pub fn is_empty(&self) -> bool {
-        self.works.is_empty() && self.obstacles.is_empty() && self.waits.is_none()
+        self.findings.is_empty() && self.obstacles.is_empty() && self.waits.is_none()
     }
 
-    /// Something is done, or on its way.
+    /// Returns whether a remedy is due or in progress.
     pub fn has_due(&self) -> bool {
-        self.works.iter().any(|work| work.is_due)
+        self.findings.iter().any(|work| work.is_due)
     }
 
     fn add(&mut self, object: String, problem: impl Into<String>, remedy: Remedy, is_due: bool) {
-        self.works.push(Work { object, problem: problem.into(), remedy, is_due });
+        self.findings.push(Finding { object, problem: problem.into(), remedy, is_due });
     }
 
-    fn balancer(&mut self, seen: &Seen) {
-        let Some(balancer) = &seen.balancer else { return };
+    fn balancer(&mut self, observed: &Observation) {
+        let Some(balancer) = &observed.balancer else { return };
         let (object, instance) =
             (format!("load balancer {}", balancer.instance), balancer.instance.clone());
         match &balancer.is {
-            Is::Running => {}
-            Is::Gone => self.add(object, GONE, Remedy::AwaitBalancer, true),
-            Is::Stopped => self.add(object, STOPPED, Remedy::AwaitStart, true),
-            Is::Changing => self.add(object, CHANGING, Remedy::AwaitStart, true),
-            Is::Frozen => self.add(object, FROZEN, Remedy::Thaw { instance }, true),
+            InstanceState::Running => {}
+            InstanceState::Gone => self.add(object, GONE, Remedy::AwaitBalancer, true),
+            InstanceState::Stopped => self.add(object, STOPPED, Remedy::AwaitStart, true),
+            InstanceState::Changing => self.add(object, CHANGING, Remedy::AwaitStart, true),
+            InstanceState::Frozen => self.add(object, FROZEN, Remedy::Thaw { instance }, true),
             other => self.obstacles.extend(obstacle(other, instance)),
         }
     }
 
-    /// What is wrong with the instance itself, where it is there.
-    fn instance(&mut self, seen: &Seen, member: &Member) {
+    /// Finding for the instance itself, if it exists.
+    fn instance(&mut self, observed: &Observation, member: &Member) {
         if member.leaving.is_some() {
             return;
         }
         let (object, instance) = (object(member), member.instance.clone());
         match &member.is {
-            Is::Gone => {}
-            Is::Running => {
+            InstanceState::Gone => {}
+            InstanceState::Running => {
                 let idle =
                     member.inside.as_ref().filter(|inside| !inside.kubelet || !inside.containerd);
-                // A node that is still being made starts kubelet itself.
-                if idle.is_some() && member.node != NodeSeen::Absent && member.was_made {
-                    self.add(object, "kubelet does not run", Remedy::StartUnits { instance }, true);
+                // A node that is being created starts kubelet by itself.
+                if idle.is_some() && member.node != NodeState::Absent && member.was_made {
+                    self.add(
+                        object,
+                        "kubelet is not running",
+                        Remedy::StartUnits { instance },
+                        true,
+                    );
                 }
             }
-            Is::Stopped if member.is_left_stopped => {
+            InstanceState::Stopped if member.is_left_stopped => {
                 self.add(object, STOPPED, Remedy::Start { instance }, true);
             }
-            Is::Stopped => self.add(object, STOPPED, Remedy::AwaitStart, true),
-            Is::Frozen => self.add(object, FROZEN, Remedy::Thaw { instance }, true),
-            // One that is being made is no problem.
-            Is::Changing if member.was_made && member.created < seen.began => {
+            InstanceState::Stopped => self.add(object, STOPPED, Remedy::AwaitStart, true),
+            InstanceState::Frozen => self.add(object, FROZEN, Remedy::Thaw { instance }, true),
+            // An instance that is being created is not a problem.
+            InstanceState::Changing if member.was_made && member.created < observed.began => {
                 self.add(object, CHANGING, Remedy::AwaitStart, true);
             }
-            Is::Changing => {}
+            InstanceState::Changing => {}
             other => self.obstacles.extend(obstacle(other, instance)),
         }
     }
 
-    fn etcd(&mut self, seen: &Seen, quorum: Quorum) {
+    fn etcd(&mut self, observed: &Observation, quorum: Quorum) {
         match quorum {
             Quorum::NotOurs | Quorum::Holds => {}
             Quorum::Waits(what) => self.waits = Some(what),
             Quorum::Hopeless(obstacle) => self.obstacles.push(obstacle),
             Quorum::Lost { survivor, lost, is_begun } => {
-                let found = seen.machines.iter().find(|member| member.name == survivor);
+                let found = observed.machines.iter().find(|member| member.name == survivor);
                 let instance =
                     found.map_or_else(|| survivor.clone(), |found| found.instance.clone());
                 let problem = match (lost.as_slice(), is_begun) {
-                    (_, true) => "a repair of it is not over".to_owned(),
-                    ([one], _) => format!("it has no quorum, and {one} is gone"),
+                    (_, true) => "its repair is not complete".to_owned(),
+                    ([one], _) => format!("it has no quorum, and {one} is lost"),
                     (several, _) => {
-                        format!("it has no quorum, and {} are gone", several.join(", "))
+                        format!("it has no quorum, and {} are lost", several.join(", "))
                     }
                 };
-                // kubelet runs it.
-                let is_due = !self.works.iter().any(|work| {
+                // kubelet runs etcd.
+                let is_due = !self.findings.iter().any(|work| {
                     matches!(&work.remedy, Remedy::StartUnits { instance: idle } if *idle == instance)
                 });
                 let object = format!("etcd of {survivor}");
@@ -242,8 +248,8 @@ impl Plan {
         }
     }
 
-    /// What is wrong with the machine as a whole.
-    fn machine(&mut self, seen: &Seen, member: &Member, is_well: bool) {
+    /// Finding for the machine as a whole.
+    fn machine(&mut self, observed: &Observation, member: &Member, is_well: bool) {
         if let Some(waits) = &member.leaving {
             self.add(
                 object(member),
@@ -253,8 +259,8 @@ impl Plan {
             );
             return;
         }
-        let Some(problem) = broken(seen, member) else {
-            if matches!(member.node, NodeSeen::NotReady { .. } | NodeSeen::Absent) {
+        let Some(problem) = broken(observed, member) else {
+            if matches!(member.node, NodeState::NotReady { .. } | NodeState::Absent) {
                 let node = &member.name;
                 self.waits.get_or_insert_with(|| format!("waiting for node {node} to be Ready"));
             }
@@ -266,13 +272,13 @@ impl Plan {
             return;
         }
         let others = || {
-            let of_kind = seen.machines.iter().filter(|other| other.is_control_plane);
+            let of_kind = observed.machines.iter().filter(|other| other.is_control_plane);
             of_kind.filter(|other| other.name != member.name)
         };
-        if member.is_control_plane && seen.has_etcd {
-            let has_other = others().any(|other| other.is == Is::Running);
+        if member.is_control_plane && observed.has_etcd {
+            let has_other = others().any(|other| other.is == InstanceState::Running);
             if !has_other {
-                // Without any instance that is said once, of etcd.
+                // If no instance is left, this is reported once, for etcd.
                 let is_said = self.obstacles.contains(&Obstacle::NothingLeft);
                 if !is_said {
                     self.obstacles.push(Obstacle::Only { machine, problem });
@@ -284,31 +290,31 @@ impl Plan {
             self.add(object(member), problem, Remedy::Replace { machine, is_gone: true }, is_well);
             return;
         }
-        if member.created > seen.began {
+        if member.created > observed.began {
             self.obstacles.push(Obstacle::FailedAgain { machine, problem });
             return;
         }
-        // One that is there takes its etcd member along, so they go one at a time.
+        // An existing machine takes its etcd member with it, so replace one at a time.
         let goes_before = |other: &Member| {
             other.leaving.is_some()
                 || other.is_lost()
-                || (other.name < member.name && broken(seen, other).is_some())
+                || (other.name < member.name && broken(observed, other).is_some())
         };
         let is_next = !member.is_control_plane || !others().any(goes_before);
         let remedy = Remedy::Replace { machine, is_gone: false };
         self.add(object(member), problem, remedy, is_well && is_next);
     }
 
-    /// What an earlier repair left.
-    fn leftovers(&mut self, seen: &Seen, member: &Member, is_well: bool) {
+    /// Leftovers of an earlier repair.
+    fn leftovers(&mut self, observed: &Observation, member: &Member, is_well: bool) {
         let kept = member.inside.as_ref().filter(|inside| inside.etcd.aside.is_some());
         if kept.is_none() || !is_well {
             return;
         }
-        let object = format!("copies of etcd's data in {}", member.instance);
+        let object = format!("copies of the etcd data in {}", member.instance);
         let remedy = Remedy::Clean { instance: member.instance.clone() };
         let is_last = self.is_empty();
-        self.add(object, "kept by a repair", remedy, is_last && seen.is_available);
+        self.add(object, "kept by an earlier repair", remedy, is_last && observed.is_available);
     }
 }
 
@@ -321,45 +327,51 @@ fn object(member: &Member) -> String {
     format!("{} {}", member.role(), member.name)
 }
 
-fn obstacle(is: &Is, instance: String) -> Option<Obstacle> {
+fn obstacle(is: &InstanceState, instance: String) -> Option<Obstacle> {
     match is {
-        Is::Broken(status) => Some(Obstacle::Broken { instance, status: status.clone() }),
-        Is::Foreign(whose) => Some(Obstacle::Foreign { instance, whose: whose.clone() }),
-        Is::Excluded(why) => Some(Obstacle::Excluded { instance, why: why.clone() }),
-        Is::Running | Is::Stopped | Is::Frozen | Is::Changing | Is::Gone => None,
+        InstanceState::Broken(status) => {
+            Some(Obstacle::Broken { instance, status: status.clone() })
+        }
+        InstanceState::Foreign(whose) => Some(Obstacle::Foreign { instance, whose: whose.clone() }),
+        InstanceState::Excluded(why) => Some(Obstacle::Excluded { instance, why: why.clone() }),
+        InstanceState::Running
+        | InstanceState::Stopped
+        | InstanceState::Frozen
+        | InstanceState::Changing
+        | InstanceState::Gone => None,
     }
 }
 
-/// Why a machine is to be replaced.
-fn broken(seen: &Seen, member: &Member) -> Option<String> {
+/// Returns why a machine must be replaced.
+fn broken(observed: &Observation, member: &Member) -> Option<String> {
     if member.is_lost() {
         return Some(GONE.to_owned());
     }
-    let has_node = !matches!(member.node, NodeSeen::Unknown | NodeSeen::Absent);
+    let has_node = !matches!(member.node, NodeState::Unknown | NodeState::Absent);
     if let Some(why) = &member.failed
         && !has_node
     {
         return Some(why.clone());
     }
-    if member.is != Is::Running {
+    if member.is != InstanceState::Running {
         return None;
     }
     match &member.node {
-        NodeSeen::NotReady { since, message } => {
-            // One whose kubelet has only just been started has its time.
+        NodeState::NotReady { since, message } => {
+            // A kubelet that was just started gets some time.
             let runs =
                 member.inside.as_ref().map_or(i64::MAX, |inside| inside.kubelet_seconds.into());
-            let lasts = seen.now.duration_since(*since);
+            let lasts = observed.now.duration_since(*since);
             (lasts.min(SignedDuration::from_secs(runs)) >= NOT_READY).then(|| {
                 format!("its node has not been Ready for {} min: {message}", lasts.as_secs() / 60)
             })
         }
-        NodeSeen::Absent if member.was_made => {
-            let age = seen.now.duration_since(member.created);
-            (age >= seen.startup)
+        NodeState::Absent if member.was_made => {
+            let age = observed.now.duration_since(member.created);
+            (age >= observed.startup)
                 .then(|| format!("it has not become a node within {} min", age.as_secs() / 60))
         }
-        NodeSeen::Absent | NodeSeen::Unknown | NodeSeen::Ready => None,
+        NodeState::Absent | NodeState::Unknown | NodeState::Ready => None,
     }
 }
 

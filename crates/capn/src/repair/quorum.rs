@@ -1,61 +1,63 @@
-//! Whether etcd can go on, and from which member if not. Pure.
+//! Decides whether etcd can continue, and from which member if not. Pure functions.
 
 use super::etcd::Etcd;
+use super::observation::{InstanceState, Member, Observation};
 use super::obstacle::Obstacle;
-use super::seen::{Is, Member, Seen};
 
-/// How the etcd of a cluster is.
+/// State of a cluster's etcd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Quorum {
-    /// It is none of ours to look at.
+    /// It is not managed by capn.
     NotOurs,
     /// It has a leader.
     Holds,
-    /// It has none, and may get one; what is awaited.
+    /// It has no leader but may get one; what is awaited.
     Waits(String),
-    /// All members but one are gone for good.
+    /// All members but one are permanently lost.
     Lost {
-        /// Name of the Machine whose member is left.
+        /// Name of the Machine with the remaining member.
         survivor: String,
-        /// Names of the members that are gone.
+        /// Names of the lost members.
         lost: Vec<String>,
-        /// Consent was given before: it is half done.
+        /// The user confirmed this earlier, and the repair is in progress.
         is_begun: bool,
     },
-    /// Nothing here helps.
+    /// It cannot be repaired.
     Hopeless(Obstacle),
 }
 
-/// Decides. A new cluster is begun from one member only when no instance is left that could hold another:
-/// two that ran alone would each go on with data of their own.
-pub fn quorum(seen: &Seen) -> Quorum {
-    if !seen.has_etcd {
+/// Decides. A single-member cluster is only started if no other instance is left that could hold a
+/// member: two separate members would continue with diverging data.
+pub fn quorum(observed: &Observation) -> Quorum {
+    if !observed.has_etcd {
         return Quorum::NotOurs;
     }
-    let all: Vec<&Member> = seen.machines.iter().filter(|found| found.is_control_plane).collect();
+    let all: Vec<&Member> =
+        observed.machines.iter().filter(|found| found.is_control_plane).collect();
     if all.iter().filter_map(|found| etcd(found)).any(Etcd::serves) {
         return Quorum::Holds;
     }
     if let Some(back) = all.iter().find(|found| may_come_back(&found.is)) {
-        return Quorum::Waits(format!("waiting for instance {} to run", back.instance));
+        return Quorum::Waits(format!("waiting for instance {} to be running", back.instance));
     }
     let lost: Vec<&&Member> = all.iter().filter(|found| found.is_lost()).collect();
-    // Machines whose instances have no etcd yet hold nothing.
+    // Machines whose instances have no etcd yet hold no data.
     let left: Vec<&&Member> = all.iter().filter(|found| found.has_etcd()).collect();
-    let mute = all.iter().find(|found| found.is == Is::Running && found.inside.is_none());
+    let mute =
+        all.iter().find(|found| found.is == InstanceState::Running && found.inside.is_none());
     if let Some(mute) = mute {
-        return Quorum::Waits(format!("waiting for instance {} to answer", mute.instance));
+        return Quorum::Waits(format!("waiting for instance {} to respond", mute.instance));
     }
     let [survivor] = left.as_slice() else {
         return match left.len() {
-            0 if seen.strangers.is_empty() && !lost.is_empty() => {
+            0 if observed.strangers.is_empty() && !lost.is_empty() => {
                 Quorum::Hopeless(Obstacle::NothingLeft)
             }
             0 => Quorum::Waits("waiting for a control plane to run".to_owned()),
             _ => split(&left, &lost),
         };
     };
-    if let Some(stranger) = seen.strangers.first() {
+    if let Some(stranger) = observed.strangers.first() {
         let instance = stranger.clone();
         return Quorum::Hopeless(Obstacle::Stranger { instance });
     }
@@ -77,7 +79,7 @@ pub fn quorum(seen: &Seen) -> Quorum {
     }
 }
 
-/// Several members are left, and they are too few or do not run.
+/// Several members are left, but they have no quorum or are not running.
 fn split(left: &[&&Member], lost: &[&&Member]) -> Quorum {
     let voters = left.iter().find_map(|found| Some(etcd(found)?.voters()?.count()));
     let voters = voters.unwrap_or(left.len() + lost.len());
@@ -94,6 +96,13 @@ fn etcd(member: &Member) -> Option<&Etcd> {
     member.inside.as_ref().map(|inside| &inside.etcd)
 }
 
-fn may_come_back(is: &Is) -> bool {
-    matches!(is, Is::Stopped | Is::Frozen | Is::Changing | Is::Broken(_) | Is::Excluded(_))
+fn may_come_back(is: &InstanceState) -> bool {
+    matches!(
+        is,
+        InstanceState::Stopped
+            | InstanceState::Frozen
+            | InstanceState::Changing
+            | InstanceState::Broken(_)
+            | InstanceState::Excluded(_)
+    )
 }

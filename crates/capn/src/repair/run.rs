@@ -1,4 +1,4 @@
-//! Looks, plans and acts until nothing is wrong.
+//! Observes, plans and applies until there are no problems.
 
 use std::time::Duration;
 
@@ -6,31 +6,31 @@ use jiff::SignedDuration;
 use kube::ResourceExt as _;
 
 use super::apply::Target;
-use super::observe::{Place, observe};
-use super::plan::{Plan, Remedy, Work, plan};
+use super::observe::{ClusterHandle, observe};
+use super::plan::{Finding, Plan, Remedy, plan};
 use super::show;
 use crate::error::CommandError;
 use crate::ui::Ui;
 use crate::watch::{
-    self, Asked, Deadline, Objects, Shown, State, StepView, Verdict, View, complaint,
+    self, Deadline, DesiredState, Objects, Progress, State, StepDisplay, StepView, View, complaint,
 };
 
-/// The pause between two looks when no object changes: instances and what is in them tell nobody here.
+/// Pause between rounds if no object changes; changes in instances and nodes cause no event here.
 const PAUSE: Duration = Duration::from_secs(3);
-/// How long the controllers may take to look at what was written before they ran.
+/// How long controllers may take to reconcile objects written before they started.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(40);
-/// Beginning of the keys of works, which are over when they are no longer planned.
+/// Key prefix of findings, which are complete once they are no longer planned.
 const WORK: &str = "repair/";
 
 /// Key of the last step.
 const AVAILABLE: &str = "repair/available";
 
-/// A repair.
+/// A running repair.
 pub(super) struct Run<'a> {
     pub(super) ui: &'a Ui,
-    pub(super) place: Place<'a>,
+    pub(super) handle: ClusterHandle<'a>,
     pub(super) deadline: Deadline,
-    /// The user has said yes to what cannot be undone.
+    /// The user confirmed irreversible steps.
     pub(super) consents: bool,
 }
 
@@ -39,17 +39,18 @@ impl Run<'_> {
     ///
     /// # Errors
     ///
-    /// What cannot be mended, what is in the way, or that the deadline has passed.
+    /// Returns an error for an obstacle or a failed remedy, or if the deadline passes.
     pub(super) async fn run(&self) -> Result<(), CommandError> {
-        let Place { client, namespace, cluster, server, .. } = self.place;
+        let ClusterHandle { client, namespace, cluster, server, .. } = self.handle;
         let target = Target { ui: self.ui, client, server, namespace, deadline: self.deadline };
         let mut objects = Objects::of(client, namespace, cluster);
         let mut view = objects.changed().await;
-        let mut shown = Shown::beside(self.ui, watch::reached(&view, &Asked::by(&view)));
+        let mut shown =
+            StepDisplay::beside(self.ui, watch::reached(&view, &DesiredState::by(&view)));
         let mut is_told = false;
         loop {
-            let seen = observe(&self.place, &view).await?;
-            let plan = plan(&seen);
+            let observed = observe(&self.handle, &view).await?;
+            let plan = plan(&observed);
             if !is_told && !plan.is_empty() {
                 is_told = true;
                 self.tell(&plan);
@@ -64,26 +65,26 @@ impl Run<'_> {
                 shown.fail();
                 return Err(obstacles(plan, cluster));
             }
-            for work in plan.works.iter().filter(|work| work.is_due) {
+            for work in plan.findings.iter().filter(|work| work.is_due) {
                 self.ask(work)?;
                 target.carry_out(work).await?;
             }
             if plan.is_empty() {
-                if seen.is_available {
+                if observed.is_available {
                     self.ui.say(match is_told {
                         true => format!("cluster `{cluster}` is repaired and Available"),
                         false => format!("cluster `{cluster}` is Available: nothing to repair"),
                     });
                     return Ok(());
                 }
-                let has_looked = seen.now.duration_since(seen.began) > PATIENCE;
+                let has_looked = observed.now.duration_since(observed.began) > PATIENCE;
                 if has_looked
-                    && let Verdict::Never { object, problem } =
-                        watch::verdict(&view, &Asked::by(&view))
+                    && let Progress::Never { object, problem } =
+                        watch::progress(&view, &DesiredState::by(&view))
                 {
                     shown.fail();
                     return Err(CommandError::caused(
-                        format!("{object} cannot be mended"),
+                        format!("{object} cannot be repaired"),
                         problem,
                     ));
                 }
@@ -96,27 +97,27 @@ impl Run<'_> {
                     for obstacle in plan.obstacles {
                         late = late.and_also(&obstacle.into_command(cluster));
                     }
-                    return Err(late.hint(format!("what it waits for: `capn describe cluster {cluster}`; the same command continues")));
+                    return Err(late.hint(format!("see what it waits for: `capn describe cluster {cluster}`; run the same command again to continue")));
                 }
             }
         }
     }
 
     fn tell(&self, plan: &Plan) {
-        if !plan.works.is_empty() || plan.waits.is_some() {
-            self.ui.say(show::summary(self.place.cluster, plan));
+        if !plan.findings.is_empty() || plan.waits.is_some() {
+            self.ui.say(show::summary(self.handle.cluster, plan));
         }
-        for work in &plan.works {
+        for work in &plan.findings {
             self.ui.note(work.line());
         }
-        // Where nothing is done they are the error.
+        // If there is nothing else to do, the obstacles are the error.
         for obstacle in plan.obstacles.iter().filter(|_| plan.has_due()) {
-            self.ui.note(format!("{obstacle}; {}", obstacle.hint(self.place.cluster)));
+            self.ui.note(format!("{obstacle}; {}", obstacle.hint(self.handle.cluster)));
         }
     }
 
-    /// Asks before what cannot be undone.
-    fn ask(&self, work: &Work) -> Result<(), CommandError> {
+    /// Asks for confirmation before an irreversible step.
+    fn ask(&self, work: &Finding) -> Result<(), CommandError> {
         let Remedy::NewEtcd { instance, lost, is_begun: false } = &work.remedy else {
             return Ok(());
         };
@@ -124,23 +125,23 @@ impl Run<'_> {
             return Ok(());
         }
         let what = format!(
-            "etcd in instance {instance} becomes a cluster of one, and forgets {}: what only they had written is lost",
+            "etcd in instance {instance} becomes a single-member cluster and removes {}; writes that only they had are lost",
             lost.join(", ")
         );
-        match self.ui.ask(&format!("{what}. Go on?")) {
+        match self.ui.ask(&format!("{what}. Continue?")) {
             Some(true) => Ok(()),
-            Some(false) => Err(CommandError::new("etcd is as it was: you did not agree")
-                .hint("bring one of the lost instances back, and try again")),
-            None => Err(CommandError::caused("this takes your consent", what)
-                .hint("say yes on the command line: `--yes`")),
+            Some(false) => Err(CommandError::new("etcd was not changed: not confirmed")
+                .hint("restore one of the lost instances and try again")),
+            None => Err(CommandError::caused("this requires confirmation", what)
+                .hint("confirm on the command line: `--yes`")),
         }
     }
 }
 
-/// The steps of the cluster, and the works as steps.
+/// Steps of the cluster and of the findings.
 fn steps(view: &View, plan: &Plan) -> Vec<StepView> {
     let mut found: Vec<StepView> = plan
-        .works
+        .findings
         .iter()
         .map(|work| StepView {
             key: format!("{WORK}{}", work.key()),
@@ -156,33 +157,33 @@ fn steps(view: &View, plan: &Plan) -> Vec<StepView> {
         state: State::Busy(String::new()),
     }));
     let is_worked_on = |step: &StepView| {
-        plan.works.iter().any(|work| {
+        plan.findings.iter().any(|work| {
             matches!(&work.remedy, Remedy::Replace { machine, .. } if step.key.ends_with(&format!("/{machine}")))
         })
     };
-    // What a machine that goes waits for is no news.
-    let asked = Asked::by(view);
+    // What a deleting machine waits for is not reported.
+    let asked = DesiredState::by(view);
     found.extend(watch::steps(view, &asked).into_iter().filter(|step| !is_worked_on(step)));
-    // It may say so still, of the time before.
+    // Its condition may describe the state before.
     if let Some(cluster) = &view.cluster
         && !plan.has_due()
         && !watch::is_available(view)
     {
         let list = cluster.status.as_ref().and_then(|status| status.conditions.as_ref());
-        let said = capi_api::conditions::get(list, capi_api::conditions::AVAILABLE);
+        let reply = capi_api::conditions::get(list, capi_api::conditions::AVAILABLE);
         found.push(StepView {
             key: AVAILABLE.to_owned(),
             doing: format!("cluster `{}`", cluster.name_any()),
             done: format!("cluster `{}` is Available", cluster.name_any()),
-            state: State::Busy(said.map(complaint).unwrap_or_default()),
+            state: State::Busy(reply.map(complaint).unwrap_or_default()),
         });
     }
     found
 }
 
-/// What only a user can mend, as the error of the command.
+/// Returns the error for the problems that require the user.
 fn obstacles(plan: Plan, cluster: &str) -> CommandError {
     let mut all = plan.obstacles.into_iter().map(|obstacle| obstacle.into_command(cluster));
-    let first = all.next().unwrap_or_else(|| CommandError::new("something is in the way"));
+    let first = all.next().unwrap_or_else(|| CommandError::new("some problems cannot be repaired"));
     all.fold(first, |error, other| error.and_also(&other))
 }

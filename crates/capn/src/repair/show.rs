@@ -1,26 +1,26 @@
-//! What a plan looks like.
+//! Prints a plan.
 
 use serde::Serialize;
 
-use super::plan::{Plan, Work};
+use super::plan::{Finding, Plan};
 use crate::Context;
 use crate::error::CommandError;
 use crate::output::{self, Format};
 use crate::ui::Table;
 
-/// A plan, stable between releases.
+/// Output of a plan; stable between releases.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Shown<'a> {
+struct PlanOutput<'a> {
     cluster: &'a str,
-    problems: Vec<ShownWork<'a>>,
-    /// What only a user can mend.
-    obstacles: Vec<ShownObstacle>,
+    problems: Vec<FindingOutput<'a>>,
+    /// Problems that require the user.
+    obstacles: Vec<ObstacleOutput>,
 }
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ShownWork<'a> {
+struct FindingOutput<'a> {
     object: &'a str,
     problem: &'a str,
     remedy: String,
@@ -28,7 +28,7 @@ struct ShownWork<'a> {
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ShownObstacle {
+struct ObstacleOutput {
     problem: String,
     hint: String,
 }
@@ -37,20 +37,20 @@ struct ShownObstacle {
 ///
 /// # Errors
 ///
-/// When stdout cannot be written to.
+/// Returns an error if stdout cannot be written.
 pub(super) fn print(
     context: &Context,
     cluster: &str,
     plan: &Plan,
     format: Format,
 ) -> Result<(), CommandError> {
-    let problem = |work: &'_ Work| work.remedy.to_string();
-    let shown = Shown {
+    let problem = |work: &'_ Finding| work.remedy.to_string();
+    let shown = PlanOutput {
         cluster,
         problems: plan
-            .works
+            .findings
             .iter()
-            .map(|work| ShownWork {
+            .map(|work| FindingOutput {
                 object: &work.object,
                 problem: &work.problem,
                 remedy: problem(work),
@@ -59,7 +59,7 @@ pub(super) fn print(
         obstacles: plan
             .obstacles
             .iter()
-            .map(|found| ShownObstacle { problem: found.to_string(), hint: found.hint(cluster) })
+            .map(|found| ObstacleOutput { problem: found.to_string(), hint: found.hint(cluster) })
             .collect(),
     };
     match format {
@@ -74,18 +74,18 @@ pub(super) fn print(
     }
 }
 
-/// One line for each problem.
+/// One line per problem.
 pub(super) fn table(plan: &Plan) -> Table {
-    let mut table = Table::new(["OBJECT", "PROBLEM", "WHAT IS DONE"]);
-    for work in &plan.works {
+    let mut table = Table::new(["OBJECT", "PROBLEM", "REMEDY"]);
+    for work in &plan.findings {
         table.row([work.object.clone(), work.problem.clone(), work.remedy.to_string()]);
     }
     table
 }
 
-/// How many problems there are.
+/// Returns the number of problems.
 pub(super) fn summary(cluster: &str, plan: &Plan) -> String {
-    match (plan.works.len(), &plan.waits) {
+    match (plan.findings.len(), &plan.waits) {
         (0, Some(waits)) => format!("cluster `{cluster}`: {waits}"),
         (1, _) => format!("cluster `{cluster}`: 1 problem"),
         (n, _) => format!("cluster `{cluster}`: {n} problems"),

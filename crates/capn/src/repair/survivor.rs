@@ -1,23 +1,23 @@
-//! Makes the last etcd member a cluster of one.
+//! Restarts the last etcd member as a single-member cluster.
 
 use std::time::Duration;
 
 use incus_client::Client;
 
-use super::etcd::{self, Act, FOLDER, Next, manifest, next};
+use super::etcd::{self, DIR, EtcdStep, NextStep, manifest, next};
 use crate::error::CommandError;
 use crate::ui::Ui;
 use crate::watch::Deadline;
 
-/// The pause between two looks into the node, of which nothing tells.
+/// Pause between inspections of the node.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Takes one act after the other until etcd serves by its own manifest. What is in the node says where it
-/// is, so that it goes on wherever it was ended.
+/// Carries out steps until etcd runs with its original manifest. The state is in the node, so an
+/// interrupted run can be continued.
 ///
 /// # Errors
 ///
-/// What is in the way, with where the data is as it was before.
+/// Returns an error that describes the obstacle and where the original data is.
 pub(super) async fn make_alone(
     ui: &Ui,
     server: &Client,
@@ -27,8 +27,9 @@ pub(super) async fn make_alone(
     let mut is_copied = false;
     let result = go(ui, server, instance, deadline, &mut is_copied).await;
     result.map_err(|error| match is_copied {
-        true => error
-            .hint(format!("the data of etcd as it was is in {FOLDER}/data of instance {instance}")),
+        true => {
+            error.hint(format!("the original etcd data is in {DIR}/data of instance {instance}"))
+        }
         false => error,
     })
 }
@@ -42,22 +43,22 @@ async fn go(
 ) -> Result<(), CommandError> {
     let mut waiting: Option<(&'static str, crate::ui::Step)> = None;
     loop {
-        let seen = etcd::look(server, instance).await?.etcd;
-        *is_copied = seen.copied;
-        match next(&seen) {
-            Next::Over => {
+        let observed = etcd::look(server, instance).await?.etcd;
+        *is_copied = observed.copied;
+        match next(&observed) {
+            NextStep::Over => {
                 drop(waiting);
                 return Ok(());
             }
-            Next::Do(act) => {
+            NextStep::Do(act) => {
                 drop(waiting.take());
-                // A copy from before etcd ran by its own manifest again is not kept.
-                *is_copied &= act != Act::Stop || seen.live != seen.aside;
+                // A copy made before etcd last ran with its original manifest is outdated.
+                *is_copied &= act != EtcdStep::Stop || observed.live != observed.aside;
                 let step = ui.step(format!("{} in {instance}", act.doing()));
-                etcd::carry_out(server, instance, act, &given(act, &seen, instance)?).await?;
+                etcd::carry_out(server, instance, act, &given(act, &observed, instance)?).await?;
                 step.done(told(act, instance));
             }
-            Next::Wait(what) => {
+            NextStep::Wait(what) => {
                 if waiting.as_ref().is_none_or(|(before, _)| *before != what) {
                     waiting = Some((what, ui.step(format!("wait for {what}"))));
                 }
@@ -65,8 +66,8 @@ async fn go(
                     () = tokio::time::sleep(PAUSE) => {}
                     () = tokio::time::sleep_until(deadline.at()) => {
                         return Err(CommandError::caused(
-                            format!("not done within {deadline}"),
-                            format!("instance {instance} still waits for {what}"),
+                            format!("did not finish within {deadline}"),
+                            format!("instance {instance} is still waiting for {what}"),
                         ));
                     }
                 }
@@ -75,29 +76,31 @@ async fn go(
     }
 }
 
-/// The manifest that an act needs.
-fn given(act: Act, seen: &etcd::Etcd, instance: &str) -> Result<String, CommandError> {
-    if act != Act::Force {
+/// Returns the manifest that a step needs.
+fn given(act: EtcdStep, observed: &etcd::Etcd, instance: &str) -> Result<String, CommandError> {
+    if act != EtcdStep::Force {
         return Ok(String::new());
     }
-    seen.aside.as_deref().and_then(manifest::forced).ok_or_else(|| {
+    observed.aside.as_deref().and_then(manifest::forced).ok_or_else(|| {
         CommandError::new(format!(
-            "the manifest of etcd in instance {instance} is not one that kubeadm writes"
+            "the etcd manifest in instance {instance} was not written by kubeadm"
         ))
-        .hint(format!("it is in {FOLDER}/etcd.yaml of the instance; put it back: `mv` it into /etc/kubernetes/manifests"))
+        .hint(format!(
+            "it is in {DIR}/etcd.yaml of the instance; move it back to /etc/kubernetes/manifests"
+        ))
     })
 }
 
-fn told(act: Act, instance: &str) -> String {
+fn told(act: EtcdStep, instance: &str) -> String {
     match act {
-        Act::SetAside => {
-            format!("the manifest of etcd in {instance} is kept in {FOLDER}/etcd.yaml")
+        EtcdStep::SetAside => {
+            format!("the etcd manifest of {instance} is backed up in {DIR}/etcd.yaml")
         }
-        Act::Stop => format!("etcd in {instance} is stopped"),
-        Act::Copy => format!("the data of etcd in {instance} is copied to {FOLDER}/data"),
-        Act::Force => format!("etcd in {instance} is told to be a cluster of one"),
-        Act::PutBack => format!("the manifest of etcd in {instance} is as it was"),
-        Act::Clean => format!("the copies in {instance} are removed"),
+        EtcdStep::Stop => format!("etcd in {instance} is stopped"),
+        EtcdStep::Copy => format!("the etcd data of {instance} is copied to {DIR}/data"),
+        EtcdStep::Force => format!("etcd in {instance} is starting as a single-member cluster"),
+        EtcdStep::PutBack => format!("the etcd manifest of {instance} is restored"),
+        EtcdStep::Clean => format!("the backups in {instance} are removed"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The way to a cluster of one, in a simulated instance whose program is played by the test.
+//! Steps to a single-member cluster, in a simulated instance whose program the test plays.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,20 +7,20 @@ use incus_sim::{ExecCall, ExecResult, Simulator};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::ui::testing::kept;
+use crate::ui::testing::captured;
 
 const MANIFEST: &str = "- etcd\n- --listen-client-urls=https://10.0.0.1:2379\n";
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The etcd of a node as files and processes; what `program.py` does to them.
+/// Files and processes of a node's etcd, and the effects of `program.py` on them.
 #[derive(Clone, Debug)]
 struct Node {
     live: Option<String>,
     aside: Option<String>,
     copied: bool,
-    /// The members that its data names.
+    /// Members in its data.
     members: usize,
-    /// The manifest by which it runs.
+    /// The manifest of the running process.
     runs_by: Option<String>,
     acts: Vec<String>,
 }
@@ -66,12 +66,12 @@ impl Node {
         let given = program.lines().next().and_then(|line| line.strip_prefix("MANIFEST = "));
         let manifest: String = serde_json::from_str(given.unwrap()).unwrap();
         let act = program.trim_end().rsplit("main(\"").next().unwrap().trim_end_matches("\")");
-        let said = self.act(act, &manifest).to_string();
-        ExecResult { stdout: said.into(), ..ExecResult::default() }
+        let reply = self.act(act, &manifest).to_string();
+        ExecResult { stdout: reply.into(), ..ExecResult::default() }
     }
 }
 
-async fn world() -> (Client, Arc<Mutex<Node>>, Simulator) {
+async fn simulated_node() -> (Client, Arc<Mutex<Node>>, Simulator) {
     let node = Arc::new(Mutex::new(Node {
         live: Some(MANIFEST.into()),
         aside: None,
@@ -98,22 +98,22 @@ async fn world() -> (Client, Arc<Mutex<Node>>, Simulator) {
 const ALL: [&str; 5] = ["aside", "stop", "copy", "force", "back"];
 
 #[tokio::test]
-async fn the_last_member_becomes_a_cluster_of_one_by_its_own_manifest() {
-    let (client, node, _simulator) = world().await;
-    let (_, err, ui) = kept();
+async fn the_last_member_becomes_a_single_member_cluster() {
+    let (client, node, _simulator) = simulated_node().await;
+    let (_, err, ui) = captured();
     make_alone(&ui, &client, "a", Deadline::after(MINUTE)).await.unwrap();
     let node = node.lock().unwrap().clone();
     assert_eq!(node.acts, ALL);
     assert_eq!(node.live.as_deref(), Some(MANIFEST));
     assert!(node.copied && node.members == 1);
-    assert!(err.text().contains("the data of etcd in a is copied to /var/lib/capn-repair/data"));
+    assert!(err.text().contains("the etcd data of a is copied to /var/lib/capn-repair/data"));
 }
 
 #[tokio::test]
-async fn ended_after_any_act_the_same_goes_on() {
+async fn an_interruption_after_any_step_can_be_resumed() {
     for ended_after in 1..ALL.len() {
-        let (client, node, _simulator) = world().await;
-        let (_, _, ui) = kept();
+        let (client, node, _simulator) = simulated_node().await;
+        let (_, _, ui) = captured();
         let until = async {
             while node.lock().unwrap().acts.len() < ended_after {
                 tokio::task::yield_now().await;
@@ -127,7 +127,7 @@ async fn ended_after_any_act_the_same_goes_on() {
         make_alone(&ui, &client, "a", Deadline::after(MINUTE)).await.unwrap();
         let node = node.lock().unwrap().clone();
         let mut acts = node.acts.clone();
-        // An act whose answer was not waited for may be done twice.
+        // A step whose response was lost may be repeated.
         acts.dedup();
         assert_eq!(acts, ALL, "{ended_after}");
         assert_eq!(node.live.as_deref(), Some(MANIFEST));
@@ -135,16 +135,16 @@ async fn ended_after_any_act_the_same_goes_on() {
 }
 
 #[tokio::test]
-async fn a_failure_names_the_copy() {
-    let (client, node, _simulator) = world().await;
+async fn a_failure_names_the_backup() {
+    let (client, node, _simulator) = simulated_node().await;
     {
         let mut node = node.lock().unwrap();
         node.aside = Some("- another program\n".into());
         (node.live, node.runs_by, node.copied) = (None, None, true);
     }
-    let (_, _, ui) = kept();
+    let (_, _, ui) = captured();
     let error = make_alone(&ui, &client, "a", Deadline::after(MINUTE)).await.unwrap_err();
     let text = error.render(|_, text| text.to_owned());
-    assert!(text.contains("is not one that kubeadm writes"), "{text}");
+    assert!(text.contains("was not written by kubeadm"), "{text}");
     assert!(text.contains("is in /var/lib/capn-repair/data of instance a"), "{text}");
 }

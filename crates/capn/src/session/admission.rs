@@ -1,8 +1,9 @@
-//! Hands the lifecycle's defaults and checks to the plane, which knows nothing of Cluster API.
+//! Adds the lifecycle's defaulting and validation to the plane, which has no knowledge of Cluster
+//! API.
 
 use kube_plane::{Admission, FieldError, FieldErrorKind};
 
-/// All admissions the plane runs.
+/// Returns all admission handlers of the plane.
 pub(super) fn admissions() -> Vec<Admission> {
     capn_lifecycle::admission::admission()
         .into_iter()

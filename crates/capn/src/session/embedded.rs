@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
+use capn_controller::informers::{Informers, InitialList};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Client;
 use kube_plane::{Limits, Plane, PlaneOptions, Quota};
@@ -11,40 +12,40 @@ use tokio::task::JoinSet;
 
 use super::Controllers;
 use super::admission::admissions;
-use super::quotas::quotas;
+use super::listener::Listener;
+use super::quotas::{NamespaceLimits, quotas};
 use super::roles;
-use super::share::Door;
 use crate::error::CommandError;
 use crate::files;
 use crate::state::StateDir;
 
-/// How long controllers may take to finish what they are at. What they do is resumable anyway.
+/// How long controllers may take to finish their current work. All work is resumable.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// Why the plane did not open.
+/// Why the plane could not be opened.
 #[derive(Debug)]
 pub enum OpenError {
-    /// Another process has it.
+    /// Another process has it open.
     Locked(Box<kube_plane::Error>),
-    /// Anything else.
+    /// Any other error.
     Other(CommandError),
 }
 
 impl OpenError {
-    /// As the error of a command that needs the plane for itself.
+    /// Returns the error for a command that needs the plane for itself.
     pub fn into_command(self, state: &StateDir) -> CommandError {
         match self {
             Self::Other(error) => error,
             Self::Locked(locked) => {
                 let hint = locked.hint().map(str::to_owned);
-                let act = format!("another capn command has the plane in {}", state.path());
+                let act = format!("another capn command is using the plane in {}", state.path());
                 CommandError::caused(act, *locked).hints(hint)
             }
         }
     }
 }
 
-/// Every definition the plane knows: Cluster API's and ours.
+/// Returns all CRDs of the plane: those of Cluster API and of capn.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
     std::thread::scope(|scope| {
         let groups = capi_api::GROUPS.into_iter().chain([capn_api::crds as fn() -> _]);
@@ -55,16 +56,15 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
     })
 }
 
-/// Opens the plane of a state folder, and makes it if there is none. A namespace may hold so many
-/// machines.
+/// Opens the plane of a state directory, and creates it if it does not exist.
 ///
 /// # Errors
 ///
-/// When another process has it open, or it cannot be opened.
-pub async fn open_plane(state: &StateDir, machines: usize) -> Result<Plane, OpenError> {
+/// Returns an error if another process has it open or it cannot be opened.
+pub async fn open_plane(state: &StateDir, most: NamespaceLimits) -> Result<Plane, OpenError> {
     state.make().map_err(OpenError::Other)?;
     let path = Some(state.database().into_std_path_buf());
-    open(path, quotas(machines)).await.map_err(|error| match error {
+    open(path, quotas(most.machines), most.bytes).await.map_err(|error| match error {
         kube_plane::Error::Locked { .. } => OpenError::Locked(Box::new(error)),
         other => {
             let hint = other.hint().map(str::to_owned);
@@ -74,9 +74,9 @@ pub async fn open_plane(state: &StateDir, machines: usize) -> Result<Plane, Open
     })
 }
 
-/// A plane without objects, in memory.
+/// Returns an empty plane in memory.
 pub(super) async fn empty_plane() -> Result<Plane, CommandError> {
-    open(None, Vec::new())
+    open(None, Vec::new(), NamespaceLimits::default().bytes)
         .await
         .map_err(|error| CommandError::caused("cannot open an empty management plane", error))
 }
@@ -84,6 +84,7 @@ pub(super) async fn empty_plane() -> Result<Plane, CommandError> {
 async fn open(
     path: Option<std::path::PathBuf>,
     quotas: Vec<Quota>,
+    namespace_bytes: usize,
 ) -> Result<Plane, kube_plane::Error> {
     let crds = definitions();
     let mut limits = Limits::default();
@@ -97,17 +98,18 @@ async fn open(
         admission,
         limits,
         quotas,
+        namespace_bytes,
         ..PlaneOptions::default()
     })
     .await
 }
 
-/// An open plane, and what runs on it.
+/// An open plane and what runs on it.
 pub(super) struct Embedded {
     plane: Plane,
     stop: watch::Sender<bool>,
     running: JoinSet<Result<(), CommandError>>,
-    /// The kubeconfig by which others find the plane.
+    /// Kubeconfig through which other processes find the plane.
     announced: Option<Utf8PathBuf>,
 }
 
@@ -120,11 +122,14 @@ impl Embedded {
     /// With controllers.
     pub(super) fn running(plane: Plane, controllers: Controllers) -> Self {
         let mut embedded = Self::idle(plane);
-        // Of each its own, so that one can be told from the other, and both from operators.
+        // Separate clients, so that they can be distinguished from each other and from operators.
         let client = embedded.plane.controller_client("system:capn-lifecycle");
+        let informers = Informers::new(client.clone(), InitialList::Stream);
+        let mut options = capn_lifecycle::Options::default();
+        options.informers = Some(informers.clone());
         let stop = embedded.stopped();
         embedded.running.spawn(async move {
-            capn_lifecycle::run(client, capn_lifecycle::Options::default(), stop)
+            capn_lifecycle::run(client, options, stop)
                 .await
                 .map_err(|error| CommandError::caused("the Cluster API controllers stopped", error))
         });
@@ -132,6 +137,7 @@ impl Embedded {
         let mut options = capn_provider::Options::default();
         options.metrics = metrics;
         options.local_sockets = local_sockets;
+        options.informers = Some(informers);
         let client = embedded.plane.controller_client("system:capn-provider");
         let stop = embedded.stopped();
         embedded.running.spawn(async move {
@@ -142,10 +148,10 @@ impl Embedded {
         embedded
     }
 
-    /// Serves the plane to others until it is closed, and tells them. Gives the URL.
-    pub(super) fn serve(&mut self, door: Door) -> Result<String, CommandError> {
-        door.announce()?;
-        let Door { listener, tls, url, kubeconfig, renewal, .. } = door;
+    /// Serves the plane to other processes until it is closed, and announces it. Returns the URL.
+    pub(super) fn serve(&mut self, listener: Listener) -> Result<String, CommandError> {
+        listener.announce()?;
+        let Listener { listener, tls, url, kubeconfig, renewal, .. } = listener;
         self.announced = Some(kubeconfig);
         let (plane, stop) = (self.plane.clone(), self.stopped());
         self.running.spawn(async move {
@@ -154,7 +160,8 @@ impl Embedded {
                 served = served => served,
                 () = renewal.run() => Ok(()),
             };
-            served.map_err(|error| CommandError::caused("the plane is no longer served", error))
+            served
+                .map_err(|error| CommandError::caused("the plane's API server has stopped", error))
         });
         Ok(url)
     }
@@ -163,37 +170,37 @@ impl Embedded {
         self.plane.client()
     }
 
-    /// A client for a controller of this name.
+    /// Returns a client for a controller with this name.
     pub(super) fn controller_client(&self, name: &str) -> Client {
         self.plane.controller_client(name)
     }
 
-    /// Ready when the controllers are to stop.
+    /// Resolves when the controllers should stop.
     fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut stop = self.stop.subscribe();
         async move {
-            // A sender that is gone means the same.
+            // A dropped sender means the same.
             drop(stop.wait_for(|stop| *stop).await);
         }
     }
 
-    /// Waits until a controller ends although nobody asked it to; for ever when none runs.
+    /// Waits until a controller stops unexpectedly. Never returns if none is running.
     pub(super) async fn ended(&mut self) -> CommandError {
         match self.running.join_next().await {
             None => std::future::pending().await,
-            Some(ended) => outcome(ended).err().unwrap_or_else(|| {
-                CommandError::new("the controllers stopped although nobody asked them to")
-            }),
+            Some(ended) => outcome(ended)
+                .err()
+                .unwrap_or_else(|| CommandError::new("the controllers stopped unexpectedly")),
         }
     }
 
     pub(super) async fn close(mut self) -> Result<(), CommandError> {
-        // Gone first, so that no command attaches to a plane that is about to close.
+        // Removed first, so that no command attaches to a plane that is about to close.
         if let Some(kubeconfig) = &self.announced
             && let Err(error) = std::fs::remove_file(kubeconfig)
             && error.kind() != std::io::ErrorKind::NotFound
         {
-            tracing::warn!(%kubeconfig, %error, "the kubeconfig of the plane stays behind");
+            tracing::warn!(%kubeconfig, %error, "cannot remove the kubeconfig of the plane");
         }
         self.stop.send_replace(true);
         let mut result = Ok(());
@@ -203,7 +210,7 @@ impl Embedded {
             }
         };
         if tokio::time::timeout(GRACE, all).await.is_err() {
-            tracing::warn!("controllers did not finish within {GRACE:?} and are dropped");
+            tracing::warn!("controllers did not finish within {GRACE:?} and were aborted");
             self.running.abort_all();
         }
         self.plane.close().await;

@@ -1,69 +1,68 @@
-//! A management plane to work with: opened in this process, or served by `capn serve`.
+//! A session with the management plane, opened in this process or served by another one.
 
 mod admission;
 mod embedded;
+mod listener;
+mod lock_wait;
 pub mod quotas;
 pub mod roles;
 mod served;
-mod share;
 mod work;
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use capn_provider::LocalSockets;
 use kube::Client;
 use kube_plane::Plane;
 
+use self::quotas::NamespaceLimits;
 use crate::error::CommandError;
 use crate::state::StateDir;
 
 pub use embedded::{OpenError, definitions, open_plane};
+pub use listener::Holder;
 pub use served::url;
-pub use share::Holder;
 pub use work::on_cluster;
 
 use embedded::Embedded;
-use share::Door;
+use listener::Listener;
+use lock_wait::LockWait;
 
-/// How long another command may have the plane before this one gives up: one that only reads is
-/// through by then.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// The pause between two tries.
-const RETRY: Duration = Duration::from_millis(100);
-
-/// What a command needs of the plane.
+/// What a command needs from the plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need<'a> {
-    /// Objects only. A state folder without a plane is an empty plane.
+    /// Objects only. A state directory without a plane counts as an empty plane.
     Objects,
-    /// Objects and controllers that work on them, for which local sockets are for these namespaces.
+    /// Objects and running controllers; local sockets may be used in these namespaces.
     Controllers(&'a LocalSockets),
 }
 
-/// Which controllers run on a plane.
+/// Controllers that run on a plane.
 #[derive(Clone, Debug)]
 pub enum Controllers {
-    /// Cluster API's and the provider's, which counts into these metrics, and uses local sockets for
-    /// these namespaces.
+    /// Cluster API's and the provider's controllers, with these metrics; local sockets may be used
+    /// in these namespaces.
     All(capn_provider::Metrics, LocalSockets),
-    /// Cluster API's alone; the provider is another process.
+    /// Only Cluster API's controllers; the provider is another process.
     Lifecycle,
 }
 
-/// A plane to work with, until [`Session::close`].
+/// A session with a plane, until [`Session::close`].
 pub struct Session {
     client: Client,
     embedded: Option<Embedded>,
 }
 
 impl Session {
-    /// Opens the plane of the state folder, or attaches to the process that has it open:
-    /// `capn serve` for everything, another command for reading.
+    /// Opens the plane of the state directory, or attaches to the process that has it open: `capn
+    /// serve` for everything, another command for reading.
+    ///
+    /// Waits for another working command, and tells the user which one.
     ///
     /// # Errors
     ///
-    /// When the plane cannot be opened, or another command is using it.
+    /// Returns an error if the plane cannot be opened, if the other command does not finish, or if
+    /// ctrl-C ends the wait.
     pub async fn open(state: &StateDir, need: Need<'_>) -> Result<Self, CommandError> {
         if need == Need::Objects && !state.database().exists() {
             let plane = embedded::empty_plane().await?;
@@ -72,15 +71,15 @@ impl Session {
         Self::open_or_make(state, need).await
     }
 
-    /// As [`Session::open`], but makes the plane if there is none, also for its objects alone.
+    /// Like [`Session::open`], but also creates the plane if only objects are needed.
     ///
     /// # Errors
     ///
-    /// As [`Session::open`].
+    /// Like [`Session::open`].
     pub async fn open_or_make(state: &StateDir, need: Need<'_>) -> Result<Self, CommandError> {
-        let patience = tokio::time::Instant::now() + PATIENCE;
+        let mut lock_wait = LockWait::new(state);
         loop {
-            let locked = match open_plane(state, quotas::MACHINES).await {
+            let locked = match open_plane(state, NamespaceLimits::default()).await {
                 Ok(plane) => return Ok(Self::embedded(Self::start(plane, state, need).await)),
                 Err(OpenError::Locked(locked)) => locked,
                 Err(OpenError::Other(error)) => return Err(error),
@@ -89,10 +88,7 @@ impl Session {
                 tracing::info!("attached to the plane that another process has open");
                 return Ok(Self { client, embedded: None });
             }
-            if tokio::time::Instant::now() > patience {
-                return Err(served::busy(state, *locked));
-            }
-            tokio::time::sleep(RETRY).await;
+            lock_wait.wait(*locked).await?;
         }
     }
 
@@ -100,14 +96,14 @@ impl Session {
         let Need::Controllers(sockets) = need else { return Embedded::idle(plane) };
         let controllers = Controllers::All(Default::default(), sockets.clone());
         let mut embedded = Embedded::running(plane, controllers);
-        // Others can look on while this command works; it works also if they cannot.
+        // Lets other commands read while this one works. Not essential.
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-        let shared = match Door::open(state, any_port, &[], Holder::Command).await {
-            Ok(door) => embedded.serve(door).map(drop),
+        let shared = match Listener::open(state, any_port, &[], Holder::Command).await {
+            Ok(listener) => embedded.serve(listener).map(drop),
             Err(error) => Err(error),
         };
         if let Err(error) = shared {
-            tracing::info!(%error, "others cannot look on");
+            tracing::info!(%error, "cannot serve the plane to other commands");
         }
         embedded
     }
@@ -116,21 +112,21 @@ impl Session {
         Self { client: embedded.client(), embedded: Some(embedded) }
     }
 
-    /// The client of the plane.
+    /// Returns a client for the plane.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Whether somebody else's process runs the plane and its controllers.
+    /// Returns whether another process runs the plane and its controllers.
     pub fn is_served(&self) -> bool {
         self.embedded.is_none()
     }
 
-    /// Does `work` while the controllers run. Ends early, with an error, if one of them does.
+    /// Runs `work` while the controllers run. Returns early with an error if a controller stops.
     ///
     /// # Errors
     ///
-    /// That of `work`, or that a controller ended.
+    /// Returns the error of `work`, or an error if a controller stopped.
     pub async fn while_running<T>(
         &mut self,
         work: impl Future<Output = Result<T, CommandError>>,
@@ -144,11 +140,11 @@ impl Session {
         }
     }
 
-    /// Stops the controllers, writes everything back and frees the plane for others.
+    /// Stops the controllers, flushes the database and releases the plane.
     ///
     /// # Errors
     ///
-    /// When a controller had failed. Nothing is lost then: all state is in the objects.
+    /// Returns an error if a controller failed. Nothing is lost: all state is in the objects.
     pub async fn close(self) -> Result<(), CommandError> {
         let Self { client, embedded } = self;
         drop(client);
@@ -159,53 +155,53 @@ impl Session {
     }
 }
 
-/// A plane with its controllers that is served to other processes.
+/// A plane with controllers that is served to other processes.
 pub struct Serving {
     embedded: Embedded,
     url: String,
 }
 
 impl Serving {
-    /// Opens the plane, starts controllers and server, and tells others.
+    /// Opens the plane, starts controllers and API server, and announces them.
     ///
     /// # Errors
     ///
-    /// When another process has the plane open, or the address cannot be listened on.
+    /// Returns an error if another process has the plane open, or if the address is not available.
     pub async fn start(
         state: &StateDir,
         listen: SocketAddr,
         hosts: &[String],
         controllers: Controllers,
-        machines_per_namespace: usize,
+        limits: NamespaceLimits,
     ) -> Result<Self, CommandError> {
-        let plane = open_plane(state, machines_per_namespace).await;
+        let plane = open_plane(state, limits).await;
         let plane = plane.map_err(|error| error.into_command(state))?;
-        let door = Door::open(state, listen, hosts, Holder::Serve).await?;
+        let listener = Listener::open(state, listen, hosts, Holder::Serve).await?;
         let mut embedded = Embedded::running(plane, controllers);
-        let url = embedded.serve(door)?;
+        let url = embedded.serve(listener)?;
         Ok(Self { embedded, url })
     }
 
-    /// Where the plane is reached.
+    /// Returns the URL of the plane.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// A client of the plane for a controller of this name.
+    /// Returns a client of the plane for a controller with this name.
     pub fn client(&self, name: &str) -> Client {
         self.embedded.controller_client(name)
     }
 
-    /// Waits until something ends although nobody asked it to.
+    /// Waits until something stops unexpectedly.
     pub async fn ended(&mut self) -> CommandError {
         self.embedded.ended().await
     }
 
-    /// Stops everything and writes everything back.
+    /// Stops everything and flushes the database.
     ///
     /// # Errors
     ///
-    /// As [`Session::close`].
+    /// Like [`Session::close`].
     pub async fn close(self) -> Result<(), CommandError> {
         self.embedded.close().await
     }
@@ -218,19 +214,19 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_session_that_is_closed_at_once_ends_at_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = StateDir::at(camino::Utf8Path::from_path(folder.path()).unwrap());
+    async fn a_session_closed_at_once_ends_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::at(camino::Utf8Path::from_path(dir.path()).unwrap());
         let session =
             Session::open(&state, Need::Controllers(&LocalSockets::default())).await.unwrap();
         let closed = tokio::time::timeout(Duration::from_secs(10), session.close()).await;
-        closed.expect("controllers end when they are told to").unwrap();
+        closed.expect("controllers stop when requested").unwrap();
     }
 
     #[tokio::test]
-    async fn others_can_look_on_while_a_command_works_but_not_work_themselves() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = StateDir::at(camino::Utf8Path::from_path(folder.path()).unwrap());
+    async fn other_commands_can_read_but_not_change_while_one_works() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::at(camino::Utf8Path::from_path(dir.path()).unwrap());
         let working =
             Session::open(&state, Need::Controllers(&LocalSockets::default())).await.unwrap();
         let looking = Session::open(&state, Need::Objects).await.unwrap();
@@ -243,14 +239,40 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_plane_that_somebody_has_open_says_so() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = StateDir::at(camino::Utf8Path::from_path(folder.path()).unwrap());
+    async fn a_command_waits_for_a_running_one_and_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, err, ui) = crate::ui::testing::captured();
+        let state = StateDir::at(camino::Utf8Path::from_path(dir.path()).unwrap()).telling(ui);
+        let sockets = LocalSockets::default();
+        let working = Session::open(&state, Need::Controllers(&sockets)).await.unwrap();
+        let second = Session::open(&state, Need::Controllers(&sockets));
+        tokio::pin!(second);
+        let told = async {
+            while !err.text().contains("waiting for") {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            _ = &mut second => panic!("it did not wait"),
+            told = tokio::time::timeout(Duration::from_secs(60), told) => told.expect("the user is told"),
+        }
+        let process = format!("(process {})", std::process::id());
+        assert!(err.text().contains(&process), "{}", err.text());
+        working.close().await.unwrap();
+        let second = tokio::time::timeout(Duration::from_secs(60), second).await;
+        second.expect("it is the second's turn").unwrap().close().await.unwrap();
+        assert_eq!(err.text().lines().count(), 1, "{}", err.text());
+    }
+
+    #[tokio::test]
+    async fn a_locked_plane_names_its_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::at(camino::Utf8Path::from_path(dir.path()).unwrap());
         let first = Session::open_or_make(&state, Need::Objects).await.unwrap();
         let error =
             Session::open(&state, Need::Controllers(&LocalSockets::default())).await.err().unwrap();
         let text = error.render(|_, text| text.to_owned());
-        assert!(text.contains("another capn command is at work"), "{text}");
+        assert!(text.contains("another capn command is running"), "{text}");
         first.close().await.unwrap();
         Session::open(&state, Need::Objects).await.unwrap().close().await.unwrap();
     }

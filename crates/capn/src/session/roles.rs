@@ -1,20 +1,20 @@
-//! The cluster roles of a plane's users: `capn-view`, `capn-edit` and `capn-admin`.
+//! Cluster roles for users of the plane: `capn-view`, `capn-edit` and `capn-admin`.
 //!
-//! They are aggregated as Kubernetes' own: each gets the rules of all roles with its label, so that a
-//! definition which an operator adds can bring its rules along. A binding in a namespace gives them
-//! there and nowhere else.
+//! They are aggregated like Kubernetes' own roles: each has the rules of all roles with its label,
+//! so that an operator who adds a CRD can add rules for it. A RoleBinding grants them in its
+//! namespace only.
 
 use k8s_openapi::api::rbac::v1::{AggregationRule, ClusterRole, PolicyRule};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-/// The roles that `--role` knows by a short name: `NAME` is `capn-NAME`.
+/// Short names for `--role`: `NAME` means `capn-NAME`.
 pub const ROLES: [&str; 3] = ["view", "edit", "admin"];
 
 const READ: &[&str] = &["get", "list", "watch"];
 const WRITE: &[&str] = &["create", "update", "patch", "delete", "deletecollection"];
 
-/// The name of the cluster role with a short name.
+/// Returns the name of the cluster role with a short name.
 pub fn cluster_role(short: &str) -> String {
     format!("capn-{short}")
 }
@@ -23,7 +23,7 @@ fn label(short: &str) -> (String, String) {
     (format!("rbac.authorization.k8s.io/aggregate-to-{short}"), "true".to_owned())
 }
 
-/// All roles: for each short name one with the rules, and one that is made of those.
+/// Returns all roles: for each short name, one role with rules and one aggregated role.
 pub fn cluster_roles(crds: &[CustomResourceDefinition]) -> Vec<ClusterRole> {
     let own = [view(crds), edit(crds), admin()];
     let mut all: Vec<PolicyRule> = Vec::new();
@@ -39,7 +39,7 @@ pub fn cluster_roles(crds: &[CustomResourceDefinition]) -> Vec<ClusterRole> {
                 ..LabelSelector::default()
             }]),
         });
-        // Who may edit may view, and so on, as in Kubernetes.
+        // As in Kubernetes, edit includes view, and admin includes edit.
         sum.metadata.labels = ROLES.get(index + 1).map(|next| [label(next)].into());
         roles.extend([rules_of, sum]);
     }
@@ -66,7 +66,7 @@ fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// Reading of everything in a namespace but Secrets, roles and bindings.
+/// Returns rules for read access to everything in a namespace except Secrets, roles and bindings.
 fn view(crds: &[CustomResourceDefinition]) -> Vec<PolicyRule> {
     let mut rules = vec![
         rule(&[""], &names(&["configmaps", "events", "namespaces", "serviceaccounts"]), READ),
@@ -76,8 +76,8 @@ fn view(crds: &[CustomResourceDefinition]) -> Vec<PolicyRule> {
     rules
 }
 
-/// Writing too, and Secrets: who makes clusters gives their identities and gets their kubeconfigs.
-/// Status is the controllers' alone.
+/// Adds write access, and access to Secrets: creating clusters requires setting identities and
+/// reading kubeconfigs. Only controllers may write status.
 fn edit(crds: &[CustomResourceDefinition]) -> Vec<PolicyRule> {
     let all: Vec<&str> = [READ, WRITE].concat();
     let mut rules = vec![
@@ -86,13 +86,13 @@ fn edit(crds: &[CustomResourceDefinition]) -> Vec<PolicyRule> {
     ];
     rules.extend(of_groups(crds, WRITE, &[""]));
     rules.extend(of_groups(crds, &["update", "patch"], &["/scale"]));
-    // Owners that wait for their dependents.
+    // Needed for foreground deletion.
     rules.push(rule(&[""], &names(&["configmaps/finalizers", "secrets/finalizers"]), &["update"]));
     rules.extend(of_groups(crds, &["update"], &["/finalizers"]));
     rules
 }
 
-/// Letting others in.
+/// Adds access management.
 fn admin() -> Vec<PolicyRule> {
     let all: Vec<&str> = [READ, WRITE].concat();
     vec![
@@ -101,7 +101,7 @@ fn admin() -> Vec<PolicyRule> {
     ]
 }
 
-/// A rule for each group, over its namespaced resources with these endings, as far as there are such.
+/// One rule per group for its namespaced resources with these suffixes, as far as they exist.
 fn of_groups(
     crds: &[CustomResourceDefinition],
     verbs: &[&str],

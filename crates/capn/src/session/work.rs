@@ -1,4 +1,4 @@
-//! What commands that change a cluster have in common: a plane, its controllers, an end, and ctrl-C.
+//! Common parts of commands that change a cluster: the plane, its controllers, shutdown and ctrl-C.
 
 use capn_provider::LocalSockets;
 use kube::Client;
@@ -8,12 +8,14 @@ use crate::error::CommandError;
 use crate::signal::Interrupt;
 use crate::state::StateDir;
 
-/// Does `work` on a cluster of a namespace. Meanwhile the controllers run, unless this is a dry run. Without a
-/// database there are none, and none is made. `hint` says what remains after ctrl-C; empty is no hint.
+/// Runs `work` on a cluster in a namespace. Controllers run meanwhile, unless this is a dry run.
+/// Without a database, runs no controllers and creates no database. `hint` is printed on ctrl-C;
+/// empty means no hint.
 ///
 /// # Errors
 ///
-/// Those of `work`, that a controller ended, that it was interrupted, or that the plane cannot be opened or closed.
+/// Returns the error of `work`, or an error if a controller stopped, the user interrupted, or the
+/// plane cannot be opened or closed.
 pub async fn on_cluster<T>(
     state: &StateDir,
     namespace: &str,

@@ -1,10 +1,10 @@
-//! Cluster templates: from a flavor or a file, with variables, to manifests.
+//! Cluster templates: renders a flavor or a file with variables to manifests.
 //!
-//! | module | is |
+//! | module | content |
 //! |---|---|
-//! | [`source`] | where a template comes from |
-//! | [`values`] | where the values of its variables come from |
-//! | `namespace` | which namespace the objects get |
+//! | [`source`] | sources of templates |
+//! | [`values`] | values of template variables |
+//! | `namespace` | sets the namespace of the objects |
 
 mod namespace;
 pub mod source;
@@ -18,31 +18,32 @@ use crate::error::{CommandError, Doing as _};
 use crate::manifest::{Document, from_yaml};
 use source::TemplateText;
 
-/// A template that was read, with the name by which errors tell of it.
+/// A parsed template, with its name for errors.
 #[derive(Debug)]
-pub struct Read {
+pub struct LoadedTemplate {
     /// The template.
     pub template: Template,
     shown: String,
 }
 
-impl Read {
-    /// Reads the text of a template.
+impl LoadedTemplate {
+    /// Parses a template.
     ///
     /// # Errors
     ///
-    /// With the line that is no substitution.
+    /// Returns an error with the line of an invalid substitution.
     pub fn new(text: &TemplateText) -> Result<Self, CommandError> {
         let shown = text.shown.clone();
         let template = Template::new(&text.text).doing(format!("cannot read {shown}"))?;
         Ok(Self { template, shown })
     }
 
-    /// The manifests, in the namespace, after those of a class that they use and capn has.
+    /// Returns the manifests in the namespace, preceded by built-in ClusterClasses that they use.
     ///
     /// # Errors
     ///
-    /// When variables are missing or of the wrong kind, or what comes out is no manifest.
+    /// Returns an error if variables are missing or invalid, or if the result is not valid
+    /// manifests.
     pub fn documents(
         &self,
         values: &BTreeMap<String, String>,
@@ -52,7 +53,7 @@ impl Read {
         let documents = from_yaml(&text).map_err(|error| {
             error
                 .while_doing(format!("{} does not render to manifests", self.shown))
-                .hint("a value with : # @ or quotes in it may need quotes around it in YAML")
+                .hint("quote values that contain : # @ or quotes, as YAML requires")
         })?;
         let mut all = Vec::new();
         for name in classes_to_add(&documents) {
@@ -69,7 +70,7 @@ impl Read {
             TemplateError::Missing(_) => {
                 "set variables in the environment, with --variable NAME=VALUE or in --config-file"
             }
-            TemplateError::Wrong(_) => "the same command with --list-variables tells what each is",
+            TemplateError::Wrong(_) => "run the same command with --list-variables to list them",
         };
         CommandError::usage(error.to_string())
             .while_doing(format!("cannot render {}", self.shown))
@@ -77,7 +78,7 @@ impl Read {
     }
 }
 
-/// Classes that clusters use and that are not among the documents.
+/// Returns the built-in classes that clusters use and that are not among the documents.
 fn classes_to_add(documents: &[Document]) -> Vec<&str> {
     let has = |name: &str| documents.iter().any(|d| d.kind() == "ClusterClass" && d.name() == name);
     let mut names: Vec<&str> = documents

@@ -1,10 +1,10 @@
-//! Which namespace an object of a template gets: the one that was asked for, as clusterctl does it.
+//! Sets the namespace of a template's objects, as clusterctl does.
 
 use serde_json::json;
 
 use crate::manifest::Document;
 
-/// Kinds that are in no namespace, of those that come with clusters.
+/// Cluster-scoped kinds that are common in templates.
 const WITHOUT: &[&str] = &[
     "Namespace",
     "CustomResourceDefinition",
@@ -20,7 +20,7 @@ const WITHOUT: &[&str] = &[
     "ValidatingAdmissionPolicyBinding",
 ];
 
-/// The document in the namespace.
+/// Returns the document in the namespace.
 pub(super) fn put(document: Document, namespace: &str) -> Document {
     if WITHOUT.contains(&document.kind()) {
         return document;

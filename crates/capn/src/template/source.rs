@@ -1,4 +1,4 @@
-//! Where a template comes from.
+//! Sources of templates.
 
 use std::io::Read as _;
 
@@ -8,7 +8,7 @@ use capn_template::{Flavor, flavor};
 
 use crate::error::{CommandError, Doing as _};
 
-/// The text of a template, and how errors call it.
+/// Text of a template, and its name in errors.
 #[derive(Clone, Debug)]
 pub struct TemplateText {
     /// The text.
@@ -19,7 +19,7 @@ pub struct TemplateText {
     pub needs_topology: bool,
 }
 
-/// A template that comes with capn.
+/// Returns a built-in template.
 pub fn of_flavor(flavor: &Flavor) -> TemplateText {
     TemplateText {
         text: flavor.template.to_owned(),
@@ -28,11 +28,11 @@ pub fn of_flavor(flavor: &Flavor) -> TemplateText {
     }
 }
 
-/// A template from a file, a URL, or standard input (`-`).
+/// Reads a template from a file, a URL, or standard input (`-`).
 ///
 /// # Errors
 ///
-/// When it cannot be read.
+/// Returns an error if it cannot be read.
 pub async fn read(from: &str) -> Result<TemplateText, CommandError> {
     let (text, shown) = match from {
         "-" => {
@@ -57,8 +57,8 @@ pub async fn read(from: &str) -> Result<TemplateText, CommandError> {
 
 async fn fetched(url: &str) -> Result<String, CommandError> {
     let act = || format!("cannot read the template {url}");
-    let (folder, file) = url.rsplit_once('/').unwrap_or((url, ""));
-    let source = Source::http(folder, &HttpOptions::default()).doing(act())?;
+    let (dir, file) = url.rsplit_once('/').unwrap_or((url, ""));
+    let source = Source::http(dir, &HttpOptions::default()).doing(act())?;
     source.text(file).await.doing(act())
 }
 

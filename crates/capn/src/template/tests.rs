@@ -1,6 +1,6 @@
 use capn_template::flavor::{CLASS, find};
 
-use super::values::Given;
+use super::values::Variables;
 use super::*;
 use crate::environment::Environment;
 
@@ -9,8 +9,8 @@ fn map(values: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn options_go_before_the_environment_and_that_before_the_file() {
-    let given = Given {
+fn options_override_the_environment_which_overrides_the_file() {
+    let given = Variables {
         options: map(&[("A", "option")]),
         variables: map(&[("A", "variable"), ("B", "variable")]),
         configured: map(&[("A", "file"), ("B", "file"), ("C", "file"), ("D", "file")]),
@@ -23,8 +23,8 @@ fn options_go_before_the_environment_and_that_before_the_file() {
 
 #[test]
 fn lists_and_numbers_of_a_configuration_file_become_text() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = camino::Utf8PathBuf::try_from(folder.path().join("clusterctl.yaml")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = camino::Utf8PathBuf::try_from(dir.path().join("clusterctl.yaml")).unwrap();
     let text = "providers:\n- name: incus\nPOD_CIDR: [10.7.0.0/16]\nPRIVILEGED: false\n\
                 WORKER_MACHINE_COUNT: 3\nLXC_SECRET_NAME: s\nEMPTY:\n";
     std::fs::write(&path, text).unwrap();
@@ -40,11 +40,11 @@ fn lists_and_numbers_of_a_configuration_file_become_text() {
     assert_eq!(found, map(&expected));
     std::fs::write(&path, "- a\n").unwrap();
     let error = values::configured(&path).unwrap_err();
-    assert!(error.to_string().ends_with("it is not a map of names and values"), "{error}");
+    assert!(error.to_string().ends_with("expected a map of names and values"), "{error}");
 }
 
 fn documents(name: &str) -> Vec<Document> {
-    let read = Read::new(&source::of_flavor(find(name).unwrap())).unwrap();
+    let read = LoadedTemplate::new(&source::of_flavor(find(name).unwrap())).unwrap();
     let values = map(&[
         ("CLUSTER_NAME", "demo"),
         ("KUBERNETES_VERSION", "v1.36.2"),
@@ -55,7 +55,7 @@ fn documents(name: &str) -> Vec<Document> {
 }
 
 #[test]
-fn the_class_of_a_topology_comes_along_in_the_same_namespace() {
+fn a_topology_includes_its_class_in_the_same_namespace() {
     let documents = documents("default");
     assert_eq!((documents[0].kind(), documents[0].name()), ("ClusterClass", CLASS));
     assert!(documents.iter().all(|document| document.namespace() == Some("apart")));
@@ -64,7 +64,7 @@ fn the_class_of_a_topology_comes_along_in_the_same_namespace() {
 }
 
 #[test]
-fn kinds_without_a_namespace_get_none() {
+fn cluster_scoped_kinds_get_no_namespace() {
     let text = "kind: ClusterRole\napiVersion: rbac.authorization.k8s.io/v1\nmetadata: {name: a}\n";
     let document = Document::new(serde_saphyr::from_str(text).unwrap());
     assert_eq!(namespace::put(document, "apart").namespace(), None);

@@ -1,5 +1,5 @@
-//! Where the values of variables come from. Options go first, then the environment, then the
-//! configuration file of clusterctl.
+//! Values of template variables. Options take precedence over the environment, which takes
+//! precedence over the clusterctl configuration file.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +9,19 @@ use serde_json::Value;
 use crate::environment::Environment;
 use crate::error::{CommandError, Doing as _};
 
-/// What was said of variables on the command line.
+/// Variables from the command line and the configuration file.
 #[derive(Clone, Debug, Default)]
-pub struct Given {
-    /// Options with a meaning of their own, as `KUBERNETES_VERSION` and `--kubernetes-version`.
+pub struct Variables {
+    /// Variables set by dedicated options, such as `KUBERNETES_VERSION` by `--kubernetes-version`.
     pub options: BTreeMap<String, String>,
     /// `--variable NAME=VALUE`.
     pub variables: BTreeMap<String, String>,
-    /// What the configuration file has.
+    /// Values in the configuration file.
     pub configured: BTreeMap<String, String>,
 }
 
-impl Given {
-    /// The value of a variable, if it is set anywhere.
+impl Variables {
+    /// Returns the value of a variable, if it is set.
     pub fn value(&self, name: &str, environment: &Environment) -> Option<String> {
         let said = self.options.get(name).or_else(|| self.variables.get(name));
         said.cloned()
@@ -29,7 +29,7 @@ impl Given {
             .or_else(|| self.configured.get(name).cloned())
     }
 
-    /// The values of these variables, as far as they are set.
+    /// Values of these variables, as far as they are set.
     pub fn values<'a>(
         &self,
         names: impl Iterator<Item = &'a str>,
@@ -39,11 +39,11 @@ impl Given {
     }
 }
 
-/// The variables in a configuration file of clusterctl: its keys, a list or map in one line.
+/// Variables in a clusterctl configuration file. A list or map value becomes text on one line.
 ///
 /// # Errors
 ///
-/// When it cannot be read, or is no YAML map.
+/// Returns an error if it cannot be read or is not a YAML map.
 pub fn configured(path: &Utf8Path) -> Result<BTreeMap<String, String>, CommandError> {
     let act = || format!("cannot read variables from {path}");
     let text = std::fs::read_to_string(path).doing(act())?;
@@ -51,7 +51,7 @@ pub fn configured(path: &Utf8Path) -> Result<BTreeMap<String, String>, CommandEr
     match value {
         Value::Null => Ok(BTreeMap::new()),
         Value::Object(fields) => Ok(fields.into_iter().map(|(name, v)| (name, shown(v))).collect()),
-        _ => Err(CommandError::new("it is not a map of names and values").while_doing(act())),
+        _ => Err(CommandError::new("expected a map of names and values").while_doing(act())),
     }
 }
 

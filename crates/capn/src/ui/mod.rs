@@ -1,14 +1,19 @@
-//! Everything the command prints. Data goes to stdout; progress, notes and errors to stderr.
+//! All output of a command. Data goes to stdout; progress, notes and errors go to stderr.
 
+mod line;
+mod marks;
 mod progress;
+mod screen;
 mod style;
 mod table;
 
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use capn_text::shown;
+use capn_text::display;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
 use crate::environment::Environment;
@@ -18,16 +23,19 @@ pub use progress::Step;
 pub use style::Tone;
 pub use table::Table;
 
-/// What the user wants to see.
+/// Minimum total time of steps for printing a total.
+const WORTH_TELLING: Duration = Duration::from_secs(1);
+
+/// Output options of the user.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Look {
+pub struct UiOptions {
     /// `--no-color`
     pub no_color: bool,
-    /// How often `-v` was given.
+    /// Number of `-v` options.
     pub verbosity: u8,
 }
 
-/// The two streams, and how to draw on them. Clones share the streams.
+/// The output streams and how to draw on them. Clones share the streams.
 #[derive(Clone)]
 pub struct Ui {
     inner: Arc<Inner>,
@@ -36,23 +44,29 @@ pub struct Ui {
 struct Inner {
     out: Mutex<Box<dyn Write + Send>>,
     err: Mutex<Box<dyn Write + Send>>,
-    /// Present when stderr is a terminal: lines that are redrawn in place.
+    /// Set if stderr is a terminal: lines that are redrawn in place.
     live: Option<MultiProgress>,
     color_out: bool,
     color_err: bool,
-    /// Somebody is there to be asked.
+    /// Whether the user can be asked.
     asks: bool,
+    /// Whether marks are drawn in ASCII.
+    is_ascii: bool,
+    since: Instant,
+    /// Number of completed steps since the last total.
+    steps: AtomicUsize,
 }
 
 impl Ui {
-    /// The streams of this process.
-    pub fn terminal(environment: &Environment, look: Look) -> Self {
+    /// Returns the streams of this process.
+    pub fn terminal(environment: &Environment, look: UiOptions) -> Self {
         let color = !look.no_color && !environment.no_color();
         let err_is_terminal = std::io::stderr().is_terminal();
-        // Log lines of -v would be torn by lines that are redrawn.
+        // Log lines of -v would be garbled by redrawn lines.
         let redraws = err_is_terminal && look.verbosity == 0 && !environment.is_dumb_terminal();
         let live = redraws
-            .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(15)));
+            .then(|| ProgressDrawTarget::term_like_with_hz(Box::new(screen::Screen::default()), 15))
+            .map(MultiProgress::with_draw_target);
         Self {
             inner: Arc::new(Inner {
                 out: Mutex::new(Box::new(std::io::stdout())),
@@ -61,11 +75,14 @@ impl Ui {
                 color_out: color && std::io::stdout().is_terminal(),
                 color_err: color && err_is_terminal,
                 asks: err_is_terminal && std::io::stdin().is_terminal(),
+                is_ascii: environment.has_no_unicode(),
+                since: Instant::now(),
+                steps: AtomicUsize::new(0),
             }),
         }
     }
 
-    /// Streams that are kept, without colours and without redrawing, as in a pipe.
+    /// Captured streams without colors and redrawing, as in a pipe.
     pub fn plain(out: impl Write + Send + 'static, err: impl Write + Send + 'static) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -75,15 +92,18 @@ impl Ui {
                 color_out: false,
                 color_err: false,
                 asks: false,
+                is_ascii: false,
+                since: Instant::now(),
+                steps: AtomicUsize::new(0),
             }),
         }
     }
 
-    /// Writes data to stdout, as it is.
+    /// Writes data to stdout unchanged.
     ///
     /// # Errors
     ///
-    /// When stdout cannot be written to. A closed pipe is not an error: the reader has enough.
+    /// Returns an error if stdout cannot be written. A closed pipe is not an error.
     pub fn data(&self, text: &str) -> Result<(), CommandError> {
         let mut out = lock(&self.inner.out);
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -94,55 +114,69 @@ impl Ui {
         }
     }
 
-    /// Writes to stdout what a command of the user's wrote, as it is.
+    /// Writes output of a user's command to stdout unchanged.
     ///
     /// # Errors
     ///
-    /// When stdout cannot be written to, a closed pipe among it.
+    /// Returns an error if stdout cannot be written, including a closed pipe.
     pub fn bytes(&self, bytes: &[u8]) -> std::io::Result<()> {
         let mut out = lock(&self.inner.out);
         out.write_all(bytes)?;
         out.flush()
     }
 
-    /// Writes to stderr what a command of the user's wrote, as it is.
+    /// Writes output of a user's command to stderr unchanged.
     ///
     /// # Errors
     ///
-    /// As [`Ui::bytes`].
+    /// Same as [`Ui::bytes`].
     pub fn error_bytes(&self, bytes: &[u8]) -> std::io::Result<()> {
         let mut err = lock(&self.inner.err);
         err.write_all(bytes)?;
         err.flush()
     }
 
+    /// Writes formatted text to stdout, with marks that the terminal supports.
+    ///
+    /// # Errors
+    ///
+    /// Same as [`Ui::data`].
+    pub fn drawing(&self, text: &str) -> Result<(), CommandError> {
+        self.data(&self.marked(text))
+    }
+
     /// Writes a table to stdout.
     ///
     /// # Errors
     ///
-    /// As [`Ui::data`].
+    /// Same as [`Ui::data`].
     pub fn table(&self, table: &Table) -> Result<(), CommandError> {
-        self.data(&table.render(self.inner.color_out))
+        self.drawing(&table.render(self.inner.color_out))
     }
 
-    /// Writes one line to stderr. What a terminal would act on is left out of it: lines quote servers,
-    /// nodes and objects.
+    /// Lines of a table as written to stdout, header first.
+    pub fn table_lines(&self, table: &Table) -> Vec<String> {
+        table.render(self.inner.color_out).lines().map(str::to_owned).collect()
+    }
+
+    /// Writes one line to stderr. Control characters are removed, since lines quote servers, nodes
+    /// and objects.
     pub fn say(&self, line: impl AsRef<str>) {
         self.err_line(&readable(line.as_ref()));
     }
 
-    /// The same, behind a mark with a colour.
+    /// Writes one line with a colored mark.
     pub fn say_marked(&self, tone: Tone, mark: &str, line: impl AsRef<str>) {
         let mark = self.paint(tone, mark);
         self.err_line(&format!("{mark} {}", readable(line.as_ref())));
     }
 
-    /// Writes one line to stderr that tells of something the user did not ask for.
+    /// Writes a note to stderr: something the user did not ask for.
     pub fn note(&self, line: impl AsRef<str>) {
         self.say_marked(Tone::Note, "·", line);
     }
 
-    /// Asks a question that `y` or `yes` answers with yes; `None` when nobody can be asked.
+    /// Asks a yes-or-no question; `None` if the user cannot be asked.
     pub fn ask(&self, question: &str) -> Option<bool> {
         if !self.inner.asks {
             return None;
@@ -153,12 +187,12 @@ impl Ui {
         Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
     }
 
-    /// Starts a step: shown at once on a terminal, one line when it ends in a pipe.
+    /// Starts a step: shown at once on a terminal, printed as one line at its end in a pipe.
     pub fn step(&self, text: impl Into<String>) -> Step {
         Step::start(self.clone(), text.into())
     }
 
-    /// Prints a failed command.
+    /// Prints a command error.
     pub fn error(&self, error: &CommandError) {
         let text = error.render(|label, text| {
             let tone = match label {
@@ -171,17 +205,43 @@ impl Ui {
         self.err_line(text.trim_end());
     }
 
-    /// Colours text for stderr, if it has colours.
+    /// Colors text for stderr, if colors are enabled.
     pub fn paint(&self, tone: Tone, text: &str) -> String {
         tone.paint(text, self.inner.color_err)
     }
 
-    /// Colours text for stdout, if it has colours.
+    /// Colors text for stdout, if colors are enabled.
     pub fn paint_data(&self, tone: Tone, text: &str) -> String {
         tone.paint(text, self.inner.color_out)
     }
 
-    /// Whether stderr is redrawn in place.
+    /// Prints the total time of several steps, if it was long enough.
+    pub fn total(&self) {
+        let steps = self.inner.steps.swap(0, Ordering::Relaxed);
+        let took = self.inner.since.elapsed();
+        if steps > 1 && took >= WORTH_TELLING {
+            let took = progress::elapsed(took);
+            self.err_line(&self.paint(Tone::Faint, &format!("{steps} steps in {took}")));
+        }
+    }
+
+    fn step_ended(&self) {
+        self.inner.steps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the text with marks that the terminal supports.
+    fn marked<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match self.inner.is_ascii {
+            true => marks::ascii(text),
+            false => Cow::Borrowed(text),
+        }
+    }
+
+    fn turns(&self) -> &'static [&'static str] {
+        if self.inner.is_ascii { &marks::ASCII_TURNS } else { &marks::TURNS }
+    }
+
+    /// Returns whether stderr is redrawn in place.
     pub fn is_live(&self) -> bool {
         self.inner.live.is_some()
     }
@@ -191,9 +251,10 @@ impl Ui {
     }
 
     fn err_line(&self, line: &str) {
+        let line = self.marked(line);
         let write = || {
             let mut err = lock(&self.inner.err);
-            // There is nobody left to tell when stderr is closed.
+            // If stderr is closed, there is nowhere to report this.
             drop(writeln!(err, "{line}").and_then(|()| err.flush()));
         };
         match &self.inner.live {
@@ -203,15 +264,15 @@ impl Ui {
     }
 }
 
-/// Longest text that is written at once for people, in bytes.
+/// Maximum length of text printed for people, in bytes.
 const LONGEST: usize = 256 << 10;
 
-/// What of a text may reach a terminal.
+/// Removes what a terminal would interpret.
 pub(crate) fn readable(text: &str) -> Cow<'_, str> {
-    shown::text(text, LONGEST)
+    display::text(text, LONGEST)
 }
 
-/// A stream is still usable after a panic in another thread that held it.
+/// A stream is still usable after a panic of another thread that held the lock.
 fn lock<T: ?Sized>(stream: &Mutex<T>) -> MutexGuard<'_, T> {
     stream.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -220,17 +281,17 @@ fn lock<T: ?Sized>(stream: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) mod testing {
     use super::*;
 
-    /// A stream that a test can read afterwards.
+    /// A stream that a test can read.
     #[derive(Clone, Default)]
-    pub(crate) struct Kept(Arc<Mutex<Vec<u8>>>);
+    pub(crate) struct Captured(Arc<Mutex<Vec<u8>>>);
 
-    impl Kept {
+    impl Captured {
         pub(crate) fn text(&self) -> String {
             String::from_utf8_lossy(&lock(&self.0)).into_owned()
         }
     }
 
-    impl Write for Kept {
+    impl Write for Captured {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             lock(&self.0).extend_from_slice(bytes);
             Ok(bytes.len())
@@ -241,22 +302,22 @@ pub(crate) mod testing {
         }
     }
 
-    /// A pair of kept streams and the `Ui` that writes to them.
-    pub(crate) fn kept() -> (Kept, Kept, Ui) {
-        let (out, err) = (Kept::default(), Kept::default());
+    /// Captured streams and the `Ui` that writes to them.
+    pub(crate) fn captured() -> (Captured, Captured, Ui) {
+        let (out, err) = (Captured::default(), Captured::default());
         (out.clone(), err.clone(), Ui::plain(out, err))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::testing::kept;
+    use super::testing::captured;
     use super::*;
 
     #[test]
-    fn what_a_terminal_acts_on_reaches_none() {
+    fn control_characters_do_not_reach_a_terminal() {
         let bad = "a\x1b[2J\u{9b}31m\u{202e}b";
-        let (out, err, ui) = kept();
+        let (out, err, ui) = captured();
         ui.say(bad);
         ui.note(bad);
         ui.say_marked(Tone::Good, "✓", bad);

@@ -1,58 +1,58 @@
-//! Steps: a live line on a terminal, one finished line everywhere else.
+//! Steps: a live line on a terminal, one final line elsewhere.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
+use super::line::Line;
 use super::{Tone, Ui, readable};
 
-/// How often the live line turns.
+/// Interval of the spinner.
 const TURN: Duration = Duration::from_millis(120);
 
-/// Something that takes a while. Ends with [`Step::done`] or [`Step::failed`]; a step that is
-/// dropped leaves no line.
+/// A step in progress. Ends with [`Step::done`] or [`Step::failed`]; a dropped step leaves no line.
 #[must_use = "a step is shown until it is done"]
 pub struct Step {
     ui: Ui,
     text: String,
     started: Instant,
     bar: Option<ProgressBar>,
+    line: Line,
 }
 
 impl Step {
     pub(super) fn start(ui: Ui, text: String) -> Self {
         let text = readable(&text).into_owned();
+        let line = Line::new(ui.clone(), text.clone());
         let bar = ui.live().map(|live| {
             let bar = live.add(ProgressBar::new_spinner());
-            if let Ok(style) = ProgressStyle::with_template("{spinner:.cyan} {msg} {elapsed:.dim}")
-            {
-                bar.set_style(style.tick_strings(&["◐", "◓", "◑", "◒", "✓"]));
+            if let Ok(style) = ProgressStyle::with_template("{spinner:.cyan} {line}") {
+                let drawn = line.clone();
+                let draw =
+                    move |state: &ProgressState, out: &mut dyn fmt::Write| drawn.draw(state, out);
+                bar.set_style(style.with_key("line", draw).tick_strings(ui.turns()));
             }
-            bar.set_message(text.clone());
             bar.enable_steady_tick(TURN);
             bar
         });
-        Self { ui, text, started: Instant::now(), bar }
+        Self { ui, text, started: Instant::now(), bar, line }
     }
 
-    /// Says what the step is at. Shown on a terminal only.
+    /// Sets a detail, shown on a terminal only.
     pub fn detail(&self, detail: &str) {
-        if let Some(bar) = &self.bar {
-            let text = if detail.is_empty() {
-                self.text.clone()
-            } else {
-                format!("{}: {}", self.text, readable(detail))
-            };
-            bar.set_message(text);
-        }
+        self.line.set(match detail {
+            "" => self.text.clone(),
+            detail => format!("{}: {}", self.text, readable(detail)),
+        });
     }
 
-    /// The step is over and holds; `text` says what holds now.
+    /// Completes the step; `text` is the result.
     pub fn done(self, text: impl AsRef<str>) {
         self.end(Tone::Good, "✓", text.as_ref());
     }
 
-    /// The step is over and does not hold.
+    /// Fails the step.
     pub fn failed(self, text: impl AsRef<str>) {
         self.end(Tone::Bad, "✗", text.as_ref());
     }
@@ -61,6 +61,7 @@ impl Step {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
+        self.ui.step_ended();
         let took = elapsed(self.started.elapsed());
         let took =
             if took.is_empty() { took } else { format!("  {}", self.ui.paint(Tone::Faint, &took)) };
@@ -77,8 +78,8 @@ impl Drop for Step {
     }
 }
 
-/// A duration as a person reads it. Nothing below half a second.
-fn elapsed(duration: Duration) -> String {
+/// Returns a human-readable duration; empty below half a second.
+pub(super) fn elapsed(duration: Duration) -> String {
     let tenths = duration.as_millis() / 100;
     match tenths {
         0..=4 => String::new(),
@@ -90,12 +91,12 @@ fn elapsed(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::kept;
+    use super::super::testing::captured;
     use super::*;
 
     #[test]
     fn in_a_pipe_a_step_is_one_line() {
-        let (out, err, ui) = kept();
+        let (out, err, ui) = captured();
         let step = ui.step("build image");
         step.detail("half");
         step.done("image built");
@@ -105,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_dropped_step_leaves_no_line() {
-        let (_, err, ui) = kept();
+        let (_, err, ui) = captured();
         drop(ui.step("build image"));
         assert_eq!(err.text(), "");
     }

@@ -1,28 +1,28 @@
-//! Colours by meaning.
+//! Colors by meaning.
 
 use owo_colors::{OwoColorize as _, Style};
 
-/// What a piece of text means.
+/// Meaning of a piece of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
-    /// Something holds.
+    /// Success.
     Good,
-    /// Something failed.
+    /// Failure.
     Bad,
-    /// Something is on its way.
+    /// In progress.
     Busy,
-    /// Worth knowing.
+    /// Note.
     Note,
     /// What to do.
     Hint,
-    /// Of little weight.
+    /// Less important.
     Faint,
     /// A heading.
     Head,
 }
 
 impl Tone {
-    /// The text in this tone's colour, or as it is.
+    /// Returns the text in this tone's color, or unchanged.
     pub fn paint(self, text: &str, color: bool) -> String {
         if !color {
             return text.to_owned();

@@ -1,6 +1,6 @@
 //! Tables: left-aligned columns, two spaces apart, no borders, as kubectl prints them.
 
-use capn_text::shown;
+use capn_text::display;
 
 use super::Tone;
 
@@ -12,18 +12,18 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table with these column heads.
+    /// Creates a table with these column heads.
     pub fn new(head: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { head: head.into_iter().map(Into::into).collect(), rows: Vec::new() }
     }
 
-    /// Adds a row. An empty cell is shown as `-`, and none has what a terminal would act on.
+    /// Adds a row. An empty cell is shown as `-`; control characters are removed.
     pub fn row(&mut self, cells: impl IntoIterator<Item = impl Into<String>>) {
-        let readable = |cell: String| shown::line(&cell, shown::SAID).into_owned();
+        let readable = |cell: String| display::line(&cell, display::SERVER_TEXT).into_owned();
         self.rows.push(cells.into_iter().map(|cell| readable(cell.into())).collect());
     }
 
-    /// The table as text, one line a row, the head first.
+    /// Returns the table as text, one line per row, header first.
     pub fn render(&self, color: bool) -> String {
         let widths: Vec<usize> = (0..self.head.len())
             .map(|column| {

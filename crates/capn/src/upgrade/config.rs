@@ -1,15 +1,15 @@
-//! What a new version changes in the configuration of nodes. Pure.
+//! Changes of the node configuration between versions. Pure functions.
 //!
-//! What `capn up` writes depends on the version here and there: a feature gate of kubelet, a script. What
-//! it would write for the new version takes the place of what it wrote for the old one; what somebody
-//! else has written since stays.
+//! Some generated settings depend on the version, such as a kubelet feature gate or a script.
+//! Settings generated for the old version are replaced by those for the new one; settings changed
+//! by a user are kept.
 
 use serde_json::{Map, Value, json};
 
-/// The path of etcd's tag in a `kubeadmConfigSpec`.
+/// Path of the etcd tag in a `kubeadmConfigSpec`.
 const ETCD_TAG: [&str; 4] = ["clusterConfiguration", "etcd", "local", "imageTag"];
 
-/// `live` with the changes from `old` to `new`, wherever it still is as `old` has it.
+/// Applies the differences from `old` to `new` to `live`, wherever `live` still equals `old`.
 pub(super) fn carried(live: &Value, old: &Value, new: &Value) -> Value {
     if live == old {
         return new.clone();
@@ -54,8 +54,8 @@ fn carried_fields(
     fields
 }
 
-/// Sets etcd's tag in a `kubeadmConfigSpec`, or takes it away so that it is kubeadm's own choice. etcd
-/// that runs elsewhere has none.
+/// Sets the etcd tag in a `kubeadmConfigSpec`, or removes it to use kubeadm's default. External
+/// etcd has none.
 pub(super) fn set_etcd_tag(config: &mut Value, tag: Option<&str>) {
     if config.pointer("/clusterConfiguration/etcd/external").is_some_and(|found| !found.is_null()) {
         return;
@@ -75,12 +75,12 @@ pub(super) fn set_etcd_tag(config: &mut Value, tag: Option<&str>) {
     }
 }
 
-/// etcd's tag in a `kubeadmConfigSpec`.
+/// Returns the etcd tag in a `kubeadmConfigSpec`.
 pub(super) fn etcd_tag(config: &Value) -> Option<&str> {
     ETCD_TAG.iter().try_fold(config, |at, key| at.get(key))?.as_str()
 }
 
-/// Takes a field away, and what is empty then.
+/// Removes a field and empty parents.
 fn remove(value: &mut Value, path: &[&str]) {
     let ([key, rest @ ..], Some(fields)) = (path, value.as_object_mut()) else { return };
     if let Some(field) = fields.get_mut(*key)

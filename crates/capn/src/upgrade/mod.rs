@@ -1,9 +1,9 @@
-//! Replacing the machines of a cluster by machines of another version of Kubernetes.
+//! Upgrades a cluster to another Kubernetes version by replacing its machines.
 //!
-//! What is there is [observed](observe), [planned](plan) without I/O, and the steps are
-//! [applied](apply) in their order: images before the first machine, the control plane one minor
-//! version at a time, then workers. Each step asks the objects for what it wants and waits until it
-//! holds, so that the same command continues after it was ended anywhere.
+//! The state is [observed](observe), the upgrade is [planned](plan) without I/O, and the steps are
+//! [applied](apply) in order: images before the first machine, the control plane one minor version
+//! at a time, then workers. Each step sets the desired state in the objects and waits until it is
+//! reached, so that the same command continues after an interruption.
 
 mod apply;
 mod config;
@@ -14,13 +14,14 @@ pub mod removed;
 mod rollback;
 pub mod seen;
 mod show;
+mod space;
 mod steps;
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use capn_image::binaries::{KubernetesFolder, RuntimeFolder};
+use capn_image::binaries::{KubernetesDirectory, RuntimeDirectory};
 use kube::Client;
 use tokio::time::Instant;
 
@@ -41,47 +42,47 @@ use plan::Plan;
 use refusal::Refusal;
 use steps::Work;
 
-/// How long is waited for each machine that is replaced, as long as `--timeouts` does not make it longer.
+/// Time limit per replaced machine, unless `--timeouts` extends it.
 const WAIT: Duration = Duration::from_secs(15 * 60);
 
-/// How long a cluster may take to become Available before that is a reason against an upgrade.
+/// How long to wait for the cluster to become Available before the upgrade is refused.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Where to.
+/// Goal of the command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Aim {
-    /// To a version.
+    /// Upgrade to a version.
     To(KubernetesVersion),
-    /// To the version before, as long as the upgrade has only begun.
+    /// Roll back to the previous version, if the upgrade has just begun.
     Back,
 }
 
-/// What is asked for.
+/// An upgrade request.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     /// Name of the cluster.
     pub name: &'a str,
     /// Its namespace.
     pub namespace: &'a str,
-    /// Where to.
+    /// The goal.
     pub aim: &'a Aim,
-    /// Folders with the programs of a version.
+    /// Directories of Kubernetes binaries.
     pub binaries: &'a [Utf8PathBuf],
-    /// Folder of the container runtime.
+    /// Directory of the container runtime.
     pub runtime: Option<&'a Utf8Path>,
-    /// Clients may use APIs that the version does not have.
+    /// Whether clients may use APIs that the version removes.
     pub allow_removed_apis: bool,
-    /// Whether a snapshot of etcd is taken before the first machine changes.
+    /// Whether to take an etcd snapshot before the first machine changes.
     pub etcd_snapshot: bool,
-    /// How long to wait in all; none is as long as the machines may take.
+    /// Total time limit; `None` depends on the number of machines.
     pub wait: Option<Duration>,
 }
 
-/// Prints what [`upgrade`] would do, and changes nothing.
+/// Prints what [`upgrade`] would do, without changing anything.
 ///
 /// # Errors
 ///
-/// When it would be refused, or the plane or the server does not answer.
+/// Returns an error if it would be refused, or if the plane or the server does not respond.
 pub async fn show(
     context: &Context,
     asked: &Asked<'_>,
@@ -104,15 +105,15 @@ pub async fn show(
     show::print(context, asked.name, &plan, format)
 }
 
-/// Upgrades a cluster, or continues to, and waits until all its machines are of the version.
+/// Upgrades a cluster, or continues to, and waits until all its machines have the version.
 ///
 /// # Errors
 ///
-/// When it is refused, with nothing changed, or a machine does not become what it is to be. What was
-/// done stays: the same command continues from there.
+/// Returns an error if it is refused before any change, or if a machine does not become ready.
+/// Completed steps are kept, and the same command continues.
 pub async fn upgrade(context: &Context, asked: &Asked<'_>) -> Result<(), CommandError> {
     let state = StateDir::of(context)?;
-    let hint = "machines that are replaced stay replaced: the same command continues";
+    let hint = "replaced machines are kept; run the same command again to continue";
     let work = async |client: Client| {
         let ready = Box::pin(find(context, &client, asked, PATIENCE)).await?;
         Box::pin(carry_out(&context.ui, &client, asked, &ready, &Keeper::of(&state))).await
@@ -124,7 +125,7 @@ pub async fn upgrade(context: &Context, asked: &Asked<'_>) -> Result<(), Command
 fn refused(asked: &Asked<'_>, error: CommandError) -> CommandError {
     error.while_doing(match asked.aim {
         Aim::To(version) => format!("cannot upgrade cluster `{}` to {version}", asked.name),
-        Aim::Back => format!("cannot take back the upgrade of cluster `{}`", asked.name),
+        Aim::Back => format!("cannot roll back the upgrade of cluster `{}`", asked.name),
     })
 }
 
@@ -132,21 +133,23 @@ fn nothing(ui: &Ui, asked: &Asked<'_>, plan: &Plan) {
     ui.say(format!("cluster `{}` runs {}: nothing to do", asked.name, plan.to));
 }
 
-/// A plan, and what carries it out.
+/// A plan and what is needed to apply it.
 struct Ready {
     plan: Plan,
     existing: Existing,
     identity: Identity,
     server: incus_client::Client,
-    folders: Vec<KubernetesFolder>,
-    runtime: Option<RuntimeFolder>,
+    folders: Vec<KubernetesDirectory>,
+    runtime: Option<RuntimeDirectory>,
     image_servers: Vec<String>,
+    /// How many machines all MachinePools have.
+    pooled: usize,
     /// What held before, which is no news.
     known: HashSet<String>,
 }
 
-/// Looks, and plans. Whether the cluster is Available was written when controllers ran last; they get so
-/// much time to look again.
+/// Observes and plans. Gives controllers some time to update the Available condition, which may be
+/// old.
 async fn find(
     context: &Context,
     client: &Client,
@@ -159,7 +162,7 @@ async fn find(
 }
 
 /// The folders of binaries, and that of the container runtime.
-type Folders = (Vec<KubernetesFolder>, Option<RuntimeFolder>);
+type Folders = (Vec<KubernetesDirectory>, Option<RuntimeDirectory>);
 
 async fn plan_within(
     client: &Client,
@@ -209,7 +212,7 @@ async fn look(
         let workload = cluster::workload::client(&kubeconfig)?;
         seen.removed_apis = removed::read(&workload)
             .await
-            .map_err(|error| error.hint(format!("go on without that check: {}", removed::FLAG)))?;
+            .map_err(|error| error.hint(format!("skip that check: {}", removed::FLAG)))?;
     }
     let planned = match asked.aim {
         Aim::To(target) => plan::plan(&seen, target),
@@ -220,15 +223,18 @@ async fn look(
         Err(refusal) => return Ok(Err(refusal)),
     };
     let image_servers = image_servers(&view);
-    let known = watch::reached(&view, &watch::Asked::by(&view));
-    Ok(Ok(Ready { plan, existing, identity, server, folders, runtime, image_servers, known }))
+    let pooled = seen.pools.iter().map(|pool| pool.replicas).sum();
+    let known = watch::reached(&view, &watch::DesiredState::by(&view));
+    let ready =
+        Ready { plan, existing, identity, server, folders, runtime, image_servers, pooled, known };
+    Ok(Ok(ready))
 }
 
-/// The folders of the option, else that of the variable or of the machine.
+/// Directories from the option, the environment variable, or the default path.
 async fn folders(
     context: &Context,
     asked: &Asked<'_>,
-) -> Result<Vec<KubernetesFolder>, CommandError> {
+) -> Result<Vec<KubernetesDirectory>, CommandError> {
     let mut folders = Vec::new();
     for path in asked.binaries {
         folders.extend(images::binaries(context, Some(path)).await?);
@@ -239,7 +245,7 @@ async fn folders(
     Ok(folders)
 }
 
-/// The image servers of a cluster, as the provider has them.
+/// Returns the image servers of a cluster, in the provider's format.
 fn image_servers(view: &View) -> Vec<String> {
     let annotations = view.lxc_cluster.as_ref().and_then(|c| c.metadata.annotations.as_ref());
     let text = annotations.and_then(|all| all.get(capn_api::keys::IMAGE_SERVERS_ANNOTATION));
@@ -247,7 +253,7 @@ fn image_servers(view: &View) -> Vec<String> {
     entries.filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
 }
 
-/// Carries a plan out.
+/// Applies a plan.
 async fn carry_out(
     ui: &Ui,
     client: &Client,
@@ -266,10 +272,16 @@ async fn carry_out(
         ui.note(note);
     }
     if let Some(request) = request {
-        // One machine at a time is there beside the one that it replaces.
-        let most = ClusterRequest { workers: request.workers.saturating_add(1), ..request.clone() };
+        // New machines exist alongside those that they replace.
+        let others = u32::try_from(ready.pooled.saturating_add(space::beside(plan)));
+        let workers = request.workers.saturating_add(others.unwrap_or(u32::MAX));
+        let most = ClusterRequest { workers, ..request.clone() };
         let is_local = ready.identity.socket().is_some();
         preflight::isolated_ids(&ready.server, &most, is_local).await?;
+    }
+    // The way back makes no machine.
+    if matches!(asked.aim, Aim::To(_)) {
+        space::check(&ready.server, asked.namespace, asked.name, plan).await?;
     }
     let factor = request.map_or(1, |request| request.timeouts.factor());
     let machines = u32::try_from(plan.replacements()).unwrap_or(u32::MAX).max(1);

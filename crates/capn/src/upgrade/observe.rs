@@ -1,4 +1,4 @@
-//! Reads what an upgrade is planned from.
+//! Observes the state from which an upgrade is planned.
 
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use camino::Utf8PathBuf;
 use capi_api::core::{ContractRef, RolloutStrategyKind};
 use capi_api::{Machine, MachineDeployment, conditions, labels};
-use capn_api::LXCMachineTemplate;
+use capn_api::{LXCMachinePool, LXCMachineTemplate};
 use capn_image::catalog::kubeadm_alias;
 use kube::{Api, Client, ResourceExt as _};
 
@@ -15,16 +15,16 @@ use crate::cluster::Existing;
 use crate::error::{CommandError, Doing as _};
 use crate::etcd::{Unfit, fitness};
 use crate::preflight::KubernetesVersion;
-use crate::watch::{View, complaint};
+use crate::watch::{View, complaint, pool_of};
 
-/// What an image name stands for in a template.
+/// Placeholder for the version in an image name.
 const VERSION: &str = "VERSION";
 
-/// Puts together what is there. `view` is the cluster's objects.
+/// Collects the state. `view` contains the cluster's objects.
 ///
 /// # Errors
 ///
-/// When the plane or the server does not answer, or a version is not understood.
+/// Returns an error if the plane or the server does not respond, or if a version cannot be parsed.
 pub(super) async fn observe(
     client: &Client,
     server: &incus_client::Client,
@@ -56,7 +56,7 @@ pub(super) async fn observe(
         });
     }
     for found in &view.deployments {
-        // Without a version its machines are no nodes of Kubernetes.
+        // Without a version, its machines are not Kubernetes nodes.
         let Some(text) = &found.spec.template.spec.version else { continue };
         let name = found.name_any();
         let of = |machine: &&Machine| deployment_of(machine) == Some(name.as_str());
@@ -69,18 +69,32 @@ pub(super) async fn observe(
             name: name.clone(),
         });
     }
+    for found in &view.pools {
+        let Some(text) = &found.spec.template.spec.version else { continue };
+        let name = found.name_any();
+        seen.pools.push(Group {
+            version: version(&name, text)?,
+            replicas: count(found.spec.replicas),
+            machines: members(view, |machine| pool_of(machine) == Some(name.as_str()))?,
+            image: templates.image(&found.spec.template.spec.infrastructure_ref).await?,
+            held: None,
+            name: name.clone(),
+        });
+    }
     let is_alone = |machine: &&Machine| {
         let is_deployed = deployment_of(machine)
             .is_some_and(|name| view.deployments.iter().any(|found| found.name_any() == name));
-        !is_deployed && (view.control_plane.is_none() || !machine.is_control_plane())
+        let is_pooled = pool_of(machine)
+            .is_some_and(|name| view.pools.iter().any(|found| found.name_any() == name));
+        !is_deployed && !is_pooled && (view.control_plane.is_none() || !machine.is_control_plane())
     };
     seen.alone = members(view, is_alone)?;
-    let images = server.images().await.doing("cannot list the images of the server")?;
+    let images = server.images().await.doing("cannot list the images on the server")?;
     let prefix = kubeadm_alias("v");
     let prefix = prefix.trim_end_matches('v');
     for alias in images.iter().flat_map(|image| &image.aliases) {
         let version = alias.name.strip_prefix(prefix).map(KubernetesVersion::from_str);
-        // An alias of another form is not one of ours.
+        // An alias of another form does not belong to capn.
         if let Some(Ok(version)) = version {
             seen.on_server.insert(version);
         }
@@ -88,7 +102,7 @@ pub(super) async fn observe(
     Ok(seen)
 }
 
-/// Machines of a view, by what they are.
+/// Machines of a view, by owner.
 fn members(view: &View, is_one: impl Fn(&&Machine) -> bool) -> Result<Vec<Member>, CommandError> {
     let found = view.machines.iter().map(AsRef::as_ref).filter(is_one);
     found
@@ -123,26 +137,26 @@ fn held(deployment: &MachineDeployment) -> Option<Held> {
         .then_some(Held::OnDelete)
 }
 
-/// What the condition Available says, unless it is true.
+/// Returns the message of the condition Available, unless it is true.
 fn unavailable(view: &View) -> Option<String> {
     let status = view.cluster.as_ref()?.status.as_ref();
     let list = status.and_then(|status| status.conditions.as_ref());
     match conditions::get(list, conditions::AVAILABLE) {
         Some(found) if found.status == "True" => None,
         Some(found) => Some(complaint(found)),
-        None => Some("nothing has looked at it yet".to_owned()),
+        None => Some("it has not been reconciled yet".to_owned()),
     }
 }
 
 fn version(object: &str, text: &str) -> Result<KubernetesVersion, CommandError> {
-    text.parse().doing(format!("cannot understand the version of `{object}`"))
+    text.parse().doing(format!("cannot parse the version of `{object}`"))
 }
 
 fn count(replicas: Option<i32>) -> usize {
     usize::try_from(replicas.unwrap_or(1)).unwrap_or(0)
 }
 
-/// Templates of machines.
+/// Machine templates.
 struct Templates<'a> {
     client: &'a Client,
     namespace: String,
@@ -150,16 +164,23 @@ struct Templates<'a> {
 }
 
 impl Templates<'_> {
-    /// What a template says of the image. One of another provider says nothing.
+    /// Returns the image of a template. Templates of other providers have none.
     async fn image(&self, reference: &ContractRef) -> Result<TemplateImage, CommandError> {
-        if reference.kind != "LXCMachineTemplate" {
-            return Ok(TemplateImage::OfVersion);
-        }
         let name = &reference.name;
-        let api: Api<LXCMachineTemplate> = Api::namespaced(self.client.clone(), &self.namespace);
-        let found =
-            api.get(name).await.doing(format!("cannot read the LXCMachineTemplate `{name}`"))?;
-        let image = found.spec.template.spec.image;
+        let doing = || format!("cannot read the {} `{name}`", reference.kind);
+        let image = match reference.kind.as_str() {
+            "LXCMachineTemplate" => {
+                let api: Api<LXCMachineTemplate> =
+                    Api::namespaced(self.client.clone(), &self.namespace);
+                api.get(name).await.doing(doing())?.spec.template.spec.image
+            }
+            "LXCMachinePool" => {
+                let api: Api<LXCMachinePool> =
+                    Api::namespaced(self.client.clone(), &self.namespace);
+                api.get(name).await.doing(doing())?.spec.template.spec.image
+            }
+            _ => return Ok(TemplateImage::OfVersion),
+        };
         if image.is_empty() {
             return Ok(TemplateImage::OfVersion);
         }
@@ -170,7 +191,7 @@ impl Templates<'_> {
             "" => image.name,
             server => format!("{server}/{}", image.name),
         };
-        // A stock system becomes a node of any version by a script.
+        // A script turns a stock image into a node of any version.
         let is_stock = self.existing.request.as_ref().is_some_and(|found| found.install_kubeadm);
         Ok(match is_stock || name.contains(VERSION) {
             true => TemplateImage::Pattern(name),

@@ -1,4 +1,5 @@
-//! What an upgrade does, in which order, or why it is refused. Pure: no I/O, no clock.
+//! Plans an upgrade: its steps in order, or why it is refused. Pure functions without I/O and
+//! clock.
 
 use std::collections::BTreeSet;
 
@@ -9,85 +10,89 @@ use super::removed::RemovedApi;
 use super::seen::{Group, Seen, TemplateImage};
 use crate::preflight::KubernetesVersion;
 
-/// How many minor versions a kubelet may be older than an API server, since Kubernetes 1.28
+/// Number of minor versions that kubelet may be older than the API server, since Kubernetes 1.28
 /// (kubernetes.io/releases/version-skew-policy).
 pub const SKEW: u32 = 3;
 
-/// Where a node image comes from.
+/// Source of a node image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The server has it.
+    /// On the server.
     Server,
-    /// It is built from a folder of binaries, unless the server has the same.
+    /// Built from a directory of binaries, unless the server has the same.
     Folder(Utf8PathBuf),
-    /// From the image server, or built from the official downloads.
+    /// Downloaded from the image server, or built from the official downloads.
     Download,
-    /// An image that a template names.
+    /// An image named by a template.
     Named(String),
 }
 
-/// One step. Each can be repeated.
+/// A step. Each can be repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The node image of a version is made sure of.
+    /// Ensure that the node image of a version exists.
     Image {
         /// The version.
         version: KubernetesVersion,
-        /// Where it comes from.
+        /// Its source.
         source: Source,
     },
-    /// A snapshot of etcd is taken: what a newer API server has written, an older one does not understand.
+    /// Take an etcd snapshot, since an older API server cannot read data of a newer one.
     Snapshot,
-    /// The machines of the control plane are replaced, one after the other.
+    /// Replace the control plane machines, one by one.
     ControlPlane(Rollout),
-    /// The machines of a MachineDeployment are replaced.
+    /// Replace the machines of a MachineDeployment.
     Workers(Rollout),
+    /// The machines of a MachinePool are replaced.
+    Pool(Rollout),
 }
 
-/// Machines that are replaced by machines of a version.
+/// Replacement of machines by machines of another version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rollout {
-    /// Name of the KubeadmControlPlane or MachineDeployment.
+    /// Name of the KubeadmControlPlane, MachineDeployment or MachinePool.
     pub object: String,
-    /// The version before.
+    /// Old version.
     pub from: KubernetesVersion,
-    /// The version after.
+    /// New version.
     pub to: KubernetesVersion,
-    /// How many machines are replaced.
+    /// Number of replaced machines.
     pub count: usize,
-    /// Their names, where they are known: a later step replaces machines that are not made yet.
+    /// Their names, if known: a later step replaces machines that do not exist yet.
     pub machines: Vec<String>,
 }
 
-/// All that is to be done.
+/// A complete plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The oldest version that runs.
+    /// Oldest current version.
     pub from: KubernetesVersion,
-    /// The version that is asked for.
+    /// Requested version.
     pub to: KubernetesVersion,
-    /// The steps in their order; none if everything is of the version.
+    /// Steps in order; empty if everything has the version.
     pub steps: Vec<Step>,
-    /// How many minor versions kubelets are older than the API servers, at most, on the way.
+    /// Maximum version skew between kubelets and API servers during the upgrade, in minor versions.
     pub skew: u32,
 }
 
 impl Plan {
-    /// How many machines are replaced.
+    /// Returns the number of replaced machines.
     pub fn replacements(&self) -> usize {
         let count = |step: &Step| match step {
             Step::Image { .. } | Step::Snapshot => 0,
-            Step::ControlPlane(rollout) | Step::Workers(rollout) => rollout.count,
+            Step::ControlPlane(rollout) | Step::Workers(rollout) | Step::Pool(rollout) => {
+                rollout.count
+            }
         };
         self.steps.iter().map(count).sum()
     }
 }
 
-/// Decides.
+/// Plans the upgrade.
 ///
 /// # Errors
 ///
-/// The first reason against it.
+/// Returns the first reason against it.
 pub fn plan(seen: &Seen, target: &KubernetesVersion) -> Result<Plan, Refusal> {
     if seen.is_leaving {
         return Err(Refusal::Leaving);
@@ -99,7 +104,7 @@ pub fn plan(seen: &Seen, target: &KubernetesVersion) -> Result<Plan, Refusal> {
         return Err(Refusal::Topology);
     }
     let control_plane = seen.control_plane.as_ref().ok_or(Refusal::NoControlPlane)?;
-    let groups = || std::iter::once(control_plane).chain(&seen.deployments);
+    let groups = || std::iter::once(control_plane).chain(&seen.deployments).chain(&seen.pools);
     if let Some(newer) = groups().find(|group| group.version > *target) {
         let (object, is) = (newer.name.clone(), newer.version.clone());
         return Err(Refusal::Downgrade { object, is, target: target.clone() });
@@ -123,7 +128,7 @@ pub fn plan(seen: &Seen, target: &KubernetesVersion) -> Result<Plan, Refusal> {
     if seen.is_paused {
         return Err(Refusal::Paused);
     }
-    // What an upgrade that was interrupted has begun is not Available for a while.
+    // During an interrupted upgrade, the cluster may be unavailable for a while.
     if let Some(complaint) = &seen.unavailable
         && groups().all(Group::is_rolled_out)
     {
@@ -145,9 +150,9 @@ pub fn plan(seen: &Seen, target: &KubernetesVersion) -> Result<Plan, Refusal> {
         return Err(Refusal::RemovedApis { apis, target: target.clone() });
     }
     let path = path(seen, &control_plane.version, target)?;
-    let rollouts = rollouts(control_plane, &seen.deployments, &path, &mut plan);
+    let rollouts = rollouts(control_plane, seen, &path, &mut plan);
     plan.steps = images(seen, &rollouts, groups());
-    // An upgrade that is continued took it before.
+    // A continued upgrade has already taken it.
     if seen.takes_snapshot && !path.is_empty() {
         plan.steps.push(Step::Snapshot);
     }
@@ -155,7 +160,8 @@ pub fn plan(seen: &Seen, target: &KubernetesVersion) -> Result<Plan, Refusal> {
     Ok(plan)
 }
 
-/// The versions of the control plane on the way: kubeadm upgrades it by one minor version at a time.
+/// Returns the intermediate versions of the control plane: kubeadm only supports one minor version
+/// at a time.
 fn path(
     seen: &Seen,
     from: &KubernetesVersion,
@@ -173,16 +179,16 @@ fn path(
     Ok(path)
 }
 
-/// The control plane version by version; workers at the end, and before if they would be too old.
+/// The control plane version by version, then workers; workers earlier if they would be too old.
 fn rollouts(
     control_plane: &Group,
-    deployments: &[Group],
+    seen: &Seen,
     path: &[KubernetesVersion],
     plan: &mut Plan,
 ) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut at = control_plane.version.clone();
-    let mut workers: Vec<Workers<'_>> = deployments.iter().map(Workers::of).collect();
+    let mut workers: Vec<Workers<'_>> = Workers::all(seen).collect();
     let mut fresh = true;
     if !control_plane.is_rolled_out() {
         steps.push(Step::ControlPlane(rollout(control_plane, control_plane.oldest(), &at, true)));
@@ -208,28 +214,39 @@ fn rollouts(
     steps
 }
 
-/// A MachineDeployment as it will be after the steps so far.
+/// A MachineDeployment or MachinePool as it will be after the steps so far.
 struct Workers<'a> {
     group: &'a Group,
     oldest: KubernetesVersion,
     is_settled: bool,
     is_untouched: bool,
+    is_pool: bool,
 }
 
 impl<'a> Workers<'a> {
-    fn of(group: &'a Group) -> Self {
-        let oldest = group.oldest().clone();
-        Self { group, oldest, is_settled: group.is_rolled_out(), is_untouched: true }
+    /// MachineDeployments, then MachinePools.
+    fn all(seen: &'a Seen) -> impl Iterator<Item = Self> {
+        let of = |is_pool| {
+            move |group: &'a Group| Self {
+                group,
+                oldest: group.oldest().clone(),
+                is_settled: group.is_rolled_out(),
+                is_untouched: true,
+                is_pool,
+            }
+        };
+        seen.deployments.iter().map(of(false)).chain(seen.pools.iter().map(of(true)))
     }
 
     fn bring_to(&mut self, to: &KubernetesVersion) -> Step {
-        let step = Step::Workers(rollout(self.group, &self.oldest, to, self.is_untouched));
+        let rollout = rollout(self.group, &self.oldest, to, self.is_untouched);
+        let step = if self.is_pool { Step::Pool(rollout) } else { Step::Workers(rollout) };
         (self.oldest, self.is_settled, self.is_untouched) = (to.clone(), true, false);
         step
     }
 }
 
-/// `is_known`: the machines are those that are there now.
+/// `is_known`: the machines are the existing ones.
 fn rollout(
     group: &Group,
     from: &KubernetesVersion,
@@ -241,7 +258,7 @@ fn rollout(
     Rollout { object: group.name.clone(), from: from.clone(), to: to.clone(), count, machines }
 }
 
-/// The images come before the first machine.
+/// Images come before the first machine.
 fn images<'a>(
     seen: &Seen,
     rollouts: &[Step],
@@ -250,7 +267,10 @@ fn images<'a>(
     let mut steps = Vec::new();
     let mut done = BTreeSet::new();
     for step in rollouts {
-        let (Step::ControlPlane(rollout) | Step::Workers(rollout)) = step else { continue };
+        let (Step::ControlPlane(rollout) | Step::Workers(rollout) | Step::Pool(rollout)) = step
+        else {
+            continue;
+        };
         let image = groups.clone().find(|group| group.name == rollout.object).map(|g| &g.image);
         let source = match image {
             Some(TemplateImage::Pattern(name)) => {

@@ -1,4 +1,4 @@
-//! Tables: a cluster in, steps or a refusal out.
+//! Table tests: a cluster in, steps or a refusal out.
 
 use super::super::seen::{Held, Member};
 use super::*;
@@ -11,7 +11,7 @@ fn member(name: &str, version: &str) -> Member {
     Member { name: name.to_owned(), version: Some(v(version)), is_leaving: false, is_ready: true }
 }
 
-/// With one machine of each version.
+/// One machine per version.
 fn group(name: &str, version: &str, machines: &[&str]) -> Group {
     let named = |(number, version): (usize, &&str)| member(&format!("{name}-{number}"), version);
     Group {
@@ -24,7 +24,7 @@ fn group(name: &str, version: &str, machines: &[&str]) -> Group {
     }
 }
 
-/// A control plane of one machine and a worker, with the images of these versions on the server.
+/// A control plane with one machine and a worker, with images of these versions on the server.
 fn demo(version: &str, images: &[&str]) -> Seen {
     Seen {
         cluster: "demo".into(),
@@ -35,13 +35,13 @@ fn demo(version: &str, images: &[&str]) -> Seen {
     }
 }
 
-/// An API that clients used.
+/// An API used by clients.
 fn used(resource: &str, minor: u32) -> RemovedApi {
     let (group, version) = ("example.org".into(), "v1beta1".into());
     RemovedApi { minor, group, version, resource: resource.into() }
 }
 
-/// Each step in a few words.
+/// Each step in short form.
 fn steps(plan: &Plan) -> Vec<String> {
     let told = |what: &str, rollout: &Rollout| {
         let Rollout { object, from, to, count, machines } = rollout;
@@ -59,6 +59,7 @@ fn steps(plan: &Plan) -> Vec<String> {
             Step::Snapshot => "snapshot".to_owned(),
             Step::ControlPlane(rollout) => told("control plane", rollout),
             Step::Workers(rollout) => told("workers", rollout),
+            Step::Pool(rollout) => told("pool", rollout),
         })
         .collect()
 }
@@ -169,7 +170,7 @@ fn an_upgrade_that_was_interrupted_goes_on_where_it_was() {
         (leaving, vec!["has v1.37.2", "workers md v1.37.2 v1.37.2: 0 []"]),
     ] {
         assert_eq!(planned(&seen, to), wanted);
-        // On its way it may be not Available; where nothing is on its way it has to be.
+        // Unavailability is accepted only during an upgrade.
         let is_under_way = wanted != ["has v1.37.2", "workers md v1.36.1 v1.37.2: 1 [md-0]"]
             || !seen.deployments[0].is_rolled_out();
         seen.unavailable = Some("no".into());
@@ -216,28 +217,34 @@ fn what_cannot_be_done_is_refused_with_the_reason() {
             with(|seen| seen.deployments[0].version = v("v1.38.0")),
             "`md` runs v1.38.0, and Kubernetes cannot be downgraded",
         ),
-        (demo("v1.35.1", &["v1.34.9", "v1.37.2"]), "there is no node image of 1.36"),
+        (
+            demo("v1.35.1", &["v1.34.9", "v1.37.2"]),
+            "intermediate version 1.36, for which no node image exists",
+        ),
         (with(|seen| seen.is_leaving = true), "is being deleted"),
         (with(|seen| seen.is_paused = true), "is paused"),
         (with(|seen| seen.is_stopped = true), "is stopped"),
         (with(|seen| seen.has_topology = true), "ClusterClass"),
         (with(|seen| seen.control_plane = None), "no KubeadmControlPlane"),
         (with(|seen| seen.unavailable = Some("etcd is ill".into())), "not Available: etcd is ill"),
-        (with(|seen| seen.alone = vec![member("own", "v1.33.9")]), "machine `own` stands alone"),
+        (
+            with(|seen| seen.alone = vec![member("own", "v1.33.9")]),
+            "standalone machine `own` is not upgraded",
+        ),
         (
             with(|seen| seen.deployments[0].image = TemplateImage::Fixed("mine".into())),
-            "the machines of `md` are made from the image `mine`",
+            "the machines of `md` use image `mine`",
         ),
         (
             with(|seen| seen.deployments[0].held = Some(Held::OnDelete)),
-            "`md` replaces machines only when somebody deletes them",
+            "`md` only replaces machines that a user deletes",
         ),
         (with(|seen| seen.deployments[0].held = Some(Held::Paused)), "`md` is paused"),
         (
             with(|seen| {
                 seen.removed_apis = vec![used("old", 37), used("older", 36), used("new", 38)];
             }),
-            "APIs that v1.37.2 does not have: old.example.org v1beta1 (removed in 1.37)",
+            "APIs that v1.37.2 removes: old.example.org v1beta1 (removed in 1.37)",
         ),
     ];
     for (seen, told) in cases {
@@ -249,4 +256,47 @@ fn what_cannot_be_done_is_refused_with_the_reason() {
     assert!(plan(&alone, &v(target)).is_ok());
     // A version far away ends at the first minor version without an image.
     assert!(plan(&demo("v1.36.1", &[]), &v("v1.4294967295.0")).is_err());
+}
+
+#[test]
+fn pools_come_after_the_machine_deployments_and_before_their_kubelets_are_too_old() {
+    let mut seen = demo("v1.36.1", &["v1.36.1", "v1.37.2"]);
+    seen.pools = vec![group("mp", "v1.36.1", &["v1.36.1", "v1.36.1"])];
+    assert_eq!(
+        planned(&seen, "v1.37.2"),
+        [
+            "has v1.37.2",
+            "control plane cp v1.36.1 v1.37.2: 1 [cp-0]",
+            "workers md v1.36.1 v1.37.2: 1 [md-0]",
+            "pool mp v1.36.1 v1.37.2: 2 [mp-0 mp-1]",
+        ]
+    );
+    // A pool that somebody has brought up is left alone; one that has only begun is waited for.
+    seen.pools = vec![group("mp", "v1.37.2", &["v1.37.2"]), group("mq", "v1.37.2", &["v1.36.1"])];
+    let steps = planned(&seen, "v1.37.2");
+    assert_eq!(steps.last().unwrap(), "pool mq v1.36.1 v1.37.2: 1 [mq-0]");
+    assert!(!steps.concat().contains("pool mp"), "{steps:?}");
+    // Over more minor versions than a kubelet may be older, it goes twice.
+    let images = ["v1.37.0", "v1.38.0", "v1.39.0", "v1.40.0"];
+    let mut seen = demo("v1.36.1", &images);
+    seen.deployments.clear();
+    seen.pools = vec![group("mp", "v1.36.1", &["v1.36.1"])];
+    let steps = planned(&seen, "v1.40.0");
+    let of_pool: Vec<_> = steps.iter().filter(|step| step.starts_with("pool")).collect();
+    let wanted = ["pool mp v1.36.1 v1.39.0: 1 [mp-0]", "pool mp v1.39.0 v1.40.0: 1 []"];
+    assert_eq!(of_pool, wanted.iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_pool_is_refused_for_the_same_reasons_as_a_machine_deployment() {
+    let mut seen = demo("v1.36.1", &["v1.37.2"]);
+    seen.pools = vec![group("mp", "v1.38.0", &["v1.38.0"])];
+    let refusal = plan(&seen, &v("v1.37.2")).unwrap_err();
+    assert!(refusal.to_string().starts_with("`mp` runs v1.38.0"), "{refusal}");
+    seen.pools = vec![Group {
+        image: TemplateImage::Fixed("mine".into()),
+        ..group("mp", "v1.36.1", &["v1.36.1"])
+    }];
+    let refusal = plan(&seen, &v("v1.37.2")).unwrap_err();
+    assert!(refusal.to_string().contains("`mp` use image `mine`"), "{refusal}");
 }

@@ -1,4 +1,4 @@
-//! Why an upgrade is refused, and what to do about it.
+//! Reasons against an upgrade, and what to do about them.
 
 use std::fmt;
 
@@ -8,48 +8,48 @@ use super::seen::Held;
 use crate::error::CommandError;
 use crate::preflight::KubernetesVersion;
 
-/// A reason against an upgrade.
+/// Reason against an upgrade.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The cluster is being deleted.
     Leaving,
-    /// Its ClusterClass says the version.
+    /// Its ClusterClass topology sets the version.
     Topology,
     /// It has no KubeadmControlPlane.
     NoControlPlane,
-    /// Something is newer than what is asked for.
+    /// A current version is newer than the requested one.
     Downgrade {
         /// The KubeadmControlPlane or MachineDeployment.
         object: String,
-        /// Its version.
+        /// Current version.
         is: KubernetesVersion,
-        /// What is asked for.
+        /// Requested version.
         target: KubernetesVersion,
     },
-    /// A machine that nobody replaces would be too old for the API servers.
+    /// A standalone machine would be too old for the API servers.
     TooOld {
-        /// Its name.
+        /// Name of the machine.
         machine: String,
-        /// What is asked for.
+        /// Requested version.
         target: KubernetesVersion,
     },
-    /// An upgrade cannot be taken back any more.
+    /// An upgrade can no longer be rolled back.
     TooLate {
         /// A control plane machine of the new version, if there is one.
         machine: Option<String>,
         /// The new version.
         version: KubernetesVersion,
     },
-    /// Nothing of the cluster is reconciled.
+    /// The cluster is paused.
     Paused,
-    /// None of its instances runs.
+    /// The cluster is stopped.
     Stopped,
     /// The cluster is not Available.
     Unavailable {
-        /// What the condition says.
+        /// Message of the condition.
         complaint: String,
     },
-    /// A template names one image, whatever the version is.
+    /// A template names a fixed image.
     FixedImage {
         /// The KubeadmControlPlane or MachineDeployment.
         object: String,
@@ -60,21 +60,21 @@ pub enum Refusal {
     Held {
         /// Its name.
         deployment: String,
-        /// Why.
+        /// Reason.
         held: Held,
     },
-    /// Clients use APIs that the version does not have.
+    /// Clients use APIs that the version removes.
     RemovedApis {
         /// Those APIs.
         apis: Vec<RemovedApi>,
-        /// What is asked for.
+        /// Requested version.
         target: KubernetesVersion,
     },
-    /// A minor version lies between, and there is no image of it.
+    /// An intermediate minor version has no image.
     NoImage {
         /// The minor version.
         minor: u32,
-        /// What is asked for.
+        /// Requested version.
         target: KubernetesVersion,
     },
 }
@@ -84,25 +84,25 @@ impl fmt::Display for Refusal {
         match self {
             Self::Leaving => f.write_str("the cluster is being deleted"),
             Self::Topology => {
-                f.write_str("the cluster is made from a ClusterClass, and its topology says the version")
+                f.write_str("the cluster uses a ClusterClass, whose topology sets the version")
             }
             Self::NoControlPlane => f.write_str(
-                "the cluster has no KubeadmControlPlane: nobody replaces its control plane machines",
+                "the cluster has no KubeadmControlPlane that would replace its control plane machines",
             ),
             Self::Downgrade { object, is, target } => write!(
                 f,
-                "`{object}` runs {is}, and Kubernetes cannot be downgraded to {target}: an older API server does not understand all that a newer one has stored",
+                "`{object}` runs {is}, and Kubernetes cannot be downgraded to {target}: an older API server cannot read everything that a newer one stored",
             ),
             Self::TooOld { machine, target } => write!(
                 f,
-                "machine `{machine}` stands alone, is not upgraded, and would be more than {SKEW} minor versions older than API servers of {target}",
+                "standalone machine `{machine}` is not upgraded and would be more than {SKEW} minor versions older than API servers of {target}",
             ),
             Self::TooLate { machine, version } => {
                 match machine {
                     Some(machine) => write!(f, "`{machine}` runs {version}")?,
-                    None => write!(f, "control plane machines of the old version are gone")?,
+                    None => write!(f, "control plane machines of the old version are deleted")?,
                 }
-                f.write_str(", and its API server may have stored what an older one does not understand")
+                f.write_str(", and its API server may have stored data that an older one cannot read")
             }
             Self::Paused => f.write_str("the cluster is paused, so no machine is replaced"),
             Self::Stopped => f.write_str("the cluster is stopped"),
@@ -111,74 +111,74 @@ impl fmt::Display for Refusal {
             }
             Self::FixedImage { object, image } => write!(
                 f,
-                "the machines of `{object}` are made from the image `{image}`, which their template names",
+                "the machines of `{object}` use image `{image}`, which is fixed in their template",
             ),
             Self::Held { deployment, held: Held::Paused } => {
                 write!(f, "MachineDeployment `{deployment}` is paused, so its machines are not replaced")
             }
             Self::Held { deployment, held: Held::OnDelete } => write!(
                 f,
-                "MachineDeployment `{deployment}` replaces machines only when somebody deletes them (`OnDelete`)",
+                "MachineDeployment `{deployment}` only replaces machines that a user deletes (`OnDelete`)",
             ),
             Self::RemovedApis { apis, target } => {
                 let names: Vec<String> = apis.iter().map(ToString::to_string).collect();
-                write!(f, "clients of the cluster use APIs that {target} does not have: {}", names.join(", "))
+                write!(f, "clients of the cluster use APIs that {target} removes: {}", names.join(", "))
             }
             Self::NoImage { minor, target } => write!(
                 f,
-                "to {target} the control plane goes over 1.{minor}, minor version by minor version, and there is no node image of 1.{minor}",
+                "upgrading the control plane to {target} requires the intermediate version 1.{minor}, for which no node image exists",
             ),
         }
     }
 }
 
 impl Refusal {
-    /// What to do about it.
+    /// Returns what to do about it.
     fn hint(&self, cluster: &str) -> String {
         match self {
-            Self::Leaving => format!("finish that: `capn delete cluster {cluster}`"),
+            Self::Leaving => format!("finish the deletion: `capn delete cluster {cluster}`"),
             Self::Topology => {
                 format!("change `spec.topology.version` of the Cluster `{cluster}`")
             }
             Self::NoControlPlane => {
-                "make a new cluster of that version, and move the applications".to_owned()
+                "create a new cluster with that version and move the applications".to_owned()
             }
             Self::Downgrade { is, .. } => {
-                format!("name {is} or a later version, or make another cluster of the older one")
+                format!("use {is} or later, or create another cluster with the older version")
             }
             Self::TooOld { machine, .. } => {
-                format!("replace it by one of a newer version, or delete the Machine `{machine}`")
+                format!("replace it with a newer one, or delete Machine `{machine}`")
             }
             Self::TooLate { version, .. } => format!(
-                "go on: `capn upgrade {cluster} --kubernetes-version {version}`; `capn describe cluster {cluster}` says what is missing"
+                "complete the upgrade: `capn upgrade {cluster} --kubernetes-version {version}`; to see what is missing: `capn describe cluster {cluster}`"
             ),
             Self::Paused => format!("resume it: `capn resume {cluster}`"),
             Self::RemovedApis { .. } => format!(
-                "move them to a newer version of the API (the API server counts requests since it started: `kubectl get --raw {}`), or upgrade anyway: {}",
+                "migrate them to a newer API version (the API server counts requests since it started: `kubectl get --raw {}`), or upgrade anyway: {}",
                 capn_controller::workload::METRICS,
                 removed::FLAG
             ),
             Self::Stopped => format!("start it: `capn start {cluster}`"),
             Self::Unavailable { .. } => {
-                format!("mend that first: `capn describe cluster {cluster}` shows where it is")
+                format!("fix that first; see the cause: `capn describe cluster {cluster}`")
             }
             Self::FixedImage { .. } => {
                 "give the machines a new LXCMachineTemplate with an image of that version, in one change with the version: `capn apply -f FILE`"
                     .to_owned()
             }
             Self::Held { deployment, held: Held::Paused } => {
-                format!("take `spec.paused` away from the MachineDeployment `{deployment}`")
+                format!("remove `spec.paused` from MachineDeployment `{deployment}`")
             }
             Self::Held { deployment, held: Held::OnDelete } => format!(
                 "set `spec.rollout.strategy.type` of the MachineDeployment `{deployment}` to RollingUpdate"
             ),
             Self::NoImage { minor, .. } => format!(
-                "name a folder with its programs, `--kubernetes-binaries DIR`, beside the others, or go there first: `capn upgrade {cluster} --kubernetes-version v1.{minor}.0`"
+                "add a directory with its binaries (`--kubernetes-binaries DIR`), or upgrade to it first: `capn upgrade {cluster} --kubernetes-version v1.{minor}.0`"
             ),
         }
     }
 
-    /// As the error of the command.
+    /// Returns the error of the command.
     pub fn into_command(self, cluster: &str) -> CommandError {
         CommandError::new(self.to_string()).hint(self.hint(cluster))
     }

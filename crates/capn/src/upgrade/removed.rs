@@ -1,15 +1,16 @@
-//! APIs that clients of the cluster use and that the next versions of Kubernetes do not have.
+//! APIs that clients use and that later Kubernetes versions remove.
 //!
-//! An API server counts the requests to deprecated APIs since its start and says in which release each
-//! API goes, in the metric `apiserver_requested_deprecated_apis`
-//! (kubernetes.io/docs/reference/using-api/deprecation-policy). Behind a load balancer one of the API servers answers.
+//! An API server counts requests to deprecated APIs since its start and reports in which release
+//! they are removed, in the metric `apiserver_requested_deprecated_apis`
+//! (kubernetes.io/docs/reference/using-api/deprecation-policy). Behind a load balancer, one of the
+//! API servers responds.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use capn_controller::workload::METRICS;
-use capn_text::shown;
+use capn_text::display;
 use futures::AsyncBufReadExt as _;
 use futures::TryStreamExt as _;
 use http::Request;
@@ -17,26 +18,26 @@ use kube::Client;
 
 use crate::error::{CommandError, Doing as _};
 
-/// The option that leaves the check out.
+/// The option that skips the check.
 pub(super) const FLAG: &str = "--allow-removed-apis";
 const METRIC: &str = "apiserver_requested_deprecated_apis";
-/// How many are read at most; each is named when an upgrade is refused.
+/// Maximum number of APIs; each is listed when an upgrade is refused.
 const MOST: usize = 100;
-/// Longest part of a name that is shown.
+/// Maximum length of a name's part in output.
 const LONGEST: usize = 100;
-/// How long the answer may take.
+/// Time limit of the request.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An API that was asked for.
+/// A used API.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RemovedApi {
-    /// Minor version of Kubernetes 1 that does not have it any more.
+    /// Minor version of Kubernetes 1 that removes it.
     pub minor: u32,
     /// Its group; empty for the core group.
     pub group: String,
     /// Its version.
     pub version: String,
-    /// Its resource, in the plural.
+    /// Its resource, plural.
     pub resource: String,
 }
 
@@ -50,13 +51,13 @@ impl fmt::Display for RemovedApi {
     }
 }
 
-/// Asks an API server of the cluster which deprecated APIs were used since it started.
+/// Reads which deprecated APIs were used since the API server's start.
 ///
 /// # Errors
 ///
-/// When it does not answer, or its metrics may not be read.
+/// Returns an error if it does not respond or its metrics cannot be read.
 pub(super) async fn read(client: &Client) -> Result<Vec<RemovedApi>, CommandError> {
-    let doing = "cannot ask the API server which deprecated APIs are used";
+    let doing = "cannot read the used deprecated APIs from the API server";
     let request = Request::get(METRICS).body(Vec::new()).doing(doing)?;
     let lines = async {
         let mut lines = client.request_stream(request).await.doing(doing)?.lines();
@@ -73,10 +74,10 @@ pub(super) async fn read(client: &Client) -> Result<Vec<RemovedApi>, CommandErro
     tokio::time::timeout(PATIENCE, lines).await.doing(doing)?
 }
 
-/// A line of the metric; `None` for any other, and for APIs of which no release is known that removes them.
+/// Parses a line of the metric; `None` for other lines, and for APIs without a planned removal.
 fn parse(line: &str) -> Option<RemovedApi> {
     let labels = line.strip_prefix(METRIC)?.strip_prefix('{')?.rsplit_once('}')?.0;
-    // No label of this metric has a comma, a quote or a backslash in a value of Kubernetes'.
+    // Kubernetes' values of these labels contain no comma, quote or backslash.
     let labels: BTreeMap<&str, &str> = labels
         .split(',')
         .filter_map(|label| label.split_once('='))
@@ -86,7 +87,7 @@ fn parse(line: &str) -> Option<RemovedApi> {
     let minor = release.strip_prefix("1.")?.parse().ok()?;
     let text = |key| {
         let value = labels.get(key).copied().unwrap_or_default();
-        shown::line(value, LONGEST).into_owned()
+        display::line(value, LONGEST).into_owned()
     };
     let (group, version, resource) = (text("group"), text("version"), text("resource"));
     Some(RemovedApi { minor, group, version, resource })
@@ -108,7 +109,7 @@ mod tests {
                 r#"group="",removed_release="1.40",resource="things",subresource="status",version="v1""#,
                 Some("things v1 (removed in 1.40)"),
             ),
-            // Deprecated, and there to stay.
+            // Deprecated, but not planned for removal.
             (
                 r#"group="",removed_release="",resource="endpoints",subresource="",version="v1""#,
                 None,

@@ -1,20 +1,21 @@
-//! What takes an upgrade back that has only begun, or why that is refused. Pure: no I/O, no clock.
+//! Plans the rollback of an upgrade that has just begun, or why it is refused. Pure functions
+//! without I/O and clock.
 //!
-//! It is possible while every machine of the control plane that was there before is still there and no new one has
-//! become Ready: the API servers of the old version still answer. The new machine is then the only one that does
-//! not have the version asked for, and the KubeadmControlPlane deletes it. Afterwards it is a downgrade, which
-//! Kubernetes does not have.
+//! A rollback is possible while all original control plane machines exist and no new one is Ready:
+//! the API servers of the old version still respond. The new machine is then the only one without
+//! the requested version, and the KubeadmControlPlane deletes it. Later, it would be a downgrade,
+//! which Kubernetes does not support.
 
 use super::plan::{Plan, Rollout, Step};
 use super::refusal::Refusal;
 use super::seen::{Group, Member, Seen};
 use crate::preflight::KubernetesVersion;
 
-/// Decides.
+/// Plans the rollback.
 ///
 /// # Errors
 ///
-/// The first reason against it.
+/// Returns the first reason against it.
 pub(super) fn plan(seen: &Seen) -> Result<Plan, Refusal> {
     if seen.is_leaving {
         return Err(Refusal::Leaving);
@@ -41,7 +42,7 @@ pub(super) fn plan(seen: &Seen) -> Result<Plan, Refusal> {
     let new = || control_plane.machines.iter().filter(|member| !of_before(member));
     let ready = new().find(|member| member.is_ready);
     let is_late = staying < control_plane.replicas || ready.is_some();
-    // Once the version is asked for again, the last look is over: what is left is to wait.
+    // The version is already reset; only waiting is left.
     if is_late && control_plane.version != before.version {
         let machine = ready.or_else(|| new().next()).map(|member| member.name.clone());
         return Err(Refusal::TooLate { machine, version: control_plane.version.clone() });
@@ -57,14 +58,14 @@ pub(super) fn plan(seen: &Seen) -> Result<Plan, Refusal> {
     Ok(Plan { steps: vec![Step::ControlPlane(rollout)], ..plan })
 }
 
-/// The version before the upgrade.
+/// State before the upgrade.
 struct Before {
     version: KubernetesVersion,
-    /// The newest version of a machine, if that is another one.
+    /// Whether a machine of another, newer version exists.
     is_new_there: Option<KubernetesVersion>,
 }
 
-/// That of the oldest machine that stays.
+/// Returns the version of the oldest machine that is not being deleted.
 fn version_before(group: &Group) -> Before {
     let staying = group.machines.iter().filter(|member| !member.is_leaving);
     let oldest = staying.filter_map(|member| member.version.as_ref()).min();
@@ -83,8 +84,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// A control plane: the version asked for, how many machines, and these: `1.36.1`, with `-` when it leaves,
-    /// with `+` when it is Ready.
+    /// Returns a control plane: requested version, number of machines, and the machines: `1.36.1`,
+    /// with `-` when it is being deleted, with `+` when it is Ready.
     fn seen(version: &str, replicas: usize, machines: &[&str]) -> Seen {
         let member = |(number, text): (usize, &&str)| Member {
             name: format!("cp-{number}"),

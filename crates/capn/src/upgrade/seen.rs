@@ -1,4 +1,4 @@
-//! What an upgrade is planned from.
+//! State from which an upgrade is planned.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,51 +7,53 @@ use camino::Utf8PathBuf;
 use super::removed::RemovedApi;
 use crate::preflight::KubernetesVersion;
 
-/// A cluster and the images that its nodes can be made from, at one moment.
+/// Snapshot of a cluster and its available node images.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// Name of the cluster.
     pub cluster: String,
     /// It is being deleted.
     pub is_leaving: bool,
-    /// Nothing of it is reconciled.
+    /// It is paused.
     pub is_paused: bool,
-    /// None of its instances runs.
+    /// It is stopped.
     pub is_stopped: bool,
-    /// It is made from a ClusterClass, which says the version too.
+    /// It uses a ClusterClass, which sets the version.
     pub has_topology: bool,
-    /// What keeps it from being Available; `None` if it is.
+    /// Why it is not Available; `None` if it is.
     pub unavailable: Option<String>,
-    /// A snapshot of its etcd is to be taken, and can be.
+    /// An etcd snapshot is requested and possible.
     pub takes_snapshot: bool,
-    /// Its control plane, if that is a KubeadmControlPlane.
+    /// Its KubeadmControlPlane, if it has one.
     pub control_plane: Option<Group>,
     /// Its MachineDeployments, by name.
     pub deployments: Vec<Group>,
-    /// Machines of none of these.
+    /// Standalone machines.
     pub alone: Vec<Member>,
+    /// Its MachinePools, by name.
+    pub pools: Vec<Group>,
     /// Node images of Kubernetes that the server has, under the alias of their version.
     pub on_server: BTreeSet<KubernetesVersion>,
-    /// APIs that clients used and that some later version does not have.
+    /// Deprecated APIs used by clients.
     pub removed_apis: Vec<RemovedApi>,
-    /// Folders of binaries that a node image can be built from.
+    /// Directories of binaries for building node images.
     pub folders: BTreeMap<KubernetesVersion, Utf8PathBuf>,
 }
 
 /// Machines that are replaced together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// Name of the KubeadmControlPlane or MachineDeployment.
+    /// Name of the KubeadmControlPlane, MachineDeployment or MachinePool.
     pub name: String,
-    /// The version that it asks for.
+    /// Its desired version.
     pub version: KubernetesVersion,
-    /// How many machines it asks for.
+    /// Its desired number of machines.
     pub replicas: usize,
     /// Its machines.
     pub machines: Vec<Member>,
-    /// What its template says of the image.
+    /// Image in its template.
     pub image: TemplateImage,
-    /// Why it does not replace machines, if it does not.
+    /// Why it does not replace machines, if so.
     pub held: Option<Held>,
 }
 
@@ -64,19 +66,19 @@ pub struct Member {
     pub version: Option<KubernetesVersion>,
     /// It is being deleted.
     pub is_leaving: bool,
-    /// It is Ready: its node, and what the control plane says of it.
+    /// Its node is Ready, and its control plane conditions are true.
     pub is_ready: bool,
 }
 
-/// The image of a template of machines.
+/// Image of a machine template.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum TemplateImage {
-    /// None: the default one of the version.
+    /// The default image of the version.
     #[default]
     OfVersion,
-    /// A name in which `VERSION` stands for the version.
+    /// A name with the placeholder `VERSION`.
     Pattern(String),
-    /// One image, whatever the version is.
+    /// A fixed image.
     Fixed(String),
 }
 
@@ -85,25 +87,25 @@ pub enum TemplateImage {
 pub enum Held {
     /// It is paused.
     Paused,
-    /// It replaces machines that a user deletes.
+    /// It only replaces machines that a user deletes.
     OnDelete,
 }
 
 impl Group {
-    /// Whether all machines are of the version that it asks for, and no other is there.
+    /// Returns whether all machines have the desired version and none is surplus.
     pub fn is_rolled_out(&self) -> bool {
         self.machines
             .iter()
             .all(|machine| !machine.is_leaving && machine.version.as_ref() == Some(&self.version))
     }
 
-    /// Names of the machines that are not of a version.
+    /// Names of machines that do not have this version.
     pub fn not_of(&self, version: &KubernetesVersion) -> Vec<String> {
         let others = self.machines.iter().filter(|found| found.version.as_ref() != Some(version));
         others.map(|machine| machine.name.clone()).collect()
     }
 
-    /// The oldest version among it and its machines.
+    /// Returns the oldest version among the object and its machines.
     pub fn oldest(&self) -> &KubernetesVersion {
         let versions = self.machines.iter().filter_map(|machine| machine.version.as_ref());
         versions.min().map_or(&self.version, |oldest| oldest.min(&self.version))

@@ -1,4 +1,4 @@
-//! What a plan looks like: a table for people, an object for programs.
+//! Output of a plan: a table for users, an object for programs.
 
 use serde::Serialize;
 
@@ -8,14 +8,14 @@ use crate::error::CommandError;
 use crate::output::{self, Format};
 use crate::ui::Table;
 
-/// A plan, stable between releases.
+/// Output of a plan; stable between releases.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Shown<'a> {
     cluster: &'a str,
     from: String,
     to: String,
-    /// How many minor versions kubelets are older than the API servers, at most.
+    /// Maximum version skew between kubelets and API servers, in minor versions.
     skew: u32,
     steps: Vec<ShownStep<'a>>,
 }
@@ -46,7 +46,7 @@ enum ShownStep<'a> {
 ///
 /// # Errors
 ///
-/// When stdout cannot be written to.
+/// Returns an error if stdout cannot be written.
 pub(super) fn print(
     context: &Context,
     cluster: &str,
@@ -60,7 +60,7 @@ pub(super) fn print(
     }
 }
 
-/// A plan in one line.
+/// Returns the summary of a plan.
 pub(super) fn summary(cluster: &str, plan: &Plan) -> String {
     if plan.from > plan.to {
         let machines = match plan.replacements() {
@@ -98,12 +98,11 @@ pub(super) fn table(plan: &Plan) -> Table {
                 "snapshot of etcd".to_owned(),
                 String::new(),
                 String::new(),
-                "`capn etcd snapshot restore` goes back to it".to_owned(),
+                "restored by `capn etcd snapshot restore`".to_owned(),
             ),
-            Step::ControlPlane(rollout) => {
-                row("KubeadmControlPlane", rollout, "one after the other")
-            }
+            Step::ControlPlane(rollout) => row("KubeadmControlPlane", rollout, "one by one"),
             Step::Workers(rollout) => row("MachineDeployment", rollout, "by its rollout strategy"),
+            Step::Pool(rollout) => row("MachinePool", rollout, "all new ones at once"),
         };
         table.row([(number + 1).to_string(), what, from, to, how]);
     }
@@ -112,12 +111,12 @@ pub(super) fn table(plan: &Plan) -> Table {
 
 fn told(source: &Source) -> String {
     match source {
-        Source::Server => "is on the server".to_owned(),
+        Source::Server => "on the server".to_owned(),
         Source::Folder(folder) => format!("built from {folder}, unless the server has the same"),
         Source::Download => {
             "from the image server, or built from the official downloads".to_owned()
         }
-        Source::Named(_) => "is named by the template of the machines".to_owned(),
+        Source::Named(_) => "fixed in the machine template".to_owned(),
     }
 }
 
@@ -147,6 +146,7 @@ pub(super) fn shown<'a>(cluster: &'a str, plan: &'a Plan) -> Shown<'a> {
         Step::Snapshot => ShownStep::Snapshot {},
         Step::ControlPlane(rollout) => shown_rollout("KubeadmControlPlane", rollout),
         Step::Workers(rollout) => shown_rollout("MachineDeployment", rollout),
+        Step::Pool(rollout) => shown_rollout("MachinePool", rollout),
     });
     Shown {
         cluster,

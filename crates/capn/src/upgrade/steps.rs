@@ -1,4 +1,4 @@
-//! One step after the other.
+//! Carries out steps in order.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use super::plan::{Rollout, Source, Step};
 use super::{Aim, Asked, Ready};
 use crate::error::CommandError;
 use crate::etcd::{self, Keeper, Reason, Wanted};
-use crate::images::{self, Found, NodeImage};
+use crate::images::{self, NodeImage, NodeImageInfo};
 use crate::preflight::KubernetesVersion;
 use crate::ui::Ui;
 use crate::watch::{self, Deadline, Objects, Scope, View};
 
-/// The work on one cluster.
+/// An upgrade in progress.
 pub(super) struct Work<'a> {
     ui: &'a Ui,
     client: &'a Client,
@@ -39,7 +39,7 @@ impl<'a> Work<'a> {
         Self { ui, client, asked, ready, keeper, deadline, is_waiting }
     }
 
-    /// Does all steps, and says whether it has waited for them.
+    /// Carries out all steps. Returns whether it waited for them.
     pub(super) async fn run(&self) -> Result<bool, CommandError> {
         let Ready { existing, identity, plan, .. } = self.ready;
         let target = Target {
@@ -64,9 +64,10 @@ impl<'a> Work<'a> {
                     target.control_plane(&rollout.object, &rollout.to, image).await?;
                 }
                 Step::Workers(rollout) => target.workers(&rollout.object, &rollout.to).await?,
+                Step::Pool(rollout) => target.pool(&rollout.object, &rollout.to).await?,
             }
             if !self.is_waiting {
-                self.ui.note("the first machines are asked for; `capn serve` replaces them, and this command without `--wait 0` continues");
+                self.ui.note("the first machines are requested; `capn serve` or this command without `--wait 0` continues");
                 return Ok(false);
             }
             self.settled(step).await?;
@@ -75,7 +76,7 @@ impl<'a> Work<'a> {
         Ok(true)
     }
 
-    /// Takes a snapshot of etcd, to which `capn etcd snapshot restore` goes back.
+    /// Takes an etcd snapshot, for `capn etcd snapshot restore`.
     async fn snapshot(&self) -> Result<(), CommandError> {
         let Asked { name, namespace, .. } = *self.asked;
         let version = &self.ready.plan.to;
@@ -83,19 +84,19 @@ impl<'a> Work<'a> {
         let wanted = Wanted { namespace, cluster: name, reason: Reason::Upgrade, output: None };
         let (path, record) = self.keeper.take(self.client, wanted).await.map_err(|error| {
             error.while_doing("nothing has changed yet").hint(format!(
-                "without a snapshot there is no way back: `capn upgrade {name} --kubernetes-version {version} --etcd-snapshot=false`"
+                "to upgrade without a snapshot, which cannot be undone: `capn upgrade {name} --kubernetes-version {version} --etcd-snapshot=false`"
             ))
         })?;
         step.done(format!("snapshot of etcd, {}: {path}", etcd::size(record.size_bytes)));
         Ok(())
     }
 
-    /// Makes sure of an image, which has to be of the version.
+    /// Ensures an image, which must have the version.
     async fn image(
         &self,
         version: &KubernetesVersion,
         source: &Source,
-    ) -> Result<Found, CommandError> {
+    ) -> Result<NodeImageInfo, CommandError> {
         let Ready { server, folders, runtime, image_servers, .. } = self.ready;
         let text = version.to_string();
         let found = match source {
@@ -111,16 +112,16 @@ impl<'a> Work<'a> {
             }
         };
         match &found.kubernetes_version {
-            Some(is) if *is != text => {
-                Err(CommandError::new(format!("the node image of {version} is of Kubernetes {is}"))
-                    .hint("see which image has which version: `capn image list`"))
-            }
+            Some(is) if *is != text => Err(CommandError::new(format!(
+                "the node image for {version} contains Kubernetes {is}"
+            ))
+            .hint("list images and versions: `capn image list`")),
             _ => Ok(found),
         }
     }
 
-    /// Waits until a machine that an upgrade is taken back from is being deleted: it may have failed, which
-    /// would end the wait for the others.
+    /// Waits until the machine being rolled back is deleted: it may have failed, which would end
+    /// the wait for the others.
     async fn settled(&self, step: &Step) -> Result<(), CommandError> {
         let Step::ControlPlane(rollout) = step else { return Ok(()) };
         if self.asked.aim != &Aim::Back {
@@ -142,7 +143,7 @@ impl<'a> Work<'a> {
                 rollout.machines.join("`, `"),
                 rollout.from
             ))
-            .hint(format!("see why: `capn describe cluster {name}`; the same command continues"))
+            .hint(format!("see the cause: `capn describe cluster {name}`; run the same command again to continue"))
         })
     }
 
@@ -151,12 +152,13 @@ impl<'a> Work<'a> {
         let (scope, Rollout { to, .. }) = match step {
             Step::Image { .. } | Step::Snapshot => return Ok(()),
             Step::ControlPlane(rollout) => {
-                (Scope::Some { control_planes: true, deployment: None }, rollout)
+                (Scope::Some { control_planes: true, deployments: Vec::new() }, rollout)
             }
             Step::Workers(rollout) => {
-                let deployment = Some(rollout.object.clone());
-                (Scope::Some { control_planes: false, deployment }, rollout)
+                let deployments = vec![rollout.object.clone()];
+                (Scope::Some { control_planes: false, deployments }, rollout)
             }
+            Step::Pool(rollout) => (Scope::Pool(rollout.object.clone()), rollout),
         };
         let Asked { name, namespace, .. } = *self.asked;
         let known = self.ready.known.clone();

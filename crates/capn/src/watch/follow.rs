@@ -1,4 +1,4 @@
-//! Shows steps until what was asked for holds.
+//! Shows steps until the desired state is reached.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -6,14 +6,14 @@ use std::time::Duration;
 use kube::ResourceExt as _;
 use tokio::time::Instant;
 
-use super::shown::Shown;
-use super::steps::{Asked, State, Verdict, is_paused, steps, verdict};
+use super::display::StepDisplay;
+use super::steps::{DesiredState, Progress, State, StepView, is_paused, progress, steps};
 use super::{Objects, View};
 use super::{removal, rollout};
 use crate::error::CommandError;
 use crate::ui::Ui;
 
-/// How long a wait may take, as the user gave it.
+/// Time limit of a wait, as given by the user.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
     at: Instant,
@@ -21,16 +21,16 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// From now on.
+    /// Starts now.
     pub fn after(given: Duration) -> Self {
-        // Too far away to be an instant is as good as a century.
+        // Far-away deadlines that do not fit into an instant are capped at a century.
         let at = Instant::now()
             .checked_add(given)
             .unwrap_or_else(|| Instant::now() + Duration::from_secs(100 * 365 * 24 * 3600));
         Self { at, given }
     }
 
-    /// When it passes.
+    /// When the deadline passes.
     pub fn at(self) -> Instant {
         self.at
     }
@@ -45,42 +45,42 @@ impl std::fmt::Display for Deadline {
     }
 }
 
-/// Shows the steps of a cluster until what was asked for holds. Steps in `known` held before the
-/// command began and are not its news.
+/// Shows the steps of a cluster until the desired state is reached. Steps in `known` were complete
+/// before the command started and are not reported.
 ///
 /// # Errors
 ///
-/// When it will not hold without somebody's help, or the deadline passes.
+/// Returns an error if the state cannot be reached without intervention, or if the deadline passes.
 pub async fn follow(
     ui: &Ui,
     objects: &mut Objects,
-    asked: &Asked,
+    asked: &DesiredState,
     deadline: Deadline,
     known: HashSet<String>,
 ) -> Result<View, CommandError> {
-    until(ui, objects, deadline, known, |_| *asked, Rollouts::Any).await
+    until(ui, objects, deadline, known, |_| asked.clone(), Rollouts::Any).await
 }
 
-/// As [`follow`], for what the objects themselves ask for.
+/// Like [`follow`], for the state that the objects specify.
 ///
 /// # Errors
 ///
-/// As [`follow`].
+/// Like [`follow`].
 pub async fn follow_wanted(
     ui: &Ui,
     objects: &mut Objects,
     deadline: Deadline,
     known: HashSet<String>,
 ) -> Result<View, CommandError> {
-    until(ui, objects, deadline, known, Asked::by, Rollouts::Any).await
+    until(ui, objects, deadline, known, DesiredState::by, Rollouts::Any).await
 }
 
-/// As [`follow_wanted`], until all machines are of a version of Kubernetes; those that leave are shown
-/// too.
+/// Like [`follow_wanted`], until all machines have a Kubernetes version. Also shows machines that
+/// are being deleted.
 ///
 /// # Errors
 ///
-/// As [`follow`].
+/// Like [`follow`].
 pub async fn follow_rollout(
     ui: &Ui,
     objects: &mut Objects,
@@ -88,36 +88,37 @@ pub async fn follow_rollout(
     deadline: Deadline,
     known: HashSet<String>,
 ) -> Result<View, CommandError> {
-    until(ui, objects, deadline, known, Asked::by, Rollouts::To(version)).await
+    until(ui, objects, deadline, known, DesiredState::by, Rollouts::To(version)).await
 }
 
-/// As [`follow_wanted`], until nothing is rolled out any more: each controller has seen what is asked for, and all
-/// machines are of it.
+/// Like [`follow_wanted`], until every rollout is complete: each controller has observed the latest
+/// generation, and all machines are up to date.
 ///
 /// # Errors
 ///
-/// As [`follow`].
+/// Like [`follow`].
 pub async fn follow_applied(
     ui: &Ui,
     objects: &mut Objects,
     deadline: Deadline,
+    known: HashSet<String>,
 ) -> Result<View, CommandError> {
-    until(ui, objects, deadline, HashSet::new(), Asked::by, Rollouts::Over).await
+    until(ui, objects, deadline, known, DesiredState::by, Rollouts::Over).await
 }
 
-/// What is waited for of machines that are replaced.
+/// What to wait for during machine replacement.
 #[derive(Clone, Copy)]
 enum Rollouts<'a> {
     /// Nothing.
     Any,
-    /// All machines are of a version.
+    /// All machines have this version.
     To(&'a str),
-    /// All machines are as their owners want them.
+    /// All machines are up to date with their owners.
     Over,
 }
 
-/// The steps that hold in a view, for [`follow`].
-pub fn reached(view: &View, asked: &Asked) -> HashSet<String> {
+/// Keys of the completed steps in a view, for [`follow`].
+pub fn reached(view: &View, asked: &DesiredState) -> HashSet<String> {
     let done = steps(view, asked).into_iter().filter(|step| step.state == State::Done);
     done.map(|step| step.key).collect()
 }
@@ -127,32 +128,32 @@ async fn until(
     objects: &mut Objects,
     deadline: Deadline,
     known: HashSet<String>,
-    asked: impl Fn(&View) -> Asked,
+    asked: impl Fn(&View) -> DesiredState,
     rollouts: Rollouts<'_>,
 ) -> Result<View, CommandError> {
-    let mut shown = Shown::beside(ui, known);
+    let mut display = StepDisplay::beside(ui, known);
     loop {
-        let view = next(objects, deadline, &shown).await?;
+        let view = next(objects, deadline, &display).await?;
         let asked = asked(&view);
         let mut found = steps(&view, &asked);
         if !matches!(rollouts, Rollouts::Any) {
             found.extend(rollout::leaving(&view));
         }
-        shown.end_gone(&found, |key| key.starts_with(rollout::LEAVING));
-        shown.update(found);
+        display.end_gone(&found, |key| key.starts_with(rollout::LEAVING));
+        display.update(found);
         let is_over = match rollouts {
             Rollouts::Any => true,
             Rollouts::To(version) => rollout::is_over(&view, version),
             Rollouts::Over => rollout::is_settled(&view),
         };
-        match verdict(&view, &asked) {
-            Verdict::Holds if is_over => return Ok(view),
-            Verdict::Holds if is_paused(&view) => return Err(paused(&view)),
-            Verdict::Holds | Verdict::NotYet => {}
-            Verdict::Paused => return Err(paused(&view)),
-            Verdict::Never { object, problem } => {
-                shown.fail();
-                return Err(CommandError::caused(format!("{object} cannot be made"), problem));
+        match progress(&view, &asked) {
+            Progress::Holds if is_over => return Ok(view),
+            Progress::Holds if is_paused(&view) => return Err(paused(&view)),
+            Progress::Holds | Progress::NotYet => {}
+            Progress::Paused => return Err(paused(&view)),
+            Progress::Never { object, problem } => {
+                display.fail();
+                return Err(CommandError::caused(format!("{object} cannot be created"), problem));
             }
         }
     }
@@ -162,47 +163,71 @@ async fn until(
 ///
 /// # Errors
 ///
-/// When the deadline passes.
+/// Returns an error if the deadline passes.
 pub async fn follow_removal(
     ui: &Ui,
     objects: &mut Objects,
     deadline: Deadline,
 ) -> Result<(), CommandError> {
-    let mut shown = Shown::new(ui);
+    removed(ui, objects, deadline, removal::steps).await
+}
+
+/// Like [`follow_removal`], for the machines in a scope and their MachineDeployments.
+///
+/// # Errors
+///
+/// Returns an error if the deadline passes or the cluster is paused.
+pub async fn follow_removal_of_pools(
+    ui: &Ui,
+    objects: &mut Objects,
+    deadline: Deadline,
+) -> Result<(), CommandError> {
+    removed(ui, objects, deadline, removal::of_pools).await
+}
+
+async fn removed(
+    ui: &Ui,
+    objects: &mut Objects,
+    deadline: Deadline,
+    steps: fn(&View) -> Vec<StepView>,
+) -> Result<(), CommandError> {
+    let mut display = StepDisplay::new(ui);
     loop {
-        let view = next(objects, deadline, &shown).await?;
+        let view = next(objects, deadline, &display).await?;
         if is_paused(&view) {
             return Err(paused(&view));
         }
-        let left = removal::steps(&view);
+        let left = steps(&view);
         let is_gone = left.is_empty();
-        shown.keep_only(left);
+        display.keep_only(left);
         if is_gone {
             return Ok(());
         }
     }
 }
 
-/// Why waiting for a paused cluster is in vain.
+/// Returns the error for waiting on a paused cluster.
 fn paused(view: &View) -> CommandError {
     let name = view.cluster.as_ref().map(|cluster| cluster.name_any()).unwrap_or_default();
     if let Some(phase) = view.stopped() {
         return CommandError::new(format!(
-            "cluster `{name}` is stopped, so nothing is made, changed or deleted"
+            "cluster `{name}` is stopped, so nothing is created, changed or deleted"
         ))
         .hint(format!("it {}; the request is recorded", phase.advice(&name)));
     }
-    CommandError::new(format!("cluster `{name}` is paused, so nothing is made, changed or deleted"))
-        .hint(format!("resume it: `capn resume {name}`; the request is recorded"))
+    CommandError::new(format!(
+        "cluster `{name}` is paused, so nothing is created, changed or deleted"
+    ))
+    .hint(format!("resume it: `capn resume {name}`; the request is recorded"))
 }
 
 async fn next(
     objects: &mut Objects,
     deadline: Deadline,
-    shown: &Shown,
+    display: &StepDisplay,
 ) -> Result<View, CommandError> {
     tokio::select! {
         view = objects.changed() => Ok(view),
-        () = tokio::time::sleep_until(deadline.at) => Err(shown.late(deadline)),
+        () = tokio::time::sleep_until(deadline.at) => Err(display.late(deadline)),
     }
 }

@@ -1,10 +1,10 @@
-//! Keeps the objects of one cluster as the plane has them now.
+//! Watches the objects of one cluster.
 
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::time::Duration;
 
-use capi_api::{Cluster, KubeadmControlPlane, Machine, MachineDeployment, labels};
+use capi_api::{Cluster, KubeadmControlPlane, Machine, MachineDeployment, MachinePool, labels};
 use capn_api::{LXCCluster, LXCMachine};
 use futures::stream::{BoxStream, SelectAll};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -16,15 +16,16 @@ use serde::de::DeserializeOwned;
 
 use super::{Scope, View};
 
-/// Changes that come within this time of each other are shown as one.
+/// Changes within this time are reported together.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// The objects of one cluster, followed through watches.
+/// The objects of one cluster, kept current by watches.
 pub struct Objects {
     cluster: Store<Cluster>,
     lxc_clusters: Store<LXCCluster>,
     control_planes: Store<KubeadmControlPlane>,
     deployments: Store<MachineDeployment>,
+    pools: Store<MachinePool>,
     machines: Store<Machine>,
     lxc_machines: Store<LXCMachine>,
     changes: SelectAll<BoxStream<'static, ()>>,
@@ -32,7 +33,7 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// Starts following the cluster. Nothing is known before the first [`Objects::changed`].
+    /// Starts watching the cluster. Nothing is known before the first [`Objects::changed`].
     pub fn of(client: &Client, namespace: &str, cluster: &str) -> Self {
         let named = watcher::Config::default().fields(&format!("metadata.name={cluster}"));
         let labelled =
@@ -43,6 +44,7 @@ impl Objects {
             lxc_clusters: store(client, namespace, labelled.clone(), &mut changes),
             control_planes: store(client, namespace, labelled.clone(), &mut changes),
             deployments: store(client, namespace, labelled.clone(), &mut changes),
+            pools: store(client, namespace, labelled.clone(), &mut changes),
             machines: store(client, namespace, labelled.clone(), &mut changes),
             lxc_machines: store(client, namespace, labelled, &mut changes),
             changes,
@@ -50,27 +52,27 @@ impl Objects {
         }
     }
 
-    /// The same with nothing but what is within a scope.
+    /// Limits the objects to a scope.
     #[must_use]
     pub fn within(mut self, scope: Scope) -> Self {
         self.scope = scope;
         self
     }
 
-    /// Waits until something changed and gives what there is now. The first call waits until
-    /// everything has been read once.
+    /// Waits for a change and returns the current view. The first call waits until everything has
+    /// been listed once.
     ///
     /// # Cancellation
     ///
-    /// Safe: what was read stays known.
+    /// Cancel safe: what was read is kept.
     pub async fn changed(&mut self) -> View {
         if self.is_incomplete() {
             while self.is_incomplete() && self.changes.next().await.is_some() {}
         } else if self.changes.next().await.is_none() {
-            // Watches never end by themselves; without any there is nothing to wait for.
+            // Watches never end; without any, there is nothing to wait for.
             std::future::pending::<()>().await;
         }
-        // A deadline that moves with each change would starve under a steady stream of them.
+        // A deadline that moved with each change would starve under a steady stream of changes.
         let settled = tokio::time::sleep(SETTLE);
         tokio::pin!(settled);
         loop {
@@ -85,12 +87,13 @@ impl Objects {
     fn is_incomplete(&self) -> bool {
         use futures::FutureExt as _;
 
-        // `wait_until_ready` is ready at once when the first list is complete.
+        // `wait_until_ready` returns at once when the initial list is complete.
         let ready = [
             self.cluster.wait_until_ready().now_or_never().is_some(),
             self.lxc_clusters.wait_until_ready().now_or_never().is_some(),
             self.control_planes.wait_until_ready().now_or_never().is_some(),
             self.deployments.wait_until_ready().now_or_never().is_some(),
+            self.pools.wait_until_ready().now_or_never().is_some(),
             self.machines.wait_until_ready().now_or_never().is_some(),
             self.lxc_machines.wait_until_ready().now_or_never().is_some(),
         ];
@@ -103,6 +106,7 @@ impl Objects {
             lxc_cluster: self.lxc_clusters.state().into_iter().next(),
             control_plane: self.control_planes.state().into_iter().next(),
             deployments: self.deployments.state(),
+            pools: self.pools.state(),
             machines: self.machines.state(),
             lxc_machines: self.lxc_machines.state(),
         };
@@ -132,14 +136,14 @@ where
         .default_backoff()
         .reflect(writer)
         .inspect_err(
-            |error| tracing::debug!(kind = %K::kind(&()), %error, "watch broke, trying again"),
+            |error| tracing::debug!(kind = %K::kind(&()), %error, "watch failed, retrying"),
         )
         .map(drop);
     changes.push(events.boxed());
     reader
 }
 
-/// The objects of a cluster as they are now, without following them.
+/// Reads the current objects of a cluster, without watching them.
 pub async fn read(client: &Client, namespace: &str, cluster: &str) -> View {
     Objects::of(client, namespace, cluster).changed().await
 }

@@ -1,4 +1,4 @@
-//! Steps of a cluster that is being deleted.
+//! Steps of a cluster deletion.
 
 use kube::ResourceExt as _;
 
@@ -6,8 +6,33 @@ use super::View;
 use super::steps::{State, StepView};
 use super::view::{cluster_conditions, complaint, condition, machine_conditions};
 
-/// What is still there, as steps that are under way. Nothing left means the cluster is gone.
+/// Returns the remaining objects, as steps in progress. No steps means the cluster no longer
+/// exists.
 pub(super) fn steps(view: &View) -> Vec<StepView> {
+    let mut steps = of_machines(view);
+    if let Some(lxc_cluster) = &view.lxc_cluster {
+        let waits = condition(cluster_conditions(lxc_cluster), capn_api::conditions::DELETING)
+            .map(complaint)
+            .unwrap_or_default();
+        steps.push(step("load-balancer".to_owned(), "load balancer", waits));
+    }
+    if let Some(cluster) = &view.cluster {
+        let name = cluster.name_any();
+        steps.push(step(format!("cluster/{name}"), &format!("cluster `{name}`"), String::new()));
+    }
+    steps
+}
+
+/// Returns the remaining machines and their MachineDeployments.
+pub(super) fn of_pools(view: &View) -> Vec<StepView> {
+    let deployments = view.deployments.iter().map(|found| {
+        let name = found.name_any();
+        step(format!("deployment/{name}"), &format!("MachineDeployment `{name}`"), String::new())
+    });
+    of_machines(view).into_iter().chain(deployments).collect()
+}
+
+fn of_machines(view: &View) -> Vec<StepView> {
     let mut steps = Vec::new();
     for machine in &view.lxc_machines {
         let waits = condition(machine_conditions(machine), capn_api::conditions::DELETING)
@@ -24,8 +49,8 @@ pub(super) fn steps(view: &View) -> Vec<StepView> {
             .and_then(|conditions| condition(conditions, capi_api::conditions::DELETING))
             .map(complaint)
             .unwrap_or_default();
-        // While its instance is there, the machine is not worth a line of its own: it may wait
-        // for its node to be drained, and that is what its instance waits for.
+        // While its instance exists, the machine gets no line of its own: it may wait for its node
+        // to drain, and its instance waits for that.
         let key = format!("instance/{}", machine.spec.infrastructure_ref.name);
         match steps.iter_mut().find(|step: &&mut StepView| step.key == key) {
             Some(step) => {
@@ -38,16 +63,6 @@ pub(super) fn steps(view: &View) -> Vec<StepView> {
                 steps.push(step(format!("machine/{name}"), &format!("machine `{name}`"), waits));
             }
         }
-    }
-    if let Some(lxc_cluster) = &view.lxc_cluster {
-        let waits = condition(cluster_conditions(lxc_cluster), capn_api::conditions::DELETING)
-            .map(complaint)
-            .unwrap_or_default();
-        steps.push(step("load-balancer".to_owned(), "load balancer", waits));
-    }
-    if let Some(cluster) = &view.cluster {
-        let name = cluster.name_any();
-        steps.push(step(format!("cluster/{name}"), &format!("cluster `{name}`"), String::new()));
     }
     steps
 }

@@ -1,4 +1,4 @@
-//! Machines that are replaced by machines of another version. No I/O and no clock.
+//! Replacement of machines by machines of another version. No I/O and no clock.
 
 use capi_api::Machine;
 use capi_api::conditions::{self, DELETING, ROLLING_OUT};
@@ -9,10 +9,10 @@ use super::View;
 use super::steps::{State, StepView, role};
 use super::view::complaint;
 
-/// Beginning of the keys of machines that leave.
+/// Key prefix of machines that are being deleted.
 pub(super) const LEAVING: &str = "leaving/";
 
-/// Machines that leave, as steps that are over when they are gone.
+/// Machines that are being deleted, as steps that complete when they are gone.
 pub(super) fn leaving(view: &View) -> Vec<StepView> {
     let is_leaving = |machine: &&Machine| machine.metadata.deletion_timestamp.is_some();
     view.machines
@@ -25,8 +25,8 @@ pub(super) fn leaving(view: &View) -> Vec<StepView> {
             let list = machine.status.as_ref().and_then(|status| status.conditions.as_ref());
             StepView {
                 key: format!("{LEAVING}{name}"),
-                doing: format!("{role} `{name}` of {version} leaves"),
-                done: format!("{role} `{name}` of {version} is gone"),
+                doing: format!("delete {role} `{name}` ({version})"),
+                done: format!("{role} `{name}` ({version}) is deleted"),
                 state: State::Busy(
                     conditions::get(list, DELETING).map(complaint).unwrap_or_default(),
                 ),
@@ -35,8 +35,8 @@ pub(super) fn leaving(view: &View) -> Vec<StepView> {
         .collect()
 }
 
-/// Whether all machines are of a version, and the control plane has done what comes after its last
-/// machine.
+/// Returns whether all machines have a version, and the control plane has finished its follow-up
+/// work.
 pub(super) fn is_over(view: &View, version: &str) -> bool {
     let is_rolling_out = view.control_plane.as_ref().is_some_and(|found| {
         let status = found.status.as_ref();
@@ -50,7 +50,7 @@ fn is_rolling_out(conditions: Option<&Vec<Condition>>) -> bool {
     conditions::is_true(conditions, ROLLING_OUT)
 }
 
-/// Whether the controllers have seen what the objects ask for, and replace no machine for it.
+/// Returns whether the controllers have observed the objects and have no machine left to replace.
 pub(super) fn is_settled(view: &View) -> bool {
     let has_seen = |generation: Option<i64>, observed: Option<i64>| observed >= generation;
     let control_plane = view.control_plane.as_ref().is_none_or(|found| {
@@ -65,6 +65,14 @@ pub(super) fn is_settled(view: &View) -> bool {
             let observed = status.and_then(|status| status.observed_generation);
             has_seen(found.metadata.generation, observed)
                 && !is_rolling_out(status.and_then(|status| status.conditions.as_ref()))
+        })
+        && view.pools.iter().all(|found| {
+            let status = found.status.as_ref();
+            let count = status.and_then(|status| status.up_to_date_replicas);
+            has_seen(
+                found.metadata.generation,
+                status.and_then(|status| status.observed_generation),
+            ) && count == found.spec.replicas
         })
         && leaving(view).is_empty()
 }
@@ -107,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rollout_is_over_when_all_machines_are_of_the_version_and_what_follows_is_done() {
+    fn a_rollout_completes_when_all_machines_have_the_version_and_follow_up_is_done() {
         for (machines, is_rolling_out, wanted) in [
             (&[("v1.37.0", false), ("v1.37.0", false)][..], false, true),
             (&[("v1.37.0", false)], true, false),
@@ -119,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_applied_holds_when_its_controllers_have_seen_it_and_replace_nothing() {
+    fn an_apply_completes_when_controllers_observed_it_and_replace_nothing() {
         let with = |observed: Option<i64>, is_rolling_out, machines: &[(&str, bool)]| {
             let mut view = view(machines, is_rolling_out);
             let mut control_plane = view.control_plane.as_deref().unwrap().clone();
@@ -138,9 +146,9 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_leaves_is_a_step_with_its_version() {
+    fn a_deleting_machine_is_a_step_with_its_version() {
         let steps = leaving(&view(&[("v1.37.0", false), ("v1.36.0", true)], true));
         let done: Vec<&str> = steps.iter().map(|step| step.done.as_str()).collect();
-        assert_eq!(done, ["worker `m-1` of v1.36.0 is gone"]);
+        assert_eq!(done, ["worker `m-1` (v1.36.0) is deleted"]);
     }
 }

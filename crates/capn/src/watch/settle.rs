@@ -1,4 +1,4 @@
-//! Waits for a cluster whose machines are as asked to say that it is available.
+//! Waits until a cluster whose machines are complete reports that it is available.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use super::follow::Deadline;
 use super::{Objects, View};
 use crate::ui::Ui;
 
-/// How long at most. Static pods that start count as ready after 10 to 20 s.
+/// Time limit. Static pods count as ready 10 to 20 s after they start.
 const MOST: Duration = Duration::from_secs(40);
 
-/// Waits until the condition `Available` of the Cluster is true, so that what other commands show
-/// afterwards is not of the moment before. Says so, and goes on, when it takes longer than 40 s.
+/// Waits until the Cluster's condition `Available` is true, so that later commands do not show an
+/// outdated state. Prints a note and returns after 40 s.
 ///
 /// # Cancellation
 ///
-/// Safe: it only reads.
+/// Cancel safe: it only reads.
 pub async fn settle(ui: &Ui, objects: &mut Objects, view: View, deadline: Deadline) {
     if is_available(&view) {
         return;
@@ -35,10 +35,10 @@ pub async fn settle(ui: &Ui, objects: &mut Objects, view: View, deadline: Deadli
         }
     }
     drop(step);
-    ui.note("the cluster is not available yet; `capn describe cluster` says why");
+    ui.note("the cluster is not available yet; see why: `capn describe cluster`");
 }
 
-/// Whether the Cluster says that it is available.
+/// Returns whether the Cluster's condition `Available` is true.
 pub fn is_available(view: &View) -> bool {
     let status = view.cluster.as_ref().and_then(|cluster| cluster.status.as_ref());
     let list = status.and_then(|status| status.conditions.as_ref());

@@ -1,7 +1,9 @@
-//! Decides what has been reached and what is missing. No I/O and no clock.
+//! Decides which steps are complete and which are missing. No I/O and no clock.
+
+use std::collections::BTreeMap;
 
 use capi_api::conditions::{NODE_READY, is_true};
-use capi_api::{Machine, conditions};
+use capi_api::{Machine, conditions, labels};
 use capn_api::NetworkMode;
 use capn_api::conditions::{
     BOOTSTRAP_SUCCEEDED, INSTANCE_PROVISIONED, LOAD_BALANCER_AVAILABLE, NETWORK_AVAILABLE, reasons,
@@ -12,30 +14,32 @@ use kube::ResourceExt as _;
 use super::View;
 use super::view::{address, cluster_conditions, complaint, condition, machine_conditions};
 
-/// How far machines have to come.
+/// State that machines must reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readiness {
     /// Instances run and have an address.
     Instances,
-    /// Instances are nodes of the cluster; they may wait for a network.
+    /// Instances have joined as nodes; they may still wait for a network.
     Nodes,
     /// Nodes are Ready.
     ReadyNodes,
 }
 
-/// What has to hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked {
+/// Desired state of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredState {
     /// Number of control plane machines.
     pub control_planes: usize,
-    /// Number of worker machines.
+    /// Number of worker machines per MachineDeployment.
+    pub pools: BTreeMap<String, usize>,
+    /// Number of other worker machines.
     pub workers: usize,
-    /// How far they have to come.
+    /// State that they must reach.
     pub readiness: Readiness,
 }
 
-impl Asked {
-    /// What the objects of a cluster ask for.
+impl DesiredState {
+    /// Returns the desired state that the objects specify.
     pub fn by(view: &View) -> Self {
         let count = |n: Option<i32>| usize::try_from(n.unwrap_or(1)).unwrap_or(0);
         let standalone = |machine: &&std::sync::Arc<Machine>| {
@@ -43,7 +47,10 @@ impl Asked {
         };
         let alone = || view.machines.iter().filter(standalone);
         let alone_control_planes = alone().filter(|machine| machine.is_control_plane()).count();
-        let deployed: usize = view.deployments.iter().map(|found| count(found.spec.replicas)).sum();
+        let pools = view.deployments.iter();
+        let pools = pools.map(|found| (found.name_any(), count(found.spec.replicas))).collect();
+        // Machines of a MachinePool do not belong to a MachineDeployment.
+        let pooled: usize = view.pools.iter().map(|found| count(found.spec.replicas)).sum();
         let is_without_nodes =
             view.cluster.as_ref().is_some_and(|cluster| cluster.is_without_bootstrap());
         Self {
@@ -51,59 +58,65 @@ impl Asked {
                 .control_plane
                 .as_ref()
                 .map_or(alone_control_planes, |found| count(found.spec.replicas)),
-            workers: deployed + alone().count() - alone_control_planes,
+            pools,
+            workers: pooled + alone().count() - alone_control_planes,
             readiness: match is_without_nodes {
                 true => Readiness::Instances,
                 false => Readiness::ReadyNodes,
             },
         }
     }
+
+    /// Returns the total number of worker machines.
+    pub fn all_workers(&self) -> usize {
+        self.pools.values().sum::<usize>() + self.workers
+    }
 }
 
-/// Where a step is.
+/// State of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Under way; what it waits for, if that is known.
+    /// In progress, with what it waits for if known.
     Busy(String),
-    /// It failed and is tried again; why it failed.
+    /// Failed and being retried, with the reason.
     Retrying(String),
-    /// Reached.
+    /// Complete.
     Done,
 }
 
-/// One step towards the whole.
+/// One step towards the desired state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepView {
-    /// Tells steps apart over time.
+    /// Identifies the step over time.
     pub key: String,
-    /// What is being done.
+    /// Text while the step is in progress.
     pub doing: String,
-    /// What holds once it is done.
+    /// Text once the step is complete.
     pub done: String,
-    /// Where it is.
+    /// State of the step.
     pub state: State,
 }
 
-/// Whether what was asked for holds.
+/// Whether the desired state is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It does.
+pub enum Progress {
+    /// Reached.
     Holds,
-    /// Not yet.
+    /// Not reached yet.
     NotYet,
-    /// It will not without somebody changing something.
+    /// Not reachable without intervention.
     Never {
         /// The object that is stuck.
         object: String,
-        /// What it says.
+        /// Its message.
         problem: String,
     },
     /// Not while the cluster is paused.
     Paused,
 }
 
-/// The steps in the order in which they are shown.
-pub fn steps(view: &View, asked: &Asked) -> Vec<StepView> {
+/// Returns the steps in display order.
+pub fn steps(view: &View, asked: &DesiredState) -> Vec<StepView> {
     let mut steps: Vec<StepView> = network(view).into_iter().collect();
     steps.push(load_balancer(view));
     for machine in &view.machines {
@@ -123,36 +136,46 @@ pub fn steps(view: &View, asked: &Asked) -> Vec<StepView> {
     steps
 }
 
-/// Whether what was asked for holds.
-pub fn verdict(view: &View, asked: &Asked) -> Verdict {
+/// Returns whether the desired state is reached.
+pub fn progress(view: &View, asked: &DesiredState) -> Progress {
     if view.stopped().is_some() {
-        // What its objects say is of the time before.
-        return Verdict::Paused;
+        // The objects describe the state before it was stopped.
+        return Progress::Paused;
     }
     if let Some((object, problem)) = stuck(view) {
-        return Verdict::Never { object, problem };
+        return Progress::Never { object, problem };
     }
     let live = || view.machines.iter().filter(|m| m.metadata.deletion_timestamp.is_none());
     let control_planes = live().filter(|machine| machine.is_control_plane()).count();
-    let workers = live().count() - control_planes;
+    let in_pool = |pool: &str| live().filter(|machine| pool_of(machine) == Some(pool)).count();
+    let in_pools: usize = asked.pools.keys().map(|pool| in_pool(pool)).sum();
+    let others = live().count() - control_planes - in_pools;
     let leaving = view.machines.len() - live().count();
-    let complete =
-        control_planes == asked.control_planes && workers == asked.workers && leaving == 0;
+    let complete = control_planes == asked.control_planes
+        && asked.pools.iter().all(|(pool, count)| in_pool(pool) == *count)
+        && others == asked.workers
+        && leaving == 0;
     if complete && steps(view, asked).iter().all(|step| step.state == State::Done) {
-        return Verdict::Holds;
+        return Progress::Holds;
     }
     match is_paused(view) {
-        true => Verdict::Paused,
-        false => Verdict::NotYet,
+        true => Progress::Paused,
+        false => Progress::NotYet,
     }
 }
 
-/// Whether nothing is done about the cluster.
+/// Returns the MachineDeployment of a worker.
+fn pool_of(machine: &Machine) -> Option<&str> {
+    let labels = machine.metadata.labels.as_ref().filter(|_| !machine.is_control_plane())?;
+    labels.get(labels::DEPLOYMENT_NAME).map(String::as_str)
+}
+
+/// Returns whether the cluster is paused.
 pub(super) fn is_paused(view: &View) -> bool {
     view.cluster.as_ref().is_some_and(|cluster| cluster.spec.paused == Some(true))
 }
 
-/// The first object that says only a user can help, and what it says.
+/// Returns the first object that needs intervention, and its message.
 pub fn stuck(view: &View) -> Option<(String, String)> {
     if let Some(lxc_cluster) = &view.lxc_cluster
         && let Some(found) = condition(cluster_conditions(lxc_cluster), LOAD_BALANCER_AVAILABLE)
@@ -184,7 +207,7 @@ fn never_provisioned(view: &View) -> Option<(String, String)> {
     })
 }
 
-/// The network of the cluster's own, if it has one.
+/// Returns the step for the cluster's dedicated network, if it has one.
 fn network(view: &View) -> Option<StepView> {
     let cluster = view.lxc_cluster.as_ref()?;
     if cluster.spec.network_mode() != NetworkMode::Own {
@@ -199,8 +222,8 @@ fn network(view: &View) -> Option<StepView> {
     };
     Some(StepView {
         key: "network".to_owned(),
-        doing: "network of its own".to_owned(),
-        done: format!("network `{}` of its own", made.unwrap_or_default()),
+        doing: "dedicated network".to_owned(),
+        done: format!("dedicated network `{}`", made.unwrap_or_default()),
         state: if made.is_some() { State::Done } else { waits() },
     })
 }
@@ -272,7 +295,7 @@ fn node_step(view: &View, machine: &Machine, readiness: Readiness) -> StepView {
     let bootstrap = bootstrap(view, machine);
     let waits = match (node, &bootstrap) {
         (None, _) => "waits for the node to register".to_owned(),
-        // A node is Ready before the last phases of kubeadm.
+        // A node becomes Ready before the last phases of kubeadm.
         (Some(_), State::Busy(why)) if reached => why.clone(),
         (Some(_), _) => conditions::get(conditions, NODE_READY).map(complaint).unwrap_or_default(),
     };
@@ -294,19 +317,19 @@ fn bootstrap_step(view: &View, machine: &Machine) -> StepView {
     }
 }
 
-/// Whether the bootstrap data of a machine has ended. Of an instance that cannot tell, nothing
-/// more is waited for.
+/// Returns whether the bootstrap data of a machine has finished. Not awaited for an instance that
+/// cannot report it.
 fn bootstrap(view: &View, machine: &Machine) -> State {
     let known = view
         .lxc_machine(machine)
         .and_then(|found| condition(machine_conditions(found), BOOTSTRAP_SUCCEEDED));
     match known {
         Some(known) if known.status != "False" => State::Done,
-        _ => State::Busy("waits for its bootstrap data to end".to_owned()),
+        _ => State::Busy("waits for its bootstrap data to finish".to_owned()),
     }
 }
 
-/// What a condition that does not hold says about a step.
+/// Returns the state of a step from a condition that is not true.
 fn unmet(condition: &Condition) -> State {
     match FAILING.contains(&condition.reason.as_str()) {
         true => State::Retrying(complaint(condition)),
@@ -318,7 +341,7 @@ fn busy() -> State {
     State::Busy(String::new())
 }
 
-/// Reasons that mean something failed and is tried again.
+/// Condition reasons that mean a retried failure.
 const FAILING: [&str; 5] = [
     reasons::INSTANCE_PROVISIONING_FAILED,
     reasons::LOAD_BALANCER_PROVISIONING_FAILED,

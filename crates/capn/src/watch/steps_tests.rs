@@ -1,5 +1,6 @@
-//! Tables: objects in, steps and verdict out.
+//! Table tests: objects in, steps and progress out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -7,7 +8,12 @@ use serde_json::{Value, json};
 use super::*;
 use crate::watch::Scope;
 
-const ONE_EACH: Asked = Asked { control_planes: 1, workers: 1, readiness: Readiness::ReadyNodes };
+const ONE_EACH: DesiredState = DesiredState {
+    control_planes: 1,
+    pools: BTreeMap::new(),
+    workers: 1,
+    readiness: Readiness::ReadyNodes,
+};
 
 fn object<T: serde::de::DeserializeOwned>(value: Value) -> Arc<T> {
     Arc::new(serde_json::from_value(value).unwrap())
@@ -55,7 +61,7 @@ fn running() -> Value {
     })
 }
 
-/// Runs, and says this of its bootstrap data.
+/// A running instance with this bootstrap condition.
 fn bootstrapping(status: &str, reason: &str) -> Value {
     let mut running = running();
     running["conditions"] = condition_of("BootstrapSucceeded", status, reason, "");
@@ -86,12 +92,12 @@ fn view(machines: &[Value], lxc_machines: &[Value]) -> View {
 }
 
 #[test]
-fn a_cluster_with_all_nodes_ready_holds() {
+fn a_cluster_with_all_nodes_ready_is_complete() {
     let view = view(
         &[machine("a", true, ready("a")), machine("b", false, ready("b"))],
         &[lxc_machine("a", running()), lxc_machine("b", running())],
     );
-    assert_eq!(verdict(&view, &ONE_EACH), Verdict::Holds);
+    assert_eq!(progress(&view, &ONE_EACH), Progress::Holds);
     let done: Vec<String> = steps(&view, &ONE_EACH).into_iter().map(|step| step.done).collect();
     assert_eq!(
         done,
@@ -106,13 +112,13 @@ fn a_cluster_with_all_nodes_ready_holds() {
 }
 
 #[test]
-fn a_missing_worker_does_not_hold() {
+fn a_missing_worker_is_incomplete() {
     let view = view(&[machine("a", true, ready("a"))], &[lxc_machine("a", running())]);
-    assert_eq!(verdict(&view, &ONE_EACH), Verdict::NotYet);
+    assert_eq!(progress(&view, &ONE_EACH), Progress::NotYet);
 }
 
 #[test]
-fn one_machine_too_many_does_not_hold() {
+fn a_surplus_machine_is_incomplete() {
     let view = view(
         &[
             machine("a", true, ready("a")),
@@ -121,7 +127,7 @@ fn one_machine_too_many_does_not_hold() {
         ],
         &[lxc_machine("a", running()), lxc_machine("b", running()), lxc_machine("c", running())],
     );
-    assert_eq!(verdict(&view, &ONE_EACH), Verdict::NotYet);
+    assert_eq!(progress(&view, &ONE_EACH), Progress::NotYet);
 }
 
 #[test]
@@ -137,22 +143,22 @@ fn a_node_that_is_not_ready_says_why() {
 
 #[test]
 fn without_bootstrap_running_instances_are_enough() {
-    let asked = Asked { readiness: Readiness::Instances, ..ONE_EACH };
+    let asked = DesiredState { readiness: Readiness::Instances, ..ONE_EACH };
     let view = view(
         &[machine("a", true, json!({})), machine("b", false, json!({}))],
         &[lxc_machine("a", running()), lxc_machine("b", running())],
     );
-    assert_eq!(verdict(&view, &asked), Verdict::Holds);
+    assert_eq!(progress(&view, &asked), Progress::Holds);
 }
 
 #[test]
 fn without_a_network_nodes_that_joined_are_enough() {
-    let asked = Asked { workers: 0, readiness: Readiness::Nodes, ..ONE_EACH };
+    let asked = DesiredState { workers: 0, readiness: Readiness::Nodes, ..ONE_EACH };
     let view = view(
         &[machine("a", true, json!({ "nodeRef": { "name": "a" } }))],
         &[lxc_machine("a", running())],
     );
-    assert_eq!(verdict(&view, &asked), Verdict::Holds);
+    assert_eq!(progress(&view, &asked), Progress::Holds);
 }
 
 #[test]
@@ -163,8 +169,11 @@ fn an_aborted_instance_ends_the_wait_with_its_message() {
     });
     let view = view(&[machine("a", true, json!({}))], &[lxc_machine("a", status)]);
     assert_eq!(
-        verdict(&view, &ONE_EACH),
-        Verdict::Never { object: "machine `a`".into(), problem: "image `x` does not exist".into() }
+        progress(&view, &ONE_EACH),
+        Progress::Never {
+            object: "machine `a`".into(),
+            problem: "image `x` does not exist".into()
+        }
     );
 }
 
@@ -175,8 +184,8 @@ fn bootstrap_data_that_failed_ends_the_wait_with_its_last_lines() {
         condition_of("BootstrapSucceeded", "False", "BootstrapFailed", "Port 6443 is in use");
     let view = view(&[machine("a", true, json!({}))], &[lxc_machine("a", status)]);
     assert_eq!(
-        verdict(&view, &ONE_EACH),
-        Verdict::Never {
+        progress(&view, &ONE_EACH),
+        Progress::Never {
             object: "the node of machine `a`".into(),
             problem: "Port 6443 is in use".into()
         }
@@ -184,61 +193,65 @@ fn bootstrap_data_that_failed_ends_the_wait_with_its_last_lines() {
 }
 
 #[test]
-fn a_ready_node_does_not_hold_until_its_bootstrap_data_has_ended() {
-    let asked = Asked { workers: 0, ..ONE_EACH };
+fn a_ready_node_is_incomplete_until_bootstrap_succeeds() {
+    let asked = DesiredState { workers: 0, ..ONE_EACH };
     let cases = [
-        (bootstrapping("False", "Bootstrapping"), Verdict::NotYet),
-        (bootstrapping("True", "BootstrapSucceeded"), Verdict::Holds),
-        // The instance cannot be asked: its node is the answer.
-        (bootstrapping("Unknown", "WaitingForNode"), Verdict::Holds),
+        (bootstrapping("False", "Bootstrapping"), Progress::NotYet),
+        (bootstrapping("True", "BootstrapSucceeded"), Progress::Holds),
+        // The instance cannot report it, so its node decides.
+        (bootstrapping("Unknown", "WaitingForNode"), Progress::Holds),
     ];
     for readiness in [Readiness::ReadyNodes, Readiness::Nodes] {
         for (status, want) in &cases {
             let machines = [machine("a", true, ready("a"))];
             let view = view(&machines, &[lxc_machine("a", status.clone())]);
-            assert_eq!(verdict(&view, &Asked { readiness, ..asked }), *want, "{status}");
+            assert_eq!(
+                progress(&view, &DesiredState { readiness, ..asked.clone() }),
+                *want,
+                "{status}"
+            );
         }
     }
     let mut unsaid = running();
     unsaid["conditions"] = json!([]);
     let view = view(&[machine("a", true, ready("a"))], &[lxc_machine("a", unsaid)]);
-    assert_eq!(verdict(&view, &asked), Verdict::NotYet);
-    let waits = State::Busy("waits for its bootstrap data to end".into());
+    assert_eq!(progress(&view, &asked), Progress::NotYet);
+    let waits = State::Busy("waits for its bootstrap data to finish".into());
     assert_eq!(steps(&view, &asked).pop().unwrap().state, waits);
 }
 
 #[test]
-fn without_bootstrap_the_data_that_the_user_gave_has_to_end() {
-    let asked = Asked { workers: 0, readiness: Readiness::Instances, ..ONE_EACH };
+fn without_a_bootstrap_provider_user_data_must_finish() {
+    let asked = DesiredState { workers: 0, readiness: Readiness::Instances, ..ONE_EACH };
     for (status, want) in [
-        (bootstrapping("False", "Bootstrapping"), Verdict::NotYet),
-        (bootstrapping("Unknown", "WaitingForNode"), Verdict::Holds),
-        (running(), Verdict::Holds),
+        (bootstrapping("False", "Bootstrapping"), Progress::NotYet),
+        (bootstrapping("Unknown", "WaitingForNode"), Progress::Holds),
+        (running(), Progress::Holds),
     ] {
         let view = view(&[machine("a", true, json!({}))], &[lxc_machine("a", status)]);
-        assert_eq!(verdict(&view, &asked), want);
+        assert_eq!(progress(&view, &asked), want);
     }
 }
 
 #[test]
-fn an_instance_that_is_retried_says_what_failed_and_goes_on() {
+fn a_retried_instance_reports_the_failure_and_continues() {
     let status = json!({
         "conditions": condition_of(
             "InstanceProvisioned", "False", "InstanceProvisioningFailed", "no space left"),
     });
     let view = view(&[machine("a", true, json!({}))], &[lxc_machine("a", status)]);
-    assert_eq!(verdict(&view, &ONE_EACH), Verdict::NotYet);
+    assert_eq!(progress(&view, &ONE_EACH), Progress::NotYet);
     assert_eq!(steps(&view, &ONE_EACH)[1].state, State::Retrying("no space left".into()));
 }
 
 #[test]
-fn a_load_balancer_that_waits_is_busy() {
+fn a_waiting_load_balancer_is_busy() {
     let view = View { lxc_cluster: Some(object(lxc_cluster(false))), ..View::default() };
     assert!(matches!(steps(&view, &ONE_EACH)[0].state, State::Busy(_)));
 }
 
 #[test]
-fn a_network_of_the_clusters_own_is_the_first_step() {
+fn a_dedicated_network_is_the_first_step() {
     let of = |network: Value, status: Value| {
         let mut cluster = lxc_cluster(true);
         cluster["spec"]["network"] = network;
@@ -251,7 +264,7 @@ fn a_network_of_the_clusters_own_is_the_first_step() {
     let own = || json!({ "mode": "own", "name": "capn-1" });
     let made = of(own(), json!({ "network": "capn-1" }));
     assert_eq!((made.key.as_str(), made.state), ("network", State::Done));
-    assert_eq!(made.done, "network `capn-1` of its own");
+    assert_eq!(made.done, "dedicated network `capn-1`");
     assert_eq!(of(own(), json!({})).state, State::Busy(String::new()));
     let failed =
         condition_of("NetworkAvailable", "False", "NetworkProvisioningFailed", "create network");
@@ -276,7 +289,7 @@ fn failed() -> Value {
 }
 
 #[test]
-fn what_is_out_of_scope_is_not_waited_for_and_is_told() {
+fn objects_out_of_scope_are_reported_but_not_awaited() {
     let whole = || {
         view(
             &[
@@ -291,36 +304,36 @@ fn what_is_out_of_scope_is_not_waited_for_and_is_told() {
             ],
         )
     };
-    let asked = Asked { control_planes: 0, ..ONE_EACH };
-    assert!(matches!(verdict(&whole(), &asked), Verdict::Never { .. }));
-    let workers = Scope::Some { control_planes: false, deployment: Some("demo-md-0".into()) };
+    let asked = DesiredState { control_planes: 0, ..ONE_EACH };
+    assert!(matches!(progress(&whole(), &asked), Progress::Never { .. }));
+    let workers = Scope::Some { control_planes: false, deployments: vec!["demo-md-0".into()] };
     let (inside, outside) = workers.split(whole());
-    assert_eq!(verdict(&inside, &asked), Verdict::Holds);
+    assert_eq!(progress(&inside, &asked), Progress::Holds);
     let (object, problem) = stuck(&outside).unwrap();
     assert_eq!((object.as_str(), problem.as_str()), ("machine `lost`", "the instance is gone"));
-    let both = Scope::Some { control_planes: true, deployment: Some("demo-md-0".into()) };
+    let both = Scope::Some { control_planes: true, deployments: vec!["demo-md-0".into()] };
     let (inside, outside) = both.split(whole());
-    assert!(matches!(verdict(&inside, &ONE_EACH), Verdict::Never { .. }));
+    assert!(matches!(progress(&inside, &ONE_EACH), Progress::Never { .. }));
     assert_eq!(stuck(&outside).unwrap().0, "machine `b`");
-    let none = Scope::Some { control_planes: true, deployment: None };
+    let none = Scope::Some { control_planes: true, deployments: Vec::new() };
     assert_eq!(none.narrow(whole()).machines.len(), 1);
     assert_eq!(Scope::All.narrow(whole()).machines.len(), 3);
 }
 
 #[test]
-fn a_failed_machine_that_leaves_ends_no_wait() {
+fn a_deleting_failed_machine_does_not_end_the_wait() {
     let mut leaving = deployed("b", "demo-md-0", json!({}));
     leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     let view = view(
         &[machine("a", true, ready("a")), leaving],
         &[lxc_machine("a", running()), lxc_machine("b", failed())],
     );
-    assert_eq!(verdict(&view, &ONE_EACH), Verdict::NotYet);
+    assert_eq!(progress(&view, &ONE_EACH), Progress::NotYet);
     assert_eq!(stuck(&view), None);
 }
 
 #[test]
-fn a_paused_cluster_that_is_not_as_asked_will_not_be() {
+fn a_paused_incomplete_cluster_will_not_complete() {
     let cluster = json!({
         "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
         "metadata": { "name": "demo" }, "spec": { "paused": true },
@@ -330,12 +343,12 @@ fn a_paused_cluster_that_is_not_as_asked_will_not_be() {
         let running = [lxc_machine("a", running()), lxc_machine("b", running())];
         View { cluster: Some(object(cluster.clone())), ..view(&machines, &running) }
     };
-    assert_eq!(verdict(&of(&[]), &ONE_EACH), Verdict::Paused);
-    assert_eq!(verdict(&of(&[machine("b", false, ready("b"))]), &ONE_EACH), Verdict::Holds);
+    assert_eq!(progress(&of(&[]), &ONE_EACH), Progress::Paused);
+    assert_eq!(progress(&of(&[machine("b", false, ready("b"))]), &ONE_EACH), Progress::Holds);
 }
 
 #[test]
-fn a_stopped_cluster_is_not_as_asked_whatever_its_objects_say() {
+fn a_stopped_cluster_is_incomplete_regardless_of_its_objects() {
     let all = || {
         view(
             &[machine("a", true, ready("a")), machine("b", false, ready("b"))],
@@ -349,8 +362,32 @@ fn a_stopped_cluster_is_not_as_asked_whatever_its_objects_say() {
         }))
     };
     let stopped = json!({ "capn.cluster.x-k8s.io/stopped": "running" });
-    for (annotations, expected) in [(json!({}), Verdict::Holds), (stopped, Verdict::Paused)] {
+    for (annotations, expected) in [(json!({}), Progress::Holds), (stopped, Progress::Paused)] {
         let view = View { cluster: Some(cluster(annotations)), ..all() };
-        assert_eq!(verdict(&view, &ONE_EACH), expected);
+        assert_eq!(progress(&view, &ONE_EACH), expected);
+    }
+}
+
+#[test]
+fn each_pool_is_awaited_by_its_own_count() {
+    let view = view(
+        &[
+            machine("cp", true, ready("cp")),
+            deployed("a", "demo-md-0", ready("a")),
+            deployed("b", "demo-md-0", ready("b")),
+        ],
+        &[lxc_machine("cp", running()), lxc_machine("a", running()), lxc_machine("b", running())],
+    );
+    for (pools, workers, expected) in [
+        (&[("demo-md-0", 2)][..], 0, Progress::Holds),
+        // The total number of workers matches, but not their distribution.
+        (&[("demo-md-0", 1), ("demo-gpu", 1)], 0, Progress::NotYet),
+        (&[("demo-md-0", 1)], 0, Progress::NotYet),
+        (&[("demo-md-0", 2), ("demo-gpu", 0)], 0, Progress::Holds),
+        (&[], 2, Progress::Holds),
+    ] {
+        let pools = pools.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+        let asked = DesiredState { pools, workers, ..ONE_EACH };
+        assert_eq!(progress(&view, &asked), expected, "{asked:?}");
     }
 }

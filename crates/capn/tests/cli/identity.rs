@@ -1,38 +1,38 @@
-//! `capn identity` where no server is asked: what is refused, and what to do.
+//! `capn identity` without a server: what is refused, and the hints.
 
 use insta::assert_snapshot;
 
 use crate::Home;
 
-/// A remote with an address and one for images, without certificates for the first.
+/// A remote with an address and an image server remote, without certificates for the former.
 fn with_remote(home: &Home) {
-    let folder = home.path().join(".config/incus");
-    std::fs::create_dir_all(&folder).unwrap();
+    let dir = home.path().join(".config/incus");
+    std::fs::create_dir_all(&dir).unwrap();
     let config = "remotes:\n  lab:\n    addr: https://192.0.2.1:8443\n    protocol: incus\n";
-    std::fs::write(folder.join("config.yml"), config).unwrap();
-    std::fs::write(folder.join("client.crt"), "CRT").unwrap();
-    std::fs::write(folder.join("client.key"), "KEY").unwrap();
+    std::fs::write(dir.join("config.yml"), config).unwrap();
+    std::fs::write(dir.join("client.crt"), "CRT").unwrap();
+    std::fs::write(dir.join("client.key"), "KEY").unwrap();
 }
 
 #[test]
-fn a_socket_is_refused_where_a_pod_could_not_reach_it() {
+fn a_socket_that_a_pod_cannot_reach_is_refused() {
     let home = Home::new();
     with_remote(&home);
     assert_snapshot!(home.capn(&["identity", "create", "a", "--remote", "unix:///nowhere"]), @r"
     ------- stderr -------
-    Error: cannot make identity `a`
+    Error: cannot create identity `a`
     Caused by: the identity would name unix:///nowhere, which a manager in a pod cannot reach
     Hint: use a remote with an address: `--remote lab`
-    Hint: let the server listen (`incus config set core.https_address ADDRESS:8443`), and make an identity for a project of its own: `capn identity create a --restricted --project PROJECT`
-    Hint: or one with all rights: `capn identity create a --token TOKEN`, with the token that `incus config trust add a` prints
-    Hint: if the socket is mounted into the manager's pod, or the Secret is for the embedded plane: `--allow-unix-socket`
+    Hint: make the server listen (`incus config set core.https_address ADDRESS:8443`), then create an identity for a dedicated project: `capn identity create a --restricted --project PROJECT`
+    Hint: or an unrestricted one: `capn identity create a --token TOKEN`, with the token that `incus config trust add a` prints
+    Hint: use `--allow-unix-socket` if the socket is mounted into the manager's pod, or if the Secret is for the embedded plane
     [exit: Failed]
     ");
-    assert!(!home.path().join(".local").exists(), "nothing is made");
+    assert!(!home.path().join(".local").exists(), "nothing is created");
 }
 
 #[test]
-fn a_socket_that_is_allowed_has_to_be_that_of_a_server() {
+fn an_allowed_socket_must_belong_to_a_server() {
     let home = Home::new();
     let ran = home.capn(&[
         "identity",
@@ -47,7 +47,7 @@ fn a_socket_that_is_allowed_has_to_be_that_of_a_server() {
 }
 
 #[test]
-fn options_that_do_not_go_together_are_wrong_usage() {
+fn conflicting_options_are_a_usage_error() {
     let home = Home::new();
     for arguments in [
         &["identity", "create", "A_b"][..],
@@ -64,24 +64,24 @@ fn options_that_do_not_go_together_are_wrong_usage() {
         let ran = home.capn(arguments);
         assert_eq!(ran.exit, capn::Exit::Usage, "{arguments:?}: {ran}");
     }
-    assert_eq!(home.path().read_dir().unwrap().count(), 0, "nothing is made");
+    assert_eq!(home.path().read_dir().unwrap().count(), 0, "nothing is created");
 }
 
 #[test]
-fn deleting_an_identity_that_is_not_there_is_no_failure() {
+fn deleting_a_missing_identity_succeeds() {
     assert_snapshot!(Home::new().capn(&["identity", "delete", "a"]), @r"
     ------- stderr -------
-    there is no identity `a`: nothing to delete
+    identity `a` does not exist: nothing to delete
     [exit: Done]
     ");
 }
 
 #[test]
-fn an_even_number_of_control_planes_is_refused_before_anything_is_looked_up() {
+fn an_even_control_plane_count_is_refused_before_any_lookup() {
     assert_snapshot!(Home::new().capn(&["scale", "a", "--control-planes", "2"]), @r"
     ------- stderr -------
-    Error: 2 control planes are asked for, but their number has to be odd: each runs a member of etcd, and more than half of the members have to agree
-    Hint: use `--control-planes` with 1 or 3; workers can be as many as you like
+    Error: 2 control planes are requested, but the number must be odd: each runs an etcd member, and etcd needs a majority
+    Hint: use 1 or 3 for `--control-planes`; any number of workers is possible
     [exit: Usage]
     ");
 }

@@ -1,9 +1,13 @@
-//! The command line as a user meets it, in this process and without a server.
+//! Command line tests, in this process and without a server.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy does not know for tests")]
 
+mod config;
+mod delete;
 mod identity;
 mod manifests;
+mod pages;
+mod pools;
 mod reference;
 mod repair;
 mod session;
@@ -20,14 +24,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use capn::{Environment, Exit, Ui};
 
-/// A home folder of its own, and nothing else of the machine's environment.
+/// A temporary home directory, with an otherwise empty environment.
 struct Home {
-    folder: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
-/// What a command printed and how it ended.
+/// Output and exit code of a command.
 #[must_use = "either snapshot the output or look at how the command ended"]
-struct Ran {
+struct CommandOutput {
     exit: Exit,
     out: String,
     err: String,
@@ -35,49 +39,49 @@ struct Ran {
 
 impl Home {
     fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self { dir: tempfile::tempdir().unwrap() }
     }
 
     fn path(&self) -> &Path {
-        self.folder.path()
+        self.dir.path()
     }
 
     /// Runs `capn` with these arguments. Paths in the output are shown as `$HOME`.
-    fn capn(&self, arguments: &[&str]) -> Ran {
+    fn capn(&self, arguments: &[&str]) -> CommandOutput {
         self.capn_in(&[], arguments)
     }
 
-    /// The same with more variables in the environment.
-    fn capn_in(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Ran {
+    /// The same with additional environment variables.
+    fn capn_in(&self, variables: &[(&str, &str)], arguments: &[&str]) -> CommandOutput {
         let home = self.path().to_str().unwrap().to_owned();
         let all = [("HOME", home.as_str())].into_iter().chain(variables.iter().copied());
         let environment = Environment::with(all);
-        let (out, err) = (Kept::default(), Kept::default());
+        let (out, err) = (Captured::default(), Captured::default());
         let ui = Ui::plain(out.clone(), err.clone());
         let arguments = std::iter::once("capn").chain(arguments.iter().copied());
         let exit = capn::run(arguments.map(Into::into), environment, |_, _| ui);
-        let shown = |kept: &Kept| kept.text().replace(&home, "$HOME");
-        Ran { exit, out: shown(&out), err: shown(&err) }
+        let shown = |kept: &Captured| kept.text().replace(&home, "$HOME");
+        CommandOutput { exit, out: shown(&out), err: shown(&err) }
     }
 }
 
-impl fmt::Display for Ran {
+impl fmt::Display for CommandOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}------- stderr -------\n{}[exit: {:?}]", self.out, self.err, self.exit)
     }
 }
 
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<u8>>>);
+struct Captured(Arc<Mutex<Vec<u8>>>);
 
-impl Kept {
+impl Captured {
     fn text(&self) -> String {
         let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 
-impl Write for Kept {
+impl Write for Captured {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
         Ok(bytes.len())

@@ -1,4 +1,4 @@
-//! `generate`, and `--dry-run`, which are the same.
+//! `generate` and `--dry-run`, which print the same.
 
 use capn::Exit;
 
@@ -7,7 +7,7 @@ use crate::Home;
 const OPTIONS: [&str; 4] = ["--kubernetes-version", "1.31.5", "--remote", "unix:///no/socket"];
 
 #[test]
-fn a_dry_run_prints_what_generate_prints_and_makes_nothing() {
+fn a_dry_run_prints_the_output_of_generate_and_changes_nothing() {
     let home = Home::new();
     let generated = home.capn(&[&["generate", "cluster", "a"][..], &OPTIONS].concat());
     let dry =
@@ -28,7 +28,7 @@ fn json_is_one_list() {
 }
 
 #[test]
-fn bootstrap_data_of_a_file_is_what_instances_run() {
+fn bootstrap_data_comes_from_the_file() {
     let home = Home::new();
     let file = home.path().join("data");
     std::fs::write(&file, "#cloud-config\nruncmd: [true]\n").unwrap();

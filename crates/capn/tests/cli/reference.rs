@@ -1,5 +1,5 @@
-//! The reference page is the help of every command, so that a changed option is seen in review.
-//! `CAPN_UPDATE=1 cargo test -p capn reference` writes it anew.
+//! The reference page contains the help of every command, so that changes are visible in review.
+//! `CAPN_UPDATE=1 cargo test -p capn reference` updates it.
 
 use std::path::Path;
 
@@ -18,8 +18,7 @@ fn the_reference_page_is_up_to_date() {
     let written = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         written == page,
-        "docs/cli/reference.md is not what `--help` says; write it anew: \
-         CAPN_UPDATE=1 cargo test -p capn reference"
+        "docs/cli/reference.md is outdated; update it: CAPN_UPDATE=1 cargo test -p capn reference"
     );
 }
 

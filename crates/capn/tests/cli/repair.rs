@@ -1,13 +1,13 @@
-//! `capn repair` with a plane and a simulated server, without controllers at work.
+//! `capn repair` with a plane and a simulated server, without running controllers.
 
 use capn::Exit;
 use insta::assert_snapshot;
 
 use crate::Home;
-use crate::upgrade::World;
+use crate::upgrade::UpgradeFixture;
 
 #[test]
-fn wrong_usage_makes_nothing() {
+fn a_usage_error_changes_nothing() {
     for arguments in [
         &["repair"][..],
         &["repair", "demo", "-o", "json"],
@@ -15,20 +15,20 @@ fn wrong_usage_makes_nothing() {
     ] {
         let home = Home::new();
         assert_eq!(home.capn(arguments).exit, Exit::Usage, "{arguments:?}");
-        assert_eq!(home.path().read_dir().unwrap().count(), 0, "nothing is made");
+        assert_eq!(home.path().read_dir().unwrap().count(), 0, "nothing is created");
     }
 }
 
 #[test]
-fn a_cluster_that_is_not_there_is_an_error_with_those_that_are() {
-    let ran = World::new(&[]).home.capn(&["repair", "dem", "--dry-run"]);
+fn a_missing_cluster_is_an_error_that_lists_existing_ones() {
+    let ran = UpgradeFixture::new(&[]).home.capn(&["repair", "dem", "--dry-run"]);
     assert_eq!(ran.exit, Exit::Failed);
-    assert!(ran.err.contains("Hint: clusters that are there: demo"), "{ran}");
+    assert!(ran.err.contains("Hint: existing clusters: demo"), "{ran}");
 }
 
 #[test]
-fn a_cluster_that_lost_nothing_needs_nothing() {
-    let world = World::new(&[]);
+fn an_intact_cluster_needs_no_repair() {
+    let world = UpgradeFixture::new(&[]);
     assert_snapshot!(world.home.capn(&["repair", "demo", "--dry-run"]), @r"
     ------- stderr -------
     cluster `demo`: nothing to repair
@@ -39,13 +39,13 @@ fn a_cluster_that_lost_nothing_needs_nothing() {
 }
 
 #[test]
-fn a_paused_cluster_says_how_to_go_on() {
-    let world = World::new(&[]);
+fn a_paused_cluster_error_names_resume() {
+    let world = UpgradeFixture::new(&[]);
     assert_eq!(world.home.capn(&["pause", "demo"]).exit, Exit::Done);
     assert_snapshot!(world.home.capn(&["repair", "demo", "--timeout", "10s"]), @r"
     ------- stderr -------
     Error: cannot repair cluster `demo`
-    Caused by: the cluster is paused, so nothing is made, changed or deleted
+    Caused by: the cluster is paused, so nothing is created, changed or deleted
     Hint: resume it: `capn resume demo`
     [exit: Failed]
     ");

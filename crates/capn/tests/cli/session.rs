@@ -1,4 +1,4 @@
-//! Commands on the embedded plane, without controllers at work.
+//! Commands on the embedded plane, without running controllers.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 
 use crate::Home;
 
-/// The manifests of a cluster, with an identity that leads nowhere.
+/// Manifests of a cluster whose identity points to no server.
 fn manifests(home: &Home, name: &str) -> String {
     let socket = format!("unix://{}/socket", home.path().display());
     let arguments =
@@ -17,41 +17,47 @@ fn manifests(home: &Home, name: &str) -> String {
     ran.out.replace("$HOME", home.path().to_str().unwrap())
 }
 
-fn apply(home: &Home, text: &str) -> crate::Ran {
+fn apply(home: &Home, text: &str) -> crate::CommandOutput {
     let file = home.path().join("file.yaml");
     std::fs::write(&file, text).unwrap();
     home.capn(&["apply", "--wait", "0", "-f", file.to_str().unwrap()])
 }
 
 #[test]
-fn reading_makes_no_state() {
+fn reading_creates_no_state() {
     let home = Home::new();
     assert_snapshot!(home.capn(&["get", "clusters"]), @r"
     ------- stderr -------
-    no clusters yet; make one: `capn up`
+    no clusters yet; create one: `capn up`
     [exit: Done]
     ");
-    assert_eq!(home.capn(&["get", "machines", "-o", "json"]).out, "[]\n");
+    let listed = home.capn(&["get", "machines", "-o", "json"]);
+    let list: serde_json::Value = serde_json::from_str(&listed.out).unwrap();
+    assert_eq!(
+        (&list["kind"], &list["items"]),
+        (&"List".into(), &serde_json::json!([])),
+        "{listed}"
+    );
     assert_snapshot!(home.capn(&["delete", "cluster", "demo"]), @r"
     ------- stderr -------
-    there is no cluster `demo`: nothing to delete; there are no clusters; make one: `capn up`
+    cluster `demo` does not exist: nothing to delete; no clusters exist; create one: `capn up`
     [exit: Done]
     ");
     assert_eq!(home.path().read_dir().unwrap().count(), 0);
 }
 
 #[test]
-fn a_state_folder_that_is_a_file_is_an_error() {
+fn a_state_directory_that_is_a_file_is_an_error() {
     let home = Home::new();
     let file = home.path().join("file");
     std::fs::write(&file, "").unwrap();
     let ran = home.capn(&["--state-dir", file.to_str().unwrap(), "get", "clusters"]);
     assert_eq!(ran.exit, Exit::Usage, "{ran}");
-    assert!(ran.err.contains("is not a folder"), "{ran}");
+    assert!(ran.err.contains("is not a directory"), "{ran}");
 }
 
 #[test]
-fn what_create_would_make_is_applied_and_applied_again_unchanged() {
+fn generated_manifests_apply_and_reapply_unchanged() {
     let home = Home::new();
     let text = manifests(&home, "demo");
     let first = apply(&home, &text);
@@ -64,8 +70,8 @@ fn what_create_would_make_is_applied_and_applied_again_unchanged() {
     lxcmachinetemplate.infrastructure.cluster.x-k8s.io/demo-md-0 created
     kubeadmconfigtemplate.bootstrap.cluster.x-k8s.io/demo-md-0 created
     machinedeployment.cluster.x-k8s.io/demo-md-0 created
-    machinehealthcheck.cluster.x-k8s.io/demo-control-plane created
     machinehealthcheck.cluster.x-k8s.io/demo-md-0 created
+    machinehealthcheck.cluster.x-k8s.io/demo-control-plane created
     ------- stderr -------
     [exit: Done]
     ");
@@ -77,7 +83,7 @@ fn what_create_would_make_is_applied_and_applied_again_unchanged() {
 }
 
 #[test]
-fn what_nothing_watches_is_shown_with_its_age() {
+fn objects_without_controllers_are_shown_with_their_age() {
     let home = Home::new();
     assert_eq!(apply(&home, &manifests(&home, "demo")).exit, Exit::Done);
     let database = home.path().join(".local/state/capn/plane.db");
@@ -97,7 +103,7 @@ fn what_nothing_watches_is_shown_with_its_age() {
 }
 
 #[test]
-fn a_field_that_does_not_exist_is_refused_with_its_path() {
+fn an_unknown_field_is_refused_with_its_path() {
     let home = Home::new();
     let text = manifests(&home, "demo").replace("  unprivileged: true", "  unpriviledged: true");
     let ran = apply(&home, &text);
@@ -120,7 +126,7 @@ fn nothing_is_written_when_one_manifest_is_refused() {
 }
 
 #[test]
-fn objects_may_need_namespaces_and_kinds_of_the_same_file() {
+fn a_file_may_define_the_namespaces_and_kinds_it_uses() {
     let text = r#"
 apiVersion: example.org/v1
 kind: Thing
@@ -158,34 +164,38 @@ metadata: {name: a, namespace: team}
 }
 
 #[test]
-fn what_is_not_taken_or_not_run_is_said() {
+fn unsupported_or_unreconciled_kinds_are_reported() {
     let home = Home::new();
     let ran = apply(&home, "# only a comment\n");
     assert_eq!(ran.exit, Exit::Usage, "{ran}");
-    assert!(ran.err.contains("there is no manifest in"), "{ran}");
+    assert!(ran.err.contains("no manifests in"), "{ran}");
     let old = "apiVersion: cluster.x-k8s.io/v1beta1\nkind: Cluster\nmetadata: {name: a}\n";
     let ran = apply(&home, old);
-    let told = "is of cluster.x-k8s.io/v1beta1, and the plane has Cluster as cluster.x-k8s.io/v1beta2 only";
+    let told =
+        "uses cluster.x-k8s.io/v1beta1, but the plane only has Cluster in cluster.x-k8s.io/v1beta2";
     assert!(ran.err.contains(told), "{ran}");
     let pool =
         "apiVersion: cluster.x-k8s.io/v1beta2\nkind: ClusterClass\nmetadata: {name: a}\nspec: {}\n";
     let ran = apply(&home, pool);
     assert_eq!(ran.out, "clusterclass.cluster.x-k8s.io/a created\n", "{ran}");
     assert!(
-        ran.err.contains("is stored only: no controller of capn reads the kind ClusterClass"),
+        ran.err.contains("is stored only: capn has no controller for kind ClusterClass"),
         "{ran}"
     );
 }
 
 #[test]
-fn a_kind_that_does_not_exist_is_named() {
+fn an_unknown_kind_is_named() {
     let ran = apply(&Home::new(), "apiVersion: apps/v9\nkind: Nonsense\nmetadata: {name: a}\n");
     assert_eq!(ran.exit, Exit::Failed);
-    assert!(ran.err.contains("nonsense.apps/a is of a kind that the plane does not have"), "{ran}");
+    assert!(
+        ran.err.contains("nonsense.apps/a has a kind that the plane does not support"),
+        "{ran}"
+    );
 }
 
 #[test]
-fn a_cluster_that_is_not_there_is_an_error_with_those_that_are() {
+fn a_missing_cluster_is_an_error_that_lists_existing_ones() {
     let home = Home::new();
     assert_eq!(apply(&home, &manifests(&home, "demo")).exit, Exit::Done);
     for command in
@@ -193,25 +203,25 @@ fn a_cluster_that_is_not_there_is_an_error_with_those_that_are() {
     {
         let ran = home.capn(command);
         assert_eq!(ran.exit, Exit::Failed, "{command:?}");
-        let text = "Error: there is no cluster `dem`\nHint: clusters that are there: demo\n";
+        let text = "Error: cluster `dem` does not exist\nHint: existing clusters: demo\n";
         assert_eq!(ran.err, text, "{command:?}");
     }
 }
 
 #[test]
-fn a_cluster_without_a_kubeconfig_says_where_to_look() {
+fn a_cluster_without_a_kubeconfig_has_a_hint() {
     let home = Home::new();
     assert_eq!(apply(&home, &manifests(&home, "demo")).exit, Exit::Done);
     assert_snapshot!(home.capn(&["kubeconfig", "demo"]), @r"
     ------- stderr -------
     Error: cluster `demo` has no kubeconfig yet
-    Hint: see how far it is: `capn describe cluster demo`
+    Hint: check its progress: `capn describe cluster demo`
     [exit: Failed]
     ");
 }
 
 #[test]
-fn a_server_that_is_not_there_is_an_error_before_anything_is_recorded() {
+fn a_missing_server_is_an_error_before_anything_is_recorded() {
     let home = Home::new();
     let ran = home.capn(&["up", "--bootstrap", "none", "--remote", "unix:///no/socket"]);
     assert_eq!(ran.exit, Exit::Failed);
@@ -221,18 +231,18 @@ fn a_server_that_is_not_there_is_an_error_before_anything_is_recorded() {
 }
 
 #[test]
-fn a_remote_that_is_not_configured_says_how_to_add_it() {
+fn an_unknown_remote_has_a_hint() {
     let ran = Home::new().capn(&["image", "list", "--remote", "lab"]);
     assert_snapshot!(ran, @r"
     ------- stderr -------
-    Error: there is no remote `lab`: no configuration of the `incus` or `lxc` command is found
+    Error: remote `lab` does not exist: no configuration of the `incus` or `lxc` client was found
     Hint: add it: `incus remote add lab https://HOST:8443`
     [exit: Failed]
     ");
 }
 
 #[test]
-fn a_paused_cluster_is_named_by_commands_that_would_wait_for_it() {
+fn commands_that_would_wait_name_a_paused_cluster() {
     let home = Home::new();
     assert_eq!(apply(&home, &manifests(&home, "demo")).exit, Exit::Done);
     assert_snapshot!(home.capn(&["resume", "demo"]), @r"
@@ -242,14 +252,14 @@ fn a_paused_cluster_is_named_by_commands_that_would_wait_for_it() {
     ");
     assert_snapshot!(home.capn(&["pause", "demo"]), @r"
     ------- stderr -------
-    cluster `demo` is paused: its nodes keep running, and nothing is changed until `capn resume demo`
+    cluster `demo` is paused: its nodes keep running, and nothing else changes until `capn resume demo`
     [exit: Done]
     ");
     let file = home.path().join("file.yaml");
     for (arguments, told) in [
         (
             &["apply", "-f", file.to_str().unwrap()][..],
-            "cluster `demo` is paused, so nothing is made",
+            "cluster `demo` is paused, so nothing is created",
         ),
         (&["delete", "cluster", "demo"], "it is paused, so it is not deleted"),
     ] {
@@ -259,7 +269,7 @@ fn a_paused_cluster_is_named_by_commands_that_would_wait_for_it() {
         assert!(ran.err.contains("`capn resume demo`"), "{ran}");
     }
     let absent = home.capn(&["pause", "other"]);
-    assert!(absent.err.contains("there is no cluster `other`"), "{absent}");
+    assert!(absent.err.contains("cluster `other` does not exist"), "{absent}");
 }
 
 #[test]
@@ -268,7 +278,7 @@ fn a_name_without_its_kind_is_understood() {
     assert_eq!(apply(&home, &manifests(&home, "demo")).exit, Exit::Done);
     assert_snapshot!(home.capn(&["delete", "demo"]), @r"
     ------- stderr -------
-    Error: `demo` is a cluster, and its kind is missing
+    Error: `demo` is a cluster, but its kind is missing in the command
     Hint: did you mean `capn delete cluster demo`?
     [exit: Usage]
     ");
@@ -277,31 +287,31 @@ fn a_name_without_its_kind_is_understood() {
     assert!(described.out.contains("Cluster/demo"), "{described}");
     assert_snapshot!(home.capn(&["describe", "dem"]), @r"
     ------- stderr -------
-    Error: `dem` is no kind that `capn describe` knows, and there is no cluster of that name
-    Hint: `capn describe --help` lists the kinds, `capn get clusters` the clusters
+    Error: `dem` is neither a kind that `capn describe` supports nor the name of a cluster
+    Hint: list kinds: `capn describe --help`; list clusters: `capn get clusters`
     [exit: Usage]
     ");
 }
 
 #[test]
-fn machines_that_are_not_there_are_named_as_such() {
+fn missing_machines_are_named() {
     let home = Home::new();
     assert_snapshot!(home.capn(&["exec", "a", "--", "true"]), @r"
     ------- stderr -------
-    Error: there is no machine `a`
-    Hint: there are no machines
+    Error: machine `a` does not exist
+    Hint: no machines exist
     [exit: Failed]
     ");
     assert_snapshot!(home.capn(&["logs", "a"]), @r"
     ------- stderr -------
-    Error: there is no machine `a`
-    Hint: there are no machines
-    Hint: or name a cluster: `capn get clusters` lists them
+    Error: machine `a` does not exist
+    Hint: no machines exist
+    Hint: or specify the name of a cluster; list clusters: `capn get clusters`
     [exit: Failed]
     ");
     for command in ["stop", "start"] {
         let ran = home.capn(&[command, "demo"]);
         assert_eq!(ran.exit, Exit::Failed, "{ran}");
-        assert!(ran.err.contains("there is no cluster `demo`"), "{ran}");
+        assert!(ran.err.contains("cluster `demo` does not exist"), "{ran}");
     }
 }

@@ -1,11 +1,11 @@
-//! Image servers, without one and without a server.
+//! Image servers, without network access and without an Incus or LXD server.
 
 use capn::Exit;
 use insta::assert_snapshot;
 
 use crate::Home;
 
-/// A tree with one image, of which no file is there.
+/// A tree with one image whose files are missing.
 const PRODUCTS: &str = r#"{
   "format": "products:1.0", "datatype": "image-downloads", "content_id": "images",
   "products": { "debian:trixie:kubeadm-v1.36.2:amd64": {
@@ -26,15 +26,15 @@ const INDEX: &str = r#"{ "format": "index:1.0", "index": { "images": {
 } } }"#;
 
 fn tree(home: &Home, products: &str) -> String {
-    let folder = home.path().join("tree/streams/v1");
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("index.json"), INDEX).unwrap();
-    std::fs::write(folder.join("images.json"), products).unwrap();
+    let dir = home.path().join("tree/streams/v1");
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("index.json"), INDEX).unwrap();
+    std::fs::write(dir.join("images.json"), products).unwrap();
     home.path().join("tree").to_str().unwrap().to_owned()
 }
 
 #[test]
-fn images_are_shown_with_what_no_server_reads() {
+fn images_are_listed_with_files_that_no_server_reads() {
     let home = Home::new();
     let tree = tree(&home, PRODUCTS);
     assert_snapshot!(home.capn(&["simplestreams", "show", &tree, "-o", "wide"]), @r"
@@ -44,35 +44,35 @@ fn images_are_shown_with_what_no_server_reads() {
     · product debian:trixie:kubeadm-v1.36.2:amd64, version 202611241352, item disk: no metadata item has a combined hash for it
     [exit: Done]
     ");
-    // A folder can be listed like an image server, and names are data.
+    // A directory can be listed like an image server; names are printed as data.
     let ran = home.capn(&["image", "list", "--remote", &tree, "-o", "name"]);
     assert_eq!((ran.out.as_str(), ran.exit), ("kubeadm/v1.36.2\n", Exit::Done), "{ran}");
 }
 
 #[test]
-fn files_that_are_not_there_fail_the_verification() {
+fn missing_files_fail_verification() {
     let home = Home::new();
     let tree = tree(&home, PRODUCTS);
     assert_snapshot!(home.capn(&["simplestreams", "verify", &tree]), @r"
     product debian:trixie:kubeadm-v1.36.2:amd64, version 202611241352, item disk: no metadata item has a combined hash for it
-    product debian:trixie:kubeadm-v1.36.2:amd64, version 202611241352, item lxd.tar.xz: images/m is not there
-    product debian:trixie:kubeadm-v1.36.2:amd64, version 202611241352, item squashfs: images/r is not there
+    product debian:trixie:kubeadm-v1.36.2:amd64, version 202611241352, item lxd.tar.xz: images/m does not exist
+    product debian:trixie:kubeadm-v1.36.2:amd64, version 202611241352, item squashfs: images/r does not exist
     ------- stderr -------
-    ✗ $HOME/tree does not hold: 1 image in 0 files, 0 MiB
+    ✗ verification of $HOME/tree failed: 1 image in 0 files, 0 MiB
     Error: $HOME/tree has 3 problems
     [exit: Failed]
     ");
 }
 
 #[test]
-fn a_broken_document_is_an_error_with_the_place_in_it() {
+fn an_invalid_document_is_an_error_with_its_position() {
     let home = Home::new();
     let tree = tree(&home, &PRODUCTS.replace("419430400", "\"400 MiB\""));
     assert_snapshot!(home.capn(&["simplestreams", "show", &tree]), @r#"
     ------- stderr -------
     Error: cannot list the images of $HOME/tree
     Caused by:
-      1: cannot understand $HOME/tree/streams/v1/images.json
+      1: cannot parse $HOME/tree/streams/v1/images.json
       2: product debian:trixie:kubeadm-v1.36.2:amd64, version 202611241352, item squashfs, field size
       3: invalid type: string "400 MiB", expected u64 at line 10 column 78
     [exit: Failed]
@@ -80,13 +80,13 @@ fn a_broken_document_is_an_error_with_the_place_in_it() {
 }
 
 #[test]
-fn image_servers_have_to_be_reached_over_https() {
+fn image_servers_require_https() {
     let home = Home::new();
     let ran = home.capn(&["generate", "cluster", "a", "--image-server", "http://images.example"]);
     assert_snapshot!(ran, @r#"
     ------- stderr -------
-    Error: image server "http://images.example" is not a URL that begins with https://
-    Hint: Incus and LXD read image servers over HTTPS: `--image-server https://HOST/PATH`
+    Error: image server "http://images.example" is not an https:// URL
+    Hint: Incus and LXD require HTTPS: `--image-server https://HOST/PATH`
     [exit: Usage]
     "#);
 }

@@ -1,16 +1,16 @@
-//! `generate cluster` from templates.
+//! `generate cluster` with templates.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 
 use capn::Exit;
 
-use crate::{Home, Ran};
+use crate::{CommandOutput, Home};
 
 const VARIABLES: [(&str, &str); 2] =
     [("KUBERNETES_VERSION", "v1.36.2"), ("LXC_SECRET_NAME", "lxc-secret")];
 
-fn generate(environment: &[(&str, &str)], options: &[&str]) -> Ran {
+fn generate(environment: &[(&str, &str)], options: &[&str]) -> CommandOutput {
     Home::new().capn_in(environment, &[&["generate", "cluster", "demo"], options].concat())
 }
 
@@ -23,7 +23,7 @@ fn variables_come_from_the_environment_and_options() {
     assert!(ran.out.contains("  replicas: 3\n"), "{ran}");
     assert_eq!(ran.out.matches("  namespace: apart\n").count(), 7, "{ran}");
     assert_eq!(ran.err, "");
-    // By their other names.
+    // By their aliases.
     let clusterctl =
         ["-f", "development", "--worker-machine-count", "3", "--kubernetes-version", "1.36.2"];
     let environment = [VARIABLES[1], ("PRIVILEGED", "false")];
@@ -32,7 +32,7 @@ fn variables_come_from_the_environment_and_options() {
 }
 
 #[test]
-fn a_flavor_with_a_number_is_the_size_of_machines() {
+fn a_flavor_with_a_number_sets_the_machine_size() {
     let options = ["--flavor", "c2-m4", "--remote", "unix:///s", "--kubernetes-version", "1.36.2"];
     let ran = generate(&[], &options);
     assert!(ran.out.contains("      flavor: c2-m4\n"), "{ran}");
@@ -40,7 +40,7 @@ fn a_flavor_with_a_number_is_the_size_of_machines() {
 }
 
 #[test]
-fn what_is_missing_or_wrong_is_named_and_nothing_is_printed() {
+fn missing_or_invalid_variables_are_named_and_nothing_is_printed() {
     insta::assert_snapshot!(generate(&[], &["--flavor", "development"]), @r"
     ------- stderr -------
     Error: cannot render the template of flavor development
@@ -57,14 +57,14 @@ fn what_is_missing_or_wrong_is_named_and_nothing_is_printed() {
     insta::assert_snapshot!(generate(&wrong, &["--flavor", "development"]), @r"
     ------- stderr -------
     Error: cannot render the template of flavor development
-    Caused by: CONTROL_PLANE_MACHINE_COUNT is `two`, which is not a whole number, as 3; PRIVILEGED is `maybe`, which is not true or false
-    Hint: the same command with --list-variables tells what each is
+    Caused by: CONTROL_PLANE_MACHINE_COUNT is `two`, which is not a whole number such as 3; PRIVILEGED is `maybe`, which is not true or false
+    Hint: run the same command with --list-variables to list them
     [exit: Usage]
     ");
 }
 
 #[test]
-fn variables_are_listed_with_what_they_are() {
+fn variables_are_listed_with_descriptions() {
     insta::assert_snapshot!(generate(&[], &["--flavor", "ovn", "--list-variables"]), @r#"
     Required Variables:
       NAME                       KIND     DESCRIPTION
@@ -109,7 +109,7 @@ fn variables_are_listed_with_what_they_are() {
 }
 
 #[test]
-fn a_template_of_your_own_is_read_from_a_file() {
+fn a_custom_template_is_read_from_a_file() {
     let home = Home::new();
     let file = home.path().join("template.yaml");
     let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: \"${CLUSTER_NAME}\"}\n\
@@ -131,7 +131,7 @@ fn a_template_of_your_own_is_read_from_a_file() {
     ------- stderr -------
     [exit: Done]
     ");
-    // The configuration file of clusterctl counts where it is by default.
+    // The configuration file of clusterctl is read from its default path.
     let config = home.path().join(".config/cluster-api");
     std::fs::create_dir_all(&config).unwrap();
     std::fs::write(config.join("clusterctl.yaml"), "COLOR: green\n").unwrap();
@@ -140,13 +140,13 @@ fn a_template_of_your_own_is_read_from_a_file() {
     insta::assert_snapshot!(home.capn(&options), @r"
     ------- stderr -------
     Error: cannot read $HOME/template.yaml
-    Caused by: line 2: `${COLOR-red}`: of the operators that look at whether a variable is set there are only := = and :-. A dollar of your own is written $$
+    Caused by: line 2: `${COLOR-red}`: only the operators := = and :- are supported for unset variables. Write $$ for a literal dollar sign
     [exit: Failed]
     ");
 }
 
 #[test]
-fn a_template_of_your_own_is_read_from_a_url() {
+fn a_custom_template_is_read_from_a_url() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/folder/template.yaml?a=b", listener.local_addr().unwrap());
     let server = std::thread::spawn(move || {
@@ -165,16 +165,16 @@ fn a_template_of_your_own_is_read_from_a_url() {
 }
 
 #[test]
-fn options_that_would_change_nothing_are_refused() {
+fn options_without_effect_are_refused() {
     for (options, says) in [
-        (&["--flavor", "ovn", "--isolation", "shared"][..], "a template takes only"),
+        (&["--flavor", "ovn", "--isolation", "shared"][..], "a template only supports"),
         (&["--list-variables"][..], "need a template"),
         (&["--variable", "A=b"][..], "need a template"),
         (&["--flavor", "ovn", "--from", "x"][..], "cannot be used with"),
-        (&["--flavor", "unheard"][..], "`unheard` is neither a template nor a size of machines"),
+        (&["--flavor", "unheard"][..], "`unheard` is neither a template nor a machine size"),
         (&["--template", "unheard"][..], "possible values: default,"),
         (&["--template", "ovn", "--flavor", "ubuntu"][..], "cannot be used with"),
-        (&["--template", "ovn", "--flavor", "c2-m4"][..], "a template takes only"),
+        (&["--template", "ovn", "--flavor", "c2-m4"][..], "a template only supports"),
     ] {
         let ran = generate(&VARIABLES, options);
         assert_eq!(ran.exit, Exit::Usage, "{ran}");
@@ -184,7 +184,7 @@ fn options_that_would_change_nothing_are_refused() {
 }
 
 #[test]
-fn a_topology_comes_with_its_class_and_a_note() {
+fn a_topology_prints_its_class_and_a_note() {
     let balancer = ("LOAD_BALANCER", "lxc: {}");
     let ran =
         generate(&[VARIABLES[0], VARIABLES[1], balancer], &["--flavor", "default", "-o", "name"]);
@@ -199,7 +199,7 @@ fn a_topology_comes_with_its_class_and_a_note() {
     clusterresourceset.addons.cluster.x-k8s.io/demo-kube-flannel
     configmap/demo-kube-flannel
     ------- stderr -------
-    · a cluster with a topology needs a management cluster with Cluster API and its feature ClusterTopology
+    · a cluster with a topology needs a management cluster with Cluster API and the feature gate ClusterTopology
     [exit: Done]
     ");
 }

@@ -1,4 +1,4 @@
-//! The other tenant: a cluster that has to be reconciled whatever happens beside it.
+//! Another tenant's cluster, which must be reconciled whatever happens next to it.
 
 use std::time::Duration;
 
@@ -6,22 +6,22 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::client::Caller;
-use super::stage::{CLUSTERS, INFRASTRUCTURE};
+use super::client::ApiClient;
+use super::test_env::{CLUSTERS, INFRASTRUCTURE};
 
-/// How long a round may take before it is given up.
+/// Time limit of a round.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A Cluster without machines, and its LXCCluster.
 pub(crate) struct Canary {
-    caller: Caller,
+    caller: ApiClient,
     rounds: u32,
 }
 
 impl Canary {
-    /// Makes the objects, if they are not there.
-    pub(crate) async fn hatch(caller: Caller) -> anyhow::Result<Self> {
+    /// Creates the objects if they do not exist.
+    pub(crate) async fn hatch(caller: ApiClient) -> anyhow::Result<Self> {
         let reference = json!({
             "apiGroup": "infrastructure.cluster.x-k8s.io", "kind": "LXCCluster", "name": "canary",
         });
@@ -45,7 +45,7 @@ impl Canary {
         for (path, object) in [(clusters(""), &cluster), (infrastructures(""), &infrastructure)] {
             let answer = canary.caller.post(&path, object).await?;
             if answer.status != http::StatusCode::CONFLICT {
-                answer.granted().context("the other tenant cannot make a cluster")?;
+                answer.granted().context("the other tenant cannot create a cluster")?;
             }
         }
         canary.sing().await?;
@@ -53,7 +53,7 @@ impl Canary {
     }
 
     /// Changes both objects and waits until the controllers of Cluster API and the provider have
-    /// looked at them. Gives the time of the longest write, and until both had looked.
+    /// reconciled them. Returns the longest write time and the reconcile time.
     pub(crate) async fn sing(&mut self) -> anyhow::Result<(Duration, Duration)> {
         self.rounds += 1;
         let began = Instant::now();
@@ -65,7 +65,7 @@ impl Canary {
             json!({ "spec": { "secretRef": { "name": format!("none-{}", self.rounds) } } });
         let path = infrastructures("/canary");
         let infrastructure = self.caller.merge(&path, &change).await?.granted()?.json();
-        let written = first.max(began.elapsed() - first);
+        let page = first.max(began.elapsed() - first);
         self.looked_at(&clusters("/canary"), &cluster, "Cluster", |object| {
             object["status"]["observedGeneration"].as_i64()
         })
@@ -74,17 +74,17 @@ impl Canary {
             object["status"]["conditions"][0]["observedGeneration"].as_i64()
         })
         .await?;
-        Ok((written, began.elapsed()))
+        Ok((page, began.elapsed()))
     }
 
     async fn looked_at(
         &self,
         path: &str,
-        written: &Value,
+        page: &Value,
         kind: &str,
         observed: impl Fn(&Value) -> Option<i64>,
     ) -> anyhow::Result<()> {
-        let wanted = written["metadata"]["generation"].as_i64();
+        let wanted = page["metadata"]["generation"].as_i64();
         let deadline = Instant::now() + PATIENCE;
         loop {
             let object = self.caller.get(path).await?.granted()?.json();

@@ -1,4 +1,4 @@
-//! Requests to a plane, as somebody with or without a certificate.
+//! Requests to a plane, with or without a client certificate.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Longer answers of a plane are cut off.
+/// Longer responses are truncated.
 const ANSWER: usize = 256 << 20;
-/// The longest that an answer may take.
+/// Time limit of a response.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How often a request is sent again that was one too many.
+/// How often a rate-limited request is repeated.
 const TRIES: usize = 5;
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -37,26 +37,26 @@ pub(crate) const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json
 pub(crate) const APPLY_PATCH: &str = "application/apply-patch+yaml";
 pub(crate) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct ApiResponse {
     pub(crate) status: StatusCode,
-    /// When to ask again, if that was said.
+    /// `Retry-After`, if the server sent it.
     retry_after: Duration,
     pub(crate) body: Bytes,
 }
 
-impl Answer {
+impl ApiResponse {
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// `Null` for what is no JSON.
+    /// The body as JSON; `Null` if it is not JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// Itself, if the request was granted.
+    /// Returns itself if the request succeeded.
     pub(crate) fn granted(self) -> anyhow::Result<Self> {
         if !self.status.is_success() {
             let text: String = self.text().chars().take(300).collect();
@@ -65,7 +65,7 @@ impl Answer {
         Ok(self)
     }
 
-    /// Fails when the request was granted.
+    /// Returns an error if the request succeeded.
     pub(crate) fn refused(self) -> anyhow::Result<Self> {
         if self.status.is_success() {
             bail!("the request is granted ({})", self.status);
@@ -74,30 +74,30 @@ impl Answer {
     }
 }
 
-/// Somebody who asks a plane. Requests go one after the other over one connection, which is made
-/// anew when it has ended.
-pub(crate) struct Caller {
+/// A client of a plane. Requests are sent one by one over one connection, which is
+/// reopened when it is closed.
+pub(crate) struct ApiClient {
     address: SocketAddr,
     tls: Arc<ClientConfig>,
     patience: Duration,
-    /// Requests that were not answered in time, of all that share this.
+    /// Number of late responses, shared between clones.
     late: Arc<AtomicUsize>,
     kept: Mutex<Option<SendRequest<Full<Bytes>>>>,
 }
 
-impl Caller {
+impl ApiClient {
     pub(crate) fn new(address: SocketAddr, tls: Arc<ClientConfig>) -> Self {
         let late = Arc::new(AtomicUsize::new(0));
         Self { address, tls, patience: PATIENCE, late, kept: Mutex::new(None) }
     }
 
-    /// Waits so many times longer.
+    /// Multiplies time limits.
     pub(crate) fn slower(mut self, times: u32) -> Self {
         self.patience = PATIENCE * times;
         self
     }
 
-    /// The same somebody, with another connection.
+    /// The same client with another connection.
     pub(crate) fn again(&self) -> Self {
         Self {
             address: self.address,
@@ -108,12 +108,12 @@ impl Caller {
         }
     }
 
-    /// How many requests were not answered in time.
+    /// Number of requests without a response in time.
     pub(crate) fn late(&self) -> usize {
         self.late.load(Ordering::Relaxed)
     }
 
-    /// A connection with TLS, for bytes of one's own.
+    /// A TLS connection for raw bytes.
     pub(crate) async fn stream(&self) -> anyhow::Result<TlsStream<TcpStream>> {
         self.stream_for(&[]).await
     }
@@ -139,14 +139,14 @@ impl Caller {
         let stream = self.stream().await?;
         let (sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        // Its end is the next request's business.
+        // Its end is noticed by the next request.
         tokio::spawn(async move { drop(connection.await) });
         Ok(sender)
     }
 
-    /// One request, whatever is answered. Where the answer is that there are too many requests, it is
-    /// sent again when the answer says so.
-    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
+    /// Sends a request and returns the response. Repeats a rate-limited request after the requested
+    /// delay.
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> anyhow::Result<ApiResponse> {
         for _ in 0..TRIES {
             let answer = self.once(request.clone()).await?;
             if answer.status != StatusCode::TOO_MANY_REQUESTS {
@@ -157,17 +157,17 @@ impl Caller {
         self.once(request).await
     }
 
-    async fn once(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
+    async fn once(&self, request: Request<Full<Bytes>>) -> anyhow::Result<ApiResponse> {
         match timeout(self.patience, self.exchange(request)).await {
             Ok(answer) => answer,
             Err(_) => {
                 self.late.fetch_add(1, Ordering::Relaxed);
-                bail!("no answer within {:?}", self.patience)
+                bail!("no response within {:?}", self.patience)
             }
         }
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<ApiResponse> {
         let mut kept = self.kept.lock().await;
         let mut before = kept.take();
         let ready = match &mut before {
@@ -180,11 +180,11 @@ impl Caller {
         };
         let (head, body) = sender.send_request(request).await?.into_parts();
         let body = Limited::new(body, ANSWER).collect().await;
-        let body = body.map_err(|error| anyhow::anyhow!("cannot read the answer: {error}"))?;
+        let body = body.map_err(|error| anyhow::anyhow!("cannot read the response: {error}"))?;
         *kept = Some(sender);
         let retry_after = head.headers.get("retry-after").and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(|seconds| seconds.parse().ok()).unwrap_or(1);
-        Ok(Answer {
+        Ok(ApiResponse {
             status: head.status,
             retry_after: Duration::from_secs(retry_after).min(LONGEST_PAUSE),
             body: body.to_bytes(),
@@ -197,38 +197,42 @@ impl Caller {
         path: &str,
         content_type: &str,
         body: impl Into<Bytes>,
-    ) -> anyhow::Result<Answer> {
+    ) -> anyhow::Result<ApiResponse> {
         self.send(request(method, path, content_type, body)?).await
     }
 
-    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Answer> {
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<ApiResponse> {
         self.call("GET", path, "", Bytes::new()).await
     }
 
-    pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<Answer> {
+    pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<ApiResponse> {
         self.call("DELETE", path, "", Bytes::new()).await
     }
 
-    pub(crate) async fn post(&self, path: &str, object: &Value) -> anyhow::Result<Answer> {
+    pub(crate) async fn post(&self, path: &str, object: &Value) -> anyhow::Result<ApiResponse> {
         self.call("POST", path, JSON, object.to_string()).await
     }
 
-    pub(crate) async fn put(&self, path: &str, object: &Value) -> anyhow::Result<Answer> {
+    pub(crate) async fn put(&self, path: &str, object: &Value) -> anyhow::Result<ApiResponse> {
         self.call("PUT", path, JSON, object.to_string()).await
     }
 
-    pub(crate) async fn merge(&self, path: &str, change: &Value) -> anyhow::Result<Answer> {
+    pub(crate) async fn merge(&self, path: &str, change: &Value) -> anyhow::Result<ApiResponse> {
         self.call("PATCH", path, MERGE_PATCH, change.to_string()).await
     }
 
-    /// Server-side apply, as a manager `attack`.
-    pub(crate) async fn apply(&self, path: &str, body: impl Into<Bytes>) -> anyhow::Result<Answer> {
+    /// Server-side apply with field manager `attack`.
+    pub(crate) async fn apply(
+        &self,
+        path: &str,
+        body: impl Into<Bytes>,
+    ) -> anyhow::Result<ApiResponse> {
         let path = format!("{path}?fieldManager=attack&force=true");
         self.call("PATCH", &path, APPLY_PATCH, body).await
     }
 }
 
-/// A request as a [`Caller`] sends it.
+/// A request as sent by [`ApiClient`].
 pub(crate) fn request(
     method: &str,
     path: &str,

@@ -1,19 +1,19 @@
-//! Attacks on capn, and what must hold meanwhile. `./test attacks` runs them.
+//! Attacks on capn, with checks that run meanwhile. Run by `./test attacks`.
 
 mod by_anonymous;
 mod by_server;
 mod by_tenant;
 mod canary;
 mod client;
+mod fixture;
 mod hostile;
-mod judge;
-mod scene;
-mod stage;
+mod monitor;
+mod page;
+mod process;
 mod table;
+mod test_env;
 mod text;
 mod tls;
-mod victim;
-mod written;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,49 +23,49 @@ use anyhow::{Context as _, bail};
 use camino::Utf8PathBuf;
 use tokio::time::{Instant, timeout};
 
-use self::judge::Judge;
-use self::stage::Stage;
-use self::table::{Attack, On};
+use self::monitor::Monitor;
+use self::table::{Attack, Target};
+use self::test_env::TestEnv;
 
-/// The longest that one attack goes on.
+/// Time limit of one attack.
 const LONGEST: Duration = Duration::from_secs(25);
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The capn to attack.
+    /// The capn binary to attack
     #[arg(long, required_unless_present_any = ["list", "table"])]
     capn: Option<PathBuf>,
-    /// Only attacks whose name, class or gate contains this; can be repeated.
+    /// Only run attacks whose name, class or gate contains this text; can be repeated
     #[arg(long)]
     only: Vec<String>,
-    /// How many times longer than usual everything may take.
+    /// Factor by which time limits are extended
     #[arg(long, default_value_t = 1)]
     patience: u32,
-    /// Writes what did not hold to a file, by gates: a part of tests/attacks/gates.txt.
+    /// Write failures to this file, grouped by gate: a part of tests/attacks/gates.txt
     #[arg(long)]
     record: Option<Utf8PathBuf>,
-    /// What was taken out of the capn that is attacked, for the record.
+    /// What was removed from the attacked capn, for the record
     #[arg(long, default_value = "")]
     without: String,
-    /// Lists the attacks and ends.
+    /// List the attacks and exit
     #[arg(long)]
     list: bool,
-    /// Writes docs/security-attacks.md from tests/attacks/gates.txt.
+    /// Write docs/tested/attacks.md from tests/attacks/gates.txt
     #[arg(long)]
     table: bool,
 }
 
-/// Runs the attacks, a line for each.
+/// Runs the attacks and prints a line for each.
 ///
 /// # Errors
 ///
-/// When something did not hold, or a process could not be started.
+/// Returns an error if a check failed or a process could not be started.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let attacks = table::all();
     let chosen: Vec<&Attack> =
         attacks.iter().filter(|attack| is_chosen(attack, &arguments.only)).collect();
     if arguments.table {
-        return written::write(&attacks);
+        return page::write(&attacks);
     }
     if arguments.list {
         for attack in chosen {
@@ -73,9 +73,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    let capn = arguments.capn.as_ref().context("--capn names the program to attack")?;
-    let capn = capn.canonicalize().with_context(|| format!("there is no {}", capn.display()))?;
-    // As many connections as an attacker would have.
+    let capn = arguments.capn.as_ref().context("--capn PROGRAM is required")?;
+    let capn = capn.canonicalize().with_context(|| format!("{} does not exist", capn.display()))?;
+    // As many connections as an attacker would use.
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -89,7 +89,7 @@ fn is_chosen(attack: &Attack, only: &[String]) -> bool {
     only.is_empty() || only.iter().any(contains)
 }
 
-/// Both at the same time: an attack waits more than it works.
+/// Runs both targets concurrently: attacks mostly wait.
 async fn all(
     capn: &std::path::Path,
     attacks: &[&Attack],
@@ -97,50 +97,50 @@ async fn all(
 ) -> anyhow::Result<()> {
     let began = Instant::now();
     let (serve, manager) = tokio::join!(
-        on_stage(On::Serve, capn, attacks, arguments),
-        on_stage(On::Manager, capn, attacks, arguments)
+        run_on(Target::Serve, capn, attacks, arguments),
+        run_on(Target::Manager, capn, attacks, arguments)
     );
     let (serve, manager) = (serve?, manager?);
-    let failed: Vec<&Found> = serve.found.iter().chain(&manager.found).collect();
+    let failed: Vec<&Failure> = serve.found.iter().chain(&manager.found).collect();
     if let Some(file) = &arguments.record {
-        std::fs::write(file, written::record(attacks, &failed, &arguments.without))?;
+        std::fs::write(file, page::record(attacks, &failed, &arguments.without))?;
     }
-    let count = serve.tried + manager.tried;
-    println!("{count} attacks in {:.0?}, {} found something", began.elapsed(), failed.len());
+    let count = serve.summary + manager.summary;
+    println!("{count} attacks in {:.0?}, {} succeeded", began.elapsed(), failed.len());
     if !failed.is_empty() {
         let names: Vec<&str> = failed.iter().map(|(name, ..)| *name).collect();
-        bail!("not held: {}", names.join(", "));
+        bail!("attacks that succeeded: {}", names.join(", "));
     }
     Ok(())
 }
 
-/// An attack, on what, and what did not hold.
-type Found = (&'static str, &'static str, String);
+/// A successful attack: its name, its target, and the failed checks.
+type Failure = (&'static str, &'static str, String);
 
 #[derive(Default)]
-struct Tried {
-    tried: usize,
-    found: Vec<Found>,
+struct Summary {
+    summary: usize,
+    found: Vec<Failure>,
 }
 
-/// The attacks on one of the two; the processes are started anew after each that found something.
-async fn on_stage(
-    on: On,
+/// Runs the attacks on one target. Restarts the processes after each successful attack.
+async fn run_on(
+    on: Target,
     capn: &std::path::Path,
     attacks: &[&Attack],
     arguments: &Arguments,
-) -> anyhow::Result<Tried> {
-    let whom = if on == On::Serve { "serve" } else { "manager" };
-    let mut tried = Tried::default();
-    let mut stage = None;
-    for attack in attacks.iter().filter(|attack| attack.on == on || attack.on == On::Both) {
-        let mut ready = match stage.take() {
+) -> anyhow::Result<Summary> {
+    let whom = if on == Target::Serve { "serve" } else { "manager" };
+    let mut summary = Summary::default();
+    let mut env = None;
+    for attack in attacks.iter().filter(|attack| attack.on == on || attack.on == Target::Both) {
+        let mut ready = match env.take() {
             Some(ready) => ready,
-            None => Stage::open(on, capn, arguments.patience).await?,
+            None => TestEnv::open(on, capn, arguments.patience).await?,
         };
         let outcome = one(&mut ready, attack, arguments.patience).await;
-        let outcome = outcome.with_context(|| format!("{} cannot be tried", attack.name))?;
-        tried.tried += 1;
+        let outcome = outcome.with_context(|| format!("cannot run {}", attack.name))?;
+        summary.summary += 1;
         let broken = outcome.broken.join("; ");
         let who = attack.who.text();
         if broken.is_empty() {
@@ -148,45 +148,45 @@ async fn on_stage(
                 "ok    {} ({who} on {whom}; {} MiB, /healthz {:.0?}, {:.1?})",
                 attack.name, outcome.memory, outcome.health, outcome.took
             );
-            stage = Some(ready);
+            env = Some(ready);
         } else {
             println!("FAIL  {} ({who} on {whom}): {broken}", attack.name);
-            tried.found.push((attack.name, whom, broken));
+            summary.found.push((attack.name, whom, broken));
         }
     }
-    Ok(tried)
+    Ok(summary)
 }
 
-struct Outcome {
+struct AttackReport {
     broken: Vec<String>,
     memory: u64,
     health: Duration,
     took: Duration,
 }
 
-async fn one(stage: &mut Stage, attack: &Attack, slower: u32) -> anyhow::Result<Outcome> {
+async fn one(env: &mut TestEnv, attack: &Attack, slower: u32) -> anyhow::Result<AttackReport> {
     let began = Instant::now();
-    let scene = Arc::new(stage.scene().await?);
-    let judge = Judge::begin(stage)?;
-    // In a task of its own, so that an attack that fails in a bad way is one that fails.
-    let attacking = tokio::spawn(timeout(LONGEST * slower, attack.run(Arc::clone(&scene))));
+    let fixture = Arc::new(env.fixture().await?);
+    let monitor = Monitor::begin(env)?;
+    // In a task of its own, so that a panic only fails this attack.
+    let attacking = tokio::spawn(timeout(LONGEST * slower, attack.run(Arc::clone(&fixture))));
     let done = attacking.await;
-    judge.once_more().await;
-    let verdict = judge.end(&mut stage.victims, slower)?;
-    let mut broken = verdict.broken;
+    monitor.once_more().await;
+    let impact = monitor.end(&mut env.processes, slower)?;
+    let mut broken = impact.broken;
     let own = match done {
         Ok(Ok(Ok(()))) => None,
         Ok(Ok(Err(error))) => Some(format!("{error:#}")),
-        Ok(Err(_)) => Some(format!("the attack goes on for more than {LONGEST:?}")),
+        Ok(Err(_)) => Some(format!("the attack runs for more than {:?}", LONGEST * slower)),
         Err(error) => Some(format!("the attack failed: {error}")),
     };
     broken.extend(own);
-    let late = scene.tenant.late() + scene.definer.late();
+    let late = fixture.tenant.late() + fixture.definer.late();
     if late > 0 {
         broken.push(format!("{late} requests of the attacker were not answered in time"));
     }
-    let logs = stage.logs();
-    if logs.contains(&scene.secret) {
+    let logs = env.logs();
+    if logs.contains(&fixture.secret) {
         broken.push("the secret is in the log".to_owned());
     }
     if let Some(panic) = logs.lines().find(|line| line.contains("panicked at")) {
@@ -194,7 +194,7 @@ async fn one(stage: &mut Stage, attack: &Attack, slower: u32) -> anyhow::Result<
     }
     let broken = broken.iter().map(|text| text::plain(text)).collect::<Vec<_>>();
     if broken.is_empty() {
-        stage.clear(&scene).await;
+        env.clear(&fixture).await;
     }
-    Ok(Outcome { broken, memory: verdict.memory, health: verdict.health, took: began.elapsed() })
+    Ok(AttackReport { broken, memory: impact.memory, health: impact.health, took: began.elapsed() })
 }

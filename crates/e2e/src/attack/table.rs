@@ -1,26 +1,26 @@
-//! The attacks.
+//! The list of attacks.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::scene::Scene;
+use super::fixture::Fixture;
 use super::{by_anonymous, by_server, by_tenant};
 
-/// Who attacks.
+/// The attacker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Who {
-    /// May write what he likes in one namespace, with a client certificate.
+pub(crate) enum Attacker {
+    /// May write anything in one namespace, with a client certificate.
     Tenant,
-    /// May write definitions too.
+    /// May write CRDs too.
     Definer,
     /// Has neither a certificate nor a token.
     Anonymous,
-    /// Answers in place of an Incus server or of a workload cluster.
+    /// Controls an Incus server or a workload cluster's API server.
     Server,
 }
 
-impl Who {
+impl Attacker {
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Tenant => "tenant",
@@ -31,65 +31,65 @@ impl Who {
     }
 }
 
-/// What is attacked.
+/// The attacked process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum On {
+pub(crate) enum Target {
     /// `capn serve`.
     Serve,
-    /// `capn manager`, beside a `capn serve --without-provider` as its management cluster.
+    /// `capn manager`, next to a `capn serve --without-provider` as its management cluster.
     Manager,
-    /// Both, one after the other.
+    /// Both, one by one.
     Both,
 }
 
-pub(crate) type Done = anyhow::Result<()>;
-type Running = Pin<Box<dyn Future<Output = Done> + Send>>;
+pub(crate) type AttackResult = anyhow::Result<()>;
+type Running = Pin<Box<dyn Future<Output = AttackResult> + Send>>;
 
 /// One attack.
 pub(crate) struct Attack {
     pub(crate) name: &'static str,
-    pub(crate) who: Who,
+    pub(crate) who: Attacker,
     pub(crate) class: &'static str,
-    pub(crate) on: On,
-    /// What holds it.
+    pub(crate) on: Target,
+    /// The gate that stops it.
     pub(crate) gate: &'static str,
-    run: Box<dyn Fn(Arc<Scene>) -> Running + Send + Sync>,
+    run: Box<dyn Fn(Arc<Fixture>) -> Running + Send + Sync>,
 }
 
 impl Attack {
-    /// Fails when what this attack alone must not reach was reached; what holds for all attacks is
-    /// asked by the judge.
-    pub(crate) fn run(&self, scene: Arc<Scene>) -> Running {
-        (self.run)(scene)
+    /// Returns an error if the attack achieved its goal. Checks common to all attacks are done by
+    /// the monitor.
+    pub(crate) fn run(&self, fixture: Arc<Fixture>) -> Running {
+        (self.run)(fixture)
     }
 }
 
-/// Attacks of one class that one gate holds.
-pub(crate) struct Class {
+/// Attacks of one class that are stopped by one gate.
+pub(crate) struct AttackGroup {
     class: &'static str,
     gate: &'static str,
-    who: Who,
-    on: On,
+    who: Attacker,
+    on: Target,
     attacks: Vec<Attack>,
 }
 
-impl Class {
-    pub(crate) fn new(class: &'static str, who: Who, on: On) -> Self {
+impl AttackGroup {
+    pub(crate) fn new(class: &'static str, who: Attacker, on: Target) -> Self {
         Self { class, gate: "", who, on, attacks: Vec::new() }
     }
 
-    /// What holds the attacks that are added from now on.
+    /// Sets the gate for the attacks added from now on.
     pub(crate) fn gate(mut self, gate: &'static str) -> Self {
         self.gate = gate;
         self
     }
 
-    pub(crate) fn who(mut self, who: Who) -> Self {
+    pub(crate) fn who(mut self, who: Attacker) -> Self {
         self.who = who;
         self
     }
 
-    pub(crate) fn on(mut self, on: On) -> Self {
+    pub(crate) fn on(mut self, on: Target) -> Self {
         self.on = on;
         self
     }
@@ -97,13 +97,13 @@ impl Class {
     pub(crate) fn add<F>(
         mut self,
         name: &'static str,
-        run: impl Fn(Arc<Scene>) -> F + Send + Sync + 'static,
+        run: impl Fn(Arc<Fixture>) -> F + Send + Sync + 'static,
     ) -> Self
     where
-        F: Future<Output = Done> + Send + 'static,
+        F: Future<Output = AttackResult> + Send + 'static,
     {
         let Self { class, gate, who, on, .. } = self;
-        let run = Box::new(move |scene| Box::pin(run(scene)) as Running);
+        let run = Box::new(move |fixture| Box::pin(run(fixture)) as Running);
         self.attacks.push(Attack { name, who, class, on, gate, run });
         self
     }
@@ -113,7 +113,7 @@ impl Class {
     }
 }
 
-/// Every attack, in the order of the documentation.
+/// All attacks, in the order of the documentation.
 pub(crate) fn all() -> Vec<Attack> {
     [by_tenant::all(), by_anonymous::all(), by_server::all()].into_iter().flatten().collect()
 }
@@ -123,10 +123,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_attack_has_a_name_of_its_own_and_a_gate() {
+    fn each_attack_has_a_unique_name_and_a_gate() {
         let mut names = std::collections::BTreeSet::new();
         for attack in all() {
-            assert!(names.insert(attack.name), "{} is there twice", attack.name);
+            assert!(names.insert(attack.name), "{} is listed twice", attack.name);
             assert!(!attack.gate.is_empty(), "{} has no gate", attack.name);
             assert!(!attack.name.contains('|'), "{} breaks the table", attack.name);
         }

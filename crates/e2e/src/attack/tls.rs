@@ -1,4 +1,4 @@
-//! Certificates of attackers and of their servers.
+//! Certificates of attackers and their servers.
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::Path;
@@ -14,21 +14,21 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// A certificate and its key, PEM.
 #[derive(Clone, Debug)]
-pub(crate) struct Pair {
+pub(crate) struct CertifiedKey {
     pub(crate) certificate: String,
     pub(crate) key: String,
 }
 
-/// The certificates of a plane, in the folder `pki` of its state.
+/// Certificates of a plane, in the directory `pki` of its state.
 pub(crate) struct Authority {
     ca: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    pub(crate) fn read(folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn read(dir: &Path) -> anyhow::Result<Self> {
         let read = |name: &str| {
-            let path = folder.join(name);
+            let path = dir.join(name);
             std::fs::read_to_string(&path)
                 .with_context(|| format!("cannot read {}", path.display()))
         };
@@ -37,15 +37,15 @@ impl Authority {
         Ok(Self { ca, issuer })
     }
 
-    /// A certificate for a user and the groups he is in.
-    pub(crate) fn client(&self, user: &str, groups: &[&str]) -> anyhow::Result<Pair> {
+    /// A certificate for a user and their groups.
+    pub(crate) fn client(&self, user: &str, groups: &[&str]) -> anyhow::Result<CertifiedKey> {
         let key = KeyPair::generate()?;
         let certificate = subject(user, groups)?.signed_by(&key, &self.issuer)?;
-        Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
+        Ok(CertifiedKey { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 
-    /// How to reach the plane as somebody; `None`: without a certificate.
-    pub(crate) fn trusting(&self, who: Option<&Pair>) -> anyhow::Result<Arc<ClientConfig>> {
+    /// Client configuration for the plane; `None` means without a certificate.
+    pub(crate) fn trusting(&self, who: Option<&CertifiedKey>) -> anyhow::Result<Arc<ClientConfig>> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.ca.as_bytes())?)?;
         let config = ClientConfig::builder().with_root_certificates(roots);
@@ -53,22 +53,22 @@ impl Authority {
             None => config.with_no_client_auth(),
             Some(pair) => config.with_client_auth_cert(chain(pair)?, key(pair)?)?,
         };
-        // Each handshake is a whole one.
+        // No session resumption: every handshake is a full one.
         config.resumption = rustls::client::Resumption::disabled();
         Ok(Arc::new(config))
     }
 
-    /// The plane's authority, PEM.
+    /// CA certificate of the plane, PEM.
     pub(crate) fn ca(&self) -> &str {
         &self.ca
     }
 }
 
-/// A certificate that nobody signed, for a server of this machine or a client.
-pub(crate) fn self_signed(name: &str, groups: &[&str]) -> anyhow::Result<Pair> {
+/// A self-signed certificate for a local server or a client.
+pub(crate) fn self_signed(name: &str, groups: &[&str]) -> anyhow::Result<CertifiedKey> {
     let key = KeyPair::generate()?;
     let certificate = subject(name, groups)?.self_signed(&key)?;
-    Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
+    Ok(CertifiedKey { certificate: certificate.pem(), key: key.serialize_pem() })
 }
 
 fn subject(name: &str, groups: &[&str]) -> anyhow::Result<CertificateParams> {
@@ -85,26 +85,27 @@ fn subject(name: &str, groups: &[&str]) -> anyhow::Result<CertificateParams> {
     Ok(params)
 }
 
-/// An address of this machine that is not one of itself alone: foreign clusters are never at those.
+/// A non-loopback address of this machine, since workload clusters must not be at a loopback
+/// address.
 pub(crate) fn own_address() -> IpAddr {
     let found = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
-        // Nothing is sent: the route says which address would be ours.
+        // Sends nothing: the routing table determines the local address.
         socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
         socket.local_addr()
     });
     found.map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip())
 }
 
-/// What a server of ours shows; it asks nobody for a certificate.
-pub(crate) fn serving(pair: &Pair) -> anyhow::Result<Arc<ServerConfig>> {
+/// TLS configuration of a test server; it requests no client certificate.
+pub(crate) fn serving(pair: &CertifiedKey) -> anyhow::Result<Arc<ServerConfig>> {
     let config = ServerConfig::builder().with_no_client_auth();
     Ok(Arc::new(config.with_single_cert(chain(pair)?, key(pair)?)?))
 }
 
-fn chain(pair: &Pair) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+fn chain(pair: &CertifiedKey) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     Ok(CertificateDer::pem_slice_iter(pair.certificate.as_bytes()).collect::<Result<_, _>>()?)
 }
 
-fn key(pair: &Pair) -> anyhow::Result<PrivateKeyDer<'static>> {
+fn key(pair: &CertifiedKey) -> anyhow::Result<PrivateKeyDer<'static>> {
     Ok(PrivateKeyDer::from_pem_slice(pair.key.as_bytes())?)
 }

@@ -1,4 +1,4 @@
-//! Signals to a command, and how it ended.
+//! Control of a running command: signals and exit status.
 
 use std::fmt;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub struct ExecSignals {
     socket: Socket,
 }
 
-/// The end of a running command.
+/// Handle that waits for the end of a running command.
 #[derive(Debug)]
 pub struct ExecEnd {
     instance: String,
@@ -33,12 +33,12 @@ pub struct ExecEnd {
     operation: Operation,
 }
 
-/// How a command ended.
+/// Result of a command.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExecEnded {
     /// As [`ExecOutput::exit_code`](super::ExecOutput::exit_code).
     pub exit_code: i32,
-    /// Why the server could not run it (program not found, not executable); else empty.
+    /// Why the server could not run it (program not found, not executable); otherwise empty.
     pub error: String,
 }
 
@@ -64,29 +64,29 @@ impl ExecControlHandle {
     /// As [`ExecSignals::signal`].
     ///
     /// # Errors
-    /// When the connection is broken; the command is then being killed.
+    /// As [`ExecSignals::signal`].
     pub async fn signal(&mut self, signal: i32) -> Result<()> {
         self.signals.signal(signal).await
     }
 
-    /// Takes it apart, for a command that is sent signals while its end is awaited.
+    /// Splits the handle, to send signals while waiting for the end.
     #[must_use]
     pub fn split(self) -> (ExecSignals, ExecEnd) {
         (self.signals, self.end)
     }
 
-    /// Waits for the command to end and gives its exit code; 127 is a program that is not there,
-    /// 126 one that cannot be executed, 128 + n a command killed by signal n.
+    /// Waits for the command to end and returns its exit code: 127 if the program was not found,
+    /// 126 if it is not executable, 128 + n if signal n killed it.
     ///
     /// Dropping the future kills the command.
     ///
     /// # Errors
-    /// [`Error::ExecDeadline`] when it did not end in time; it is killed then.
+    /// [`Error::ExecDeadline`] when it did not finish in time; it is then killed.
     pub async fn wait(self, deadline: Duration) -> Result<i32> {
         Ok(self.ended(deadline).await?.exit_code)
     }
 
-    // The future borrows the operation only: the socket is not `Sync`, and the future has to be
+    // The future borrows only the operation: the socket is not `Sync`, and the future must be
     // `Send`.
     pub(crate) fn ended(
         &self,
@@ -103,15 +103,15 @@ impl fmt::Debug for ExecSignals {
 }
 
 impl ExecSignals {
-    /// Sends a signal, by its Linux number, to the command (not to its children).
+    /// Sends a signal, by its Linux number, to the command but not to its children.
     ///
     /// # Errors
-    /// When the connection is broken; the command is then being killed.
+    /// [`Error::WebSocket`] when the connection is broken; the server then kills the command.
     pub async fn signal(&mut self, signal: i32) -> Result<()> {
         self.send(&ExecControl::Signal { signal }).await
     }
 
-    /// Tells the command's terminal its new size.
+    /// Sets the size of the command's terminal.
     ///
     /// # Errors
     /// As [`ExecSignals::signal`].
@@ -137,16 +137,16 @@ impl ExecEnd {
     /// Waits for the command to end.
     ///
     /// # Errors
-    /// [`Error::ExecDeadline`] when it did not end in time.
+    /// [`Error::ExecDeadline`] when it did not finish in time.
     ///
     /// # Cancellation
-    /// Safe: the command goes on.
+    /// Safe: the command continues.
     pub async fn wait(&self, deadline: Duration) -> Result<ExecEnded> {
         ended(&self.operation, &self.instance, &self.program, deadline).await
     }
 }
 
-/// Waits until the command of an operation ended.
+/// Waits for the operation of a command to finish.
 pub(crate) async fn ended(
     operation: &Operation,
     instance: &str,

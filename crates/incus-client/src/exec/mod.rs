@@ -1,8 +1,8 @@
 //! Running commands in instances.
 //!
-//! The server opens one WebSocket for each of stdin, stdout and stderr, and one for control. An
-//! empty text message ends a stream. When the control socket breaks, the server kills the
-//! command; so a dropped future or a killed process leaves no command behind.
+//! The server opens one WebSocket each for stdin, stdout and stderr, and one for control. An empty
+//! text message ends a stream. When the control socket breaks, the server kills the command, so a
+//! dropped future or a killed process leaves no command behind.
 
 mod control;
 mod output;
@@ -29,30 +29,29 @@ use crate::websocket::{Direction, Socket};
 
 /// A running command and its streams.
 ///
-/// Read both `stdout` and `stderr`: a command stops when one of them is full. Shut `stdin` down
-/// to end it. Dropping `control` kills the command.
+/// Read both `stdout` and `stderr`: a command blocks when one of them is full. Shut down `stdin` to
+/// send end of file. Dropping `control` kills the command.
 #[derive(Debug)]
 pub struct ExecStream {
-    /// What the command reads.
+    /// Standard input.
     pub stdin: ExecInput,
-    /// What the command writes.
+    /// Standard output.
     pub stdout: ExecReader,
-    /// What the command writes to its error stream.
+    /// Standard error.
     pub stderr: ExecReader,
     /// Signals and the exit code.
     pub control: ExecControlHandle,
 }
 
-/// How long the WebSockets of a command may take to open. The server gives up after ten seconds.
+/// Time limit for opening the WebSockets of a command. The server gives up after ten seconds.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Client {
-    /// Starts a command and gives its streams. `request.stdin` and `request.deadline` are not
-    /// looked at.
+    /// Starts a command and returns its streams. Ignores `request.stdin` and `request.deadline`.
     ///
     /// # Errors
-    /// When the instance does not run or does not exist, or the server cannot be reached. A
-    /// program that is not there is an exit code, 127, see [`ExecControlHandle::wait`].
+    /// [`Error::Api`] when the instance does not exist or is not running. A missing program is exit
+    /// code 127, see [`ExecControlHandle::wait`].
     pub async fn exec_stream(&self, instance: &str, request: &ExecRequest) -> Result<ExecStream> {
         let post = self.scoped(Request::post(&["instances", instance, "exec"]));
         let call = Call::new(post.method().as_str(), post.path_and_query());
@@ -65,7 +64,7 @@ impl Client {
                 expected: "the secrets of four WebSockets",
             })
         };
-        // Control first: whatever happens from here on, the server notices when we are gone.
+        // Control first: from here on the server notices when this process is gone.
         let id = operation.id();
         let control = self.exec_socket(id, secret("control")?, Direction::Both).await?;
         let (stdin, stdout, stderr) = tokio::try_join!(
@@ -89,7 +88,7 @@ impl Client {
         direction: Direction,
     ) -> Result<Socket> {
         let path = Request::get(&["operations", operation, "websocket"]);
-        // The secret stays out of errors and logs.
+        // Keep the secret out of errors and logs.
         let call = Call::new("GET", path.path());
         let path = path.query("secret", secret).path_and_query();
         self.shared.wire.websocket(&call, &path, direction, OPEN_TIMEOUT).await

@@ -1,4 +1,4 @@
-//! Running a command to its end.
+//! Running a command to completion.
 
 use std::borrow::Cow;
 use std::io;
@@ -15,34 +15,34 @@ use crate::call::with_json;
 use crate::client::Client;
 use crate::error::{Error, Result};
 
-/// What a command left behind.
+/// Output and exit code of a command.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExecOutput {
-    /// Exit code: 0 is success, 127 a program that is not there, 126 one that cannot be executed,
-    /// 128 + n killed by signal n.
+    /// Exit code: 0 on success, 127 if the program was not found, 126 if it is not executable, 128
+    /// + n if signal n killed it.
     pub exit_code: i32,
-    /// What it wrote, up to the request's limit.
+    /// Standard output, up to the limit of the request.
     pub stdout: Bytes,
-    /// What it wrote to its error stream, up to the request's limit; where the server could not
-    /// run it, the server's text.
+    /// Standard error, up to the limit of the request. If the server could not run the command, the
+    /// message of the server.
     pub stderr: Bytes,
 }
 
 impl ExecOutput {
-    /// True for exit code 0.
+    /// Returns whether the exit code is 0.
     #[must_use]
     pub fn success(&self) -> bool {
         self.exit_code == 0
     }
 
-    /// The output as text.
+    /// Returns the output as text.
     #[must_use]
     pub fn stdout_text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.stdout)
     }
 
-    /// The last lines that have something in them, at most so many: of what it printed after those of the
-    /// error output, with semicolons between.
+    /// Returns the last non-empty lines, at most `most`, separated by semicolons: those of standard
+    /// error, then those of standard output.
     #[must_use]
     pub fn last_lines(&self, most: usize) -> String {
         let text = [self.stderr.as_ref(), self.stdout.as_ref()].concat();
@@ -51,7 +51,7 @@ impl ExecOutput {
         lines[lines.len().saturating_sub(most)..].join("; ")
     }
 
-    /// The error output as text.
+    /// Returns the error output as text.
     #[must_use]
     pub fn stderr_text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.stderr)
@@ -59,17 +59,17 @@ impl ExecOutput {
 }
 
 impl Client {
-    /// Runs a command to its end, lets the server throw its output away, and gives its exit code,
-    /// as [`ExecOutput::exit_code`]. One request, and no WebSocket. `request.stdin` is not looked
-    /// at; the command reads nothing.
+    /// Runs a command to completion without its output, and returns its exit code as in
+    /// [`ExecOutput::exit_code`]. Takes one request and no WebSocket. Ignores `request.stdin`: the
+    /// command reads nothing.
     ///
     /// # Caveats
-    /// Nothing ends the command when the deadline has passed or the future is dropped: it has to
-    /// end by itself.
+    /// Nothing kills the command when the deadline passes or the future is dropped: it must end by
+    /// itself.
     ///
     /// # Errors
-    /// * When the instance does not run or does not exist, or the server cannot be reached.
-    /// * [`Error::ExecDeadline`] when it did not end in time.
+    /// * [`Error::Api`] when the instance does not exist or is not running.
+    /// * [`Error::ExecDeadline`] when it did not finish in time.
     pub async fn exec_code(&self, instance: &str, request: &ExecRequest) -> Result<i32> {
         let mut post = request.to_post();
         post.wait_for_websocket = false;
@@ -79,19 +79,19 @@ impl Client {
         Ok(ended(&operation, instance, &program, request.deadline).await?.exit_code)
     }
 
-    /// Runs a command to its end. Any exit code is a result, not an error.
+    /// Runs a command to completion. Any exit code is a result, not an error.
     ///
     /// # Guarantees
-    /// The command does not outlive the call: at the deadline, and when the future is dropped,
-    /// the server kills it (its children only if they end with it).
+    /// The command does not outlive the call: the server kills it at the deadline and when the
+    /// future is dropped, but its children only if they end with it.
     ///
     /// # Caveats
     /// A child that keeps the output open keeps the call waiting, as with `ssh`.
     ///
     /// # Errors
-    /// * When the instance does not run or does not exist, or the server cannot be reached.
-    /// * [`Error::ExecDeadline`] when it did not end in time.
-    /// * [`Error::ExecStreams`] when the connection broke meanwhile.
+    /// * [`Error::Api`] when the instance does not exist or is not running.
+    /// * [`Error::ExecDeadline`] when it did not finish in time.
+    /// * [`Error::ExecStreams`] when the connection was lost.
     pub async fn exec(&self, instance: &str, request: ExecRequest) -> Result<ExecOutput> {
         let deadline = request.deadline;
         let running = run(self, instance, &request);
@@ -115,13 +115,13 @@ async fn run(client: &Client, instance: &str, request: &ExecRequest) -> Result<E
         drain(stdout, limit),
         drain(stderr, limit)
     );
-    // Broken streams are explained by how the command ended, if that can be learned.
+    // Broken streams are explained by the end of the command, if it is known.
     const EXPLAIN: Duration = Duration::from_secs(5);
     let broken = stdout.is_err() || stderr.is_err();
     let ended = control.ended(if broken { EXPLAIN } else { request.deadline }).await;
     let (stdout, stderr) = match (stdout, stderr, ended) {
         (Ok(stdout), Ok(stderr), Ok(ended)) => (stdout, (stderr, ended)),
-        // It never ran: its streams were closed with nothing in them.
+        // The command never ran: its streams were closed without content.
         (_, _, Ok(ended)) if !ended.error.is_empty() => (Bytes::new(), (Bytes::new(), ended)),
         (_, _, Err(error @ Error::OperationFailed { .. })) => return Err(error),
         (Err(source), _, _) | (_, Err(source), _) => {
@@ -140,7 +140,7 @@ async fn run(client: &Client, instance: &str, request: &ExecRequest) -> Result<E
     Ok(ExecOutput { exit_code: ended.exit_code, stdout, stderr })
 }
 
-/// A command need not read all of its input, so a broken pipe is no error.
+/// A command need not read all of its input, so a broken pipe is not an error.
 async fn feed(mut stdin: ExecInput, input: Option<&Bytes>) {
     let fed = async {
         if let Some(input) = input {

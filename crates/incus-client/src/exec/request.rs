@@ -1,33 +1,33 @@
-//! What to run.
+//! Requests to run a command.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use incus_api::{Config, ExecPost};
 
-/// A command: program, arguments and surroundings. No shell is involved.
+/// A command: program, arguments and environment. No shell is involved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecRequest {
     /// Program and arguments.
     pub command: Vec<String>,
-    /// Environment variables, besides the server's few defaults (`PATH`, `HOME`, …).
+    /// Environment variables, in addition to the defaults of the server (`PATH`, `HOME`, …).
     pub environment: Config,
-    /// User id.
+    /// User ID.
     pub user: u32,
-    /// Group id.
+    /// Group ID.
     pub group: u32,
-    /// Working directory; `None` is the server's choice (`/root` or `/`).
+    /// Working directory; `None` is the default of the server (`/root` or `/`).
     pub cwd: Option<String>,
-    /// What the command reads; `None` is nothing.
+    /// Standard input; `None` is empty.
     pub stdin: Option<Bytes>,
-    /// How long it may run before it is killed.
+    /// Time limit after which the command is killed.
     pub deadline: Duration,
-    /// How much of each output stream is kept; the rest is read and thrown away.
+    /// Maximum size of each kept output stream, in bytes. The rest is read and discarded.
     pub output_limit_bytes: usize,
 }
 
 impl ExecRequest {
-    /// Runs `command` as root, with nothing on stdin, for at most a minute.
+    /// Runs `command` as root with empty standard input for at most one minute.
     pub fn new<S: Into<String>>(command: impl IntoIterator<Item = S>) -> Self {
         Self {
             command: command.into_iter().map(Into::into).collect(),
@@ -46,21 +46,21 @@ impl ExecRequest {
         Self::new(["sh".to_owned(), "-c".to_owned(), script.into()])
     }
 
-    /// With this on stdin.
+    /// Sets the standard input.
     #[must_use]
     pub fn stdin(mut self, input: impl Into<Bytes>) -> Self {
         self.stdin = Some(input.into());
         self
     }
 
-    /// With this environment variable.
+    /// Adds an environment variable.
     #[must_use]
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.environment.insert(name.into(), value.into());
         self
     }
 
-    /// For at most this long.
+    /// Sets the time limit.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;

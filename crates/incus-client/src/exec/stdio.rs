@@ -1,4 +1,4 @@
-//! A command's streams as byte streams.
+//! Streams of a command as byte streams.
 
 use std::fmt;
 use std::io;
@@ -12,15 +12,15 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 
 use crate::websocket::Socket;
 
-/// Reads what a command writes. Ends when the command's stream ends; a connection that breaks
-/// before is an error ([`io::ErrorKind::UnexpectedEof`]), never a silent end.
+/// Reader for the output of a command. Ends when the stream of the command ends; a broken
+/// connection is an error ([`io::ErrorKind::UnexpectedEof`]).
 pub struct ExecReader {
     socket: Socket,
     rest: Bytes,
     ended: bool,
 }
 
-/// Writes what a command reads. Shutting it down is the command's end of file.
+/// Writer for the input of a command. Shutting it down sends end of file.
 pub struct ExecInput {
     socket: Socket,
     barrier: Barrier,
@@ -33,7 +33,7 @@ enum Barrier {
     Sent,
 }
 
-/// The servers read and write in pieces of 32 to 128 KiB.
+/// The servers read and write in chunks of 32 to 128 KiB.
 const CHUNK: usize = 64 << 10;
 
 impl fmt::Debug for ExecReader {
@@ -65,7 +65,7 @@ impl AsyncRead for ExecReader {
     }
 }
 
-/// Reads what a command writes into a socket.
+/// Reads output of a command from a socket.
 pub(super) fn poll_output(
     socket: &mut Socket,
     rest: &mut Bytes,
@@ -93,7 +93,7 @@ pub(super) fn poll_output(
     }
 }
 
-/// Writes some of what a command reads into a socket.
+/// Writes input of a command to a socket.
 pub(super) fn poll_input(
     socket: &mut Socket,
     cx: &mut Context<'_>,
@@ -111,7 +111,7 @@ impl ExecInput {
         Self { socket, barrier: Barrier::NotYet }
     }
 
-    /// Answers pings, and notices that the command no longer reads.
+    /// Answers pings, and detects when the command no longer reads.
     fn poll_alive(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         loop {
             match Pin::new(&mut self.socket).poll_next(cx) {

@@ -1,4 +1,4 @@
-//! A command on a terminal of the server's: what it reads and writes is one stream.
+//! A command on a terminal, with one stream for input and output.
 
 use std::fmt;
 use std::io;
@@ -29,14 +29,14 @@ pub struct TerminalSize {
 /// A running command and its terminal.
 #[derive(Debug)]
 pub struct ExecTerminal {
-    /// What the command reads and writes. It ends when the command does; shutting it down does
-    /// nothing, since a terminal has no end of file but the character for it.
+    /// Input and output of the command. It ends with the command. Shutting it down has no effect,
+    /// since a terminal has an end-of-file character instead.
     pub stream: TerminalStream,
     /// Signals, sizes and the exit code.
     pub control: ExecControlHandle,
 }
 
-/// What a command on a terminal reads and writes.
+/// Input and output of a command on a terminal.
 pub struct TerminalStream {
     socket: Socket,
     rest: Bytes,
@@ -44,8 +44,8 @@ pub struct TerminalStream {
 }
 
 impl Client {
-    /// Starts a command on a terminal of this size. `request.stdin` and `request.deadline` are not
-    /// looked at; the environment should have `TERM`.
+    /// Starts a command on a terminal of this size. Ignores `request.stdin` and `request.deadline`;
+    /// the environment should set `TERM`.
     ///
     /// # Errors
     /// As [`Client::exec_stream`].

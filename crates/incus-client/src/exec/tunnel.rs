@@ -1,4 +1,4 @@
-//! A command's stdin and stdout as one two-way stream.
+//! Standard input and output of a command as one bidirectional stream.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,28 +13,27 @@ use super::{ExecControlHandle, ExecInput, ExecReader, ExecRequest, ExecStream};
 use crate::client::Client;
 use crate::error::Result;
 
-/// A two-way stream through a command, such as `socat - UNIX-CONNECT:/run/x.sock`: what is
-/// written goes to the command's stdin, what it writes to stdout is read. Dropping it kills the
-/// command.
+/// A bidirectional stream through a command such as `socat - UNIX-CONNECT:/run/x.sock`: writes go
+/// to its standard input, reads come from its standard output. Dropping it kills the command.
 #[derive(Debug)]
 pub struct Tunnel {
     stdin: ExecInput,
     stdout: ExecReader,
-    // Held, not used: its end is the command's end.
+    // Kept alive only: dropping it ends the command.
     _control: ExecControlHandle,
     stderr: Arc<Mutex<VecDeque<u8>>>,
     _drain: AbortOnDropHandle<()>,
 }
 
-/// How much of the error output is kept to explain a failure.
+/// Size of the error output that is kept to explain a failure, in bytes.
 const TAIL: usize = 4 << 10;
 
 impl Client {
-    /// Starts a command and gives its stdin and stdout as one two-way stream. `request.stdin` and
-    /// `request.deadline` are not looked at.
+    /// Starts a command and returns its standard input and output as one stream. Ignores
+    /// `request.stdin` and `request.deadline`.
     ///
     /// # Errors
-    /// As [`Client::exec_stream`]. A command that fails is the end of the stream; then
+    /// As [`Client::exec_stream`]. When the command fails, the stream ends and
     /// [`Tunnel::stderr_tail`] says why.
     pub async fn tunnel(&self, instance: &str, request: &ExecRequest) -> Result<Tunnel> {
         let ExecStream { stdin, stdout, stderr, control } =
@@ -62,7 +61,7 @@ async fn keep_tail(mut stderr: ExecReader, tail: Arc<Mutex<VecDeque<u8>>>) {
 }
 
 impl Tunnel {
-    /// The last of what the command wrote to its error stream.
+    /// Returns the last part of the command's error output.
     #[must_use]
     pub fn stderr_tail(&self) -> String {
         let tail = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! Bringing an image to files on this machine.
+//! Exporting an image to local files.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -20,27 +20,27 @@ use crate::error::{Call, Error, Result};
 use crate::observer::RequestOutcome;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
-type Pieces = BoxStream<'static, Result<Bytes, Failure>>;
+type Chunks = BoxStream<'static, Result<Bytes, Failure>>;
 
-/// Names of the files in the folder. The parts of a split image are told apart by their names in
-/// the answer, which both servers give.
+/// Names of the exported files. The parts of a split image are recognized by their names in the
+/// response, which both servers send.
 const METADATA: &str = "metadata";
 const ROOT: &str = "rootfs";
 const DISK: &str = "rootfs.img";
 const UNIFIED: &str = "image";
-/// A refusal has no more text than this.
-const REFUSAL_LIMIT: usize = 1 << 20;
+/// Maximum size of an error response, in bytes.
+const ERROR_BODY_LIMIT: usize = 1 << 20;
 
 impl Client {
-    /// Writes the files of an image into a folder that exists, in at most `deadline`. `progress`
-    /// is told how many bytes were written so far.
+    /// Writes the files of an image into an existing directory, within `deadline`. Calls `progress`
+    /// with the number of bytes written so far.
     ///
     /// # Guarantees
-    /// Files are streamed; memory use does not depend on their size. Their bytes one after the
-    /// other have the image's fingerprint as their SHA-256, which is for the caller to check.
+    /// Files are streamed; memory use does not depend on their size. The SHA-256 of their
+    /// concatenation is the fingerprint of the image; the caller must check it.
     ///
     /// # Cancellation
-    /// Leaves files that are incomplete.
+    /// Leaves incomplete files behind.
     ///
     /// # Errors
     /// * [`is_not_found`](Error::is_not_found) when there is no such image.
@@ -49,14 +49,14 @@ impl Client {
     pub async fn export_image(
         &self,
         fingerprint: &str,
-        folder: &Path,
+        directory: &Path,
         deadline: Duration,
         progress: impl Fn(u64) + Send + Sync,
     ) -> Result<ImageFiles> {
         let request = self.scoped(Request::get(&["images", fingerprint, "export"]));
         let call = Call::new(Method::Get.as_str(), request.path_and_query());
         let started = Instant::now();
-        let export = self.export(&request, call.clone(), folder, &progress);
+        let export = self.export(&request, call.clone(), directory, &progress);
         let result = match tokio::time::timeout(deadline, export).await {
             Ok(result) => result,
             Err(_) => Err(Error::Timeout { call: call.clone(), after: deadline }),
@@ -73,7 +73,7 @@ impl Client {
         &self,
         request: &Request,
         call: Call,
-        folder: &Path,
+        directory: &Path,
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<ImageFiles> {
         let wire = &self.shared.wire;
@@ -87,34 +87,34 @@ impl Client {
             wire.http.request(asking).await.map_err(|source| wire.failed(&call, source))?;
         if !response.status().is_success() {
             let status = response.status().as_u16();
-            let body = http_body_util::Limited::new(response.into_body(), REFUSAL_LIMIT);
+            let body = http_body_util::Limited::new(response.into_body(), ERROR_BODY_LIMIT);
             let body = body
                 .collect()
                 .await
                 .map_err(|source| Error::ReadAnswer { call: call.clone(), source })?;
-            return Err(wire.stranger.withhold(refusal(call, status, &body.to_bytes())));
+            return Err(wire.untrusted.redact(refusal(call, status, &body.to_bytes())));
         }
         let kind = response.headers().get(header::CONTENT_TYPE);
         let kind = kind.and_then(|value| value.to_str().ok()).unwrap_or_default();
         let boundary = multer::parse_boundary(kind).ok();
-        let pieces = pieces(response.into_body());
-        let mut writing = Writing { call, folder, progress, written: 0 };
+        let chunks = chunks(response.into_body());
+        let mut writing = Writing { call, directory, progress, written: 0 };
         match boundary {
-            None => Ok(ImageFiles::Unified(writing.file(UNIFIED, pieces).await?)),
-            Some(boundary) => writing.parts(multer::Multipart::new(pieces, boundary)).await,
+            None => Ok(ImageFiles::Unified(writing.file(UNIFIED, chunks).await?)),
+            Some(boundary) => writing.parts(multer::Multipart::new(chunks, boundary)).await,
         }
     }
 }
 
-fn pieces(body: Incoming) -> Pieces {
+fn chunks(body: Incoming) -> Chunks {
     let frames = TryStreamExt::map_err(BodyStream::new(body), Failure::from);
-    // Trailers are no data.
+    // Ignore trailers.
     Box::pin(frames.try_filter_map(|frame| async move { Ok(frame.into_data().ok()) }))
 }
 
 struct Writing<'a> {
     call: Call,
-    folder: &'a Path,
+    directory: &'a Path,
     progress: &'a (dyn Fn(u64) + Send + Sync),
     written: u64,
 }
@@ -129,11 +129,11 @@ impl Writing<'_> {
                 Some("metadata") => (METADATA, &mut metadata),
                 Some("rootfs") => (ROOT, &mut rootfs),
                 Some("rootfs.img") => (DISK, &mut disk),
-                // Nothing an image needs.
+                // Not part of an image.
                 _ => continue,
             };
-            let pieces = Box::pin(part.map_err(Failure::from));
-            *place = Some(self.file(name, pieces).await?);
+            let chunks = Box::pin(part.map_err(Failure::from));
+            *place = Some(self.file(name, chunks).await?);
         }
         match (metadata, rootfs, disk) {
             (Some(metadata), Some(rootfs), None) => Ok(ImageFiles::Split { metadata, rootfs }),
@@ -142,15 +142,15 @@ impl Writing<'_> {
         }
     }
 
-    async fn file(&mut self, name: &str, mut pieces: Pieces) -> Result<PathBuf> {
-        let path = self.folder.join(name);
+    async fn file(&mut self, name: &str, mut chunks: Chunks) -> Result<PathBuf> {
+        let path = self.directory.join(name);
         let failed = |source| Error::WriteFile { path: path.clone(), source };
         let mut file = File::create(&path).await.map_err(failed)?;
         loop {
-            let piece = pieces.try_next().await.map_err(|source| self.broken(source))?;
-            let Some(piece) = piece else { break };
-            file.write_all(&piece).await.map_err(failed)?;
-            self.written += piece.len() as u64;
+            let chunk = chunks.try_next().await.map_err(|source| self.broken(source))?;
+            let Some(chunk) = chunk else { break };
+            file.write_all(&chunk).await.map_err(failed)?;
+            self.written += chunk.len() as u64;
             (self.progress)(self.written);
         }
         file.flush().await.map_err(failed)?;

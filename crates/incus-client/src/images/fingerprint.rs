@@ -1,4 +1,4 @@
-//! An image's identity: SHA-256 of its files, one after the other.
+//! Fingerprint of an image: the SHA-256 of its concatenated files.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 
-/// Reads all files; `seen` is told how many bytes were read so far.
+/// Reads all files. Calls `seen` with the number of bytes read so far.
 ///
-/// Blocks.
+/// Blocks the thread.
 pub(crate) fn fingerprint(paths: &[PathBuf], mut seen: impl FnMut(u64)) -> Result<String> {
     let mut hash = Sha256::new();
     let mut total = 0;

@@ -19,25 +19,24 @@ impl Client {
     /// Images of the project.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn images(&self) -> Result<Vec<Image>> {
         let request = Request::get(&["images"]).query("recursion", "1");
         self.list(self.scoped(request), "a list of images").await
     }
 
-    /// One image by fingerprint, or by a prefix of it that fits one image only; `None` when there
-    /// is none.
+    /// Looks up an image by fingerprint or by a unique prefix; `None` when there is none.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn image(&self, fingerprint: &str) -> Result<Option<Versioned<Image>>> {
         self.find(self.scoped(Request::get(&["images", fingerprint])), "an image").await
     }
 
-    /// One image by alias; `None` when there is no such alias.
+    /// Looks up an image by alias; `None` when the alias does not exist.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn image_by_alias(&self, alias: &str) -> Result<Option<Image>> {
         let Some(entry) = self.image_alias(alias).await? else {
             return Ok(None);
@@ -45,10 +44,10 @@ impl Client {
         Ok(self.image(&entry.target).await?.map(|found| found.value))
     }
 
-    /// What an alias points to; `None` when there is no such alias.
+    /// Looks up an alias; `None` when it does not exist.
     ///
     /// # Errors
-    /// When the server cannot be reached or refuses.
+    /// Those of [every request](crate#request-errors).
     pub async fn image_alias(&self, alias: &str) -> Result<Option<Versioned<ImageAliasesEntry>>> {
         self.find(self.scoped(Request::get(&["images", "aliases", alias])), "an image alias").await
     }
@@ -61,7 +60,7 @@ impl Client {
         self.done(with_json(self.scoped(Request::post(&["images", "aliases"])), post)?).await
     }
 
-    /// Lets `alias` point to the image; one that does so already is fine.
+    /// Makes `alias` point to the image. Nothing changes if it already does.
     ///
     /// # Errors
     /// [`Error::AliasTaken`] when it points to another image.
@@ -76,7 +75,7 @@ impl Client {
         let Err(error) = self.create_image_alias(&post).await else {
             return Ok(());
         };
-        // Whatever the refusal was called: it is fine if the alias is what it should be.
+        // Whatever the error was: it does not matter if the alias points to the image.
         match self.image_alias(alias).await? {
             Some(entry) if entry.target == fingerprint => Ok(()),
             Some(entry) => Err(Error::AliasTaken {
@@ -88,29 +87,28 @@ impl Client {
         }
     }
 
-    /// Lets an existing alias point to another image.
+    /// Moves an existing alias to another image.
     ///
     /// # Errors
-    /// [`is_not_found`](Error::is_not_found) when there is no such alias.
+    /// [`is_not_found`](Error::is_not_found) when the alias does not exist.
     pub async fn move_image_alias(&self, alias: &str, fingerprint: &str) -> Result<()> {
         let request = self.scoped(Request::put(&["images", "aliases", alias]));
         let body = serde_json::json!({ "target": fingerprint, "description": "" });
         self.done(with_json(request, &body)?).await
     }
 
-    /// Deletes an alias; the image stays.
+    /// Deletes an alias, but not its image.
     ///
     /// # Errors
-    /// [`is_not_found`](Error::is_not_found) when there is none.
+    /// [`is_not_found`](Error::is_not_found) when it does not exist.
     pub async fn delete_image_alias(&self, alias: &str) -> Result<()> {
         self.done(self.scoped(Request::delete(&["images", "aliases", alias]))).await
     }
 
-    /// Replaces what can be changed of an image.
+    /// Replaces the changeable fields of an image.
     ///
     /// # Errors
-    /// [`is_precondition_failed`](Error::is_precondition_failed) when `etag` is given and no
-    /// longer the image's.
+    /// [`is_precondition_failed`](Error::is_precondition_failed) when `etag` is given and outdated.
     pub async fn put_image(
         &self,
         fingerprint: &str,
@@ -121,20 +119,20 @@ impl Client {
         self.done(with_json(request, put)?).await
     }
 
-    /// Deletes an image and its aliases. Instances made from it stay.
+    /// Deletes an image and its aliases. Instances that were created from it stay.
     ///
     /// # Errors
-    /// [`is_not_found`](Error::is_not_found) when there is none.
+    /// [`is_not_found`](Error::is_not_found) when it does not exist.
     pub async fn delete_image(&self, fingerprint: &str) -> Result<Operation> {
         self.start(self.scoped(Request::delete(&["images", fingerprint]))).await
     }
 
-    /// Lets the server fetch an image from elsewhere (an image server, a URL) or make one of an
-    /// instance. [`Operation::wait_with`] shows its progress
-    /// ([`incus_api::Operation::progress`]).
+    /// Makes the server copy an image from another server or a URL, or publish an instance as an
+    /// image. [`Operation::wait_with`] reports the progress ([`incus_api::Operation::progress`]).
     ///
     /// # Errors
-    /// When the server refuses; a source that cannot be reached fails the operation.
+    /// [`Error::Api`] when the server rejects the request. If the source cannot be reached, the
+    /// operation fails.
     pub async fn copy_image(&self, post: &ImagesPost) -> Result<Operation> {
         self.start(with_json(self.scoped(Request::post(&["images"])), post)?).await
     }

@@ -1,4 +1,4 @@
-//! The body of an upload: files streamed from disk, never whole in memory.
+//! Body of an upload: files streamed from disk.
 
 use std::io;
 use std::path::Path;
@@ -15,23 +15,23 @@ use tokio_util::io::ReaderStream;
 use crate::call::Body;
 use crate::error::{Error, Result};
 
-type Pieces = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+type Chunks = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
 /// A body of known length.
 pub(crate) struct Upload {
     pub(crate) content_type: String,
     pub(crate) length: u64,
-    pieces: Vec<Pieces>,
+    chunks: Vec<Chunks>,
 }
 
-/// Large enough to keep system calls few, small enough for smooth progress.
-const PIECE: usize = 256 << 10;
+/// Large enough for few system calls, small enough for smooth progress.
+const CHUNK_SIZE: usize = 256 << 10;
 
 impl Upload {
-    /// One file, as it is.
+    /// One file without any wrapping.
     pub(crate) async fn file(path: &Path) -> Result<Self> {
-        let (length, pieces) = open(path).await?;
-        Ok(Self { content_type: "application/octet-stream".into(), length, pieces: vec![pieces] })
+        let (length, chunks) = open(path).await?;
+        Ok(Self { content_type: "application/octet-stream".into(), length, chunks: vec![chunks] })
     }
 
     /// Named files as `multipart/form-data`, in this order.
@@ -40,7 +40,7 @@ impl Upload {
         let mut upload = Self {
             content_type: format!("multipart/form-data; boundary={boundary}"),
             length: 0,
-            pieces: Vec::new(),
+            chunks: Vec::new(),
         };
         for (name, path) in parts {
             let file = path.file_name().unwrap_or_default().to_string_lossy();
@@ -51,9 +51,9 @@ impl Upload {
                  Content-Disposition: form-data; name=\"{name}\"; filename=\"{file}\"\r\n\
                  Content-Type: application/octet-stream\r\n\r\n"
             ));
-            let (length, pieces) = open(path).await?;
+            let (length, chunks) = open(path).await?;
             upload.length += length;
-            upload.pieces.push(pieces);
+            upload.chunks.push(chunks);
             upload.text("\r\n".to_owned());
         }
         upload.text(format!("--{boundary}--\r\n"));
@@ -62,14 +62,14 @@ impl Upload {
 
     fn text(&mut self, text: String) {
         self.length += text.len() as u64;
-        self.pieces.push(Box::pin(stream::once(async { Ok(Bytes::from(text)) })));
+        self.chunks.push(Box::pin(stream::once(async { Ok(Bytes::from(text)) })));
     }
 
-    /// The body; `sent` is told how many bytes were handed over so far.
+    /// Converts to a body. Calls `sent` with the number of bytes sent so far.
     pub(crate) fn into_body(self, sent: Arc<dyn Fn(u64) + Send + Sync>) -> Body {
         let mut total = 0;
-        let frames = stream::iter(self.pieces).flatten().map(move |piece| {
-            let bytes = piece?;
+        let frames = stream::iter(self.chunks).flatten().map(move |chunk| {
+            let bytes = chunk?;
             total += bytes.len() as u64;
             sent(total);
             Ok(Frame::data(bytes))
@@ -78,9 +78,9 @@ impl Upload {
     }
 }
 
-async fn open(path: &Path) -> Result<(u64, Pieces)> {
+async fn open(path: &Path) -> Result<(u64, Chunks)> {
     let failed = |source| Error::ReadFile { path: path.to_owned(), source };
     let file = File::open(path).await.map_err(failed)?;
     let length = file.metadata().await.map_err(failed)?.len();
-    Ok((length, Box::pin(ReaderStream::with_capacity(file, PIECE))))
+    Ok((length, Box::pin(ReaderStream::with_capacity(file, CHUNK_SIZE))))
 }

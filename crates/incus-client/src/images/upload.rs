@@ -1,4 +1,4 @@
-//! Bringing an image from files on this machine.
+//! Uploading an image from local files.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::error::{Call, Error, Result};
 /// Files of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImageFiles {
-    /// Metadata and root filesystem apart.
+    /// Metadata and root filesystem in separate files.
     Split {
         /// Tarball with `metadata.yaml` and `templates/`.
         metadata: PathBuf,
@@ -55,61 +55,63 @@ impl ImageFiles {
     }
 }
 
-/// An image to bring.
+/// An image to upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageUpload {
     /// Its files.
     pub files: ImageFiles,
-    /// Readable by anybody who reaches the server.
+    /// Whether the image is readable by every client of the server.
     pub public: bool,
-    /// Properties, besides those in its metadata.
+    /// Properties, in addition to those in its metadata.
     pub properties: Config,
-    /// Names to give it.
+    /// Aliases to create.
     pub aliases: Vec<ImageAlias>,
 }
 
-/// Where an import is. Bytes are those of the files (of the request, when sending).
+/// Progress of an import. Bytes are those of the files or, when sending, of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UploadProgress {
-    /// Reading the files to learn the fingerprint.
+    /// Reading the files to compute the fingerprint.
     Hashing {
-        /// Read.
+        /// Bytes read.
         bytes: u64,
-        /// To read.
+        /// Total bytes.
         total: u64,
     },
     /// Sending the files.
     Sending {
-        /// Sent.
+        /// Bytes sent.
         bytes: u64,
-        /// To send.
+        /// Total bytes.
         total: u64,
     },
-    /// The server works on what it got.
+    /// The server is processing the upload.
     Importing,
 }
 
-/// An image that is on the server now.
+/// An imported image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImportedImage {
-    /// Its identity.
+    /// Fingerprint.
     pub fingerprint: String,
-    /// True when the server had it before; nothing was sent then.
+    /// Whether the server already had the image. Nothing was sent in that case.
     pub existed: bool,
 }
 
 impl Client {
-    /// Brings an image, with its properties and aliases, in at most `deadline`.
+    /// Imports an image with its properties and aliases, within `deadline`.
     ///
     /// # Guarantees
-    /// * The same files give the same image: one that is there is not sent again, and lacking
-    ///   properties and aliases are added. So a killed import is finished by the same call.
+    /// * The same files give the same image: an existing one is not sent again, and missing
+    ///   properties and aliases are added. The same call completes an interrupted import.
     /// * Files are streamed; memory use does not depend on their size.
     ///
     /// # Errors
     /// * [`Error::ReadFile`] when a file cannot be read.
-    /// * [`Error::AliasTaken`] when an alias points to another image; the image is there then.
-    /// * What the server says against it: not an image, no space, wrong architecture.
+    /// * [`Error::AliasTaken`] when an alias points to another image. The image has been imported
+    ///   then.
+    /// * [`Error::OperationFailed`] when the server rejects the files: not an image, no space left,
+    ///   or the wrong architecture.
     pub async fn import_image(
         &self,
         image: &ImageUpload,
@@ -137,26 +139,26 @@ impl Client {
         progress: Arc<dyn Fn(UploadProgress) + Send + Sync>,
     ) -> Result<()> {
         let upload = image.files.upload().await?;
-        let told_by = self.hub().ready().await;
+        let covered_by = self.hub().ready().await;
         let request = self.upload_request(image, fingerprint);
         let call = Call::new(request.method().as_str(), request.path_and_query());
         let builder = http::Request::builder()
             .header(header::CONTENT_TYPE, upload.content_type.as_str())
             .header(header::CONTENT_LENGTH, upload.length);
         let total = upload.length;
-        let tell = Arc::clone(&progress);
+        let notify = Arc::clone(&progress);
         let body = upload.into_body(Arc::new(move |bytes| {
-            tell(UploadProgress::Sending { bytes, total });
+            notify(UploadProgress::Sending { bytes, total });
         }));
         let started = tokio::time::Instant::now();
         let wire = &self.shared.wire;
         let answer = wire.send_body(&request, call, builder, body, deadline).await?;
         progress(UploadProgress::Importing);
         let left = deadline.saturating_sub(started.elapsed());
-        match self.started(&answer)?.told_by(told_by).wait(left).await {
-            // Somebody else brought the same image meanwhile.
+        match self.started(&answer)?.covered_by(covered_by).wait(left).await {
+            // Another client has imported the same image in the meantime.
             Err(error) if error.is_conflict() && self.image(fingerprint).await?.is_some() => Ok(()),
-            // It ended unseen; the image says how.
+            // The end of the operation was missed; the image tells the result.
             Err(Error::OperationLost { .. }) if self.image(fingerprint).await?.is_some() => Ok(()),
             other => other.map(drop),
         }
@@ -205,7 +207,7 @@ impl Client {
     }
 }
 
-/// A file's name, if it can stand in a header.
+/// Returns the name of a file, if it is valid in a header.
 fn header_text(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
     name.chars().all(|c| c.is_ascii_graphic()).then(|| name.to_owned())

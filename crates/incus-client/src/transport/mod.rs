@@ -1,10 +1,10 @@
-//! How a connection to the server is made.
+//! Connections to the server.
 //!
-//! The connector is chosen once, in a constructor of [`crate::Client`]; nothing above it knows
-//! which one it is. Only HTTP/1.1 is spoken: WebSockets are upgrades, and upgrades need it.
+//! The connector is chosen in a constructor of [`crate::Client`]; nothing else depends on it. The
+//! client uses HTTP/1.1 only, because WebSockets need upgrades.
 
-mod any;
-mod shown;
+mod failover;
+mod server_certificate;
 mod stream;
 mod tls;
 mod verify;
@@ -19,25 +19,25 @@ use http::Uri;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-pub(crate) use any::Endpoint;
-pub use shown::server_certificate;
+pub(crate) use failover::Endpoint;
+pub use server_certificate::server_certificate;
 pub(crate) use stream::Stream;
 pub use tls::{HttpsRemote, TlsError, certificate_fingerprint};
 pub(crate) use tls::{NotPermitted, Tls, is_not_permitted};
 
 type Connecting = Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>;
 
-/// Makes connections. Cheap to clone.
+/// Connector to the server. Cheap to clone.
 #[derive(Clone)]
 pub(crate) enum Connector {
     /// A unix socket.
     Unix(Arc<PathBuf>),
     /// TLS over TCP.
     Tls(Arc<Tls>),
-    /// Whatever the caller made up.
+    /// A connector supplied by the caller.
     Custom(Arc<dyn Fn() -> Connecting + Send + Sync>),
-    /// The first of several that connects.
-    Any(Arc<any::Endpoints>),
+    /// The first of several endpoints that connects.
+    Any(Arc<failover::Endpoints>),
 }
 
 impl Connector {
@@ -53,7 +53,7 @@ impl Connector {
         }))
     }
 
-    /// Whether a connection may be one to a unix socket.
+    /// Returns whether a connection may use a unix socket.
     pub(crate) fn is_unix(&self) -> bool {
         match self {
             Self::Unix(_) => true,
@@ -90,7 +90,7 @@ impl tower::Service<Uri> for Connector {
         Poll::Ready(Ok(()))
     }
 
-    /// The URI only carries the path and the `Host` header; where to connect is known already.
+    /// The URI only carries the path and the `Host` header; the address is already known.
     fn call(&mut self, _: Uri) -> Self::Future {
         let connecting = self.connect();
         Box::pin(async move { Ok(TokioIo::new(connecting.await?)) })

@@ -15,23 +15,24 @@ use tokio_rustls::client::TlsStream;
 
 use super::verify::{AnyCertificate, PinnedCertificate};
 
-/// A server reached over HTTPS.
+/// A server that is reached over HTTPS.
 ///
-/// The server certificate is trusted in one of three ways: it is one of the pinned certificates
-/// (byte for byte; names and dates do not matter, since daemons make their own certificate);
-/// without a pinned one, it chains to an authority the host trusts and carries the URL's host
-/// name; with `insecure_skip_verify`, it is not checked at all.
+/// The server certificate is verified in one of three ways. With pinned certificates it must be one
+/// of them, byte for byte; names and dates are ignored, since daemons create their own
+/// certificates. Without any, it must chain to an authority that the host trusts and carry the host
+/// name of the URL. With `insecure_skip_verify` it is not verified.
 #[derive(Clone, Default)]
 pub struct HttpsRemote {
     /// `https://HOST:PORT`; without a port 8443.
     pub url: String,
-    /// Certificates (PEM) of which the server must have one.
+    /// Pinned certificates of the server (PEM).
     pub server_certificate_pem: Option<String>,
-    /// Certificate (PEM) that says who this client is.
+    /// Certificate of this client (PEM).
     pub client_certificate_pem: String,
     /// Its private key (PEM): PKCS#8, PKCS#1 or SEC1.
     pub client_key_pem: String,
-    /// Talk to any server. For tests only: whoever answers can read and change everything.
+    /// Skip verification. For tests only: anyone on the network path can read and change
+    /// everything.
     pub insecure_skip_verify: bool,
 }
 
@@ -45,62 +46,62 @@ impl fmt::Debug for HttpsRemote {
     }
 }
 
-/// Why TLS could not be set up.
+/// Error in the setup of TLS.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
     /// The URL is not `https://HOST[:PORT]`.
     #[error("the URL is not https://HOST:PORT: {0}")]
     Url(String),
-    /// A certificate or key is not PEM.
-    #[error("the {what} is not PEM")]
+    /// A certificate or key is not valid PEM.
+    #[error("the {what} is not valid PEM")]
     Pem {
         /// Which one.
         what: &'static str,
         /// Cause.
         source: rustls_pki_types::pem::Error,
     },
-    /// There is no certificate in the PEM text.
-    #[error("the {what} holds no certificate")]
+    /// The PEM text contains no certificate.
+    #[error("the {what} contains no certificate")]
     NoCertificate {
         /// Which one.
         what: &'static str,
     },
-    /// Certificate and key do not fit, or rustls refuses them.
+    /// The certificate and the key do not match, or rustls rejects them.
     #[error("the client certificate and key cannot be used")]
     ClientCertificate(#[source] rustls::Error),
-    /// rustls refuses the settings.
+    /// rustls rejects the settings.
     #[error("TLS 1.3 cannot be set up")]
     Setup(#[source] rustls::Error),
-    /// The server cannot be reached, or the handshake failed.
-    #[error("no TLS connection")]
+    /// The server could not be reached, or the handshake failed.
+    #[error("cannot open a TLS connection")]
     Connect(#[source] std::io::Error),
-    /// No connection in time.
-    #[error("no TLS connection within {} s", after.as_secs())]
+    /// There was no connection in time.
+    #[error("cannot open a TLS connection within {} s", after.as_secs())]
     Timeout {
-        /// How long was waited.
+        /// Time limit that passed.
         after: std::time::Duration,
     },
-    /// The server has another certificate than the one that was expected.
-    #[error("the server's certificate has the fingerprint {found}, not {expected}")]
+    /// The server has another certificate than expected.
+    #[error("the fingerprint of the server certificate is {found} instead of {expected}")]
     OtherCertificate {
-        /// SHA-256 of the certificate it has.
+        /// SHA-256 of the actual certificate.
         found: String,
-        /// SHA-256 of the certificate it should have.
+        /// SHA-256 of the expected certificate.
         expected: String,
     },
-    /// No certificate is pinned, and the host trusts no authority either.
-    #[error("no server certificate is given, and the host has no trusted authorities")]
+    /// No certificate is pinned, and the host trusts no certificate authority.
+    #[error("no server certificate is pinned, and the host trusts no certificate authority")]
     NoAuthorities,
 }
 
-/// Everything to open a TLS connection to one server.
+/// TLS configuration for one server.
 pub(crate) struct Tls {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) server_name: ServerName<'static>,
     pub(crate) connector: tokio_rustls::TlsConnector,
-    /// Whether an address may be connected to.
+    /// Decides whether an address may be connected to.
     pub(crate) permits: Permits,
 }
 
@@ -113,7 +114,7 @@ impl Tls {
         let server_name = ServerName::try_from(host.clone())
             .map_err(|e| TlsError::Url(format!("{host}: {e}")))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        // The daemons accept nothing older.
+        // The daemons accept TLS 1.3 only.
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(TlsError::Setup)?;
@@ -136,10 +137,10 @@ impl Tls {
         Ok(Self { host, port, server_name, connector: Arc::new(config).into(), permits })
     }
 
-    /// Opens a connection to the first address of the host that is permitted and answers.
+    /// Connects to the first permitted address of the host that responds.
     ///
     /// # Errors
-    /// When the name has no address, none is permitted, or none answers.
+    /// When the name has no address, none is permitted, or none responds.
     pub(crate) async fn connect(&self) -> io::Result<TlsStream<TcpStream>> {
         let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await?;
         let permitted: Vec<_> = found.filter(|address| (self.permits)(address.ip())).collect();
@@ -157,7 +158,7 @@ impl Tls {
 #[error("this client is not permitted to connect to the server's address")]
 pub(crate) struct NotPermitted;
 
-/// Whether a chain of errors says [`NotPermitted`].
+/// Returns whether a chain of errors contains [`NotPermitted`].
 pub(crate) fn is_not_permitted(error: &(dyn std::error::Error + 'static)) -> bool {
     let io = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     io.is_some_and(|inner| inner.is::<NotPermitted>())
@@ -179,7 +180,7 @@ fn server_trust(remote: &HttpsRemote, provider: Arc<CryptoProvider>) -> Result<T
         return Ok(Trust::Verifier(Arc::new(PinnedCertificate::new(pinned, provider))));
     }
     let mut roots = RootCertStore::empty();
-    // Single unreadable certificates of the host do not matter; having none does.
+    // Ignore single unreadable certificates of the host.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         return Err(TlsError::NoAuthorities);
@@ -205,7 +206,7 @@ fn host_and_port(url: &str) -> Result<(String, u16), TlsError> {
         url::Host::Ipv4(ip) => ip.to_string(),
         url::Host::Ipv6(ip) => ip.to_string(),
     };
-    // `Url` drops a port that is the scheme's default, so 443 has to be looked up in the text.
+    // `Url` drops the default port of the scheme, so 443 must be found in the text.
     let port = parsed.port().unwrap_or(if url.trim_end_matches('/').ends_with(":443") {
         443
     } else {
@@ -214,10 +215,10 @@ fn host_and_port(url: &str) -> Result<(String, u16), TlsError> {
     Ok((host, port))
 }
 
-/// SHA-256 of a certificate's DER form in hexadecimal: the name Incus and LXD know it by.
+/// SHA-256 of a certificate's DER form in hexadecimal: its fingerprint in Incus and LXD.
 ///
 /// # Errors
-/// When the text holds no PEM certificate.
+/// [`TlsError::NoCertificate`] or [`TlsError::Pem`] when the text contains no PEM certificate.
 pub fn certificate_fingerprint(pem: &str) -> Result<String, TlsError> {
     let found = certificates("certificate", pem)?;
     let first = found.first().ok_or(TlsError::NoCertificate { what: "certificate" })?;
@@ -229,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_taken_apart() {
+    fn urls_are_parsed() {
         for (url, host, port) in [
             ("https://10.0.0.1:8443", "10.0.0.1", 8443),
             ("https://incus.example", "incus.example", 8443),
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_urls_are_named() {
+    fn invalid_urls_are_named() {
         for url in ["http://h:1", "h:8443", "https://", "https://h/1.0", ""] {
             let error = host_and_port(url).unwrap_err().to_string();
             assert!(error.contains(url), "{error}");

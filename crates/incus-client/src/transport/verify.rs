@@ -1,8 +1,8 @@
-//! Who may the server be.
+//! Verification of the server certificate.
 //!
-//! The daemons make their own certificate: self-signed, not an authority, for names that may not
-//! be those they are reached by. So trust is "this very certificate", which only holds if the
-//! handshake also proves the server has its key: signatures are always verified.
+//! The daemons create their own certificate: self-signed, without an authority, and for names that
+//! may differ from the ones that clients use. Trust therefore means this exact certificate, which
+//! holds only if the handshake also proves possession of the key: signatures are always verified.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-/// Trusts a server that has one of the given certificates.
+/// Accepts a server that has one of the given certificates.
 #[derive(Debug)]
 pub(crate) struct PinnedCertificate {
     pinned: Vec<CertificateDer<'static>>,
@@ -24,7 +24,7 @@ impl PinnedCertificate {
     }
 }
 
-/// Trusts any server, as long as it has the key of the certificate it shows.
+/// Accepts any server that has the key of its certificate.
 #[derive(Debug)]
 pub(crate) struct AnyCertificate {
     provider: Arc<CryptoProvider>,

@@ -1,4 +1,4 @@
-//! One server at several addresses.
+//! Failover between several addresses of one server.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,7 +29,7 @@ fn member() -> Router {
 struct Cluster {
     members: [Connections; 2],
     client: Client,
-    /// Endpoints that were left.
+    /// Endpoints that failed.
     left: Arc<Mutex<Vec<String>>>,
 }
 
@@ -50,12 +50,12 @@ fn cluster() -> Cluster {
 }
 
 impl Cluster {
-    /// How many connections each member has had since its last cut.
+    /// Number of connections of each member since its last cut.
     fn counts(&self) -> [usize; 2] {
         [self.members[0].count(), self.members[1].count()]
     }
 
-    /// A member is gone: its connections break and it takes no others.
+    /// Stops a member: its connections break and new ones are refused.
     fn kill(&self, member: usize) {
         self.members[member].refuse(true);
         self.members[member].cut();
@@ -63,7 +63,7 @@ impl Cluster {
 }
 
 #[tokio::test]
-async fn the_next_address_is_used_when_one_does_not_connect_and_stays_in_use() {
+async fn failover_uses_the_next_address_and_stays_there() {
     let cluster = cluster();
     assert_eq!(cluster.client.endpoint(), "one, two");
     cluster.client.projects().await.unwrap();
@@ -74,7 +74,7 @@ async fn the_next_address_is_used_when_one_does_not_connect_and_stays_in_use() {
     assert_eq!(cluster.counts(), [0, 1]);
     assert_eq!(*cluster.left.lock().unwrap(), ["one"]);
 
-    // The first one is back, and nothing leads there while the second one works.
+    // The first one is back, but is not used while the second one works.
     cluster.members[0].refuse(false);
     cluster.members[1].cut();
     cluster.client.projects().await.unwrap();
@@ -87,7 +87,7 @@ async fn the_next_address_is_used_when_one_does_not_connect_and_stays_in_use() {
 }
 
 #[tokio::test]
-async fn an_answer_leads_to_no_other_address() {
+async fn redirects_are_not_followed() {
     let cluster = cluster();
     for _ in 0..2 {
         let error = cluster.client.profiles().await.unwrap_err();
@@ -99,7 +99,7 @@ async fn an_answer_leads_to_no_other_address() {
 }
 
 #[tokio::test]
-async fn an_event_stream_goes_on_at_another_address() {
+async fn an_event_stream_fails_over_to_another_address() {
     let cluster = cluster();
     let mut events = cluster.client.events(&[]);
     assert!(matches!(events.next().await, Some(EventItem::Connected)));
@@ -128,14 +128,14 @@ async fn each_address_that_does_not_connect_is_named() {
         text = format!("{text}: {error}");
         cause = error.source();
     }
-    assert!(
-        text.contains("no endpoint connects: one: connection refused; two: connection refused")
-    );
+    assert!(text.contains(
+        "cannot connect to any endpoint: one: connection refused; two: connection refused"
+    ));
     assert!(error.hint().is_some(), "what refuses is not started");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_address_that_does_not_answer_takes_three_seconds() {
+async fn an_unresponsive_address_times_out_after_three_seconds() {
     let silent = Client::custom_builder("silent", || {
         std::future::pending::<std::io::Result<tokio::io::DuplexStream>>()
     });

@@ -29,7 +29,7 @@ fn router() -> Router {
 }
 
 #[tokio::test]
-async fn every_gap_is_told_before_the_next_event() {
+async fn every_gap_is_reported_before_the_next_event() {
     let connections = Connections::default();
     let client = connections.client(router());
     let mut stream = client.events(&[EventKind::Lifecycle]);
@@ -66,7 +66,7 @@ async fn every_gap_is_told_before_the_next_event() {
             "reconnected",
             "lifecycle",
             "new-kind",
-            // Neither lasted.
+            // Neither connection was long enough to reset the delay.
             "lost 2",
             "reconnected",
             "lifecycle",
@@ -76,7 +76,7 @@ async fn every_gap_is_told_before_the_next_event() {
 }
 
 #[tokio::test]
-async fn a_server_without_events_is_reported_and_tried_again() {
+async fn a_failing_event_stream_is_reported_and_retried() {
     let connections = Connections::default();
     let client = connections.client(Router::new());
     let mut stream = client.events(&[]);
@@ -91,7 +91,7 @@ async fn a_server_without_events_is_reported_and_tried_again() {
 }
 
 #[tokio::test]
-async fn a_wrong_upgrade_is_refused() {
+async fn an_invalid_websocket_upgrade_is_refused() {
     let router = Router::new().route(
         "/1.0/events",
         get(|| async {

@@ -27,7 +27,7 @@ fn operation(status_code: StatusCode, err: &str, code: Option<i32>) -> Operation
     }
 }
 
-/// A server whose command writes `hello`; then stdout ends well, or breaks.
+/// A server whose command writes `hello`; then stdout ends normally or breaks.
 fn router(breaks: bool, ended: Operation) -> Router {
     let socket = move |Query(query): Query<std::collections::HashMap<String, String>>,
                        upgrade: WebSocketUpgrade| async move {
@@ -68,13 +68,13 @@ async fn run(breaks: bool, ended: Operation) -> Result<incus_client::ExecOutput,
 }
 
 #[tokio::test]
-async fn output_and_exit_code_are_given() {
+async fn output_and_exit_code_are_returned() {
     let output = run(false, operation(StatusCode::Success, "", Some(4))).await.unwrap();
     assert_eq!((output.exit_code, output.stdout_text().as_ref()), (4, "hello"));
 }
 
 #[tokio::test]
-async fn output_that_breaks_off_is_never_taken_for_all_of_it() {
+async fn truncated_output_is_an_error() {
     let error = run(true, operation(StatusCode::Success, "", Some(0))).await.unwrap_err();
     assert!(matches!(error, Error::ExecStreams { .. }), "{error:?}");
     assert!(error.is_transient());
@@ -87,7 +87,7 @@ async fn a_failed_operation_explains_broken_streams() {
 }
 
 #[tokio::test]
-async fn a_program_that_is_not_there_is_an_exit_code() {
+async fn a_missing_program_is_an_exit_code() {
     let ended = operation(StatusCode::Failure, "Command not found", Some(127));
     let output = run(true, ended).await.unwrap();
     assert_eq!((output.exit_code, output.stderr_text().as_ref()), (127, "Command not found"));

@@ -1,4 +1,4 @@
-//! The client against a server in this process, over connections that can be cut.
+//! The client against an in-process server, over connections that can be cut.
 
 #![expect(
     clippy::unwrap_used,
@@ -12,5 +12,5 @@ mod exec;
 mod observer;
 mod operations;
 mod requests;
-mod strangers;
 mod support;
+mod untrusted;

@@ -1,4 +1,4 @@
-//! What a client tells of itself.
+//! Observations of a client.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use incus_client::{ClientBuilder, EventItem, Observation};
 
 use crate::support::{Connections, within};
 
-/// What was told, as short texts.
+/// The observations as short texts.
 #[derive(Clone, Default)]
 struct Told(Arc<Mutex<Vec<String>>>);
 
@@ -45,7 +45,7 @@ impl Told {
 }
 
 #[tokio::test]
-async fn requests_are_told_by_route_and_outcome() {
+async fn requests_are_observed_by_route_and_outcome() {
     let list = r#"{"type":"sync","status_code":200,"metadata":[]}"#;
     let router = Router::new()
         .route("/1.0/profiles", get(move || std::future::ready(list)))
@@ -72,7 +72,7 @@ async fn requests_are_told_by_route_and_outcome() {
 }
 
 #[tokio::test]
-async fn streams_and_their_breaks_are_told() {
+async fn stream_connects_and_losses_are_observed() {
     let events = |upgrade: WebSocketUpgrade| async {
         upgrade.on_upgrade(|mut socket| async move {
             while socket.recv().await.is_some_and(|m| m.is_ok()) {}
@@ -97,7 +97,7 @@ async fn streams_and_their_breaks_are_told() {
 }
 
 #[tokio::test]
-async fn the_end_of_each_wait_for_an_operation_is_told() {
+async fn operation_waits_are_observed() {
     let operation = |code: u16| {
         let status = if code == 103 { "Running" } else { "Failure" };
         format!(

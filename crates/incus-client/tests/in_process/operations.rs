@@ -1,4 +1,4 @@
-//! Waiting for operations over good and bad connections.
+//! Waiting for operations over working and broken connections.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -18,14 +18,14 @@ use tokio::sync::broadcast;
 
 use crate::support::{Connections, within};
 
-/// A server with one operation, at first `op`, that does what the test says.
+/// A server with one operation, initially `op`, controlled by the test.
 #[derive(Clone)]
 struct Server {
     operations: Arc<Mutex<HashMap<String, Snapshot>>>,
     events: broadcast::Sender<String>,
-    /// How often an event stream was opened.
+    /// Number of opened event streams.
     streams: tokio::sync::watch::Sender<u32>,
-    /// How often the operation was asked for, by plain request and by `/wait`.
+    /// Number of plain requests for the operation, and of `/wait` requests.
     asked: Arc<Mutex<(u32, u32)>>,
     no_events: bool,
 }
@@ -43,7 +43,7 @@ impl Server {
         server
     }
 
-    /// Another operation runs.
+    /// Starts another operation.
     fn run(&self, id: &str) {
         let running = Snapshot {
             id: id.into(),
@@ -126,7 +126,8 @@ async fn wait(State(server): State<Server>, Path(id): Path<String>) -> Response 
     for _ in 0..1000 {
         match server.operations.lock().unwrap().get(&id) {
             None => return not_found(),
-            // As Incus does it: the operation's failure as if this request had failed, with 200.
+            // As in Incus: the operation's failure looks like a failure of this request, with
+            // status 200.
             Some(op) if !op.err.is_empty() => {
                 return Json(Reply::error_json(500, &op.err)).into_response();
             }
@@ -168,7 +169,7 @@ async fn started(client: &Client) -> Operation {
 const LONG: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn an_end_told_by_an_event_is_seen() {
+async fn an_event_ends_the_wait() {
     let server = Server::new();
     let client = Connections::default().client(server.router());
     let operation = started(&client).await;
@@ -180,9 +181,10 @@ async fn an_end_told_by_an_event_is_seen() {
     assert_eq!(ended.status_code, StatusCode::Success);
 }
 
-/// A server adds a listener only after it answered: a stream that told nothing yet may miss an end.
+/// A server adds a listener only after its response: a stream without any event yet may miss the
+/// end.
 #[tokio::test]
-async fn an_operation_is_asked_for_only_until_the_event_stream_is_known_to_tell() {
+async fn operations_are_polled_only_until_events_arrive() {
     let server = Server::new();
     let connections = Connections::default();
     let client = connections.client(server.router());
@@ -190,7 +192,7 @@ async fn an_operation_is_asked_for_only_until_the_event_stream_is_known_to_tell(
     let ends = async |operation: Operation| {
         let before = asked();
         let mut waiting = pin!(operation.wait(LONG));
-        // It waits before the end is told: an end that was told is remembered.
+        // Wait before the end is sent, since a received end is remembered.
         assert!(futures::poll!(waiting.as_mut()).is_pending());
         server.end(StatusCode::Success, "");
         server.tell();
@@ -212,7 +214,7 @@ async fn an_operation_is_asked_for_only_until_the_event_stream_is_known_to_tell(
     server.streams(2).await;
     server.end(StatusCode::Success, "");
     within("the end", missed.wait(LONG)).await.unwrap();
-    assert_eq!(asked(), 2, "the connection broke that would have told");
+    assert_eq!(asked(), 2, "the connection with the event broke");
 }
 
 #[tokio::test]
@@ -231,7 +233,7 @@ async fn a_failure_names_the_operation_and_the_servers_text() {
 }
 
 #[tokio::test]
-async fn an_end_within_a_gap_of_the_event_stream_is_found_again() {
+async fn a_result_during_an_event_gap_is_recovered() {
     let server = Server::new();
     let connections = Connections::default();
     let client = connections.client(server.router());
@@ -263,7 +265,7 @@ async fn many_cuts_delay_a_wait_but_do_not_end_it() {
 }
 
 #[tokio::test]
-async fn an_operation_the_server_forgot_is_lost() {
+async fn an_operation_unknown_to_the_server_is_lost() {
     let server = Server::new();
     let connections = Connections::default();
     let client = connections.client(server.router());
@@ -274,11 +276,11 @@ async fn an_operation_the_server_forgot_is_lost() {
     connections.cut();
     let error = within("the end", waiting).await.unwrap().unwrap_err();
     assert!(matches!(error, Error::OperationLost { .. }), "{error:?}");
-    assert!(error.is_transient(), "the resource has to be looked at again");
+    assert!(error.is_transient(), "the resource must be read again");
 }
 
 #[tokio::test]
-async fn an_end_that_was_seen_is_remembered_when_the_server_forgets() {
+async fn a_seen_result_is_kept_after_the_server_forgets_it() {
     let server = Server::new();
     let client = Connections::default().client(server.router());
     let operation = started(&client).await;
@@ -316,18 +318,18 @@ async fn without_an_event_stream_the_servers_wait_is_used() {
 }
 
 #[tokio::test]
-async fn a_deadline_ends_the_wait_and_not_the_operation() {
+async fn a_deadline_ends_the_wait_but_not_the_operation() {
     let server = Server::new();
     let client = Connections::default().client(server.router());
     let operation = started(&client).await;
     let error = operation.wait(Duration::from_millis(50)).await.unwrap_err();
-    assert_eq!(error.to_string(), "operation op (Starting instance) did not end within 0.05 s");
+    assert_eq!(error.to_string(), "operation op (Starting instance) did not finish within 0.05 s");
     server.end(StatusCode::Success, "");
     operation.wait(LONG).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_server_that_is_gone_is_waited_for_until_the_deadline() {
+async fn an_unreachable_server_is_retried_until_the_deadline() {
     let server = Server::new();
     let connections = Connections::default();
     let client = connections.client(server.router());

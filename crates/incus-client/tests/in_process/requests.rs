@@ -1,4 +1,4 @@
-//! Plain requests: what is sent, and what becomes of bad answers.
+//! Plain requests, and malformed responses.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,13 +21,13 @@ fn error_chain(error: &dyn std::error::Error) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_refusal_carries_method_path_status_and_text() {
+async fn api_errors_carry_method_path_status_and_message() {
     let answers = [
         (404, Reply::error_json(404, "Instance not found").to_string(), "Instance not found"),
         (412, Reply::error_json(412, "ETag doesn't match").to_string(), "ETag doesn't match"),
         (500, "plain text".to_owned(), "plain text"),
         (503, "<html>busy</html>".to_owned(), "<html>busy</html>"),
-        // The envelope's code wins over the status line.
+        // The code in the envelope overrides the status line.
         (400, Reply::error_json(409, "already exists").to_string(), "already exists"),
     ];
     for (status, body, text) in answers {
@@ -40,7 +40,10 @@ async fn a_refusal_carries_method_path_status_and_text() {
         let code = error.status().unwrap();
         assert_eq!(
             error.to_string(),
-            format!("DELETE /1.0/instances/a%2Fb?project=lab: the server answered {code}: {text}")
+            format!(
+                "DELETE /1.0/instances/a%2Fb?project=lab: the server returned status {code}: \
+                     {text}"
+            )
         );
         assert_eq!(error_chain(&error).len(), 1, "the text is said once");
         assert_eq!(error.is_not_found(), status == 404);
@@ -51,7 +54,7 @@ async fn a_refusal_carries_method_path_status_and_text() {
 }
 
 #[tokio::test]
-async fn a_thing_that_is_not_there_is_none() {
+async fn a_missing_object_is_none() {
     let router = Router::new().fallback(|| async {
         (StatusCode::NOT_FOUND, Reply::error_json(404, "not found").to_string())
     });
@@ -63,7 +66,7 @@ async fn a_thing_that_is_not_there_is_none() {
 }
 
 #[tokio::test]
-async fn a_list_that_is_null_is_empty_and_a_thing_that_is_null_an_error() {
+async fn a_null_list_is_empty_and_a_null_object_is_an_error() {
     let router = Router::new().fallback(|| async { r#"{"type":"sync","metadata":null}"# });
     let client = Connections::default().client(router);
     assert!(client.storage_pools().await.unwrap().is_empty());
@@ -73,11 +76,11 @@ async fn a_list_that_is_null_is_empty_and_a_thing_that_is_null_an_error() {
 }
 
 #[tokio::test]
-async fn an_answer_of_another_api_is_an_error_with_its_cause() {
+async fn a_response_of_another_api_is_an_error() {
     let cases = [
-        ("<html>", "GET /1.0: cannot understand the answer"),
-        (r#"{"type":"odd"}"#, "GET /1.0: cannot understand the answer"),
-        (r#"{"type":"sync","metadata":"text"}"#, "GET /1.0: the answer is not a server"),
+        ("<html>", "GET /1.0: the response is not from the Incus or LXD API"),
+        (r#"{"type":"odd"}"#, "GET /1.0: the response is not from the Incus or LXD API"),
+        (r#"{"type":"sync","metadata":"text"}"#, "GET /1.0: the response is not a server"),
     ];
     for (body, expected) in cases {
         let router = Router::new().fallback(move || async move { body });
@@ -90,13 +93,13 @@ async fn an_answer_of_another_api_is_an_error_with_its_cause() {
 }
 
 #[tokio::test]
-async fn no_answer_and_a_broken_answer_are_transient() {
+async fn missing_and_broken_responses_are_transient() {
     let router = Router::new().fallback(std::future::pending::<()>);
     let connections = Connections::default();
     let client =
         connections.builder(router.clone()).request_timeout(Duration::from_millis(50)).build();
     let error = client.server().await.unwrap_err();
-    assert_eq!(error.to_string(), "GET /1.0: no answer within 0.05 s");
+    assert_eq!(error.to_string(), "GET /1.0: no response within 0.05 s");
     assert!(error.is_transient());
 
     let client = connections.client(router);
@@ -130,7 +133,7 @@ async fn a_stale_connection_is_replaced_without_an_error() {
 }
 
 #[tokio::test]
-async fn a_tag_is_given_and_sent_back() {
+async fn etags_are_returned_and_sent_back() {
     let seen = Arc::new(Mutex::new(None));
     let tag = Arc::clone(&seen);
     let instance = get(|| async { ([("ETag", "abc")], Json(Reply::sync_json(json!({})))) });
@@ -174,11 +177,11 @@ async fn a_filter_is_sent_only_to_a_server_that_knows_filters() {
 }
 
 /// Incus accepts connections on its unix socket one after the other and waits for the first bytes
-/// of each. A pool would now and then open one and say nothing on it, and stop the whole daemon.
+/// of each. A pool could open one and send nothing on it, which blocks the whole daemon.
 #[tokio::test]
-async fn no_connection_of_a_unix_socket_is_kept_for_later() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("unix.socket");
+async fn unix_socket_connections_are_not_pooled() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("unix.socket");
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
     let served = tokio::spawn(async move {
         for _ in 0..2 {

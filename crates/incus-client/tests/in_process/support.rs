@@ -17,17 +17,17 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Breaks every connection there is, as a killed server does.
+    /// Breaks all connections, as a killed server does.
     pub(crate) fn cut(&self) {
         self.open.lock().unwrap().clear();
     }
 
-    /// How many connections were made since the last cut.
+    /// Number of connections since the last cut.
     pub(crate) fn count(&self) -> usize {
         self.open.lock().unwrap().len()
     }
 
-    /// Refuses new connections, or takes them again.
+    /// Refuses or accepts new connections.
     pub(crate) fn refuse(&self, refuse: bool) {
         *self.refuse.lock().unwrap() = refuse;
     }
@@ -54,7 +54,7 @@ impl Connections {
         }
         let (client, mut near) = tokio::io::duplex(64 << 10);
         let (mut far, server) = tokio::io::duplex(64 << 10);
-        // Not this task is cut but the pipe: a WebSocket lives on in a task of its own.
+        // Cut the pipe rather than this task: a WebSocket lives on in a task of its own.
         tokio::spawn(async move {
             let service = TowerToHyperService::new(router);
             hyper_util::server::conn::auto::Builder::new(TokioExecutor::new())

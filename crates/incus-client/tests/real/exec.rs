@@ -41,7 +41,7 @@ async fn an_exit_code_needs_no_streams() {
     in_project(test, |_, client| async move {
         let Some(name) = running(test, &client).await else { return };
         let cases = [
-            // It has something to read from and to write to, as with streams.
+            // It has input and output, as with streams.
             (ExecRequest::shell("cat; echo out; echo bad >&2; exit 3"), 3),
             (ExecRequest::shell("kill -9 $$"), 137),
             (ExecRequest::new(["/no/such/program"]), 127),
@@ -60,8 +60,8 @@ async fn an_exit_code_needs_no_streams() {
 }
 
 #[tokio::test]
-async fn much_goes_in_and_out() {
-    let test = "much_goes_in_and_out";
+async fn large_input_and_output_are_streamed() {
+    let test = "large_input_and_output_are_streamed";
     in_project(test, |_, client| async move {
         let Some(name) = running(test, &client).await else { return };
         let input: Vec<u8> = (0..1_000_000u32).map(|n| (n % 251) as u8).collect();
@@ -171,7 +171,7 @@ async fn a_command_on_a_terminal_has_its_size_and_ends_when_it_is_closed() {
     in_project(test, |_, client| async move {
         let Some(name) = running(test, &client).await else { return };
         let size = TerminalSize { columns: 101, rows: 33 };
-        // Asked again for each line that it reads, until it is told to end.
+        // Repeated for each line that it reads, until it is told to exit.
         let script = "while read line && [ \"$line\" != end ]; do busybox stty size; done; exit 5";
         let request = ExecRequest::shell(script).env("TERM", "xterm");
         let ExecTerminal { mut stream, control } =
@@ -179,7 +179,7 @@ async fn a_command_on_a_terminal_has_its_size_and_ends_when_it_is_closed() {
         let (mut signals, end) = control.split();
         asked_until(&mut stream, "33 101").await;
         signals.resize(TerminalSize { columns: 122, rows: 44 }).await.unwrap();
-        // The size is told on another connection than what is typed.
+        // The size is sent over another connection than the input.
         asked_until(&mut stream, "44 122").await;
         stream.write_all(b"end\n").await.unwrap();
         let mut rest = Vec::new();

@@ -40,9 +40,9 @@ async fn files_are_written_read_and_deleted_in_a_stopped_and_a_running_instance(
             client.push_file(&name, &path, "", &plain).await.unwrap();
             assert_eq!(client.pull_file(&name, &path).await.unwrap().unwrap().content, "");
 
-            let folder = format!("/{round}/folder");
-            client.make_directory(&name, &folder, &plain).await.unwrap();
-            client.make_directory(&name, &folder, &plain).await.unwrap();
+            let directory = format!("/{round}/folder");
+            client.make_directory(&name, &directory, &plain).await.unwrap();
+            client.make_directory(&name, &directory, &plain).await.unwrap();
             let link = format!("/{round}/link");
             for target in ["/etc/one", "/etc/two", "/etc/two"] {
                 client.symlink(&name, &link, target, &plain).await.unwrap();

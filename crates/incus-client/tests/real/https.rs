@@ -35,12 +35,11 @@ fn free_port() -> u16 {
 }
 
 #[tokio::test]
-async fn a_pinned_server_is_used_over_https_and_another_is_refused() {
+async fn only_the_pinned_server_is_accepted() {
     use base64::Engine as _;
     for (daemon, local) in daemons("https") {
         let server = local.server().await.unwrap();
-        // An address that is set already is somebody's and is used as it is, unless it is the
-        // kind this test sets: then a killed run left it.
+        // An existing address is kept, unless it is one that a killed run of this test has set.
         let set = server
             .config
             .get("core.https_address")
@@ -96,16 +95,14 @@ async fn check(local: &Client, remote: &HttpsRemote, fingerprint: &str) {
 
     a_dead_address_is_passed_over(remote).await;
 
-    // A stranger's certificate is pinned: no connection, whatever else fits.
-    let stranger = identity();
-    let wrong = HttpsRemote {
-        server_certificate_pem: Some(stranger.certificate.clone()),
-        ..remote.clone()
-    };
+    // Another certificate is pinned: the connection fails, whatever else matches.
+    let other = identity();
+    let wrong =
+        HttpsRemote { server_certificate_pem: Some(other.certificate.clone()), ..remote.clone() };
     let error = Client::https(&wrong).unwrap().server().await.unwrap_err();
     assert!(matches!(error, Error::Connect { .. }), "{error:?}");
 
-    // No pinned certificate: the daemon's own does not chain to an authority.
+    // No pinned certificate: that of the daemon does not chain to an authority.
     let unpinned = HttpsRemote { server_certificate_pem: None, ..remote.clone() };
     match Client::https(&unpinned) {
         Ok(client) => assert!(client.server().await.unwrap_err().is_connection()),
@@ -114,10 +111,10 @@ async fn check(local: &Client, remote: &HttpsRemote, fingerprint: &str) {
     let any = HttpsRemote { insecure_skip_verify: true, ..unpinned };
     assert!(Client::https(&any).unwrap().server().await.unwrap().is_trusted());
 
-    // A client the server does not know may see little.
+    // An untrusted client may see little.
     let unknown = HttpsRemote {
-        client_certificate_pem: stranger.certificate,
-        client_key_pem: stranger.key,
+        client_certificate_pem: other.certificate,
+        client_key_pem: other.key,
         ..remote.clone()
     };
     let unknown = Client::https(&unknown).unwrap();
@@ -142,7 +139,7 @@ async fn check(local: &Client, remote: &HttpsRemote, fingerprint: &str) {
     .await;
 }
 
-/// Nobody is at the first address; at the second one somebody without TLS, who hangs up.
+/// Nothing listens at the first address; at the second one a server without TLS hangs up.
 async fn a_dead_address_is_passed_over(remote: &HttpsRemote) {
     let deaf = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let deaf_port = deaf.local_addr().unwrap().port();

@@ -74,15 +74,15 @@ async fn a_unified_image_is_imported() {
 }
 
 #[tokio::test]
-async fn an_alias_of_another_image_is_not_taken() {
-    let test = "an_alias_of_another_image_is_not_taken";
+async fn an_alias_of_another_image_is_not_moved() {
+    let test = "an_alias_of_another_image_is_not_moved";
     in_project(test, |_, client| async move {
         let (Some(one), Some(two)) = (tiny_image(test), tiny_image(test)) else { return };
         let one = client.import_image(&one.upload(&["name"]), MINUTE, |_| {}).await.unwrap();
         let error = client.import_image(&two.upload(&["name"]), MINUTE, |_| {}).await.unwrap_err();
         let Error::AliasTaken { found, wanted, .. } = &error else { panic!("{error:?}") };
         assert_eq!(found, &one.fingerprint);
-        assert!(client.image(wanted).await.unwrap().is_some(), "the image itself is there");
+        assert!(client.image(wanted).await.unwrap().is_some(), "the image itself exists");
         let post = ImageAliasesPost {
             name: "name".into(),
             target: wanted.clone(),
@@ -96,11 +96,11 @@ async fn an_alias_of_another_image_is_not_taken() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_image_fails_with_the_servers_text() {
-    let test = "a_file_that_is_no_image_fails_with_the_servers_text";
+async fn importing_an_invalid_image_fails_with_the_server_message() {
+    let test = "importing_an_invalid_image_fails_with_the_server_message";
     in_project(test, |_, client| async move {
         let Some(image) = tiny_image(test) else { return };
-        let junk = image.folder.path().join("junk.tar.gz");
+        let junk = image.directory.path().join("junk.tar.gz");
         std::fs::write(&junk, "not a tarball").unwrap();
         let mut upload = image.upload(&[]);
         upload.files = ImageFiles::Split { metadata: junk, rootfs: image.rootfs.clone() };
@@ -108,7 +108,7 @@ async fn a_file_that_is_no_image_fails_with_the_servers_text() {
         assert!(matches!(error, Error::OperationFailed { .. }), "{error:?}");
         assert!(!error.is_transient(), "{error}");
 
-        upload.files = ImageFiles::Unified(image.folder.path().join("absent"));
+        upload.files = ImageFiles::Unified(image.directory.path().join("absent"));
         let error = client.import_image(&upload, MINUTE, |_| {}).await.unwrap_err();
         assert!(matches!(error, Error::ReadFile { .. }), "{error:?}");
     })

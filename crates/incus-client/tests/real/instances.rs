@@ -73,8 +73,8 @@ async fn an_instance_is_created_started_stopped_and_deleted() {
 }
 
 #[tokio::test]
-async fn an_image_that_is_not_there_is_final_and_named() {
-    in_project("an_image_that_is_not_there_is_final_and_named", |_, client| async move {
+async fn a_missing_image_file_is_named() {
+    in_project("a_missing_image_file_is_named", |_, client| async move {
         let post = InstancesPost {
             name: unique("i"),
             source: InstanceSource::alias("capn/none"),
@@ -137,11 +137,11 @@ async fn a_patch_sets_keys_and_a_stale_tag_is_refused() {
 }
 
 #[tokio::test]
-async fn an_operation_is_found_again_by_its_resource() {
-    let test = "an_operation_is_found_again_by_its_resource";
+async fn operations_are_found_by_resource() {
+    let test = "operations_are_found_by_resource";
     in_project(test, |_, client| async move {
         let Some(name) = running(test, &client).await else { return };
-        // A stop without end: the init of this instance is stopped and cannot obey.
+        // A stop without a time limit: the init of this instance is stopped and cannot react.
         let pid = client.instance_state(&name).await.unwrap().unwrap().pid;
         let freeze = std::process::Command::new("kill").args(["-STOP", &pid.to_string()]).status();
         assert!(freeze.unwrap().success());
@@ -166,8 +166,8 @@ async fn an_operation_is_found_again_by_its_resource() {
 }
 
 #[tokio::test]
-async fn events_tell_of_a_start_and_a_stop() {
-    let test = "events_tell_of_a_start_and_a_stop";
+async fn lifecycle_events_report_start_and_stop() {
+    let test = "lifecycle_events_report_start_and_stop";
     in_project(test, |_, client| async move {
         let Some(name) = instance(test, &client).await else { return };
         let mut events = client.events(&[EventKind::Lifecycle]);
@@ -189,7 +189,7 @@ async fn events_tell_of_a_start_and_a_stop() {
                 }
             }
         };
-        tokio::time::timeout(MINUTE, watching).await.expect("the stop is told");
+        tokio::time::timeout(MINUTE, watching).await.expect("the stop is reported");
         assert!(seen.contains(&"instance-started".to_owned()), "{seen:?}");
     })
     .await;

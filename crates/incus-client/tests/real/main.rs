@@ -1,7 +1,7 @@
-//! The client against the daemons of this machine, where there are any.
+//! The client against the daemons of this machine, if there are any.
 //!
-//! Every test runs once per daemon, in a project of its own that is deleted at the end, also
-//! when the test fails.
+//! Every test runs once per daemon, in its own project, which is deleted at the end even if the
+//! test fails.
 
 #![expect(
     clippy::unwrap_used,

@@ -9,8 +9,8 @@ use incus_client::{Client, Error};
 use crate::support::{daemons, in_project, unique, wait_for};
 
 #[tokio::test]
-async fn a_server_says_what_it_is_and_can() {
-    for (daemon, client) in daemons("a_server_says_what_it_is_and_can") {
+async fn server_flavor_and_features_are_reported() {
+    for (daemon, client) in daemons("server_flavor_and_features_are_reported") {
         let server = client.server().await.unwrap();
         assert!(server.is_trusted(), "{daemon}");
         let expected = if daemon == "LXD" { Flavor::Lxd } else { Flavor::Incus };
@@ -29,7 +29,7 @@ async fn a_server_says_what_it_is_and_can() {
 }
 
 #[tokio::test]
-async fn a_socket_that_is_not_there_is_named_with_a_hint() {
+async fn a_missing_socket_is_named_with_a_hint() {
     let client = Client::unix("/nonexistent/unix.socket");
     let error = client.server().await.unwrap_err();
     assert_eq!(error.to_string(), "GET /1.0: cannot connect to /nonexistent/unix.socket");
@@ -38,8 +38,8 @@ async fn a_socket_that_is_not_there_is_named_with_a_hint() {
 }
 
 #[tokio::test]
-async fn profiles_are_made_changed_and_deleted() {
-    for (_, client) in daemons("profiles_are_made_changed_and_deleted") {
+async fn profiles_are_created_changed_and_deleted() {
+    for (_, client) in daemons("profiles_are_created_changed_and_deleted") {
         let name = unique("prof");
         let put = ProfilePut {
             description: "one".into(),
@@ -69,8 +69,8 @@ async fn profiles_are_made_changed_and_deleted() {
     }
 }
 
-/// The daemons list the host's interfaces while they make or delete a bridge, and stumble over
-/// any that goes away meanwhile. What they did not finish then counts as done the next time.
+/// The daemons list the host's interfaces while they create or delete a bridge, and fail when one
+/// disappears meanwhile. An incomplete action counts as done the next time.
 fn steady(result: Result<(), Error>) -> Option<()> {
     match result {
         Ok(()) => Some(()),
@@ -81,8 +81,8 @@ fn steady(result: Result<(), Error>) -> Option<()> {
 }
 
 #[tokio::test]
-async fn networks_are_made_looked_at_and_deleted() {
-    for (_, client) in daemons("networks_are_made_looked_at_and_deleted") {
+async fn networks_are_created_read_and_deleted() {
+    for (_, client) in daemons("networks_are_created_read_and_deleted") {
         // The name of a bridge has at most 15 characters.
         let name = unique("n");
         let config = Config::from([
@@ -110,8 +110,8 @@ async fn networks_are_made_looked_at_and_deleted() {
 }
 
 #[tokio::test]
-async fn storage_pools_are_made_measured_and_deleted() {
-    for (_, client) in daemons("storage_pools_are_made_measured_and_deleted") {
+async fn storage_pools_are_created_measured_and_deleted() {
+    for (_, client) in daemons("storage_pools_are_created_measured_and_deleted") {
         let name = unique("s");
         let post = StoragePoolsPost {
             name: name.clone(),
@@ -136,8 +136,8 @@ async fn storage_pools_are_made_measured_and_deleted() {
 }
 
 #[tokio::test]
-async fn a_project_is_a_world_of_its_own() {
-    in_project("a_project_is_a_world_of_its_own", |_, client| async move {
+async fn projects_are_isolated() {
+    in_project("projects_are_isolated", |_, client| async move {
         let name = client.project().unwrap().to_owned();
         let project = client.get_project(&name).await.unwrap().unwrap();
         assert_eq!(project.config["features.images"], "true");

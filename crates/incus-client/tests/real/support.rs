@@ -14,7 +14,7 @@ use incus_client::{Client, ImageFiles, ImageUpload};
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
-/// The daemons of this machine; prints which of them is not there.
+/// The daemons of this machine; prints which ones are missing.
 pub(crate) fn daemons(test: &str) -> Vec<(&'static str, Client)> {
     let sockets = [("Incus", "/var/lib/incus/unix.socket"), ("LXD", "/var/lib/lxd/unix.socket")];
     let mut found = Vec::new();
@@ -27,12 +27,12 @@ pub(crate) fn daemons(test: &str) -> Vec<(&'static str, Client)> {
     found
 }
 
-/// A name nothing else has.
+/// A unique name.
 pub(crate) fn unique(what: &str) -> String {
     format!("capn-t-{what}-{}", &uuid::Uuid::new_v4().simple().to_string()[..6])
 }
 
-/// Runs `test` on every daemon, in a new project each, and cleans up.
+/// Runs `test` on every daemon, each in a new project, and cleans up.
 pub(crate) async fn in_project<F, Fut>(name: &str, test: F)
 where
     F: Fn(&'static str, Client) -> Fut,
@@ -71,9 +71,9 @@ async fn clean(client: &Client) {
     }
 }
 
-/// Files of a tiny image: busybox, an init that ends when asked to, an address by DHCP.
+/// Files of a tiny image: busybox, an init that stops on request, and DHCP.
 pub(crate) struct TinyImage {
-    pub(crate) folder: tempfile::TempDir,
+    pub(crate) directory: tempfile::TempDir,
     pub(crate) metadata: PathBuf,
     pub(crate) rootfs: PathBuf,
     pub(crate) unified: PathBuf,
@@ -97,21 +97,21 @@ const METADATA: &str = "architecture: x86_64\n\
     templates:\n  /etc/hostname:\n    when: [create, copy]\n    template: hostname.tpl\n";
 const TEMPLATE: &str = "{{ container.name }}\n";
 
-/// Makes the files; `None`, with a message, where busybox is missing.
+/// Creates the files; prints a message and returns `None` without busybox.
 ///
-/// Every call makes other files, so that tests do not meet in one fingerprint.
+/// Every call creates different files, so that tests do not share a fingerprint.
 pub(crate) fn tiny_image(test: &str) -> Option<TinyImage> {
     if !Path::new(BUSYBOX).exists() {
         println!("SKIPPED: {test}: {BUSYBOX} is missing (package busybox-static)");
         return None;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
     let image = TinyImage {
         metadata: path("metadata.tar.gz"),
         rootfs: path("rootfs.tar.gz"),
         unified: path("unified.tar.gz"),
-        folder,
+        directory,
     };
     let serial = format!("serial: {}\n", uuid::Uuid::new_v4());
     let metadata = METADATA.replace("templates:", &format!("  {serial}templates:"));
@@ -139,12 +139,12 @@ fn add_metadata(tar: &mut Tar, metadata: &str) {
 }
 
 fn add_rootfs(tar: &mut Tar, prefix: &str) {
-    for folder in ["bin", "sbin", "etc", "proc", "sys", "dev", "root", "tmp", "run"] {
+    for directory in ["bin", "sbin", "etc", "proc", "sys", "dev", "root", "tmp", "run"] {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::Directory);
         header.set_mode(0o755);
         header.set_size(0);
-        tar.append_data(&mut header, format!("{prefix}{folder}/"), std::io::empty()).unwrap();
+        tar.append_data(&mut header, format!("{prefix}{directory}/"), std::io::empty()).unwrap();
     }
     add(tar, &format!("{prefix}bin/busybox"), 0o755, &std::fs::read(BUSYBOX).unwrap());
     add(tar, &format!("{prefix}sbin/init"), 0o755, INIT.as_bytes());
@@ -182,7 +182,7 @@ impl TinyImage {
     }
 }
 
-/// An instance of the tiny image, created and not started; `None` where there is no busybox.
+/// An instance of the tiny image, created but not started; `None` without busybox.
 pub(crate) async fn instance(test: &str, client: &Client) -> Option<String> {
     let image = tiny_image(test)?;
     let imported = client.import_image(&image.upload(&[]), MINUTE, |_| {}).await.unwrap();
@@ -204,12 +204,12 @@ pub(crate) async fn running(test: &str, client: &Client) -> Option<String> {
     let name = instance(test, client).await?;
     let start = client.set_state(&name, InstanceAction::Start, false, None).await.unwrap();
     start.wait(MINUTE).await.unwrap();
-    // Before its trap is set, init is deaf to a clean stop.
+    // Before its trap is set, init ignores a clean stop.
     wait_for("init", || async { client.pull_file(&name, "/run/up").await.unwrap() }).await;
     Some(name)
 }
 
-/// Looks until `look` gives something, for at most a minute.
+/// Polls `look` until it returns something, for at most one minute.
 pub(crate) async fn wait_for<T, Fut>(what: &str, mut look: impl FnMut() -> Fut) -> T
 where
     Fut: Future<Output = Option<T>>,

@@ -11,7 +11,7 @@ pub(crate) async fn get(
     query: Query,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    // Subscribed before the answer: nothing is missed once the client sees the stream stand.
+    // Subscribe before the response, so that no event is missed once the client sees the stream.
     let mut events = simulator.subscribe();
     let project = query.project();
     let all = query.all_projects == "true";
@@ -21,14 +21,14 @@ pub(crate) async fn get(
         loop {
             tokio::select! {
                 event = events.recv() => {
-                    // A reader that fell behind is dropped, as by the real server.
+                    // A reader that falls behind is dropped, as by the real server.
                     let Ok(event) = event else { return };
                     let wanted = (all || event.project == project)
                         && (kinds.is_empty() || kinds.iter().any(|k| k == event.kind.as_str()));
                     if !wanted {
                         continue;
                     }
-                    let text = crate::refusal::json(&*event).to_string();
+                    let text = crate::api_error::json(&*event).to_string();
                     if socket.send(Message::Text(text.into())).await.is_err() {
                         return;
                     }

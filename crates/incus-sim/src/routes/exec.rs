@@ -12,23 +12,23 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::{Path, Query, Sim};
+use crate::api_error::{ApiError, ApiResult, started};
 use crate::exec::{ExecCall, ExecResult, Session};
-use crate::refusal::{Answer, Refusal, started};
-use crate::world::Simulator;
+use crate::server_state::Simulator;
 
 pub(crate) async fn start(
     State(simulator): Sim,
     query: Query,
     path: Path<String>,
     Json(request): Json<ExecPost>,
-) -> Answer {
+) -> ApiResult {
     let (project, instance) = query.key(&path);
     {
-        let world = simulator.lock();
-        let machine = world.instances.get(&(project.clone(), instance.clone()));
-        let machine = machine.ok_or_else(|| Refusal::not_found("Instance"))?;
+        let state = simulator.lock();
+        let machine = state.instances.get(&(project.clone(), instance.clone()));
+        let machine = machine.ok_or_else(|| ApiError::not_found("Instance"))?;
         if !machine.instance.is_running() {
-            return Err(Refusal::bad("Instance is not running"));
+            return Err(ApiError::bad("Instance is not running"));
         }
     }
     let secret = || uuid::Uuid::new_v4().simple().to_string();
@@ -52,13 +52,13 @@ pub(crate) async fn start(
         secrets: fds.into_iter().map(|(fd, secret)| (secret, fd.to_owned())).collect(),
         result: watch::Sender::new(None),
     };
-    let mut world = simulator.lock();
-    world.operations.insert(operation.id.clone(), operation.clone());
-    world.sessions.insert(operation.id.clone(), session);
-    drop(world);
-    simulator.tell_operation(&operation, &project);
+    let mut state = simulator.lock();
+    state.operations.insert(operation.id.clone(), operation.clone());
+    state.sessions.insert(operation.id.clone(), session);
+    drop(state);
+    simulator.publish_operation(&operation, &project);
     if !streams {
-        // The answer comes before the end, as with a server that does it in the background.
+        // The response comes before the end, as for a background task of a real server.
         let id = operation.id.clone();
         tokio::spawn(async move { simulator.run(&id, Bytes::new()) });
     }
@@ -70,13 +70,13 @@ pub(crate) async fn websocket(
     query: Query,
     path: Path<String>,
     upgrade: WebSocketUpgrade,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let id = path.0;
     let (fd, result) = {
-        let world = simulator.lock();
-        let session = world.sessions.get(&id).ok_or_else(|| Refusal::not_found("Operation"))?;
+        let state = simulator.lock();
+        let session = state.sessions.get(&id).ok_or_else(|| ApiError::not_found("Operation"))?;
         let fd = session.secrets.get(&query.secret).cloned();
-        (fd.ok_or_else(|| Refusal::bad("Bad secret"))?, session.result.subscribe())
+        (fd.ok_or_else(|| ApiError::bad("Bad secret"))?, session.result.subscribe())
     };
     Ok(upgrade.on_upgrade(async move |mut socket| match fd.as_str() {
         "0" => {
@@ -96,7 +96,7 @@ pub(crate) async fn websocket(
     }))
 }
 
-/// Everything until the empty text that ends it; nothing when the connection breaks before.
+/// Reads until the empty text message at the end; `None` when the connection breaks before.
 async fn read_all(socket: &mut WebSocket) -> Option<Bytes> {
     let mut all = BytesMut::new();
     loop {
@@ -119,7 +119,7 @@ async fn write_all(
     if !bytes.is_empty() && socket.send(Message::Binary(bytes)).await.is_err() {
         return;
     }
-    // A reader that is gone needs no end.
+    // A disconnected reader needs no end message.
     drop(socket.send(Message::Text("".into())).await);
 }
 
@@ -128,17 +128,17 @@ impl Simulator {
         let Some(mut session) = self.lock().sessions.remove(id) else { return };
         session.call.stdin = stdin;
         let runner = self.lock().runner.clone();
-        // Not under the lock: the test's function may look at the simulator.
+        // Not under the lock: the function of the test may use the simulator.
         let result = runner(&session.call);
         let operation = {
-            let mut world = self.lock();
-            let Some(operation) = world.operations.get_mut(id) else { return };
+            let mut state = self.lock();
+            let Some(operation) = state.operations.get_mut(id) else { return };
             operation.metadata.insert("return".into(), result.exit_code.into());
             operation.status_code = StatusCode::Success;
             operation.status = "Success".into();
             operation.clone()
         };
         session.result.send_replace(Some(result));
-        self.tell_operation(&operation, &session.call.project);
+        self.publish_operation(&operation, &session.call.project);
     }
 }

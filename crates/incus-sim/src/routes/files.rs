@@ -1,4 +1,4 @@
-//! Files, metadata and templates. Every directory exists; the rest has to be written first.
+//! Files, metadata and templates. Every directory exists; files must be written first.
 
 use axum::Json;
 use axum::extract::State;
@@ -8,16 +8,16 @@ use http::HeaderMap;
 use incus_api::{FileHeaders, FileKind, ImageMetadata};
 
 use super::{Path, Query, Sim};
-use crate::refusal::{Answer, Refusal, check_tag, empty, sync, tagged};
-use crate::world::Machine;
+use crate::api_error::{ApiError, ApiResult, check_tag, empty, sync, tagged};
+use crate::server_state::SimInstance;
 
-fn missing() -> Refusal {
-    Refusal::not_found("Instance")
+fn missing() -> ApiError {
+    ApiError::not_found("Instance")
 }
 
-pub(crate) async fn get(State(simulator): Sim, query: Query, path: Path<String>) -> Answer {
-    let world = simulator.lock();
-    let machine = world.instances.get(&query.key(&path)).ok_or_else(missing)?;
+pub(crate) async fn get(State(simulator): Sim, query: Query, path: Path<String>) -> ApiResult {
+    let state = simulator.lock();
+    let machine = state.instances.get(&query.key(&path)).ok_or_else(missing)?;
     match machine.files.get(&query.path) {
         Some((headers, content)) if headers.kind != FileKind::Directory => {
             Ok((header_map(*headers), content.clone()).into_response())
@@ -25,7 +25,7 @@ pub(crate) async fn get(State(simulator): Sim, query: Query, path: Path<String>)
         found => {
             let names = names_in(machine, &query.path);
             if names.is_empty() && found.is_none() {
-                return Err(Refusal::not_found("File"));
+                return Err(ApiError::not_found("File"));
             }
             let headers = FileHeaders {
                 kind: FileKind::Directory,
@@ -39,7 +39,7 @@ pub(crate) async fn get(State(simulator): Sim, query: Query, path: Path<String>)
     }
 }
 
-fn names_in(machine: &Machine, directory: &str) -> Vec<String> {
+fn names_in(machine: &SimInstance, directory: &str) -> Vec<String> {
     let prefix = format!("{}/", directory.trim_end_matches('/'));
     let mut names: Vec<String> = machine
         .files
@@ -67,17 +67,17 @@ pub(crate) async fn post(
     path: Path<String>,
     headers: HeaderMap,
     content: Bytes,
-) -> Answer {
+) -> ApiResult {
     let asked = FileHeaders::from_headers(|name| headers.get(name)?.to_str().ok());
-    let mut world = simulator.lock();
-    let machine = world.instances.get_mut(&query.key(&path)).ok_or_else(missing)?;
+    let mut state = simulator.lock();
+    let machine = state.instances.get_mut(&query.key(&path)).ok_or_else(missing)?;
     let mut made = FileHeaders {
         mode: asked.mode.or(Some(0o644)),
         uid: asked.uid.or(Some(0)),
         gid: asked.gid.or(Some(0)),
         ..asked
     };
-    // As the real servers: owner and mode are set only on what is new.
+    // As on the real servers, owner and mode are set only on new files.
     if let Some((old, _)) = machine.files.get(&query.path)
         && old.kind == made.kind
     {
@@ -87,18 +87,18 @@ pub(crate) async fn post(
     Ok(empty())
 }
 
-pub(crate) async fn delete(State(simulator): Sim, query: Query, path: Path<String>) -> Answer {
-    let mut world = simulator.lock();
-    let machine = world.instances.get_mut(&query.key(&path)).ok_or_else(missing)?;
+pub(crate) async fn delete(State(simulator): Sim, query: Query, path: Path<String>) -> ApiResult {
+    let mut state = simulator.lock();
+    let machine = state.instances.get_mut(&query.key(&path)).ok_or_else(missing)?;
     if !names_in(machine, &query.path).is_empty() {
-        return Err(Refusal::bad("Directory not empty"));
+        return Err(ApiError::bad("Directory not empty"));
     }
-    machine.files.remove(&query.path).map(|_| empty()).ok_or_else(|| Refusal::not_found("File"))
+    machine.files.remove(&query.path).map(|_| empty()).ok_or_else(|| ApiError::not_found("File"))
 }
 
-pub(crate) async fn metadata(State(simulator): Sim, query: Query, path: Path<String>) -> Answer {
-    let world = simulator.lock();
-    Ok(tagged(&world.instances.get(&query.key(&path)).ok_or_else(missing)?.metadata))
+pub(crate) async fn metadata(State(simulator): Sim, query: Query, path: Path<String>) -> ApiResult {
+    let state = simulator.lock();
+    Ok(tagged(&state.instances.get(&query.key(&path)).ok_or_else(missing)?.metadata))
 }
 
 pub(crate) async fn set_metadata(
@@ -107,22 +107,22 @@ pub(crate) async fn set_metadata(
     path: Path<String>,
     headers: HeaderMap,
     Json(metadata): Json<ImageMetadata>,
-) -> Answer {
-    let mut world = simulator.lock();
-    let machine = world.instances.get_mut(&query.key(&path)).ok_or_else(missing)?;
+) -> ApiResult {
+    let mut state = simulator.lock();
+    let machine = state.instances.get_mut(&query.key(&path)).ok_or_else(missing)?;
     check_tag(&headers, &machine.metadata)?;
     machine.metadata = metadata;
     Ok(empty())
 }
 
-pub(crate) async fn template(State(simulator): Sim, query: Query, path: Path<String>) -> Answer {
-    let world = simulator.lock();
-    let machine = world.instances.get(&query.key(&path)).ok_or_else(missing)?;
+pub(crate) async fn template(State(simulator): Sim, query: Query, path: Path<String>) -> ApiResult {
+    let state = simulator.lock();
+    let machine = state.instances.get(&query.key(&path)).ok_or_else(missing)?;
     if query.path.is_empty() {
         return Ok(sync(machine.templates.keys().collect::<Vec<_>>()));
     }
     let content = machine.templates.get(&query.path);
-    content.map(|c| c.clone().into_response()).ok_or_else(|| Refusal::not_found("Template"))
+    content.map(|c| c.clone().into_response()).ok_or_else(|| ApiError::not_found("Template"))
 }
 
 pub(crate) async fn put_template(
@@ -130,9 +130,9 @@ pub(crate) async fn put_template(
     query: Query,
     path: Path<String>,
     content: Bytes,
-) -> Answer {
-    let mut world = simulator.lock();
-    let machine = world.instances.get_mut(&query.key(&path)).ok_or_else(missing)?;
+) -> ApiResult {
+    let mut state = simulator.lock();
+    let machine = state.instances.get_mut(&query.key(&path)).ok_or_else(missing)?;
     machine.templates.insert(query.path.clone(), content);
     Ok(empty())
 }
@@ -141,9 +141,9 @@ pub(crate) async fn delete_template(
     State(simulator): Sim,
     query: Query,
     path: Path<String>,
-) -> Answer {
-    let mut world = simulator.lock();
-    let machine = world.instances.get_mut(&query.key(&path)).ok_or_else(missing)?;
+) -> ApiResult {
+    let mut state = simulator.lock();
+    let machine = state.instances.get_mut(&query.key(&path)).ok_or_else(missing)?;
     let removed = machine.templates.remove(&query.path);
-    removed.map(|_| empty()).ok_or_else(|| Refusal::not_found("Template"))
+    removed.map(|_| empty()).ok_or_else(|| ApiError::not_found("Template"))
 }

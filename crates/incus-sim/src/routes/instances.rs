@@ -12,17 +12,17 @@ use incus_api::{
 use serde_json::Value;
 
 use super::{Path, Query, Sim};
-use crate::refusal::{Answer, Refusal, check_tag, empty, json, started, sync, tagged};
-use crate::world::{Lifecycle, Machine, World};
+use crate::api_error::{ApiError, ApiResult, check_tag, empty, json, started, sync, tagged};
+use crate::server_state::{Lifecycle, ServerState, SimInstance};
 
 fn lifecycle(action: &'static str, key: &(String, String)) -> Lifecycle {
     Lifecycle { action, project: key.0.clone(), name: key.1.clone() }
 }
 
-pub(crate) async fn list(State(simulator): Sim, query: Query) -> Answer {
+pub(crate) async fn list(State(simulator): Sim, query: Query) -> ApiResult {
     let project = query.project();
-    let world = simulator.lock();
-    let found: Vec<Value> = world
+    let state = simulator.lock();
+    let found: Vec<Value> = state
         .instances
         .iter()
         .filter(|((p, _), _)| *p == project || query.all_projects == "true")
@@ -35,66 +35,70 @@ pub(crate) async fn list(State(simulator): Sim, query: Query) -> Answer {
     Ok(sync(found))
 }
 
-pub(crate) async fn one(State(simulator): Sim, query: Query, path: Path<String>) -> Answer {
-    let world = simulator.lock();
-    let machine = world.instances.get(&query.key(&path)).ok_or_else(missing)?;
+pub(crate) async fn one(State(simulator): Sim, query: Query, path: Path<String>) -> ApiResult {
+    let state = simulator.lock();
+    let machine = state.instances.get(&query.key(&path)).ok_or_else(missing)?;
     if query.recursion == "1" {
         return Ok(tagged(machine.full()));
     }
     Ok(tagged(&machine.instance))
 }
 
-fn missing() -> Refusal {
-    Refusal::not_found("Instance")
+fn missing() -> ApiError {
+    ApiError::not_found("Instance")
 }
 
 pub(crate) async fn create(
     State(simulator): Sim,
     query: Query,
     Json(mut post): Json<InstancesPost>,
-) -> Answer {
+) -> ApiResult {
     if post.name.is_empty() {
         post.name = format!("i-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
     }
     let key = query.key(&post.name);
     let (project, name, start) = (query.project(), post.name.clone(), post.start);
     let taken = {
-        let mut world = simulator.lock();
-        let image = image_of(&world, &key.0, &post)?;
-        let taken = world.instances.contains_key(&key);
+        let mut state = simulator.lock();
+        let image = image_of(&state, &key.0, &post)?;
+        let taken = state.instances.contains_key(&key);
         if !taken {
-            let machine = make(&world, &key.0, post, image);
-            world.instances.insert(key.clone(), machine);
+            let machine = make(&state, &key.0, post, image);
+            state.instances.insert(key.clone(), machine);
         }
         taken
     };
     let made = key.clone();
-    let effect = move |world: &mut World| {
+    let effect = move |state: &mut ServerState| {
         if taken {
             return Err(format!("Instance \"{}\" already exists", key.1));
         }
-        if world.trouble.full {
-            world.instances.remove(&key);
-            world.taken_back.push(lifecycle("instance-deleted", &key));
+        if state.conditions.full {
+            state.instances.remove(&key);
+            state.rolled_back.push(lifecycle("instance-deleted", &key));
             return Err("Failed creating instance from image: Failed to unpack image: write /var/lib/incus/storage-pools/default/containers: no space left on device".into());
         }
-        let machine = world.instances.get_mut(&key).ok_or("Instance not found")?;
-        machine.making = false;
+        let machine = state.instances.get_mut(&key).ok_or("Instance not found")?;
+        machine.creating = false;
         machine.instance.config.insert("volatile.apply_template".into(), "create".into());
         if start {
-            run(world, &key)?;
+            run(state, &key)?;
             return Ok(vec![lifecycle("instance-started", &key)]);
         }
         Ok(Vec::new())
     };
     let operation = simulator.start("Creating instance", &project, &name, Box::new(effect));
     if !taken {
-        simulator.tell(&[lifecycle("instance-created", &made)]);
+        simulator.publish(&[lifecycle("instance-created", &made)]);
     }
     Ok(started(&operation))
 }
 
-fn image_of(world: &World, project: &str, post: &InstancesPost) -> Result<Option<Image>, Refusal> {
+fn image_of(
+    state: &ServerState,
+    project: &str,
+    post: &InstancesPost,
+) -> Result<Option<Image>, ApiError> {
     let source = &post.source;
     if source.kind != "image" || !source.server.is_empty() {
         return Ok(None);
@@ -103,18 +107,23 @@ fn image_of(world: &World, project: &str, post: &InstancesPost) -> Result<Option
         source.fingerprint.clone()
     } else {
         let alias = (project.to_owned(), source.alias.clone());
-        let entry = world.aliases.get(&alias);
-        entry.ok_or_else(|| Refusal::not_found("Image alias"))?.target.clone()
+        let entry = state.aliases.get(&alias);
+        entry.ok_or_else(|| ApiError::not_found("Image alias"))?.target.clone()
     };
-    let image = world
+    let image = state
         .images
         .iter()
         .find(|((p, f), _)| p == project && f.starts_with(&fingerprint))
         .map(|(_, image)| image.clone());
-    image.map(Some).ok_or_else(|| Refusal::not_found("Image"))
+    image.map(Some).ok_or_else(|| ApiError::not_found("Image"))
 }
 
-fn make(world: &World, project: &str, post: InstancesPost, image: Option<Image>) -> Machine {
+fn make(
+    state: &ServerState,
+    project: &str,
+    post: InstancesPost,
+    image: Option<Image>,
+) -> SimInstance {
     let mut config = post.config;
     if let Some(image) = &image {
         config.insert("volatile.base_image".into(), image.fingerprint.clone());
@@ -135,40 +144,40 @@ fn make(world: &World, project: &str, post: InstancesPost, image: Option<Image>)
         devices: post.devices,
         ..Instance::default()
     };
-    let mut machine = Machine {
+    let mut machine = SimInstance {
         instance,
         state: incus_api::InstanceState::default(),
         metadata: incus_api::ImageMetadata::default(),
         templates: BTreeMap::new(),
         files: BTreeMap::new(),
-        making: true,
+        creating: true,
     };
     machine.set_running(None);
     machine.instance.config.remove("volatile.last_state.power");
-    expand(world, &mut machine.instance);
+    expand(state, &mut machine.instance);
     machine
 }
 
-/// Merges the profiles into all instances anew.
-pub(super) fn expand_all(world: &mut World) {
-    let keys: Vec<_> = world.instances.keys().cloned().collect();
+/// Merges the profiles into all instances again.
+pub(super) fn expand_all(state: &mut ServerState) {
+    let keys: Vec<_> = state.instances.keys().cloned().collect();
     for key in keys {
-        let Some(mut instance) = world.instances.get(&key).map(|it| it.instance.clone()) else {
+        let Some(mut instance) = state.instances.get(&key).map(|it| it.instance.clone()) else {
             continue;
         };
-        expand(world, &mut instance);
-        if let Some(machine) = world.instances.get_mut(&key) {
+        expand(state, &mut instance);
+        if let Some(machine) = state.instances.get_mut(&key) {
             machine.instance = instance;
         }
     }
 }
 
-/// Merges the profiles in, the instance's own last.
-fn expand(world: &World, instance: &mut Instance) {
+/// Merges the profiles, then the configuration of the instance.
+fn expand(state: &ServerState, instance: &mut Instance) {
     let (mut config, mut devices) = (Config::new(), Devices::new());
     for name in &instance.profiles {
         let key = ("profiles", instance.project.clone(), name.clone());
-        let Some(profile) = world.things.get(&key) else { continue };
+        let Some(profile) = state.generic.get(&key) else { continue };
         let part = |field: &str| profile.get(field).cloned().unwrap_or_default();
         config.extend(serde_json::from_value::<Config>(part("config")).unwrap_or_default());
         devices.extend(serde_json::from_value::<Devices>(part("devices")).unwrap_or_default());
@@ -179,10 +188,10 @@ fn expand(world: &World, instance: &mut Instance) {
     instance.expanded_devices = devices;
 }
 
-fn run(world: &mut World, key: &(String, String)) -> Result<(), String> {
-    world.addresses += 1;
-    let address = format!("10.99.{}.{}", world.addresses / 250, world.addresses % 250 + 2);
-    let machine = world.instances.get_mut(key).ok_or("Instance not found")?;
+fn run(state: &mut ServerState, key: &(String, String)) -> Result<(), String> {
+    state.addresses += 1;
+    let address = format!("10.99.{}.{}", state.addresses / 250, state.addresses % 250 + 2);
+    let machine = state.instances.get_mut(key).ok_or("Instance not found")?;
     machine.set_running(Some(address));
     Ok(())
 }
@@ -193,11 +202,11 @@ pub(crate) async fn put(
     path: Path<String>,
     headers: HeaderMap,
     Json(put): Json<InstancePut>,
-) -> Answer {
+) -> ApiResult {
     let key = query.key(&path);
     check_tag(&headers, &simulator.lock().instances.get(&key).ok_or_else(missing)?.instance)?;
-    let effect = move |world: &mut World| {
-        change(world, &key, |instance| {
+    let effect = move |state: &mut ServerState| {
+        change(state, &key, |instance| {
             instance.config = put.config;
             instance.devices = put.devices;
             instance.description = put.description;
@@ -216,18 +225,18 @@ pub(crate) async fn patch(
     path: Path<String>,
     headers: HeaderMap,
     Json(body): Json<Value>,
-) -> Answer {
+) -> ApiResult {
     let key = query.key(&path);
     {
-        let mut world = simulator.lock();
-        check_tag(&headers, &world.instances.get(&key).ok_or_else(missing)?.instance)?;
+        let mut state = simulator.lock();
+        check_tag(&headers, &state.instances.get(&key).ok_or_else(missing)?.instance)?;
         let part = |field: &str| body.get(field).cloned();
         let config: Option<Config> = part("config").and_then(|v| serde_json::from_value(v).ok());
         let devices: Option<Devices> = part("devices").and_then(|v| serde_json::from_value(v).ok());
         let profiles: Option<Vec<String>> =
             part("profiles").and_then(|v| serde_json::from_value(v).ok());
         let description = part("description").and_then(|v| v.as_str().map(str::to_owned));
-        change(&mut world, &key, |instance| {
+        change(&mut state, &key, |instance| {
             instance.config.extend(config.unwrap_or_default());
             instance.config.retain(|_, value| !value.is_empty());
             instance.devices.extend(devices.unwrap_or_default());
@@ -238,22 +247,22 @@ pub(crate) async fn patch(
                 instance.description = description;
             }
         })
-        .map_err(Refusal::bad)?;
+        .map_err(ApiError::bad)?;
     }
-    simulator.tell(&[lifecycle("instance-updated", &key)]);
+    simulator.publish(&[lifecycle("instance-updated", &key)]);
     Ok(empty())
 }
 
 fn change(
-    world: &mut World,
+    state: &mut ServerState,
     key: &(String, String),
     change: impl FnOnce(&mut Instance),
 ) -> Result<(), String> {
-    let machine = world.instances.get_mut(key).ok_or("Instance not found")?;
+    let machine = state.instances.get_mut(key).ok_or("Instance not found")?;
     change(&mut machine.instance);
     let mut instance = machine.instance.clone();
-    expand(world, &mut instance);
-    if let Some(machine) = world.instances.get_mut(key) {
+    expand(state, &mut instance);
+    if let Some(machine) = state.instances.get_mut(key) {
         machine.instance = instance;
     }
     Ok(())
@@ -264,52 +273,52 @@ pub(crate) async fn rename(
     query: Query,
     path: Path<String>,
     Json(post): Json<InstancePost>,
-) -> Answer {
+) -> ApiResult {
     let (key, new) = (query.key(&path), query.key(&post.name));
     if !simulator.lock().instances.contains_key(&key) {
         return Err(missing());
     }
-    let effect = move |world: &mut World| {
-        if world.instances.contains_key(&new) {
+    let effect = move |state: &mut ServerState| {
+        if state.instances.contains_key(&new) {
             return Err(format!("Instance \"{}\" already exists", new.1));
         }
-        let mut machine = world.instances.remove(&key).ok_or("Instance not found")?;
+        let mut machine = state.instances.remove(&key).ok_or("Instance not found")?;
         machine.instance.name = new.1.clone();
-        world.instances.insert(new.clone(), machine);
+        state.instances.insert(new.clone(), machine);
         Ok(vec![lifecycle("instance-renamed", &new)])
     };
     let operation = simulator.start("Renaming instance", &query.project(), &path, Box::new(effect));
     Ok(started(&operation))
 }
 
-/// Refuses to work on an instance that is being made.
-fn free(world: &World, key: &(String, String)) -> Result<(), String> {
-    match world.instances.get(key) {
-        Some(machine) if machine.making => {
+/// Rejects work on an instance that is being created.
+fn free(state: &ServerState, key: &(String, String)) -> Result<(), String> {
+    match state.instances.get(key) {
+        Some(machine) if machine.creating => {
             Err("Instance is busy running a \"create\" operation".into())
         }
         _ => Ok(()),
     }
 }
 
-pub(crate) async fn delete(State(simulator): Sim, query: Query, path: Path<String>) -> Answer {
+pub(crate) async fn delete(State(simulator): Sim, query: Query, path: Path<String>) -> ApiResult {
     let key = query.key(&path);
     let running = simulator.lock().instances.get(&key).ok_or_else(missing)?.instance.is_running();
     if running {
-        return Err(Refusal::bad("Instance is running"));
+        return Err(ApiError::bad("Instance is running"));
     }
-    let effect = move |world: &mut World| {
-        free(world, &key)?;
-        world.instances.remove(&key).ok_or("Instance not found")?;
+    let effect = move |state: &mut ServerState| {
+        free(state, &key)?;
+        state.instances.remove(&key).ok_or("Instance not found")?;
         Ok(vec![lifecycle("instance-deleted", &key)])
     };
     let operation = simulator.start("Deleting instance", &query.project(), &path, Box::new(effect));
     Ok(started(&operation))
 }
 
-pub(crate) async fn state(State(simulator): Sim, query: Query, path: Path<String>) -> Answer {
-    let world = simulator.lock();
-    Ok(tagged(&world.instances.get(&query.key(&path)).ok_or_else(missing)?.state))
+pub(crate) async fn state(State(simulator): Sim, query: Query, path: Path<String>) -> ApiResult {
+    let state = simulator.lock();
+    Ok(tagged(&state.instances.get(&query.key(&path)).ok_or_else(missing)?.state))
 }
 
 pub(crate) async fn set_state(
@@ -317,7 +326,7 @@ pub(crate) async fn set_state(
     query: Query,
     path: Path<String>,
     Json(put): Json<InstanceStatePut>,
-) -> Answer {
+) -> ApiResult {
     let key = query.key(&path);
     if !simulator.lock().instances.contains_key(&key) {
         return Err(missing());
@@ -329,15 +338,15 @@ pub(crate) async fn set_state(
         InstanceAction::Freeze => "Freezing instance",
         InstanceAction::Unfreeze => "Unfreezing instance",
     };
-    let effect = move |world: &mut World| {
-        free(world, &key)?;
-        let machine = world.instances.get_mut(&key).ok_or("Instance not found")?;
+    let effect = move |state: &mut ServerState| {
+        free(state, &key)?;
+        let machine = state.instances.get_mut(&key).ok_or("Instance not found")?;
         let running = machine.instance.is_running();
         let told = match (put.action, running) {
             (InstanceAction::Start, true) => return Err("The instance is already running".into()),
             (InstanceAction::Stop, false) => return Err("The instance is already stopped".into()),
             (InstanceAction::Start | InstanceAction::Restart, _) => {
-                run(world, &key)?;
+                run(state, &key)?;
                 "instance-started"
             }
             (InstanceAction::Stop, true) => {

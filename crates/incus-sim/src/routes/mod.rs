@@ -1,24 +1,24 @@
-//! The REST routes, one file a resource.
+//! The REST routes, one file per resource.
 
 mod balancers;
 mod events;
 mod exec;
 mod files;
+mod generic;
 mod images;
 mod instances;
 mod operations;
 mod server;
-mod things;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, patch, post, put};
 use serde::Deserialize;
 
-use crate::refusal::Refusal;
-use crate::world::Simulator;
+use crate::api_error::ApiError;
+use crate::server_state::Simulator;
 
-/// The query parameters any route may have.
+/// Query parameters of all routes.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Params {
@@ -95,23 +95,23 @@ pub(crate) fn router(simulator: Simulator) -> Router {
         .route("/1.0/networks/{name}/leases", get(server::leases))
         .route("/1.0/networks/{name}/state", get(server::network_state))
         .route("/1.0/storage-pools/{name}/resources", get(server::pool_resources));
-    for kind in things::KINDS {
+    for kind in generic::KINDS {
         router = router
             .route(
                 &format!("/1.0/{kind}"),
-                get(move |s: Sim, q: Query| things::list(kind, s, q))
-                    .post(move |s: Sim, q: Query, b| things::create(kind, s, q, b)),
+                get(move |s: Sim, q: Query| generic::list(kind, s, q))
+                    .post(move |s: Sim, q: Query, b| generic::create(kind, s, q, b)),
             )
             .route(
                 &format!("/1.0/{kind}/{{name}}"),
-                get(move |s: Sim, q: Query, p| things::one(kind, s, q, p))
-                    .merge(put(move |s: Sim, q: Query, p, h, b| things::put(kind, s, q, p, h, b)))
-                    .merge(patch(move |s: Sim, q: Query, p, b| things::patch(kind, s, q, p, b)))
-                    .delete(move |s: Sim, q: Query, p| things::delete(kind, s, q, p)),
+                get(move |s: Sim, q: Query, p| generic::one(kind, s, q, p))
+                    .merge(put(move |s: Sim, q: Query, p, h, b| generic::put(kind, s, q, p, h, b)))
+                    .merge(patch(move |s: Sim, q: Query, p, b| generic::patch(kind, s, q, p, b)))
+                    .delete(move |s: Sim, q: Query, p| generic::delete(kind, s, q, p)),
             );
     }
     router
-        .fallback(async || Refusal::not_found("Route"))
+        .fallback(async || ApiError::not_found("Route"))
         .layer(DefaultBodyLimit::max(64 << 20))
         .with_state(simulator)
 }

@@ -1,4 +1,4 @@
-//! The server itself, and small reads.
+//! The server itself, and small read-only routes.
 
 use axum::Json;
 use axum::extract::State;
@@ -6,9 +6,9 @@ use incus_api::{Flavor, NetworkLease};
 use serde_json::{Value, json};
 
 use super::{Path, Query, Sim, balancers};
-use crate::refusal::{Answer, Refusal, empty, sync};
+use crate::api_error::{ApiError, ApiResult, empty, sync};
 
-const EXTENSIONS: [&str; 7] = [
+const EXTENSIONS: [&str; 8] = [
     "instances",
     "projects",
     "api_filtering",
@@ -16,30 +16,31 @@ const EXTENSIONS: [&str; 7] = [
     "instance_file_head",
     "operation_wait",
     "instance_create_start",
+    "network_acl",
 ];
 
-pub(crate) async fn get(State(simulator): Sim) -> Answer {
-    let world = simulator.lock();
-    let (server, version) = match world.flavor {
+pub(crate) async fn get(State(simulator): Sim) -> ApiResult {
+    let state = simulator.lock();
+    let (server, version) = match state.flavor {
         Flavor::Incus => ("incus", "6.0.4"),
         Flavor::Lxd => ("lxd", "5.0.2"),
     };
-    // What LXD 5.0 lacks of these.
+    // Extensions that LXD 5.0 lacks.
     let lacking = |name: &str| name == "instance_create_start" || name == "operation_wait";
-    let more = world
-        .things
+    let more = state
+        .generic
         .keys()
         .filter(|(kind, _, _)| *kind == balancers::EXTENSIONS)
         .map(|(_, _, name)| name.as_str());
     let extensions: Vec<&str> = EXTENSIONS
         .into_iter()
-        .filter(|name| world.flavor == Flavor::Incus || !lacking(name))
+        .filter(|name| state.flavor == Flavor::Incus || !lacking(name))
         .chain(more)
         .collect();
-    let clustered = balancers::all(&world, balancers::MEMBERS).next().is_some();
+    let clustered = balancers::all(&state, balancers::MEMBERS).next().is_some();
     Ok(sync(json!({
         "api_extensions": extensions, "api_status": "stable", "api_version": "1.0",
-        "auth": "trusted", "auth_methods": ["tls"], "config": world.config,
+        "auth": "trusted", "auth_methods": ["tls"], "config": state.config,
         "environment": {
             "server": server, "server_version": version, "server_name": "simulator",
             "server_clustered": clustered,
@@ -48,24 +49,24 @@ pub(crate) async fn get(State(simulator): Sim) -> Answer {
     })))
 }
 
-pub(crate) async fn patch(State(simulator): Sim, Json(body): Json<Value>) -> Answer {
+pub(crate) async fn patch(State(simulator): Sim, Json(body): Json<Value>) -> ApiResult {
     if let Some(config) = body.get("config").and_then(Value::as_object) {
         simulator.lock().config.extend(config.clone());
     }
     Ok(empty())
 }
 
-pub(crate) async fn cluster(State(simulator): Sim) -> Answer {
-    let world = simulator.lock();
-    let first = balancers::all(&world, balancers::MEMBERS).next();
+pub(crate) async fn cluster(State(simulator): Sim) -> ApiResult {
+    let state = simulator.lock();
+    let first = balancers::all(&state, balancers::MEMBERS).next();
     let name = first.map(|member| member["server_name"].clone()).unwrap_or_default();
     Ok(sync(json!({"server_name": name.as_str().unwrap_or_default(), "enabled": first.is_some()})))
 }
 
-pub(crate) async fn leases(State(simulator): Sim, query: Query, _: Path<String>) -> Answer {
-    let world = simulator.lock();
+pub(crate) async fn leases(State(simulator): Sim, query: Query, _: Path<String>) -> ApiResult {
+    let state = simulator.lock();
     let project = query.project();
-    let leases: Vec<NetworkLease> = world
+    let leases: Vec<NetworkLease> = state
         .instances
         .iter()
         .filter(|((p, _), _)| *p == project)
@@ -81,10 +82,10 @@ pub(crate) async fn leases(State(simulator): Sim, query: Query, _: Path<String>)
     Ok(sync(leases))
 }
 
-pub(crate) async fn network_state(State(simulator): Sim, path: Path<String>) -> Answer {
+pub(crate) async fn network_state(State(simulator): Sim, path: Path<String>) -> ApiResult {
     let key = ("networks", String::new(), path.0);
-    if !simulator.lock().things.contains_key(&key) {
-        return Err(Refusal::not_found("Network"));
+    if !simulator.lock().generic.contains_key(&key) {
+        return Err(ApiError::not_found("Network"));
     }
     Ok(sync(json!({
         "state": "up", "type": "broadcast", "mtu": 1500,
@@ -94,10 +95,10 @@ pub(crate) async fn network_state(State(simulator): Sim, path: Path<String>) -> 
     })))
 }
 
-pub(crate) async fn pool_resources(State(simulator): Sim, path: Path<String>) -> Answer {
+pub(crate) async fn pool_resources(State(simulator): Sim, path: Path<String>) -> ApiResult {
     let key = ("storage-pools", String::new(), path.0);
-    if !simulator.lock().things.contains_key(&key) {
-        return Err(Refusal::not_found("Storage pool"));
+    if !simulator.lock().generic.contains_key(&key) {
+        return Err(ApiError::not_found("Storage pool"));
     }
     Ok(sync(json!({"space": {"used": 1u64 << 30, "total": 100u64 << 30}})))
 }

@@ -8,21 +8,21 @@ use serde_json::{Value, json};
 use super::{
     Api, Body, Subresource, WriteOptions, Written,
     prepare::{check, decode, mutate},
-    quota, refused,
+    quota, write_error,
 };
 use crate::{
     admission::FieldError,
     json, managed, meta, names,
     registry::{Access, CRDS, Resource, definition},
     status::{ApiError, Result},
-    store::{Action, Key, NAMESPACES, Object, Write, WriteError, gate},
+    store::{Action, Key, NAMESPACES, Object, Write, WriteError, limits},
 };
 
-/// How often a generated name is tried.
+/// Maximum number of attempts with a generated name.
 const NAME_TRIES: usize = 8;
 
 impl Api {
-    /// Creates an object; the body's namespace has to be that of the path, or absent.
+    /// Creates an object; the namespace in the body must be that of the path, or absent.
     pub(crate) async fn create(
         &self,
         resource: &Resource,
@@ -33,7 +33,7 @@ impl Api {
         self.create_with(resource, namespace, body, options, managed::created).await
     }
 
-    /// As [`Api::create`]; `manage` notes who owns which field.
+    /// As [`Api::create`]; `manage` records the field ownership.
     pub(crate) async fn create_with(
         &self,
         resource: &Resource,
@@ -59,7 +59,7 @@ impl Api {
             let mut value = Arc::unwrap_or_clone(checked);
             manage(resource, &mut value, options);
             resource.to_stored(&mut value);
-            let bytes = gate::admit(&value)?;
+            let bytes = limits::check_object(&value)?;
             let name = json::text(&value, &["metadata", "name"]).to_owned();
             let change = quota::Change { subresource: Subresource::None, bytes, old: None };
             quota::check(self, resource, (namespace, &name), options, &change)?;
@@ -74,7 +74,7 @@ impl Api {
             match written {
                 Ok(object) => return Ok(Written { object, code: StatusCode::CREATED, warnings }),
                 Err(WriteError::Exists) if generated && tries < NAME_TRIES => tries += 1,
-                Err(error) => return Err(refused(resource, namespace, &name, error)),
+                Err(error) => return Err(write_error(resource, namespace, &name, error)),
             }
         }
     }
@@ -96,7 +96,7 @@ impl Api {
     }
 }
 
-/// The namespace of a new object: that of the path.
+/// Sets the namespace of a new object from the path.
 fn place(resource: &Resource, namespace: &str, value: &mut Value) -> Result<()> {
     let found = json::text(value, &["metadata", "namespace"]);
     if !resource.namespaced {
@@ -112,7 +112,7 @@ fn place(resource: &Resource, namespace: &str, value: &mut Value) -> Result<()> 
     Ok(())
 }
 
-/// What the server sets on new objects.
+/// Sets the server-managed fields of a new object.
 fn start(resource: &Resource, value: &mut Value) -> Result<()> {
     if !json::text(value, &["metadata", "resourceVersion"]).is_empty() {
         return Err(ApiError::bad_request(

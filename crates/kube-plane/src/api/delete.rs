@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Api, WriteOptions, refused};
+use super::{Api, WriteOptions, write_error};
 use crate::{
     json, meta,
     registry::{Access, CRDS, Resource, definition::CLEANUP},
@@ -15,10 +15,10 @@ use crate::{
 
 /// Finalizer of an object that waits for its dependents.
 pub(crate) const FOREGROUND: &str = "foregroundDeletion";
-/// Finalizer of an object whose dependents are to be kept.
+/// Finalizer of an object whose dependents are kept.
 pub(crate) const ORPHAN: &str = "orphan";
 
-/// Namespaces that are always there.
+/// Namespaces that always exist.
 pub(crate) const FIXED_NAMESPACES: [&str; 3] = ["default", "kube-system", "kube-public"];
 
 /// What happens to dependents.
@@ -40,7 +40,7 @@ pub(crate) struct DeleteOptions {
     pub(crate) dry_run: Option<Vec<String>>,
 }
 
-/// What has to hold of the object.
+/// Conditions on the object.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Preconditions {
@@ -49,7 +49,7 @@ pub(crate) struct Preconditions {
 }
 
 impl DeleteOptions {
-    /// Only the object with this UID.
+    /// Deletes only the object with this UID.
     pub(crate) fn of_uid(uid: &str, propagation: Propagation) -> Self {
         Self {
             propagation_policy: Some(propagation),
@@ -70,12 +70,12 @@ impl DeleteOptions {
     }
 }
 
-/// What a delete did.
+/// Result of a delete.
 #[derive(Debug)]
 pub(crate) enum Deleted {
-    /// The object is gone.
+    /// The object is deleted.
     Gone(Arc<Object>),
-    /// Finalizers keep it for now.
+    /// Finalizers delay the deletion.
     Waiting(Arc<Object>),
 }
 
@@ -110,9 +110,9 @@ impl Api {
             match self.put(&current, value, 0, &write).await {
                 Ok(object) if waiting => return Ok(Deleted::Waiting(object)),
                 Ok(object) => return Ok(Deleted::Gone(object)),
-                // The preconditions are looked at again with the newer object.
+                // The preconditions are checked again with the newer object.
                 Err(WriteError::Conflict(Some(_))) => {}
-                Err(error) => return Err(refused(resource, namespace, name, error)),
+                Err(error) => return Err(write_error(resource, namespace, name, error)),
             }
         }
     }
@@ -151,12 +151,12 @@ fn check_preconditions(
     Ok(())
 }
 
-/// Marks an object as deleted. Returns whether something keeps it.
+/// Marks an object as deleted. Returns whether finalizers keep it.
 fn mark(resource: &Resource, value: &mut Value, propagation: Propagation) -> bool {
     let first = !meta::is_deleting(value);
     let mut finalizers: Vec<String> =
         meta::finalizers(value).into_iter().map(str::to_owned).collect();
-    // A second delete may still change what happens to dependents.
+    // A second delete may still change the propagation.
     let wanted = match propagation {
         Propagation::Background => None,
         Propagation::Foreground => Some(FOREGROUND),

@@ -1,4 +1,5 @@
-//! What requests do, without HTTP: create, update, delete. The background work uses the same.
+//! Operations of requests, independent of HTTP: create, update, delete. The background work uses
+//! the same.
 
 mod create;
 mod delete;
@@ -11,14 +12,14 @@ use std::{collections::HashMap, sync::Arc};
 use http::StatusCode;
 use serde_json::Value;
 
-pub use self::quota::Quota;
+pub use self::quota::{NAMESPACE_BYTES, Quota};
 pub(crate) use self::{
     delete::{DeleteOptions, Deleted, FIXED_NAMESPACES, FOREGROUND, ORPHAN, Propagation},
     update::Target,
 };
 use crate::{
     Admission,
-    handlers::Lines,
+    handlers::EventCache,
     identity::Identity,
     rbac::Rbac,
     registry::{Registry, Resource},
@@ -35,11 +36,12 @@ pub(crate) struct Api {
     pub(crate) admission: HashMap<(String, String), Vec<Admission>>,
     pub(crate) rbac: Arc<Rbac>,
     pub(crate) tokens: Arc<Tokens>,
-    pub(crate) lines: Arc<Lines>,
+    pub(crate) lines: Arc<EventCache>,
     pub(crate) quotas: Vec<Quota>,
+    pub(crate) namespace_bytes: usize,
 }
 
-/// What to do about fields that nobody knows or that are there twice.
+/// Handling of unknown and duplicate fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum FieldValidation {
     Strict,
@@ -55,7 +57,7 @@ pub(crate) struct WriteOptions {
     pub(crate) validation: FieldValidation,
     /// Field manager, or the first part of the user agent.
     pub(crate) manager: String,
-    /// Who asks for it; `None` is the plane itself.
+    /// Identity of the requester; `None` for the plane itself.
     pub(crate) who: Option<Identity>,
 }
 
@@ -68,7 +70,7 @@ pub(crate) enum Subresource {
     Finalize,
 }
 
-/// What a write did.
+/// Result of a write.
 #[derive(Debug)]
 pub(crate) struct Written {
     pub(crate) object: Arc<Object>,
@@ -76,7 +78,7 @@ pub(crate) struct Written {
     pub(crate) warnings: Vec<String>,
 }
 
-/// An object of a request: its JSON, and the fields that were there twice.
+/// An object in a request: its JSON, and the duplicate fields.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Body {
     pub(crate) value: Value,
@@ -96,7 +98,7 @@ impl Api {
         self.admission.get(&key).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// The object, or 404; 500 if it cannot be read.
+    /// Returns the object, or 404; 500 if it cannot be parsed.
     pub(crate) fn get(
         &self,
         resource: &Resource,
@@ -112,8 +114,8 @@ impl Api {
     }
 }
 
-/// A refused write as an answer.
-fn refused(resource: &Resource, namespace: &str, name: &str, error: WriteError) -> ApiError {
+/// Converts a failed write to a response.
+fn write_error(resource: &Resource, namespace: &str, name: &str, error: WriteError) -> ApiError {
     match error {
         WriteError::Exists => ApiError::already_exists(resource, name),
         WriteError::Conflict(None) => ApiError::not_found(resource, name),
@@ -122,7 +124,7 @@ fn refused(resource: &Resource, namespace: &str, name: &str, error: WriteError) 
         WriteError::NamespaceTerminating => {
             ApiError::namespace_terminating(resource, name, namespace)
         }
-        WriteError::TooMuch(error) => error.into(),
+        WriteError::LimitExceeded(error) => error.into(),
         WriteError::Database(message) => {
             ApiError::internal(format!("cannot write to the database: {message}"))
         }

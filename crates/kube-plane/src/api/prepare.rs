@@ -1,4 +1,4 @@
-//! From what a client sent to what is stored: shape, pruning, defaults, admission, validation.
+//! From the request body to the stored object: decoding, pruning, defaults, admission, validation.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -8,14 +8,14 @@ use serde_json::Value;
 use super::{Api, Body, FieldValidation, Subresource, WriteOptions};
 use crate::{
     admission::{FieldError, short},
-    heavy, json, meta, rbac,
+    expensive, json, meta, rbac,
     registry::{CRDS, Compiled, Resource, SchemaSource, definition},
     schema::{default, prune, validate},
     status::{ApiError, MAX_CAUSES, Result, more, sentences},
-    store::gate,
+    store::limits,
 };
 
-/// Checks the shape, drops what nobody knows, and fills in defaults. Warnings are added.
+/// Checks the form, prunes unknown fields, and applies defaults. Adds warnings.
 pub(super) fn decode(
     resource: &Resource,
     body: Body,
@@ -23,8 +23,8 @@ pub(super) fn decode(
     warnings: &mut Vec<String>,
 ) -> Result<Value> {
     let Body { mut value, duplicates } = body;
-    // Before anything walks it: a patch may have made more of it than its body was.
-    gate::admit(&value)?;
+    // Before anything walks it: a patch may have made it larger than the body.
+    limits::check_object(&value)?;
     let mut unknown = Vec::new();
     check_kind(resource, &mut value)?;
     meta::normalize(&mut value, &mut unknown)?;
@@ -71,7 +71,7 @@ fn check_kind(resource: &Resource, value: &mut Value) -> Result<()> {
     {
         match fields.get(field) {
             Some(Value::String(found)) if *found == wanted => {}
-            // Go clients leave them out where the URL says it all.
+            // Go clients omit them when the URL determines them.
             None => {
                 fields.insert(field.to_owned(), wanted.into());
             }
@@ -122,7 +122,7 @@ fn drop_nulls(value: &mut Value) {
 fn complete(resource: &Resource, value: &mut Value) {
     if &*resource.kind == "Secret" {
         let texts = value.get("stringData").and_then(Value::as_object);
-        // What is no text is left for the check to refuse.
+        // Values of a wrong type are left to the validation.
         if texts.is_some_and(|texts| texts.values().all(Value::is_string))
             && let Some(Value::Object(texts)) = json::remove(value, &["stringData"])
         {
@@ -146,7 +146,7 @@ fn base64_of(text: &str) -> String {
     STANDARD.encode(text)
 }
 
-/// Runs the admission functions that change objects. What they made is pruned and defaulted.
+/// Runs the mutating admission functions. Their result is pruned and defaulted.
 pub(super) fn mutate(api: &Api, resource: &Resource, new: &mut Value, old: Option<&Value>) {
     let mut changed = false;
     for admission in api.admission(resource) {
@@ -162,7 +162,7 @@ pub(super) fn mutate(api: &Api, resource: &Resource, new: &mut Value, old: Optio
     }
 }
 
-/// Everything that is wrong with an object as one answer.
+/// Validates an object and returns all errors in one response.
 pub(super) async fn check(
     api: &Api,
     resource: &Resource,
@@ -173,7 +173,7 @@ pub(super) async fn check(
 ) -> Result<()> {
     let mut errors = Vec::new();
     meta::validate(resource, new, old.map(|old| &**old), &mut errors);
-    let judge = Judge {
+    let validation = Validation {
         compiled: Arc::clone(resource.compiled()),
         context: RootContext {
             api_version: resource.api_version(),
@@ -184,12 +184,12 @@ pub(super) async fn check(
         new: Arc::clone(new),
         old: old.cloned(),
     };
-    let heavy = !resource.builtin || judge.definition;
-    let Verdict { mut shape, rules } =
-        if heavy { heavy::run(move || judge.run()).await? } else { judge.run() };
+    let expensive = !resource.builtin || validation.definition;
+    let ValidationErrors { mut shape, rules } =
+        if expensive { expensive::run(move || validation.run()).await? } else { validation.run() };
     let (new, old) = (&**new, old.map(|old| &**old));
     if resource.builtin && !shape.is_empty() {
-        keep_secret(resource, &mut shape);
+        redact_secret_values(resource, &mut shape);
         // Go cannot decode such a body, so clients expect 400 for built-in kinds.
         return Err(ApiError::bad_request(format!(
             "{kind} in version \"{version}\" cannot be handled as a {kind}: {errors}",
@@ -221,13 +221,13 @@ pub(super) async fn check(
         }
         return Ok(());
     }
-    keep_secret(resource, &mut errors);
+    redact_secret_values(resource, &mut errors);
     let name = json::text(new, &["metadata", "name"]);
     Err(ApiError::invalid(resource, name, &errors))
 }
 
-/// The part of a check whose length a client or a definition decides.
-struct Judge {
+/// The part of the validation whose duration a client or a definition controls.
+struct Validation {
     compiled: Arc<Compiled>,
     context: RootContext,
     definition: bool,
@@ -235,37 +235,37 @@ struct Judge {
     old: Option<Arc<Value>>,
 }
 
-/// What a schema and what its rules object to.
-struct Verdict {
+/// Errors of the schema and of its rules.
+struct ValidationErrors {
     shape: Vec<FieldError>,
     rules: Vec<FieldError>,
 }
 
-impl Judge {
-    fn run(self) -> Verdict {
+impl Validation {
+    fn run(self) -> ValidationErrors {
         let Self { compiled, context, definition, new, old } = &self;
         let old = old.as_deref();
-        let shape = unchanged_aside(validate(&compiled.schema, new), || {
+        let shape = without_old_errors(validate(&compiled.schema, new), || {
             old.map(|old| validate(&compiled.schema, old))
         });
         let mut rules = Vec::new();
-        // Rules may count on the shape.
+        // Rules may rely on the form.
         if shape.is_empty()
             && let Some(compiled) = compiled.rules()
         {
-            rules = unchanged_aside(compiled.check(context, new, old), || {
+            rules = without_old_errors(compiled.check(context, new, old), || {
                 old.map(|old| compiled.check(context, old, None))
             });
         }
         if *definition {
             rules.extend(definition::validate(new, old));
         }
-        Verdict { shape, rules }
+        ValidationErrors { shape, rules }
     }
 }
 
-/// Errors in a Secret say where, and never what is there: answers are logged and shown.
-fn keep_secret(resource: &Resource, errors: &mut [FieldError]) {
+/// Errors in a Secret give the field but never the value: responses are logged and shown.
+fn redact_secret_values(resource: &Resource, errors: &mut [FieldError]) {
     if resource.builtin && &*resource.kind == "Secret" {
         for error in errors {
             error.value = None;
@@ -273,9 +273,9 @@ fn keep_secret(resource: &Resource, errors: &mut [FieldError]) {
     }
 }
 
-/// Errors without those that the old object has too: a definition that became stricter does not
-/// keep its older objects from being changed elsewhere, or finalized.
-fn unchanged_aside(
+/// Removes errors that the old object has too: a stricter definition must not prevent other changes
+/// of older objects, or their finalization.
+fn without_old_errors(
     mut errors: Vec<FieldError>,
     before: impl FnOnce() -> Option<Vec<FieldError>>,
 ) -> Vec<FieldError> {

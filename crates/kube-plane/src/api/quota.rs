@@ -1,4 +1,4 @@
-//! What others than operators may fill a namespace with. All of it is in memory.
+//! Quotas of a namespace for everybody but operators. All objects are in memory.
 
 use super::{Api, Subresource, WriteOptions};
 use crate::{
@@ -8,31 +8,33 @@ use crate::{
     store::Object,
 };
 
-/// Objects of a namespace, whatever their kinds: those of some thousand machines.
+/// Maximum number of objects in a namespace, of all kinds: enough for several thousand machines.
 const MAX_OBJECTS: usize = 20_000;
-/// Bytes of all of them.
-const MAX_BYTES: usize = if cfg!(test) { 1 << 20 } else { 64 << 20 };
+/// Default maximum of the total size of objects in a namespace, as JSON in bytes. Controllers hold
+/// objects parsed, and twice while they process all objects of a kind, which makes about five bytes
+/// of one.
+pub const NAMESPACE_BYTES: usize = 32 << 20;
 
-/// Roles and bindings of a namespace, of each kind; and bytes of one. Each is looked at for each
-/// request of who has it.
+/// Maximum number of roles and of bindings in a namespace, of each kind; and their maximum size in
+/// bytes. Each is evaluated for every request of its subjects.
 const MAX_ROLES: usize = 200;
 const MAX_ROLE_BYTES: usize = 64 << 10;
 
-/// How many objects of a kind a namespace may hold, for all but operators.
+/// Maximum number of objects of a kind in a namespace, for everybody but operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// Plural and group: `machines.cluster.x-k8s.io`.
+    /// Plural and group, such as `machines.cluster.x-k8s.io`.
     pub resource: String,
-    /// The most objects of one namespace.
+    /// Maximum number of objects in a namespace.
     pub most: usize,
-    /// What else than deleting helps: `or have an operator raise --such-a-flag`.
+    /// Alternative to deleting objects, such as `or have an operator raise --such-a-flag`.
     pub hint: Option<String>,
 }
 
-/// What a write does to what the namespace holds.
+/// Effect of a write on the namespace.
 pub(super) struct Change<'a> {
     pub(super) subresource: Subresource,
-    /// Of the new object.
+    /// Size of the new object, in bytes.
     pub(super) bytes: usize,
     pub(super) old: Option<&'a Object>,
 }
@@ -42,7 +44,7 @@ impl Change<'_> {
         self.old.map_or(0, |old| old.raw.len())
     }
 
-    /// A controller may always say what is, and finish what is on its way out.
+    /// Controllers may always write status and finish deletions.
     fn is_free(&self, who: &Identity) -> bool {
         let finishes =
             self.subresource == Subresource::Status || self.old.is_some_and(|old| old.deleting);
@@ -50,13 +52,13 @@ impl Change<'_> {
     }
 }
 
-/// Whether what somebody makes counts.
+/// Returns whether objects of this user count.
 fn counts(who: &Identity) -> bool {
     !who.is_master() || who.is_controller()
 }
 
-/// Refuses a new or larger object in a full namespace. Requests that come at the same time may
-/// together go a little over.
+/// Rejects a new or larger object in a full namespace. Concurrent requests may together exceed the
+/// quota slightly.
 pub(super) fn check(
     api: &Api,
     resource: &Resource,
@@ -76,23 +78,25 @@ pub(super) fn check(
     let of_kind = api.quotas.iter().find(|quota| *quota.resource == *resource.storage);
     let of_kind = of_kind.filter(|quota| is_new && held() >= quota.most);
     let full = if rights && bytes > MAX_ROLE_BYTES {
-        format!("it has {bytes} bytes of at most {MAX_ROLE_BYTES}")
+        format!("it has {bytes} bytes, more than the maximum of {MAX_ROLE_BYTES}")
     } else if rights && is_new && held() >= MAX_ROLES {
-        format!("the namespace {namespace} holds {MAX_ROLES} {} already", resource.plural)
+        format!("namespace {namespace} already has the maximum of {MAX_ROLES} {}", resource.plural)
     } else if let Some(Quota { most, .. }) = of_kind {
         let (held, kinds) = (held(), &resource.plural);
-        format!("the namespace {namespace} holds {held} {kinds} of at most {most}")
+        format!("namespace {namespace} has {held} {kinds}, the maximum is {most}")
     } else if is_new && used.objects >= MAX_OBJECTS {
         let held = used.objects;
-        format!("the namespace {namespace} holds {held} objects of at most {MAX_OBJECTS}")
-    } else if after > MAX_BYTES {
-        format!("the namespace {namespace} would hold {after} bytes of at most {MAX_BYTES}")
+        format!("namespace {namespace} has {held} objects, the maximum is {MAX_OBJECTS}")
+    } else if after > api.namespace_bytes {
+        format!(
+            "namespace {namespace} would have {after} bytes of objects, the maximum is {}",
+            api.namespace_bytes
+        )
     } else {
         return Ok(());
     };
     let hint = of_kind.and_then(|quota| quota.hint.as_ref()).map(|hint| format!(", {hint}"));
-    let why =
-        format!("exceeded quota: {full}; delete what is not needed{}", hint.unwrap_or_default());
+    let why = format!("exceeded quota: {full}; delete unused objects{}", hint.unwrap_or_default());
     Err(ApiError::forbidden(resource, name, &why))
 }
 
@@ -111,7 +115,7 @@ mod tests {
         WriteOptions { who: Some(who), ..WriteOptions::default() }
     }
 
-    /// A kind with a status.
+    /// Returns a kind with a status.
     fn boxes() -> CustomResourceDefinition {
         serde_json::from_value(json!({
             "metadata": {"name": "boxes.example.com"},
@@ -130,14 +134,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_controller_makes_counts_and_it_can_always_clean_up() {
+    async fn controller_objects_count_but_deletes_are_always_allowed() {
         let quota = Quota {
             resource: "boxes.example.com".to_owned(),
             most: 2,
             hint: Some("or have --boxes raised".to_owned()),
         };
-        let options =
-            PlaneOptions { crds: vec![boxes()], quotas: vec![quota], ..PlaneOptions::default() };
+        let options = PlaneOptions {
+            crds: vec![boxes()],
+            quotas: vec![quota],
+            namespace_bytes: 1 << 20,
+            ..PlaneOptions::default()
+        };
         let api = Plane::open(options).await.unwrap().service().api;
         let boxes = api.registry.tables().stored("boxes.example.com").unwrap();
         let one = |name: &str| {
@@ -149,13 +157,13 @@ mod tests {
         }
         for who in [Identity::controller("keeper"), Identity::named("jane", Vec::new())] {
             let (three, who) = (one("three"), by(who));
-            let refused = api.create(&boxes, "default", three.into(), &who).await.unwrap_err();
-            assert_eq!(refused.code().as_u16(), 403);
-            let text = "the namespace default holds 2 boxes of at most 2; delete what is not \
-                needed, or have --boxes raised";
-            assert!(refused.message().contains(text), "{}", refused.message());
+            let write_error = api.create(&boxes, "default", three.into(), &who).await.unwrap_err();
+            assert_eq!(write_error.code().as_u16(), 403);
+            let text = "namespace default has 2 boxes, the maximum is 2; delete unused objects, or \
+                have --boxes raised";
+            assert!(write_error.message().contains(text), "{}", write_error.message());
         }
-        // Another namespace is another matter, and so is an operator.
+        // Other namespaces and operators are not affected.
         api.create(&boxes, "kube-system", one("one").into(), &controller).await.unwrap();
         let operator = by(Identity::default());
         api.create(&boxes, "default", one("three").into(), &operator).await.unwrap();
@@ -176,8 +184,8 @@ mod tests {
                 Ok(new.into())
             }
         };
-        let refused = api.update(target(Subresource::None), &controller, grow("spec")).await;
-        assert_eq!(refused.unwrap_err().code().as_u16(), 403);
+        let write_error = api.update(target(Subresource::None), &controller, grow("spec")).await;
+        assert_eq!(write_error.unwrap_err().code().as_u16(), 403);
         api.update(target(Subresource::Status), &controller, grow("status")).await.unwrap();
         let options = crate::api::DeleteOptions::default();
         api.delete(&boxes, "default", "one", &options).await.unwrap();
@@ -192,8 +200,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_namespace_takes_no_more_of_a_user() {
-        let plane = Plane::open(PlaneOptions::default()).await.unwrap();
+    async fn a_user_cannot_exceed_the_namespace_quota() {
+        let plane =
+            Plane::open(PlaneOptions { namespace_bytes: 1 << 20, ..PlaneOptions::default() })
+                .await
+                .unwrap();
         let api = plane.service().api;
         let maps = api.registry.tables().stored("configmaps.").unwrap();
         let jane = WriteOptions {
@@ -203,18 +214,19 @@ mod tests {
         let map =
             |name: &str| json!({"metadata": {"name": name}, "data": {"a": "x".repeat(600_000)}});
         api.create(&maps, "default", map("one").into(), &jane).await.unwrap();
-        let refused = api.create(&maps, "default", map("two").into(), &jane).await.unwrap_err();
-        assert!(refused.message().contains("exceeded quota"), "{}", refused.message());
-        assert_eq!(refused.code().as_u16(), 403);
+        let write_error = api.create(&maps, "default", map("two").into(), &jane).await.unwrap_err();
+        assert!(write_error.message().contains("exceeded quota"), "{}", write_error.message());
+        assert_eq!(write_error.code().as_u16(), 403);
         let roles = api.registry.tables().stored("roles.rbac.authorization.k8s.io").unwrap();
         let rule = json!({"verbs": ["get"], "apiGroups": [""], "resources": ["x".repeat(70_000)]});
         let role = json!({"metadata": {"name": "r"}, "rules": [rule]});
         let root = WriteOptions::default();
-        let refused = api.create(&roles, "default", role.clone().into(), &jane).await.unwrap_err();
-        assert_eq!(refused.code().as_u16(), 403);
+        let write_error =
+            api.create(&roles, "default", role.clone().into(), &jane).await.unwrap_err();
+        assert_eq!(write_error.code().as_u16(), 403);
         api.create(&roles, "default", role.into(), &root).await.unwrap();
         api.delete(&roles, "default", "r", &crate::api::DeleteOptions::default()).await.unwrap();
-        // Operators and the plane itself go on, and so does who makes room.
+        // Operators and the plane itself are not limited, and objects may shrink.
         api.create(&maps, "default", map("two").into(), &WriteOptions::default()).await.unwrap();
         let small = json!({"metadata": {"name": "one"}, "data": {"a": "x"}});
         let target = crate::api::Target {

@@ -1,4 +1,4 @@
-//! Update and patch: read, change, check, write, and again if another was faster.
+//! Update and patch: read, change, validate, write, and retry after a conflict.
 
 use std::sync::Arc;
 
@@ -8,23 +8,23 @@ use serde_json::Value;
 use super::{
     Api, Body, Subresource, WriteOptions, Written,
     prepare::{check, decode, mutate},
-    quota, refused,
+    quota, write_error,
 };
 use crate::{
     admission::FieldError,
     json, managed, meta,
     registry::{Access, CRDS, Resource, definition},
     status::{ApiError, Result},
-    store::{Action, NAMESPACES, Object, Write, WriteError, gate},
+    store::{Action, NAMESPACES, Object, Write, WriteError, limits},
 };
 
-/// How often a change is tried when others write the same object.
+/// Maximum number of attempts when others write the same object.
 const TRIES: usize = 30;
 
-/// Fewer characters in base64 are not looked for in answers.
-const SHORTEST_SECRET: usize = 8;
+/// Shorter base64 values are not searched for in responses.
+const MIN_SECRET_LENGTH: usize = 8;
 
-/// What is to be changed.
+/// Target of a change.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target<'a> {
     pub(crate) resource: &'a Resource,
@@ -33,7 +33,7 @@ pub(crate) struct Target<'a> {
     pub(crate) subresource: Subresource,
 }
 
-/// How field ownership is noted after a change: target, new object, old object, options.
+/// Records field ownership after a change: target, new object, old object, options.
 pub(crate) type Manage<'a> = &'a (dyn Fn(&Target<'_>, &mut Value, &Value, &WriteOptions) + Sync);
 
 impl Api {
@@ -56,7 +56,7 @@ impl Api {
         self.update(target, options, |_| Ok(body.clone())).await
     }
 
-    /// Changes an object: `change` gets it as the version of the request shows it.
+    /// Changes an object. `change` gets it in the version of the request.
     pub(crate) async fn update(
         &self,
         target: Target<'_>,
@@ -66,8 +66,9 @@ impl Api {
         self.update_with(target, options, change, &managed::updated).await
     }
 
-    /// As [`Api::update`], also for an object that its schema would no longer accept: the
-    /// background work has to get rid of those too. Only metadata, finalizers and status may change.
+    /// As [`Api::update`], also for an object that its schema no longer accepts, since the
+    /// background work must be able to remove those. Only metadata, finalizers and status may
+    /// change.
     pub(crate) async fn update_unchecked(
         &self,
         target: Target<'_>,
@@ -85,13 +86,13 @@ impl Api {
             match self.put(&current, value, 0, options).await {
                 Ok(object) => return Ok(object),
                 Err(WriteError::Conflict(Some(_))) => {}
-                Err(error) => return Err(refused(resource, namespace, name, error)),
+                Err(error) => return Err(write_error(resource, namespace, name, error)),
             }
         }
         Err(ApiError::modified(resource, name))
     }
 
-    /// As [`Api::update`]; `manage` notes who owns which field.
+    /// As [`Api::update`]; `manage` records the field ownership.
     pub(crate) async fn update_with(
         &self,
         target: Target<'_>,
@@ -100,7 +101,7 @@ impl Api {
         manage: Manage<'_>,
     ) -> Result<Written> {
         let Target { resource, namespace, name, .. } = target;
-        let written = self.update_unhidden(target, options, change, manage).await;
+        let written = self.update_unredacted(target, options, change, manage).await;
         if !(resource.builtin && &*resource.kind == "Secret") {
             return written;
         }
@@ -113,7 +114,7 @@ impl Api {
         })
     }
 
-    async fn update_unhidden(
+    async fn update_unredacted(
         &self,
         target: Target<'_>,
         options: &WriteOptions,
@@ -126,10 +127,10 @@ impl Api {
         }
         for _ in 0..TRIES {
             let current = self.get(resource, namespace, name)?;
-            let old = resource.present_value(&current)?;
+            let old = resource.to_served_value(&current)?;
             let body = change(&old)?;
             same_object(&target, &body.value, &old, &current)?;
-            // A revision that the client names is a condition: no second try.
+            // A revision from the client is a precondition: no retry.
             let mut warnings = Vec::new();
             let mut new = decode(resource, body, options, &mut warnings)?;
             merge(&target, &mut new, &old);
@@ -150,7 +151,7 @@ impl Api {
             if stored == current.value()? {
                 return Ok(Written { object: current, code: StatusCode::OK, warnings });
             }
-            let bytes = gate::admit(&stored)?;
+            let bytes = limits::check_object(&stored)?;
             let change_of = quota::Change { subresource, bytes, old: Some(&current) };
             quota::check(self, resource, (namespace, name), options, &change_of)?;
             let (new, old) = (Arc::new(new), Arc::new(old));
@@ -158,13 +159,13 @@ impl Api {
             match self.put(&current, stored, resource.schema_of_writes(), options).await {
                 Ok(object) => return Ok(Written { object, code: StatusCode::OK, warnings }),
                 Err(WriteError::Conflict(Some(_))) => {}
-                Err(error) => return Err(refused(resource, namespace, name, error)),
+                Err(error) => return Err(write_error(resource, namespace, name, error)),
             }
         }
         Err(ApiError::modified(resource, name))
     }
 
-    /// Writes the new state; the last finalizer of a deleted object takes it away.
+    /// Writes the new state. Removing the last finalizer of a deleted object removes the object.
     pub(super) async fn put(
         &self,
         current: &Object,
@@ -184,11 +185,12 @@ impl Api {
     }
 }
 
-/// The values of a Secret, in base64 as a patch copies them. Short ones are words that occur anyway.
+/// Returns the values of a Secret, in base64 as a patch copies them. Short ones may occur by
+/// chance.
 fn secrets(value: &Value) -> Vec<&str> {
     let data = value.get("data").and_then(Value::as_object);
     let texts = data.into_iter().flat_map(|data| data.values()).filter_map(Value::as_str);
-    texts.filter(|text| text.len() >= SHORTEST_SECRET).collect()
+    texts.filter(|text| text.len() >= MIN_SECRET_LENGTH).collect()
 }
 
 pub(super) fn has_spec_finalizers(namespace: &Value) -> bool {
@@ -196,7 +198,7 @@ pub(super) fn has_spec_finalizers(namespace: &Value) -> bool {
     list.is_some_and(|list| !list.is_empty())
 }
 
-/// The body has to be about the object of the path, in the state the client knows.
+/// Checks that the body is about the object of the path, in the state that the client knows.
 fn same_object(target: &Target<'_>, body: &Value, old: &Value, current: &Object) -> Result<()> {
     let Target { resource, namespace, name, .. } = target;
     let found = json::text(body, &["metadata", "name"]);
@@ -230,7 +232,7 @@ fn same_object(target: &Target<'_>, body: &Value, old: &Value, current: &Object)
     Ok(())
 }
 
-/// Takes over from the old object what this request may not change.
+/// Copies from the old object what this request may not change.
 fn merge(target: &Target<'_>, new: &mut Value, old: &Value) {
     match target.subresource {
         Subresource::None => {
@@ -274,7 +276,7 @@ fn restore(new: &mut Value, old: &Value, field: &str) {
     }
 }
 
-/// Whether anything but metadata and status differs.
+/// Returns whether anything but metadata and status differs.
 fn differs(new: &Value, old: &Value) -> bool {
     let rest = |value: &Value| {
         let fields = value.as_object().into_iter().flatten();

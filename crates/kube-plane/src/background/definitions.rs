@@ -1,4 +1,4 @@
-//! A deleted definition takes its objects along.
+//! Deletion of the objects of a deleted definition.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     status::Result,
 };
 
-/// Deletes the objects of a definition; lets the definition go when none is left.
+/// Deletes the objects of a definition, and removes its finalizer when none is left.
 pub(super) async fn empty(api: &Arc<Api>, name: &str) -> Result<()> {
     if api.store.get(CRDS, "", name).is_none_or(|definition| !definition.deleting) {
         return Ok(());

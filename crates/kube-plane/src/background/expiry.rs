@@ -1,4 +1,4 @@
-//! Events are kept for an hour, as in Kubernetes.
+//! Expiry of events after one hour, as in Kubernetes.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use crate::{
 };
 
 const EVENTS: &str = "events.";
-const KEPT: SignedDuration = SignedDuration::from_hours(1);
+const RETENTION: SignedDuration = SignedDuration::from_hours(1);
 
-/// Deletes events that nobody has seen again for an hour.
+/// Deletes events that have not occurred for an hour.
 pub(super) async fn expire(api: &Arc<Api>, now: Timestamp) -> Result<()> {
     let Some(resource) = api.registry.tables().stored(EVENTS) else { return Ok(()) };
     let (_, events) = api.store.list(EVENTS, None);
     for event in events {
-        if last_seen(&event.value()?).is_none_or(|seen| now.duration_since(seen) < KEPT) {
+        if last_seen(&event.value()?).is_none_or(|seen| now.duration_since(seen) < RETENTION) {
             continue;
         }
         let options = DeleteOptions::of_uid(&event.uid, Propagation::Background);
@@ -32,7 +32,7 @@ pub(super) async fn expire(api: &Arc<Api>, now: Timestamp) -> Result<()> {
     Ok(())
 }
 
-/// The latest of the times in an event.
+/// Returns the latest timestamp of an event.
 fn last_seen(event: &Value) -> Option<Timestamp> {
     let times: [&[&str]; 4] = [
         &["series", "lastObservedTime"],
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_old_events_go() {
+    async fn only_old_events_are_deleted() {
         let plane = Plane::open(PlaneOptions::default()).await.unwrap();
         let api = plane.service().api;
         let events = api.registry.tables().stored(EVENTS).unwrap();

@@ -1,4 +1,4 @@
-//! Objects whose owners are gone go too; owners that wait for them go after them.
+//! Garbage collection: objects whose owners are deleted, and owners that wait for their dependents.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -15,23 +15,23 @@ use crate::{
     store::{Key, Object},
 };
 
-/// Whether an object is deleted and waits for what happens to its dependents.
+/// Returns whether an object is being deleted and waits for its dependents.
 pub(super) fn waits(object: &Object) -> bool {
     object.deleting && object.finalizers.iter().any(|f| matches!(&**f, FOREGROUND | ORPHAN))
 }
 
-/// What an owner reference leads to.
+/// Target of an owner reference.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Owner {
     Alive,
-    /// It is being deleted in the foreground: it waits for us.
+    /// It is being deleted in the foreground and waits for the dependent.
     Waiting,
     Gone,
 }
 
-/// Deletes an object that no living owner holds, and drops references to dead ones.
+/// Deletes an object without an existing owner, and removes references to missing owners.
 pub(super) async fn check_owners(api: &Arc<Api>, key: &Key) -> Result<()> {
-    // Of one that cannot be read nothing is known for sure.
+    // The owners of an unreadable object are unknown.
     let Some(object) = api.store.get_key(key).filter(|object| object.check().is_ok()) else {
         return Ok(());
     };
@@ -86,24 +86,24 @@ fn look_up(api: &Api, dependent: &Key, reference: &Value) -> Owner {
             Owner::Waiting
         }
         Some(_) => Owner::Alive,
-        // A kind that nobody serves here cannot be said to be gone; nor can, of what is in no
-        // namespace, an owner in one: the reference does not say in which.
+        // Owners of a kind that is not served here are unknown, not missing. So is a namespaced
+        // owner of a cluster-scoped object, because the reference does not name the namespace.
         None if !is_served(api, dependent, reference) => Owner::Alive,
         None => Owner::Gone,
     }
 }
 
-/// Whether an object can be the owner of another: it is in the same namespace, or in none. What a
-/// reference says beyond that holds nobody.
+/// Returns whether an object can be the owner of another: it is in the same namespace, or
+/// cluster-scoped. Other references have no effect.
 fn may_own(owner: &Key, dependent: &Key) -> bool {
     owner.namespace.is_empty() || owner.namespace == dependent.namespace
 }
 
-/// Whether a blocking reference says what its uid leads to: who writes it was asked for the right to
-/// what it says.
+/// Returns whether a blocking reference matches the object with its UID: the author was authorized
+/// for what it names.
 fn names(api: &Api, dependent: &Object, owner: &Object) -> bool {
     let Some(resource) = api.registry.tables().stored(&owner.key.resource) else { return true };
-    // One that cannot be read holds, until somebody has looked at it.
+    // Unreadable objects block until a user handles them.
     let Ok(value) = dependent.value() else { return true };
     references(&value).iter().any(|reference| {
         let version = json::text(reference, &["apiVersion"]);
@@ -115,7 +115,7 @@ fn names(api: &Api, dependent: &Object, owner: &Object) -> bool {
     })
 }
 
-/// The version may be an older one; group and kind count.
+/// The version may be an older one; group and kind decide.
 fn is_served(api: &Api, dependent: &Key, reference: &Value) -> bool {
     let version = json::text(reference, &["apiVersion"]);
     let group = version.split_once('/').map_or("", |(group, _)| group);
@@ -128,7 +128,7 @@ fn is_served(api: &Api, dependent: &Key, reference: &Value) -> bool {
     })
 }
 
-/// Removes owner references that a test says are to go.
+/// Removes the owner references that a test selects.
 async fn drop_references(
     api: &Arc<Api>,
     resource: &Resource,
@@ -164,14 +164,14 @@ async fn change(
     api.update_unchecked(target, &options, edit).await.map(drop)
 }
 
-/// Goes on with an object that waits: its dependents are deleted or set free first.
+/// Continues the deletion of an object that waits: its dependents are deleted or orphaned first.
 pub(super) async fn check_dependents(api: &Arc<Api>, key: &Key) -> Result<()> {
     let Some(object) = api.store.get_key(key).filter(|object| waits(object)) else {
         return Ok(());
     };
     let tables = api.registry.tables();
     let mut dependents = api.store.dependents(&object.uid);
-    // Itself does not hold it, and nobody from another namespace does.
+    // The object itself does not block it, and neither do objects in other namespaces.
     dependents.retain(|dependent| dependent.key != *key && may_own(key, &dependent.key));
     let orphan = object.finalizers.iter().any(|f| &**f == ORPHAN);
     let mut blocked = false;
@@ -186,7 +186,7 @@ pub(super) async fn check_dependents(api: &Arc<Api>, key: &Key) -> Result<()> {
             continue;
         }
         let holds = dependent.owners.iter().any(|o| o.uid == object.uid && o.blocks);
-        // One is enough: each is read for it.
+        // One is enough, because each one must be parsed.
         blocked = blocked
             || (holds && names(api, dependent, &object) && !waits_for(api, dependent, &object));
         check_owners(api, &dependent.key).await.or_else(ignore_missing)?;
@@ -208,11 +208,11 @@ pub(super) async fn check_dependents(api: &Arc<Api>, key: &Key) -> Result<()> {
     .await
 }
 
-/// Objects that are looked at to find a circle, at most.
+/// Maximum number of objects to visit in the search for a cycle.
 const MAX_CIRCLE: usize = 10_000;
 
-/// Whether a dependent itself waits for its owner, at once or over others: then neither would ever
-/// go, and the owner does not wait.
+/// Returns whether a dependent waits for its owner, directly or through others. Then neither would
+/// ever be deleted, and the owner does not wait.
 fn waits_for(api: &Api, dependent: &Arc<Object>, owner: &Object) -> bool {
     let mut seen = HashSet::new();
     let mut next = vec![Arc::clone(dependent)];

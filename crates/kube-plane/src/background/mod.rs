@@ -1,9 +1,9 @@
-//! Background work: garbage collection, the end of namespaces and definitions, roles that add up
-//! others, old events.
+//! Background work: garbage collection, deletion of namespaces and definitions, aggregated roles,
+//! and expiry of events.
 //!
-//! One task follows all events. Everything it decides is decided again from the present state, so
-//! it may miss events or be killed anywhere: at start, and after falling behind, it looks at
-//! everything once.
+//! One task follows all events. It decides everything from the current state, so it may miss events
+//! and may be killed at any time: at the start, and when it has fallen behind, it checks every
+//! object.
 
 mod definitions;
 mod expiry;
@@ -28,21 +28,21 @@ use crate::{
     store::{Change, Event, Key, NAMESPACES},
 };
 
-/// Pause before failed work is done again.
-const RETRY: Duration = Duration::from_secs(1);
-/// Pause between looks at everything, which repair what was missed.
-const RESYNC: Duration = Duration::from_secs(600);
+/// Delay before a retry of failed work.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Interval of full checks, which repair what was missed.
+const RESYNC_INTERVAL: Duration = Duration::from_secs(600);
 
-/// Pause between looks for old events.
-const EXPIRY: Duration = Duration::from_secs(300);
+/// Interval of event expiry.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(300);
 
-/// Starts the task; it ends with the token.
+/// Starts the task, which runs until the token is cancelled.
 pub(crate) fn spawn(api: &Arc<Api>, shutdown: &CancellationToken) {
     let worker = Worker {
         api: Arc::clone(api),
-        work: Queue::default(),
+        work: WorkQueue::default(),
         later: Vec::new(),
-        reports: namespaces::Reports::default(),
+        reports: namespaces::ReportTimes::default(),
     };
     let shutdown = shutdown.clone();
     tokio::spawn(async move {
@@ -53,29 +53,29 @@ pub(crate) fn spawn(api: &Arc<Api>, shutdown: &CancellationToken) {
     });
 }
 
-/// One thing to look at.
+/// An item of work.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Work {
     /// Owners of an object.
     Owners(Key),
     /// Dependents of an object that waits for them.
     Waiting(Key),
-    /// A namespace that is going away.
+    /// A namespace that is being deleted.
     Namespace(Arc<str>),
-    /// A definition that is going away.
+    /// A definition that is being deleted.
     Definition(Arc<str>),
-    /// Cluster roles that add up others.
+    /// Aggregated cluster roles.
     Roles,
 }
 
-/// Work without repetitions.
+/// Queue of work items without duplicates.
 #[derive(Default)]
-struct Queue {
+struct WorkQueue {
     order: VecDeque<Work>,
     known: HashSet<Work>,
 }
 
-impl Queue {
+impl WorkQueue {
     fn push(&mut self, work: Work) {
         if self.known.insert(work.clone()) {
             self.order.push_back(work);
@@ -91,24 +91,24 @@ impl Queue {
 
 struct Worker {
     api: Arc<Api>,
-    work: Queue,
-    /// Namespaces to look at again after a pause.
+    work: WorkQueue,
+    /// Namespaces to check again after a delay.
     later: Vec<Work>,
-    reports: namespaces::Reports,
+    reports: namespaces::ReportTimes,
 }
 
 impl Worker {
     async fn run(mut self) {
-        let mut news = self.api.store.subscribe();
-        let mut position = self.look_at_all();
-        let mut expiry = tokio::time::interval(EXPIRY);
+        let mut changes = self.api.store.subscribe();
+        let mut position = self.enqueue_all();
+        let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
         expiry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut again = None;
+        let mut retry_at = None;
         loop {
-            news.mark_unchanged();
-            // Also while there is news all the time.
-            if again.is_some_and(|at| at <= Instant::now()) {
-                again = None;
+            changes.mark_unchanged();
+            // Also while new changes keep arriving.
+            if retry_at.is_some_and(|at| at <= Instant::now()) {
+                retry_at = None;
                 self.later.drain(..).for_each(|work| self.work.push(work));
             }
             match self.api.store.since(position, None) {
@@ -118,18 +118,18 @@ impl Worker {
                         self.follow(&event);
                     }
                 }
-                Err(_) => position = self.look_at_all(),
+                Err(_) => position = self.enqueue_all(),
             }
             let failed = self.drain().await;
             if !self.later.is_empty() {
-                again.get_or_insert_with(|| Instant::now() + namespaces::PACE);
+                retry_at.get_or_insert_with(|| Instant::now() + namespaces::REPORT_INTERVAL);
             }
-            if news.has_changed().unwrap_or(false) {
+            if changes.has_changed().unwrap_or(false) {
                 continue;
             }
-            let pause = if failed { RETRY } else { RESYNC };
+            let pause = if failed { RETRY_DELAY } else { RESYNC_INTERVAL };
             tokio::select! {
-                changed = news.changed() => {
+                changed = changes.changed() => {
                     if changed.is_err() {
                         return;
                     }
@@ -139,18 +139,18 @@ impl Worker {
                         tracing::warn!(error = %error, "cannot delete old events");
                     }
                 }
-                () = until(again) => {}
-                () = tokio::time::sleep(pause) => position = self.look_at_all(),
+                () = until(retry_at) => {}
+                () = tokio::time::sleep(pause) => position = self.enqueue_all(),
             }
         }
     }
 
-    /// Does all work; returns whether some failed and has to be done again.
+    /// Processes the queue. Returns whether some work failed and must be retried.
     async fn drain(&mut self) -> bool {
         let mut failed = Vec::new();
         while let Some(work) = self.work.pop() {
             if let Err(error) = self.work_on(&work).await {
-                // Others write the same objects: the next look decides anew.
+                // Others may have changed the objects: the next attempt decides again.
                 if !error.is_not_found() && !error.is_conflict() {
                     tracing::warn!(?work, error = %error, "background work failed");
                 }
@@ -185,7 +185,7 @@ impl Worker {
         if *key.resource == *CLUSTER_ROLES {
             self.work.push(Work::Roles);
         }
-        // One that is being emptied may have waited for this, or has something else to tell of.
+        // A namespace that is being emptied may have waited for this, or has a new status.
         if let Some(namespace) = self.api.store.get(NAMESPACES, "", &key.namespace)
             && namespace.deleting
         {
@@ -198,7 +198,7 @@ impl Worker {
             // Owners or a definition may have waited for it.
             for owner in &object.owners {
                 if let Some(owner) = self.api.store.by_uid(&owner.uid) {
-                    self.look_at_waiting(&owner);
+                    self.enqueue_dependents_check(&owner);
                 }
             }
             if let Some(definition) = self.api.store.get(CRDS, "", &key.resource)
@@ -208,20 +208,20 @@ impl Worker {
             }
             return;
         }
-        self.look_at(object);
+        self.enqueue_object(object);
     }
 
-    fn look_at(&mut self, object: &crate::store::Object) {
+    fn enqueue_object(&mut self, object: &crate::store::Object) {
         if !object.owners.is_empty() {
             self.work.push(Work::Owners(object.key.clone()));
-            // Whether the object still blocks an owner may have changed.
+            // Whether the object blocks an owner may have changed.
             for owner in &object.owners {
                 if let Some(owner) = self.api.store.by_uid(&owner.uid) {
-                    self.look_at_waiting(&owner);
+                    self.enqueue_dependents_check(&owner);
                 }
             }
         }
-        self.look_at_waiting(object);
+        self.enqueue_dependents_check(object);
         if object.deleting && *object.key.resource == *NAMESPACES {
             self.work.push(Work::Namespace(Arc::clone(&object.key.name)));
         }
@@ -230,27 +230,27 @@ impl Worker {
         }
     }
 
-    fn look_at_waiting(&mut self, object: &crate::store::Object) {
+    fn enqueue_dependents_check(&mut self, object: &crate::store::Object) {
         if garbage::waits(object) {
             self.work.push(Work::Waiting(object.key.clone()));
         }
     }
 
-    /// Everything once; returns the revision that was looked at.
-    fn look_at_all(&mut self) -> u64 {
+    /// Enqueues everything. Returns the revision of the state.
+    fn enqueue_all(&mut self) -> u64 {
         let revision = self.api.store.revision();
         self.work.push(Work::Roles);
         let mut keys = BTreeSet::new();
         for object in self.api.store.unsettled() {
             if keys.insert(object.key.clone()) {
-                self.look_at(&object);
+                self.enqueue_object(&object);
             }
         }
         revision
     }
 }
 
-/// Comes back at a time, or never.
+/// Sleeps until a time, or forever.
 async fn until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,

@@ -1,4 +1,4 @@
-//! A deleted namespace is emptied, and goes when it is empty.
+//! Deletion of namespaces and their content.
 
 mod conditions;
 
@@ -20,20 +20,20 @@ use crate::{
     store::{NAMESPACES, Object},
 };
 
-/// Pause between writes of what is left in a namespace. Most are empty before.
-pub(super) const PACE: Duration = Duration::from_secs(1);
+/// Interval of status updates of a namespace. Most are empty before the first one.
+pub(super) const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// When something was written about each namespace that is being emptied.
+/// Time of the last status update of each namespace that is being emptied.
 #[derive(Debug, Default)]
-pub(super) struct Reports(Mutex<HashMap<Box<str>, Instant>>);
+pub(super) struct ReportTimes(Mutex<HashMap<Box<str>, Instant>>);
 
-impl Reports {
-    /// Whether it is time for a report on a namespace.
+impl ReportTimes {
+    /// Returns whether a status update of a namespace is due.
     fn due(&self, namespace: &str) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let last = last.entry(namespace.into()).or_insert(now);
-        let due = last.elapsed() >= PACE;
+        let due = last.elapsed() >= REPORT_INTERVAL;
         if due {
             *last = now;
         }
@@ -45,9 +45,10 @@ impl Reports {
     }
 }
 
-/// Deletes what is in a namespace; takes the namespace away when nothing is left. Conditions of the
-/// namespace tell what is left. True if it has to be called again after [`PACE`].
-pub(super) async fn empty(api: &Arc<Api>, name: &str, reports: &Reports) -> Result<bool> {
+/// Deletes the content of a namespace, and the namespace itself when nothing is left. Conditions of
+/// the namespace report what is left. Returns true if it must be called again after
+/// [`REPORT_INTERVAL`].
+pub(super) async fn empty(api: &Arc<Api>, name: &str, reports: &ReportTimes) -> Result<bool> {
     let Some(namespace) = api.store.get(NAMESPACES, "", name).filter(|n| n.deleting) else {
         reports.forget(name);
         return Ok(false);
@@ -58,7 +59,7 @@ pub(super) async fn empty(api: &Arc<Api>, name: &str, reports: &Reports) -> Resu
         let Some(resource) = tables.stored(&storage).filter(|resource| resource.namespaced) else {
             continue;
         };
-        // Those of the core group are stored with a dot behind their name.
+        // Resources of the core group are stored with a trailing dot.
         let shown = storage.trim_end_matches('.');
         let (_, objects) = api.store.list(&storage, Some(name));
         for object in objects.into_iter().filter(|object| !object.deleting) {
@@ -72,25 +73,25 @@ pub(super) async fn empty(api: &Arc<Api>, name: &str, reports: &Reports) -> Resu
         }
         let (_, left) = api.store.list(&storage, Some(name));
         remaining.add(shown, left.iter().map(|object| &*object.finalizers));
-        // Lists leave out what cannot be read.
+        // Lists omit unreadable objects.
         if left.is_empty() && !api.store.is_empty(&storage, Some(name)) {
             remaining.failed(format!("{shown} has objects that cannot be read"));
         }
     }
     let Some(resource) = tables.stored(NAMESPACES) else { return Ok(false) };
-    if remaining.is_nothing() {
-        release(api, &resource, &namespace).await?;
+    if remaining.is_empty() {
+        finalize(api, &resource, &namespace).await?;
         return Ok(false);
     }
     if !reports.due(name) {
         return Ok(true);
     }
-    tell(api, &resource, &namespace, &remaining).await?;
+    write_conditions(api, &resource, &namespace, &remaining).await?;
     Ok(remaining.has_failures())
 }
 
-/// Writes conditions, unless they say the same already.
-async fn tell(
+/// Writes the conditions if they have changed.
+async fn write_conditions(
     api: &Arc<Api>,
     resource: &Resource,
     namespace: &Object,
@@ -105,8 +106,8 @@ async fn tell(
     .await
 }
 
-/// Lets a namespace go that is empty.
-async fn release(api: &Arc<Api>, resource: &Resource, namespace: &Object) -> Result<()> {
+/// Removes the finalizer of an empty namespace.
+async fn finalize(api: &Arc<Api>, resource: &Resource, namespace: &Object) -> Result<()> {
     edit(api, resource, namespace, Subresource::Finalize, |value| {
         let finalizers = json::at(value, &["spec", "finalizers"]).and_then(Value::as_array);
         let others: Vec<Value> =

@@ -1,4 +1,4 @@
-//! Cluster roles with an `aggregationRule` get the rules of the roles that it selects.
+//! Aggregation: cluster roles with an `aggregationRule` get the rules of the selected roles.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,8 +13,8 @@ use crate::{
     store::Object,
 };
 
-/// Brings all cluster roles that add up others up to date. One that changes may be added up itself:
-/// its write leads here again.
+/// Updates all aggregated cluster roles. A changed role may itself be selected by another: its
+/// write triggers this again.
 pub(super) async fn aggregate(api: &Arc<Api>) -> Result<()> {
     let Some(resource) = api.registry.tables().stored(CLUSTER_ROLES) else { return Ok(()) };
     let (_, roles) = api.store.list(CLUSTER_ROLES, None);
@@ -44,7 +44,7 @@ pub(super) async fn aggregate(api: &Arc<Api>) -> Result<()> {
         };
         let edit = |old: &Value| {
             let mut value = old.clone();
-            // It may have become a role like others since.
+            // It may have changed meanwhile.
             if value.get("aggregationRule").is_some() {
                 json::set(&mut value, &["rules"], rules.clone().into());
             }
@@ -58,8 +58,8 @@ pub(super) async fn aggregate(api: &Arc<Api>) -> Result<()> {
     Ok(())
 }
 
-/// The rules of the roles that are selected, each once and in one order, so that roles that select
-/// each other come to an end.
+/// Returns the rules of the selected roles, without duplicates and in a stable order, so that roles
+/// that select each other converge.
 fn rules(role: &Object, roles: &[Arc<Object>], selectors: &[LabelSelector]) -> Result<Vec<Value>> {
     let mut rules = BTreeMap::new();
     for other in roles.iter().filter(|other| other.key != role.key) {
@@ -74,7 +74,7 @@ fn rules(role: &Object, roles: &[Arc<Object>], selectors: &[LabelSelector]) -> R
     Ok(rules.into_values().collect())
 }
 
-/// Whether a selector selects an object. One without requirements selects all.
+/// Returns whether a selector matches an object. One without requirements matches all.
 fn selects(selector: &LabelSelector, object: &Object) -> bool {
     let labels = selector.match_labels.iter().flatten();
     let expressions = selector.match_expressions.iter().flatten();

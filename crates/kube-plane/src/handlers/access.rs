@@ -1,4 +1,4 @@
-//! Whether somebody may do what he asks for, and asking as somebody else.
+//! Authorization and impersonation.
 
 use http::HeaderMap;
 
@@ -6,16 +6,16 @@ use super::Request;
 use crate::{
     api::{Api, Target},
     identity::{Identity, service_account},
-    rbac::{Attributes, On, ResourceAttributes},
+    rbac::{Attributes, RequestTarget, ResourceAttributes},
     status::{ApiError, Result},
 };
 
 const USER: &str = "impersonate-user";
 const GROUP: &str = "impersonate-group";
-/// Groups that somebody may be taken to be in.
-const MOST_GROUPS: usize = 64;
+/// Maximum number of impersonated groups.
+const MAX_GROUPS: usize = 64;
 
-/// Refuses a request that its sender may not make.
+/// Rejects a request that its sender is not authorized to make.
 pub(super) fn authorize(api: &Api, request: &Request, segments: &[&str]) -> Result<()> {
     if request.identity.is_master() {
         return Ok(());
@@ -23,16 +23,20 @@ pub(super) fn authorize(api: &Api, request: &Request, segments: &[&str]) -> Resu
     check(api, &request.identity, &Attributes::of(&request.method, segments, &request.query))
 }
 
-/// Refuses the creation of an object by a request that is not a create.
+/// Rejects the creation of an object by a request other than create, without permission to create.
 pub(super) fn may_create(api: &Api, identity: &Identity, target: &Target<'_>) -> Result<()> {
-    let on = ResourceAttributes {
+    let target = ResourceAttributes {
         group: (&*target.resource.group).into(),
         resource: (&*target.resource.plural).into(),
         namespace: target.namespace.into(),
         name: target.name.into(),
         ..ResourceAttributes::default()
     };
-    check(api, identity, &Attributes { verb: "create".into(), on: On::Resource(on) })
+    check(
+        api,
+        identity,
+        &Attributes { verb: "create".into(), target: RequestTarget::Resource(target) },
+    )
 }
 
 fn check(api: &Api, identity: &Identity, what: &Attributes<'_>) -> Result<()> {
@@ -46,7 +50,7 @@ fn check(api: &Api, identity: &Identity, what: &Attributes<'_>) -> Result<()> {
     Err(ApiError::may_not(&identity.user, what, &policy.decide(identity, what).reason))
 }
 
-/// Whom the request wants to be taken for, if its sender may ask for that.
+/// Returns the impersonated user, if the sender may impersonate them.
 pub(super) fn impersonated(api: &Api, request: &Request) -> Result<Option<Identity>> {
     let headers = &request.headers;
     let Some(user) = texts(headers, USER)?.into_iter().next() else {
@@ -68,19 +72,20 @@ pub(super) fn impersonated(api: &Api, request: &Request) -> Result<Option<Identi
         )));
     }
     let groups = texts(headers, GROUP)?;
-    if groups.len() > MOST_GROUPS {
+    if groups.len() > MAX_GROUPS {
         return Err(ApiError::bad_request(format!(
-            "the request has more than {MOST_GROUPS} headers Impersonate-Group"
+            "the request has more than {MAX_GROUPS} Impersonate-Group headers"
         )));
     }
     let may = |resource: &str, namespace: &str, name: &str| {
-        let on = ResourceAttributes {
+        let target = ResourceAttributes {
             resource: resource.to_owned().into(),
             namespace: namespace.to_owned().into(),
             name: name.to_owned().into(),
             ..ResourceAttributes::default()
         };
-        let what = Attributes { verb: "impersonate".into(), on: On::Resource(on) };
+        let what =
+            Attributes { verb: "impersonate".into(), target: RequestTarget::Resource(target) };
         check(api, &request.identity, &what)
     };
     match service_account(&user) {
@@ -93,7 +98,7 @@ pub(super) fn impersonated(api: &Api, request: &Request) -> Result<Option<Identi
     Ok(Some(Identity::named(user, groups)))
 }
 
-/// The values of a header that are not empty.
+/// Non-empty values of a header.
 fn texts(headers: &HeaderMap, name: &str) -> Result<Vec<String>> {
     let mut texts = Vec::new();
     for value in headers.get_all(name) {

@@ -1,4 +1,4 @@
-//! The body of a request, which is read when it is known that its sender may send it.
+//! Request bodies, which are read only after the sender is authorized.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::{FutureExt as _, future::BoxFuture};
@@ -8,13 +8,13 @@ use tokio::time::timeout;
 use tower::BoxError;
 
 use crate::{
-    gate::{Pass, Taken},
+    flow_control::{Admitted, Reservation},
     status::{ApiError, Result},
-    store::gate::MAX_BODY,
+    store::limits::MAX_BODY,
 };
 
-/// Reads a body into one piece of memory: it may come a byte at a time, and what is kept for each
-/// piece of it is many times that.
+/// Collects a body in one buffer. It may arrive one byte at a time, and each chunk has a large
+/// overhead.
 async fn whole<B>(body: B) -> Result<Bytes>
 where
     B: Body,
@@ -24,7 +24,7 @@ where
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         match frame {
-            // Trailers mean nothing here.
+            // Ignore trailers.
             Ok(frame) => {
                 if let Ok(piece) = frame.into_data() {
                     whole.put(piece);
@@ -42,13 +42,13 @@ where
     Ok(whole.freeze())
 }
 
-/// A body of which nothing was read.
-pub(crate) struct Unread {
+/// A body that has not been read yet.
+pub(crate) struct UnreadBody {
     length: Option<u64>,
     read: BoxFuture<'static, Result<Bytes>>,
 }
 
-impl Unread {
+impl UnreadBody {
     pub(crate) fn new<B>(body: B) -> Self
     where
         B: Body + Send + 'static,
@@ -60,13 +60,14 @@ impl Unread {
         Self { length, read: whole(body).boxed() }
     }
 
-    /// Reads it, when there is room for it. The room is taken until the second value is dropped.
-    pub(super) async fn read(self, pass: Option<&Pass>) -> Result<(Bytes, Taken)> {
+    /// Reads the body once there is memory for it. The memory is reserved until the second value is
+    /// dropped.
+    pub(super) async fn read(self, pass: Option<&Admitted>) -> Result<(Bytes, Reservation)> {
         let length = self.length.map_or(MAX_BODY, |l| usize::try_from(l).unwrap_or(usize::MAX));
         if length > MAX_BODY {
             return Err(ApiError::too_large(MAX_BODY));
         }
-        let Some(pass) = pass else { return Ok((self.read.await?, Taken::default())) };
+        let Some(pass) = pass else { return Ok((self.read.await?, Reservation::default())) };
         let room = pass.bytes(length).await?;
         let body = timeout(pass.limits.body, self.read);
         Ok((body.await.map_err(|_| ApiError::slow_body())??, room))
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_comes_a_byte_at_a_time_is_one_piece_and_no_longer_than_any_other() {
+    async fn slow_bodies_are_joined_and_size_limited() {
         assert_eq!(whole(pieces(100_000)).await.unwrap().len(), 100_000);
         assert_eq!(whole(pieces(MAX_BODY)).await.unwrap().len(), MAX_BODY);
         let error = whole(pieces(MAX_BODY + 1)).await.unwrap_err();

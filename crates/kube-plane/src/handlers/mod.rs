@@ -1,12 +1,12 @@
-//! Requests and answers of the API.
+//! Requests and responses of the API.
 
 mod access;
 mod body;
-mod held;
-mod lines;
-mod pages;
+mod event_cache;
+mod list_stream;
 mod read;
 pub(crate) mod request;
+mod reserved_body;
 mod response;
 mod review;
 mod scale;
@@ -21,13 +21,13 @@ use http_body::Body as _;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-pub use self::held::Untaken;
 use self::request::{Form, Query, ResourcePath};
-pub(crate) use self::{body::Unread, lines::Lines, response::failed};
+pub use self::reserved_body::ResponseTimeout;
+pub(crate) use self::{body::UnreadBody, event_cache::EventCache, response::failed};
 use crate::{
     api::{Api, Subresource},
     discovery,
-    gate::{Gate, Kind, Pass, Taken},
+    flow_control::{Admitted, FlowControl, RequestKind, Reservation},
     identity::Identity,
     names, openapi,
     registry::{Access, Resource},
@@ -35,40 +35,40 @@ use crate::{
     status::{ApiError, Result},
 };
 
-/// Bytes of bodies and stored objects up to which the work on them is little.
-const LIGHT: usize = 16 << 10;
+/// Bodies and stored objects up to this size take little work, in bytes.
+const SMALL_BODY: usize = 16 << 10;
 
-/// A request of somebody, of whose body nothing was read.
+/// A request whose body has not been read.
 pub(crate) struct Call {
     pub(crate) identity: Identity,
-    /// `None`: it was made in this process, and takes what it likes.
-    pub(crate) gate: Option<Arc<Gate>>,
+    /// `None` for requests from this process, which have no limits.
+    pub(crate) flow_control: Option<Arc<FlowControl>>,
     pub(crate) parts: Parts,
-    pub(crate) body: Unread,
+    pub(crate) body: UnreadBody,
 }
 
-/// A request with its whole body.
+/// A request with its body.
 pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) headers: HeaderMap,
     pub(crate) query: Query,
     pub(crate) body: Bytes,
     pub(crate) identity: Identity,
-    /// What was taken of the shares, where there are some.
-    pass: Option<Pass>,
+    /// The admission, for requests with limits.
+    pass: Option<Admitted>,
 }
 
 impl Request {
-    /// Waits for room in memory for an answer that lasts longer than the work on it.
-    async fn room(&self, bytes: usize) -> Result<Taken> {
+    /// Reserves memory for a response.
+    async fn room(&self, bytes: usize) -> Result<Reservation> {
         match &self.pass {
             Some(pass) => pass.bytes(bytes).await,
-            None => Ok(Taken::default()),
+            None => Ok(Reservation::default()),
         }
     }
 }
 
-/// Answers a request of somebody.
+/// Answers a request.
 pub(crate) async fn serve(
     api: &Arc<Api>,
     shutdown: &CancellationToken,
@@ -78,30 +78,30 @@ pub(crate) async fn serve(
     match answer(api, shutdown, &path, call).await {
         Ok(response) => response,
         Err(error) => {
-            // Not what it says: that may quote what is in a Secret.
+            // Without the message, which may quote a Secret.
             let (code, reason) = (error.code().as_u16(), error.reason());
-            tracing::debug!(%method, path, code, reason, "request refused");
+            tracing::debug!(%method, path, code, reason, "request failed");
             response::failed(&error)
         }
     }
 }
 
-/// Who is it, then what may it, then is there a share left, then its body, then the work.
+/// Authenticates, authorizes and admits the request, then reads its body and handles it.
 async fn answer(
     api: &Arc<Api>,
     shutdown: &CancellationToken,
     path: &str,
     call: Call,
 ) -> Result<Response<ResponseBody>> {
-    let Call { identity, gate, parts, body: unread } = call;
+    let Call { identity, flow_control, parts, body: unread } = call;
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let Parts { method, headers, .. } = parts;
     let mut request = Request { method, headers, query, body: Bytes::new(), identity, pass: None };
     let sender = request.identity.clone();
     let segments = path.split('/').filter(|segment| !segment.is_empty());
     let segments: Option<Vec<_>> = segments.map(names::decode_segment).collect();
-    let segments =
-        segments.ok_or_else(|| ApiError::bad_request("a part of the path is not a name"))?;
+    let segments = segments
+        .ok_or_else(|| ApiError::bad_request("a segment of the path is not a valid name"))?;
     let segments: Vec<&str> = segments.iter().map(|segment| &**segment).collect();
     if let Some(other) = access::impersonated(api, &request)? {
         request.identity = other;
@@ -110,14 +110,14 @@ async fn answer(
     let is_write = request::is_write(&request.method);
     let is_watch =
         !is_write && request.query.flag("watch") && ResourcePath::parse(&segments).is_some();
-    if let Some(gate) = gate
-        // What strangers may ask for is so little that their connections bound it.
+    if let Some(flow_control) = flow_control
+        // Unauthenticated requests are so small that the connection limits are enough.
         && !sender.is_anonymous()
     {
-        let kind = if is_watch { Kind::Watch } else { Kind::Request };
-        request.pass = Some(gate.enter(&sender, kind)?);
+        let kind = if is_watch { RequestKind::Watch } else { RequestKind::Request };
+        request.pass = Some(flow_control.admit(&sender, kind)?);
     }
-    let mut room = Taken::default();
+    let mut room = Reservation::default();
     if is_write {
         (request.body, room) = unread.read(request.pass.as_ref()).await?;
     }
@@ -131,23 +131,23 @@ async fn answer(
     };
     drop(room);
     let Some(limits) = limits else { return Ok(response) };
-    Ok(held::hold(response, taken, (!is_watch).then_some(limits.request)))
+    Ok(reserved_body::attach_reservation(response, taken, (!is_watch).then_some(limits.request)))
 }
 
-/// Does the work, away from the threads that serve everybody where it may be much.
+/// Handles the request, on a separate thread if it may be expensive.
 async fn work(
     api: &Arc<Api>,
     shutdown: &CancellationToken,
     segments: &[&str],
     request: Request,
-) -> Result<(Response<ResponseBody>, Taken)> {
-    if !is_heavy(api, segments, &request) {
+) -> Result<(Response<ResponseBody>, Reservation)> {
+    if !is_expensive(api, segments, &request) {
         let response = route(api, shutdown, segments, &request).await?;
         return finish(response, request).await;
     }
-    let heavy = match &request.pass {
-        Some(pass) => pass.heavy().await?,
-        None => Taken::default(),
+    let expensive = match &request.pass {
+        Some(pass) => pass.expensive().await?,
+        None => Reservation::default(),
     };
     let (api, shutdown) = (Arc::clone(api), shutdown.clone());
     let segments: Vec<String> = segments.iter().map(|segment| (*segment).to_owned()).collect();
@@ -157,30 +157,30 @@ async fn work(
             let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
             let response = route(&api, &shutdown, &segments, &request).await?;
             let finished = finish(response, request).await;
-            drop(heavy);
+            drop(expensive);
             finished
         })
     });
     work.await.unwrap_or_else(|_| Err(panicked()))
 }
 
-/// Takes room for the answer, and gives it with what was taken before.
+/// Reserves memory for the response, and attaches all reservations to it.
 async fn finish(
     response: Response<ResponseBody>,
     request: Request,
-) -> Result<(Response<ResponseBody>, Taken)> {
-    // Lists and watches have no length: they take care themselves.
+) -> Result<(Response<ResponseBody>, Reservation)> {
+    // Lists and watches have no known size and reserve memory themselves.
     let length = response.body().size_hint().exact().unwrap_or(0);
     let mut taken = request.room(usize::try_from(length).unwrap_or(usize::MAX)).await?;
     if let Some(pass) = request.pass {
-        taken.add(pass.into_taken());
+        taken.add(pass.into_reservation());
     }
     Ok((response, taken))
 }
 
-/// Whether the work on a request may take longer than others can wait.
-fn is_heavy(api: &Api, segments: &[&str], request: &Request) -> bool {
-    if request.body.len() > LIGHT {
+/// Returns whether a request may take too long to be handled on a shared thread.
+fn is_expensive(api: &Api, segments: &[&str], request: &Request) -> bool {
+    if request.body.len() > SMALL_BODY {
         return true;
     }
     let is_write = request::is_write(&request.method);
@@ -189,7 +189,7 @@ fn is_heavy(api: &Api, segments: &[&str], request: &Request) -> bool {
         return from_outside && segments.first() == Some(&"openapi");
     };
     let Some(name) = path.name else {
-        // Lists, and deletes of collections.
+        // Lists, and deletions of collections.
         return from_outside && !request.query.flag("watch") && request.method != Method::POST;
     };
     if !is_write && !from_outside {
@@ -199,12 +199,12 @@ fn is_heavy(api: &Api, segments: &[&str], request: &Request) -> bool {
         return false;
     };
     let object = api.store.get(&resource.storage, path.namespace.unwrap_or_default(), name);
-    object.is_some_and(|object| object.raw.len() > LIGHT)
+    object.is_some_and(|object| object.raw.len() > SMALL_BODY)
 }
 
-/// The answer to a request whose work panicked; the panic itself is in the log.
+/// Returns a response to a request whose handler panicked. The panic is logged.
 pub(crate) fn panicked() -> ApiError {
-    ApiError::internal("the server failed at this request")
+    ApiError::internal("the server failed to handle the request")
 }
 
 async fn route(
@@ -222,7 +222,7 @@ async fn route(
     let tables = api.registry.tables();
     let resource =
         tables.find(path.group, path.version, path.plural).ok_or_else(ApiError::no_such_path)?;
-    // A namespaced object needs its namespace, a cluster-scoped one has none.
+    // A namespaced object needs its namespace; a cluster-scoped object has none.
     if resource.namespaced != path.namespace.is_some()
         && (path.name.is_some() || !resource.namespaced)
     {
@@ -250,7 +250,7 @@ async fn route(
     }
 }
 
-/// Paths that are not about resources.
+/// Paths that are not resource paths.
 fn fixed(
     api: &Arc<Api>,
     segments: &[&str],

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Request, pages,
+    Request, list_stream,
     request::{Form, Query},
     response,
 };
@@ -22,7 +22,7 @@ use crate::{
     table::{self, Include},
 };
 
-/// One object in the form that is wanted.
+/// One object in the requested form.
 pub(crate) fn show(
     resource: &Resource,
     object: &Object,
@@ -33,12 +33,14 @@ pub(crate) fn show(
     let shown = || -> Result<Response<ResponseBody>> {
         Ok(match form {
             Form::Object | Form::Discovery => {
-                response::raw(code, response::JSON, resource.present(object)?)
+                response::raw(code, response::JSON, resource.to_served(object)?)
             }
-            Form::Partial => response::json(code, &table::partial(resource.present_value(object)?)),
+            Form::Partial => {
+                response::json(code, &table::partial(resource.to_served_value(object)?))
+            }
             Form::Table => {
                 let include = Include::parse(query.get("includeObject"));
-                let value = resource.present_value(object)?;
+                let value = resource.to_served_value(object)?;
                 let metadata = json!({"resourceVersion": object.revision.to_string()});
                 let now = jiff::Timestamp::now();
                 let table = table::table(resource, vec![value], metadata, include, true, now);
@@ -49,7 +51,7 @@ pub(crate) fn show(
     shown().unwrap_or_else(|error| response::failed(&error))
 }
 
-/// Where a list goes on: the revision of its first page, and the last object of this one.
+/// Continue token: the revision of the first page and the last object of this page.
 #[derive(Serialize, Deserialize)]
 struct Continue {
     #[serde(rename = "rv")]
@@ -60,7 +62,7 @@ struct Continue {
     name: String,
 }
 
-/// One page of a list.
+/// Returns one page of a list.
 pub(crate) async fn list(
     api: &Api,
     resource: &Arc<Resource>,
@@ -102,10 +104,10 @@ pub(crate) async fn list(
             metadata["remainingItemCount"] = remaining.into();
         }
     }
-    pages::list(resource, objects, metadata, form, request).await
+    list_stream::list(resource, objects, metadata, form, request).await
 }
 
-/// The objects at the revision that is asked for.
+/// Returns the objects at the requested revision.
 fn select(
     api: &Api,
     resource: &Resource,

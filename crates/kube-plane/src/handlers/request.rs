@@ -1,4 +1,4 @@
-//! What a request asks for: path, query, and the forms it accepts.
+//! Parsing of requests: path, query and accepted media types.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
     status::{ApiError, Result},
 };
 
-/// A path to resources.
+/// A resource path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ResourcePath<'a> {
     pub(crate) group: &'a str,
@@ -23,7 +23,7 @@ pub(crate) struct ResourcePath<'a> {
 }
 
 impl<'a> ResourcePath<'a> {
-    /// Reads `/api/v1/…` and `/apis/group/version/…`.
+    /// Parses `/api/v1/…` and `/apis/group/version/…`.
     pub(crate) fn parse(segments: &[&'a str]) -> Option<Self> {
         let (group, version, rest) = match segments {
             ["api", version, rest @ ..] => ("", *version, rest),
@@ -32,7 +32,7 @@ impl<'a> ResourcePath<'a> {
         };
         let base = Self { group, version, ..Self::default() };
         Some(match rest {
-            // Namespaces themselves, and what is in them.
+            // Namespaces themselves, and objects in them.
             ["namespaces", name, subresource @ ("status" | "finalize")] if group.is_empty() => {
                 Self {
                     plural: "namespaces",
@@ -72,11 +72,7 @@ pub(crate) struct Query {
 
 impl Query {
     pub(crate) fn parse(query: &str) -> Self {
-        let pairs = query.split('&').filter(|part| !part.is_empty()).map(|part| {
-            let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            (decode(name), decode(value))
-        });
-        Self { pairs: pairs.collect() }
+        Self { pairs: form_urlencoded::parse(query.as_bytes()).into_owned().collect() }
     }
 
     pub(crate) fn get(&self, name: &str) -> &str {
@@ -84,7 +80,7 @@ impl Query {
         found.map(|(_, value)| value.as_str()).unwrap_or_default()
     }
 
-    /// The same query with one more field selected.
+    /// Returns the same query with an additional field selector.
     pub(crate) fn with_field(&self, field: &str, value: &str) -> Self {
         let selector = self.get("fieldSelector");
         let comma = if selector.is_empty() { "" } else { "," };
@@ -94,7 +90,7 @@ impl Query {
         Self { pairs }
     }
 
-    /// The name that the field selector asks for, if it asks for one.
+    /// Returns the name that the field selector requires, if any.
     pub(crate) fn exact_name(&self) -> Option<String> {
         selectors::exact_field(self.get("fieldSelector"), "metadata.name")
     }
@@ -116,7 +112,7 @@ impl Query {
         }
     }
 
-    /// How long a watch is wanted, at most `longest`.
+    /// Returns the requested duration of a watch, at most `longest`.
     pub(crate) fn timeout(&self, longest: Duration) -> Result<Option<Duration>> {
         let seconds = self.number("timeoutSeconds")?.filter(|seconds| *seconds > 0);
         Ok(seconds.map(|seconds| Duration::from_secs(seconds).min(longest)))
@@ -130,7 +126,7 @@ impl Query {
         }
     }
 
-    /// Options of a write.
+    /// Options of a write request.
     pub(crate) fn write_options(&self, headers: &HeaderMap) -> Result<WriteOptions> {
         let validation = match self.get("fieldValidation") {
             "Strict" => FieldValidation::Strict,
@@ -151,7 +147,7 @@ impl Query {
         Ok(WriteOptions { dry_run: self.dry_run()?, validation, manager, who: None })
     }
 
-    /// Options of a delete that are in the query, added to those of the body.
+    /// Returns the delete options of the query, added to those of the body.
     pub(crate) fn delete_options(&self, body: Value) -> Result<DeleteOptions> {
         let mut options: DeleteOptions = serde_json::from_value(body).map_err(|error| {
             let why = crate::json::reason(&error);
@@ -177,34 +173,7 @@ impl Query {
     }
 }
 
-/// Percent decoding; `+` is a space in queries.
-fn decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        match byte {
-            b'+' => bytes.push(b' '),
-            b'%' => {
-                let digits: Vec<u8> = rest.clone().take(2).collect();
-                let number = std::str::from_utf8(&digits)
-                    .ok()
-                    .filter(|digits| digits.len() == 2)
-                    .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-                match number {
-                    Some(number) => {
-                        bytes.push(number);
-                        rest.nth(1);
-                    }
-                    None => bytes.push(b'%'),
-                }
-            }
-            byte => bytes.push(byte),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// The form of the answer.
+/// Form of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Form {
     Object,
@@ -214,7 +183,7 @@ pub(crate) enum Form {
     Discovery,
 }
 
-/// The first form that is wanted and known.
+/// Returns the first supported media type in the `Accept` header.
 pub(crate) fn accepted(headers: &HeaderMap) -> Result<Form> {
     let mut any = false;
     for value in headers.get_all(header::ACCEPT) {
@@ -250,13 +219,13 @@ pub(crate) fn accepted(headers: &HeaderMap) -> Result<Form> {
     if any { Err(ApiError::not_acceptable(&["application/json"])) } else { Ok(Form::Object) }
 }
 
-/// The media type of the body, without parameters.
+/// Returns the media type of the body, without parameters.
 pub(crate) fn content_type(headers: &HeaderMap) -> &str {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     value.and_then(|value| value.split(';').next()).unwrap_or_default().trim()
 }
 
-/// The part of an object a subresource path is about.
+/// Returns the subresource of a path.
 pub(crate) fn subresource(name: Option<&str>) -> Option<Subresource> {
     match name {
         None => Some(Subresource::None),
@@ -266,7 +235,7 @@ pub(crate) fn subresource(name: Option<&str>) -> Option<Subresource> {
     }
 }
 
-/// The verb of the API for a method.
+/// Returns whether the method changes something.
 pub(crate) fn is_write(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD)
 }
@@ -276,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths() {
+    fn resource_paths_are_parsed() {
         let parse = |path: &'static str| {
             let segments: Vec<&str> = path.split('/').collect();
             ResourcePath::parse(&segments)
@@ -312,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_lasts_no_longer_than_it_may() {
+    fn watch_timeouts_are_capped() {
         let hour = Duration::from_secs(3600);
         let timeout = |text: &str| Query::parse(text).timeout(hour).unwrap();
         assert_eq!(timeout("timeoutSeconds=5"), Some(Duration::from_secs(5)));
@@ -323,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_known_form_is_taken() {
+    fn the_first_supported_media_type_is_used() {
         let form = |accept: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT, accept.parse().unwrap());

@@ -1,4 +1,4 @@
-//! Answers.
+//! Responses.
 
 use bytes::Bytes;
 use futures::Stream;
@@ -7,19 +7,19 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use serde_json::Value;
 
-use super::held::Untaken;
+use super::reserved_body::ResponseTimeout;
 use crate::{service::ResponseBody, status::ApiError};
 
 pub(crate) const JSON: &str = "application/json";
 
-/// A JSON answer.
+/// Returns a response with JSON.
 pub(crate) fn json(code: StatusCode, value: &Value) -> Response<ResponseBody> {
-    // A Value always becomes JSON.
+    // A `Value` always serializes.
     let bytes = serde_json::to_vec(value).unwrap_or_default();
     raw(code, JSON, bytes.into())
 }
 
-/// Bytes of a type.
+/// Returns a response with bytes of a media type.
 pub(crate) fn raw(
     code: StatusCode,
     content_type: &'static str,
@@ -34,7 +34,7 @@ pub(crate) fn raw(
     response
 }
 
-/// A failed request.
+/// Returns the error response.
 pub(crate) fn failed(error: &ApiError) -> Response<ResponseBody> {
     let value = error.to_value();
     let mut response = json(error.code(), &value);
@@ -44,10 +44,10 @@ pub(crate) fn failed(error: &ApiError) -> Response<ResponseBody> {
     response
 }
 
-/// JSON in pieces.
+/// Returns a response with streamed JSON.
 pub(crate) fn stream(pieces: impl Stream<Item = Bytes> + Send + 'static) -> Response<ResponseBody> {
     use futures::StreamExt;
-    let frames = pieces.map(|piece| Ok::<_, Untaken>(Frame::data(piece)));
+    let frames = pieces.map(|piece| Ok::<_, ResponseTimeout>(Frame::data(piece)));
     let mut response = Response::new(UnsyncBoxBody::new(StreamBody::new(frames)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
@@ -55,7 +55,7 @@ pub(crate) fn stream(pieces: impl Stream<Item = Bytes> + Send + 'static) -> Resp
     response
 }
 
-/// Adds warnings that clients print.
+/// Adds warnings for clients to print.
 pub(crate) fn warn(response: &mut Response<ResponseBody>, warnings: &[String]) {
     for warning in warnings {
         let text = warning.replace('\\', "\\\\").replace('"', "\\\"");

@@ -1,4 +1,4 @@
-//! Reviews: who am I, may I, may somebody else, is this token good.
+//! Reviews: SelfSubjectReview, TokenReview, and access reviews.
 
 use std::borrow::Cow;
 
@@ -15,13 +15,13 @@ use crate::{
     api::Api,
     identity::{Identity, MASTERS},
     json,
-    rbac::{Attributes, Decision, On, ResourceAttributes},
+    rbac::{Attributes, Decision, RequestTarget, ResourceAttributes},
     registry::Resource,
     service::ResponseBody,
     status::{ApiError, Result},
 };
 
-/// Answers a review that is created; nothing is stored.
+/// Answers the creation of a review. Nothing is stored.
 pub(super) fn create(
     api: &Api,
     resource: &Resource,
@@ -55,7 +55,7 @@ pub(super) fn create(
                 let why = "at least one of user or group must be specified";
                 return Err(invalid(resource, FieldError::required("spec.user", why)));
             }
-            // Exactly as asked: the caller says all groups.
+            // Exactly as requested: the caller gives all groups.
             let who = Identity { user: user.into(), groups: groups.into() };
             decision(&decide(api, resource, &who, &spec)?)
         }
@@ -76,7 +76,7 @@ fn invalid(resource: &Resource, error: FieldError) -> ApiError {
     ApiError::invalid(resource, "", &[error])
 }
 
-/// A local review is about the namespace it is made in.
+/// A LocalSubjectAccessReview must be about its own namespace.
 fn check_namespace(
     resource: &Resource,
     namespace: Option<&str>,
@@ -115,18 +115,21 @@ fn decide(
 }
 
 fn about_resource(asked: &AskedResource) -> Attributes<'_> {
-    let on = ResourceAttributes {
+    let target = ResourceAttributes {
         group: text(asked.group.as_ref()),
         resource: text(asked.resource.as_ref()),
         subresource: text(asked.subresource.as_ref()),
         namespace: text(asked.namespace.as_ref()),
         name: text(asked.name.as_ref()),
     };
-    Attributes { verb: text(asked.verb.as_ref()), on: On::Resource(on) }
+    Attributes { verb: text(asked.verb.as_ref()), target: RequestTarget::Resource(target) }
 }
 
 fn about_path(asked: &NonResourceAttributes) -> Attributes<'_> {
-    Attributes { verb: text(asked.verb.as_ref()), on: On::Path(text(asked.path.as_ref())) }
+    Attributes {
+        verb: text(asked.verb.as_ref()),
+        target: RequestTarget::Path(text(asked.path.as_ref())),
+    }
 }
 
 fn text(text: Option<&String>) -> Cow<'_, str> {
@@ -141,7 +144,7 @@ fn decision(decision: &Decision) -> Value {
     status
 }
 
-/// What somebody may do in a namespace.
+/// Rules of a user in a namespace.
 fn rules(api: &Api, resource: &Resource, who: &Identity, review: &Value) -> Result<Value> {
     let namespace = json::text(review, &["spec", "namespace"]);
     if namespace.is_empty() {
@@ -174,7 +177,7 @@ fn token(api: &Api, token: &str) -> Value {
     if api.tokens.knows(token) {
         return json!({"authenticated": true, "user": user_info(&Identity::of_token())});
     }
-    json!({"authenticated": false, "user": {}, "error": "the token is not one of this server"})
+    json!({"authenticated": false, "user": {}, "error": "the token is not valid for this server"})
 }
 
 fn user_info(who: &Identity) -> Value {

@@ -26,12 +26,12 @@ pub(super) async fn serve(
     let target = Target { resource, namespace, name, subresource: Subresource::None };
     let wanted = match request.method {
         Method::GET => {
-            let shown = show(scale, &resource.present_value(&object)?);
+            let shown = show(scale, &resource.to_served_value(&object)?);
             return Ok(response::json(StatusCode::OK, &shown));
         }
         Method::PUT => write::body(request)?.value,
         Method::PATCH => {
-            let shown = show(scale, &resource.present_value(&object)?);
+            let shown = show(scale, &resource.to_served_value(&object)?);
             match patch::Patch::parse(target, request)? {
                 patch::Patch::Apply(_) => {
                     let kind = request::content_type(&request.headers);
@@ -64,7 +64,7 @@ pub(super) async fn serve(
             Ok(Body::from(new))
         })
         .await?;
-    let shown = show(scale, &resource.present_value(&written.object)?);
+    let shown = show(scale, &resource.to_served_value(&written.object)?);
     Ok(response::json(StatusCode::OK, &shown))
 }
 

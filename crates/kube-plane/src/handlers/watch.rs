@@ -1,4 +1,4 @@
-//! Watch: a stream of events.
+//! Watches: streams of events.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    lines::{LineKey, line},
+    event_cache::{EventKey, line},
     request::{Form, Query},
     response,
 };
@@ -34,19 +34,19 @@ use crate::{
     table::{self, Include},
 };
 
-/// Time between bookmarks of an idle watch.
+/// Interval of bookmarks of an idle watch.
 const BOOKMARK: Duration = Duration::from_secs(60);
 
-/// The longest watch. Clients begin a new one where the last ended.
-const LONGEST: Duration = Duration::from_secs(3600);
-/// Objects and events that are looked at between two looks for what else there is to do.
+/// Maximum duration of a watch. Clients start a new one at its end.
+const MAX_DURATION: Duration = Duration::from_secs(3600);
+/// Number of objects and events to process before yielding to other tasks.
 const PAGE: usize = 128;
-/// Bytes that are ready to be sent; more are made when these are taken.
+/// Bytes to have ready for sending; more are created after they are read.
 const READY: usize = 64 << 10;
-/// Objects of this size are sent as they are stored, or in lines that all watches share.
+/// Objects of this size or more are sent as stored, or as serialized events that all watches share.
 const LARGE: usize = 8 << 10;
 
-/// Watches a resource, in all namespaces or one.
+/// Watches a resource in all namespaces or one.
 pub(crate) fn watch(
     api: &Arc<Api>,
     resource: Arc<Resource>,
@@ -62,11 +62,11 @@ pub(crate) fn watch(
         Selector::parse(&resource, query.get("labelSelector"), query.get("fieldSelector"))?;
     let initial = check_initial(query)?;
     let asked = query.number("resourceVersion")?.unwrap_or(0);
-    // Before the first look, so that nothing between is missed.
+    // Subscribe before the first read, so that nothing in between is missed.
     let news = api.store.subscribe();
-    // As the API server: between 30 and 60 minutes, so that not all come back at once.
-    let usual = || LONGEST.mul_f64(rand::rng().random_range(0.5..1.0));
-    let timeout = query.timeout(LONGEST)?.unwrap_or_else(usual);
+    // As in Kubernetes: between 30 and 60 minutes, so that clients do not return all at once.
+    let usual = || MAX_DURATION.mul_f64(rand::rng().random_range(0.5..1.0));
+    let timeout = query.timeout(MAX_DURATION)?.unwrap_or_else(usual);
     let mut bookmarks = interval_at(Instant::now() + BOOKMARK, BOOKMARK);
     bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut watch = Watch {
@@ -100,7 +100,7 @@ pub(crate) fn watch(
     } else if asked == 0 {
         watch.position = current;
     } else if asked > current {
-        // The revision is of another plane, or of one that lost its file: the client has to list.
+        // The revision comes from another plane or a lost database: the client has to list.
         watch.fail(&too_old(asked, current));
     }
     Ok(response::stream(stream::unfold(watch, |mut watch| async {
@@ -113,7 +113,7 @@ fn too_old(asked: u64, current: u64) -> ApiError {
     ApiError::expired(format!("too old resource version: {asked} ({current})"))
 }
 
-/// `sendInitialEvents` and what it demands.
+/// Validates `sendInitialEvents` and its requirements.
 fn check_initial(query: &Query) -> Result<Option<bool>> {
     let matching = query.get("resourceVersionMatch");
     let invalid = |field: &str, message: &str| {
@@ -134,16 +134,16 @@ fn check_initial(query: &Query) -> Result<Option<bool>> {
     }
 }
 
-/// The state at the beginning, which is told page by page.
+/// The initial state, which is sent page by page.
 struct Initial {
-    /// The last object that was looked at.
+    /// The last processed object.
     after: Option<Key>,
-    /// A bookmark says where it ends.
+    /// Whether a bookmark marks its end.
     bookmark: bool,
 }
 
-/// A watch holds no objects of its own: what comes next is looked for when the client has taken what
-/// was ready. A client that is too slow learns that the history it needs is gone.
+/// A watch keeps no objects in memory: the next ones are read after the client has received the
+/// previous ones. A client that is too slow gets an error when the history has expired.
 struct Watch {
     api: Arc<Api>,
     resource: Arc<Resource>,
@@ -151,15 +151,15 @@ struct Watch {
     selector: Selector,
     form: Form,
     include: Include,
-    /// The next table has to say what its columns are.
+    /// Whether the next table must include its column definitions.
     headers: bool,
     bookmarks: Option<Interval>,
-    /// Everything up to this revision was sent or is ready, but for what is initial.
+    /// Everything up to this revision is sent or ready, except for the initial state.
     position: u64,
     initial: Option<Initial>,
-    /// Objects that were told as a write after `position` left them: events up to it are old news.
+    /// Objects whose initial state is newer than `position`: older events about them are skipped.
     ahead: HashMap<Key, u64>,
-    /// Pieces of lines.
+    /// Chunks of events.
     ready: VecDeque<Bytes>,
     bytes: usize,
     news: Receiver<u64>,
@@ -169,14 +169,14 @@ struct Watch {
 }
 
 impl Watch {
-    /// Ends the watch with an error event. Once a watch is accepted, clients look for errors in the
-    /// stream only.
+    /// Ends the watch with an error event. After a watch is accepted, clients expect errors only in
+    /// the stream.
     fn fail(&mut self, error: &ApiError) {
         self.ended = true;
         self.add(line("ERROR", &error.to_value()).into());
     }
 
-    /// The next piece; `None` ends the watch.
+    /// Returns the next chunk; `None` ends the watch.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if let Some(piece) = self.ready.pop_front() {
@@ -198,7 +198,7 @@ impl Watch {
                 continue;
             }
             if more {
-                // Nothing of many objects was of interest: others have their turn.
+                // Yield to other tasks when no object was relevant.
                 tokio::task::yield_now().await;
                 continue;
             }
@@ -226,7 +226,7 @@ impl Watch {
         }
     }
 
-    /// Some more objects of the initial state, as ADDED events. Whether there may be more to do.
+    /// Sends more objects of the initial state as ADDED events. Returns whether there may be more.
     fn page(&mut self) -> bool {
         let Some(initial) = &self.initial else { return false };
         let (bookmark, namespace) = (initial.bookmark, self.namespace.as_deref());
@@ -256,7 +256,7 @@ impl Watch {
         true
     }
 
-    /// Takes over some new events. Whether there may be more.
+    /// Processes new events. Returns whether there may be more.
     fn collect(&mut self) -> Result<bool, crate::store::Compacted> {
         self.news.mark_unchanged();
         let (revision, events) =
@@ -278,14 +278,18 @@ impl Watch {
         if self.namespace.as_deref().is_some_and(|namespace| *namespace != *object.key.namespace) {
             return;
         }
-        if self.ahead.get(&object.key).is_some_and(|told| *told >= object.revision) {
+        if self
+            .ahead
+            .get(&object.key)
+            .is_some_and(|reported_revision| *reported_revision >= object.revision)
+        {
             return;
         }
         let now = event.change != Change::Deleted && self.selector.matches(object);
         let before = match (&event.previous, event.change) {
             (_, Change::Added) => false,
             (Some(previous), _) => self.selector.matches(previous),
-            // Unknown: telling too much does no harm.
+            // Unknown: an extra event does no harm.
             (None, Change::Deleted) => self.selector.matches(object),
             (None, Change::Modified) => true,
         };
@@ -293,7 +297,7 @@ impl Watch {
             (false, true) => self.push("ADDED", object, None),
             (true, true) => self.push("MODIFIED", object, None),
             (true, false) if event.change == Change::Deleted => self.push("DELETED", object, None),
-            // It left the selection: its last state in it, with the new revision.
+            // It no longer matches: send its last matching state with the new revision.
             (true, false) => {
                 let last = event.previous.as_ref().unwrap_or(object);
                 self.push("DELETED", last, Some(object.revision));
@@ -302,34 +306,38 @@ impl Watch {
         }
     }
 
-    fn push(&mut self, event: &'static str, object: &Object, told: Option<u64>) {
-        // One that cannot be read blinds nobody; who asks for it by its name gets an error.
+    fn push(&mut self, event: &'static str, object: &Object, reported_revision: Option<u64>) {
+        // An unreadable object does not end the watch; a request for it by name returns an error.
         if let Err(error) = object.check() {
-            tracing::error!(%error, "left an object out of a watch");
+            tracing::error!(%error, "skipping an unreadable object in a watch");
             return;
         }
         let small = object.raw.len() < LARGE;
         if self.form == Form::Object
-            && told.is_none()
-            && (small || self.resource.is_as_stored(object))
+            && reported_revision.is_none()
+            && (small || self.resource.is_served_as_stored(object))
         {
-            let Ok(raw) = self.resource.present(object) else { return };
+            let Ok(raw) = self.resource.to_served(object) else { return };
             return self.push_stored(event, &raw);
         }
         let make = || {
-            // What was checked can be read.
-            let mut value = self.resource.present_value(object).unwrap_or_default();
-            if let Some(told) = told {
-                json::set(&mut value, &["metadata", "resourceVersion"], told.to_string().into());
+            // Objects that passed the check can be parsed.
+            let mut value = self.resource.to_served_value(object).unwrap_or_default();
+            if let Some(reported_revision) = reported_revision {
+                json::set(
+                    &mut value,
+                    &["metadata", "resourceVersion"],
+                    reported_revision.to_string().into(),
+                );
             }
             self.shape(value)
         };
         let line = if small {
             line(event, &make()).into()
         } else {
-            let key = LineKey {
+            let key = EventKey {
                 revision: object.revision,
-                told,
+                reported_revision,
                 event,
                 version: self.resource.api_version().into(),
                 schema: self.resource.schema_id,
@@ -343,7 +351,7 @@ impl Watch {
         self.add(line);
     }
 
-    /// An object whose JSON goes out as it is; a large one without a copy.
+    /// Sends an object as stored; a large one without a copy.
     fn push_stored(&mut self, event: &'static str, raw: &Bytes) {
         let start = format!("{{\"type\":\"{event}\",\"object\":");
         if raw.len() >= LARGE {
@@ -363,7 +371,7 @@ impl Watch {
         self.ready.push_back(piece);
     }
 
-    /// The object in the form that is wanted.
+    /// Returns the object in the requested form.
     fn shape(&self, value: Value) -> Value {
         match self.form {
             Form::Object | Form::Discovery => value,

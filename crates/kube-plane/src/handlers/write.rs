@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Request, access, pages, read, request, response};
+use super::{Request, access, list_stream, read, request, response};
 use crate::{
     api::{Api, Body, DeleteOptions, Deleted, Subresource, Target, WriteOptions, Written},
     json::{from_json, from_yaml},
@@ -14,12 +14,12 @@ use crate::{
     selectors::Selector,
     service::ResponseBody,
     status::{ApiError, Result},
-    store::gate::Limits,
+    store::limits::Limits,
 };
 
 const BODIES: [&str; 2] = ["application/json", "application/yaml"];
 
-/// The object in a body.
+/// Parses the object in a request body.
 pub(super) fn body(request: &Request) -> Result<Body> {
     match request::content_type(&request.headers) {
         "" | "application/json" | "*/*" => json_body(&request.body),
@@ -32,17 +32,17 @@ pub(super) fn body(request: &Request) -> Result<Body> {
 fn protobuf_body(bytes: &[u8]) -> Result<Body> {
     match protobuf::decode(bytes) {
         Ok(value) => Ok(value.into()),
-        Err(protobuf::Failure::Broken) => {
-            Err(ApiError::bad_request("the body of the request is not protobuf of Kubernetes"))
+        Err(protobuf::DecodeError::Malformed) => {
+            Err(ApiError::bad_request("the body of the request is not Kubernetes protobuf"))
         }
-        Err(protobuf::Failure::UnknownKind(kind)) => {
+        Err(protobuf::DecodeError::UnknownKind(kind)) => {
             let found = format!("{}, {kind}", protobuf::CONTENT_TYPE);
             Err(ApiError::unsupported_media_type(&found, &BODIES))
         }
     }
 }
 
-/// The options of a delete: those of the body, and those of the query.
+/// Returns the delete options of the body and the query.
 fn delete_options(request: &Request) -> Result<DeleteOptions> {
     let body = if request.body.trim_ascii().is_empty() {
         Value::Object(serde_json::Map::new())
@@ -64,7 +64,7 @@ fn yaml_body(bytes: &[u8]) -> Result<Body> {
     Ok(value.into())
 }
 
-/// Options of a write of whoever asks.
+/// Returns the write options of the requester.
 pub(super) fn options(request: &Request) -> Result<WriteOptions> {
     let options = request.query.write_options(&request.headers)?;
     Ok(WriteOptions { who: Some(request.identity.clone()), ..options })
@@ -180,5 +180,5 @@ pub(super) async fn delete_collection(
         }
     }
     let metadata = json!({"resourceVersion": revision.to_string()});
-    pages::list(resource, items, metadata, request::Form::Object, request).await
+    list_stream::list(resource, items, metadata, request::Form::Object, request).await
 }

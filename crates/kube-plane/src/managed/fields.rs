@@ -6,19 +6,19 @@ use serde_json::{Map, Value};
 
 use crate::admission::short;
 
-/// Paths that are put into words, at most.
+/// Maximum number of described paths.
 const MAX_DESCRIBED: usize = 1000;
 
-/// One step of a path.
+/// A path element.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Element {
     /// A field of an object or a key of a map.
     Field(String),
-    /// The item of a list map with these key fields, as compact JSON.
+    /// The item of a map list with these key fields, as compact JSON.
     Key(String),
     /// The item of a set, as compact JSON.
     Value(String),
-    /// An item by position; only kept, never made.
+    /// An item by position; kept if it exists, but never created.
     Index(String),
 }
 
@@ -44,7 +44,7 @@ impl Element {
         }
     }
 
-    /// As conflict messages write it: `.name`, `[key="value"]`, `[=value]`.
+    /// Formats the element as in conflict messages: `.name`, `[key="value"]`, `[=value]`.
     fn describe(&self) -> String {
         match self {
             Self::Field(name) => format!(".{name}"),
@@ -64,13 +64,13 @@ impl Element {
 /// A set of paths as a tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fields {
-    /// The path of this node is in the set.
+    /// Whether the path of this node is in the set.
     pub(crate) owned: bool,
     pub(crate) children: BTreeMap<Element, Fields>,
 }
 
 impl Fields {
-    /// Reads `FieldsV1`. What is not understood is left out.
+    /// Parses `FieldsV1`. Unknown elements are ignored.
     pub(crate) fn parse(value: &Value) -> Self {
         let mut fields = Self::default();
         let Some(entries) = value.as_object() else { return fields };
@@ -85,7 +85,7 @@ impl Fields {
         fields
     }
 
-    /// Writes `FieldsV1`.
+    /// Converts to `FieldsV1`.
     pub(crate) fn to_value(&self) -> Value {
         let mut entries = Map::new();
         if self.owned && !self.children.is_empty() {
@@ -105,7 +105,7 @@ impl Fields {
         !self.owned && self.children.values().all(Self::is_empty)
     }
 
-    /// Drops nodes that stand for nothing.
+    /// Removes empty nodes.
     pub(crate) fn tidy(&mut self) {
         self.children.retain(|_, child| {
             child.tidy();
@@ -132,7 +132,7 @@ impl Fields {
         });
     }
 
-    /// The paths that are in both sets.
+    /// Returns the intersection of both sets.
     pub(crate) fn common(&self, other: &Self) -> Self {
         let children = self.children.iter().filter_map(|(element, child)| {
             let common = child.common(other.children.get(element)?);
@@ -141,7 +141,7 @@ impl Fields {
         Self { owned: self.owned && other.owned, children: children.collect() }
     }
 
-    /// Removes a path with everything below.
+    /// Removes a path and everything below it.
     pub(crate) fn remove(&mut self, path: &[&str]) {
         let Some((first, rest)) = path.split_first() else { return };
         let element = Element::Field((*first).to_owned());
@@ -152,7 +152,7 @@ impl Fields {
         }
     }
 
-    /// The paths in words; of very many, the first.
+    /// Formats the paths; only the first ones if there are many.
     pub(crate) fn describe(&self) -> Vec<String> {
         let mut all = Vec::new();
         self.describe_into("", &mut all);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_written_as_they_were_read() {
+    fn managed_fields_round_trip() {
         assert_eq!(Fields::parse(&sample()).to_value(), sample());
     }
 

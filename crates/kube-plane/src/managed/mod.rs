@@ -1,8 +1,8 @@
-//! Who owns which field: `metadata.managedFields`, for server-side apply.
+//! Field ownership: `metadata.managedFields`, for server-side apply.
 //!
-//! Ownership is kept from the first apply on: an object that nobody applies has no managed fields,
-//! which keeps it small. The first apply to an object that was made otherwise gives everything in it
-//! to the manager `before-first-apply`, as Kubernetes does for objects without managed fields.
+//! Ownership is tracked from the first apply on: an object that is never applied has no managed
+//! fields, which keeps it small. The first apply to an existing object assigns all its fields to
+//! the manager `before-first-apply`, as Kubernetes does for objects without managed fields.
 
 mod fields;
 #[cfg(test)]
@@ -24,9 +24,9 @@ use crate::{
     status::ApiError,
 };
 
-/// Managers that update, at most.
+/// Maximum number of updating managers.
 const MAX_UPDATERS: usize = 10;
-/// Managers that apply, at most; and the longest text that names one.
+/// Maximum number of applying managers, and maximum size of a manager name in bytes.
 const MAX_APPLIERS: usize = 100;
 const MAX_NAME: usize = 256;
 
@@ -34,7 +34,7 @@ const APPLY: &str = "Apply";
 const UPDATE: &str = "Update";
 
 /// Fields that no manager owns.
-const NOBODYS: [&[&str]; 10] = [
+const UNKNOWN_MANAGER: [&[&str]; 10] = [
     &["apiVersion"],
     &["kind"],
     &["metadata", "name"],
@@ -78,7 +78,7 @@ impl Entry {
     }
 }
 
-/// The entries of an object; `None` if they are to be reset (`[{}]`).
+/// Returns the entries of an object; `None` to reset them (`[{}]`).
 fn entries(object: &Value) -> Option<Vec<Entry>> {
     let list = json::at(object, &["metadata", "managedFields"]).and_then(Value::as_array);
     let mut entries = Vec::new();
@@ -88,7 +88,7 @@ fn entries(object: &Value) -> Option<Vec<Entry>> {
         if !matches!(json::text(entry, &["operation"]), APPLY | UPDATE) {
             return None;
         }
-        // Clients read it as a time, with all of the object.
+        // Clients parse it as a time, together with the whole object.
         let time = match json::text(entry, &["time"]) {
             "" => meta::timestamp(),
             time => time.parse::<jiff::Timestamp>().is_ok().then(|| time.to_owned())?,
@@ -118,7 +118,7 @@ fn write(object: &mut Value, mut entries: Vec<Entry>) {
         json::remove(object, &["metadata", "managedFields"]);
         return;
     }
-    // The order of Kubernetes: applies first, then by time and name.
+    // Order as in Kubernetes: applies first, then by time and name.
     entries.sort_by(|a, b| {
         let key = |e: &Entry| (e.operation != APPLY, e.time.clone(), e.manager.clone());
         key(a).cmp(&key(b))
@@ -127,8 +127,8 @@ fn write(object: &mut Value, mut entries: Vec<Entry>) {
     json::set(object, &["metadata", "managedFields"], list.into());
 }
 
-/// Managers that update without apply are countless over time: as in Kubernetes, the oldest of more
-/// than ten become one.
+/// The number of updating managers grows over time: as in Kubernetes, the oldest of more than ten
+/// are merged.
 fn join_oldest(entries: &mut Vec<Entry>) {
     let updates = entries.iter().filter(|entry| entry.operation == UPDATE).count();
     let Some(surplus) = updates.checked_sub(MAX_UPDATERS).filter(|surplus| *surplus > 0) else {
@@ -137,7 +137,7 @@ fn join_oldest(entries: &mut Vec<Entry>) {
     entries.sort_by(|a, b| (&a.operation, &a.time).cmp(&(&b.operation, &b.time)));
     let (mut old, mut kept) = (Vec::new(), Vec::new());
     for entry in entries.drain(..) {
-        // One more, since the joined entry takes a place too.
+        // One more, since the merged entry counts too.
         if entry.operation == UPDATE && old.len() <= surplus {
             old.push(entry);
         } else {
@@ -173,7 +173,7 @@ fn set_of(schema: &Schema, object: &Value) -> Fields {
 }
 
 fn disown(fields: &mut Fields) {
-    for path in NOBODYS.iter().chain(&DELETION) {
+    for path in UNKNOWN_MANAGER.iter().chain(&DELETION) {
         fields.remove(path);
     }
     let metadata = fields::Element::Field("metadata".to_owned());
@@ -183,12 +183,12 @@ fn disown(fields: &mut Fields) {
     fields.tidy();
 }
 
-/// After a create that was not an apply.
+/// Records ownership after a create that was not an apply.
 pub(crate) fn created(_: &Resource, new: &mut Value, _: &WriteOptions) {
     json::remove(new, &["metadata", "managedFields"]);
 }
 
-/// After an update that was not an apply: who changed a field owns it.
+/// Records ownership after an update that is not an apply: each manager owns what it changes.
 pub(crate) fn updated(target: &Target<'_>, new: &mut Value, old: &Value, options: &WriteOptions) {
     if json::at(new, &["metadata", "managedFields"]).is_none()
         && let Some(list) = json::at(old, &["metadata", "managedFields"])
@@ -235,7 +235,7 @@ pub(crate) fn updated(target: &Target<'_>, new: &mut Value, old: &Value, options
     write(new, entries);
 }
 
-/// What one manager applies to one object.
+/// The configuration that a manager applies to an object.
 #[derive(Clone, Copy)]
 pub(crate) struct Intent<'a> {
     pub(crate) target: Target<'a>,
@@ -253,7 +253,7 @@ impl Intent<'_> {
         set_of(self.schema(), self.wanted)
     }
 
-    /// Whether one more may apply to an object.
+    /// Returns whether one more manager may apply to an object.
     pub(crate) fn check(&self, old: &Value) -> Result<(), ApiError> {
         let place = subresource(&self.target);
         let entries = entries(old).unwrap_or_default();
@@ -268,7 +268,7 @@ impl Intent<'_> {
         Err(ApiError::invalid(self.target.resource, self.target.name, &[error]))
     }
 
-    /// The object with what is wanted, or the conflicts: (message, field) each.
+    /// Merges the configuration into the object, or returns the conflicts as (message, field).
     pub(crate) fn merge(&self, old: &Value) -> Result<Value, Vec<(String, String)>> {
         let schema = self.schema();
         let place = subresource(&self.target);
@@ -306,7 +306,7 @@ impl Intent<'_> {
         if conflicts.is_empty() { Ok(merged) } else { Err(conflicts) }
     }
 
-    /// Notes who owns what after the merge.
+    /// Records the ownership after the merge.
     pub(crate) fn note(&self, new: &mut Value, old: &Value) {
         let schema = self.schema();
         let place = subresource(&self.target);
@@ -326,7 +326,7 @@ impl Intent<'_> {
         write(new, entries);
     }
 
-    /// Notes that everything in a new object is the manager's.
+    /// Records that the manager owns everything in a new object.
     pub(crate) fn note_created(&self, new: &mut Value) {
         let mut entries = Vec::new();
         self.own(&mut entries, self.fields(), true);
@@ -337,7 +337,7 @@ impl Intent<'_> {
         let place = subresource(&self.target);
         let own = entries.iter_mut().find(|entry| entry.is(self.manager, APPLY, place));
         match own {
-            // An apply that changes nothing leaves also the time.
+            // An apply without changes keeps the time.
             Some(entry) if entry.fields == fields && !changed => {}
             Some(entry) => {
                 entry.fields = fields;
@@ -356,7 +356,7 @@ impl Intent<'_> {
     }
 }
 
-/// The owners of an object's fields; before the first apply one owns all.
+/// Returns the owners of an object's fields; before the first apply, one manager owns all.
 fn owners(schema: &Schema, object: &Value, target: &Target<'_>) -> Vec<Entry> {
     let known = entries(object).unwrap_or_default();
     if !known.is_empty() {

@@ -66,7 +66,7 @@ fn merging_follows_the_schema() {
 }
 
 #[test]
-fn what_is_no_longer_wanted_goes_unless_others_hold_it() {
+fn dropped_fields_are_removed_unless_shared() {
     let schema = schema();
     let set = |spec: Value| set_of(&schema, &json!({"spec": spec}));
     let before =
@@ -79,7 +79,7 @@ fn what_is_no_longer_wanted_goes_unless_others_hold_it() {
 }
 
 #[test]
-fn differences_are_told_by_field() {
+fn changed_fields_are_found() {
     let schema = schema();
     let difference = Difference::of(
         &schema,

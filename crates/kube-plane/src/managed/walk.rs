@@ -1,4 +1,4 @@
-//! Walks objects with their schema: which fields there are, which differ, and how they are merged.
+//! Walks objects with their schema: collects, compares and merges fields.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::fields::{Element, Fields};
 use crate::schema::{ListType, Schema, list_key};
 
-/// How metadata is merged, of every kind.
+/// Merge rules of metadata, for every kind.
 static METADATA: LazyLock<Schema> = LazyLock::new(|| {
     Schema::parse(&json!({
         "type": "object", "x-kubernetes-preserve-unknown-fields": true,
@@ -29,7 +29,7 @@ static METADATA: LazyLock<Schema> = LazyLock::new(|| {
     }))
 });
 
-/// A place in an object. Without a schema, maps are merged and lists replaced.
+/// A position in an object. Without a schema, maps are merged and lists are replaced.
 #[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {
     schema: Option<&'a Schema>,
@@ -54,7 +54,7 @@ impl<'a> Place<'a> {
         Self { schema: self.schema.and_then(|schema| schema.items.as_deref()), root: false }
     }
 
-    /// Entries of maps are owned themselves; declared fields only through their values.
+    /// Map entries are owned themselves; declared fields only through their values.
     fn is_declared(self, name: &str) -> bool {
         self.root || self.schema.is_some_and(|schema| schema.property(name).is_some())
     }
@@ -63,7 +63,7 @@ impl<'a> Place<'a> {
         self.schema.is_some_and(|schema| schema.atomic_map)
     }
 
-    /// The element of each item; `None` if the list is one value.
+    /// Returns the path element of each item; `None` if the list is atomic.
     fn elements(self, items: &[Value]) -> Option<Vec<Element>> {
         let schema = self.schema?;
         match schema.list_type {
@@ -110,7 +110,7 @@ pub(crate) fn collect(place: Place<'_>, value: &Value, fields: &mut Fields) {
 pub(crate) struct Difference {
     /// New and changed fields.
     pub(crate) changed: Fields,
-    /// Fields that are no longer there.
+    /// Removed fields.
     pub(crate) removed: Fields,
 }
 
@@ -183,7 +183,7 @@ fn compare(place: Place<'_>, old: &Value, new: &Value, changed: &mut Fields, rem
     }
 }
 
-/// Merges what is wanted into a value.
+/// Merges the applied configuration into a value.
 pub(crate) fn merge(place: Place<'_>, value: &mut Value, wanted: &Value) {
     match (&mut *value, wanted) {
         (Value::Object(fields), Value::Object(wanted)) if !place.is_atomic_map() => {
@@ -218,7 +218,7 @@ pub(crate) fn merge(place: Place<'_>, value: &mut Value, wanted: &Value) {
     }
 }
 
-/// Removes what a manager wanted before and does not want any more, unless others hold it.
+/// Removes fields that a manager has dropped, unless others own them.
 pub(crate) fn release(
     place: Place<'_>,
     value: &mut Value,

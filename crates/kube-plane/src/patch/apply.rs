@@ -14,10 +14,10 @@ use crate::{
     status::{ApiError, Result},
 };
 
-/// The longest name of a manager.
+/// Maximum size of a manager name, in bytes.
 const MAX_MANAGER: usize = 128;
 
-/// An apply: what one manager wants of an object.
+/// An apply request.
 pub(crate) struct Apply {
     body: Body,
     manager: String,
@@ -46,7 +46,7 @@ impl Apply {
             let found = short(json::text(value, &[field]));
             if found != wanted {
                 return Err(ApiError::bad_request(format!(
-                    "{field} of the applied object is {found:?}, it has to be {wanted:?}"
+                    "{field} of the applied object is {found:?}, it must be {wanted:?}"
                 )));
             }
         }
@@ -57,7 +57,7 @@ impl Apply {
         Ok(Self { body, manager, force: query.flag("force") })
     }
 
-    /// Applies, and creates the object if it is absent and `may_create` does not refuse.
+    /// Applies, and creates a missing object if `may_create` allows it.
     pub(crate) async fn run(
         &self,
         api: &Api,
@@ -71,7 +71,7 @@ impl Apply {
         let intent = Intent { target, manager: &self.manager, force: self.force, wanted: &wanted };
         loop {
             let merge = |old: &Value| {
-                // What the schema does not know is left in, so that the answer names it.
+                // Unknown fields are kept, so that the response names them.
                 let full = Intent { wanted: &part, ..intent };
                 full.check(old)?;
                 let value = full.merge(old).map_err(|c| ApiError::apply_conflict(&c))?;
@@ -109,14 +109,14 @@ impl Apply {
                 )
                 .await;
             match created {
-                // Another made it in between: it is an update now.
+                // Another client created it in the meantime: retry as an update.
                 Err(error) if error.code() == StatusCode::CONFLICT => {}
                 result => return result,
             }
         }
     }
 
-    /// The part of the body that this path is about: the object without its status, or the status.
+    /// Returns the part of the body for this path: the object without its status, or the status.
     fn part(&self, target: &Target<'_>) -> Value {
         let mut part = self.body.value.clone();
         if let Some(fields) = part.as_object_mut()
@@ -132,7 +132,7 @@ impl Apply {
     }
 }
 
-/// What a manager can own of what it applies: known fields, and of the metadata nothing with the
+/// Returns the fields that a manager can own: known fields, and no metadata together with the
 /// status.
 fn ownable(part: &Value, target: &Target<'_>) -> Value {
     let mut wanted = part.clone();
@@ -145,7 +145,7 @@ fn ownable(part: &Value, target: &Target<'_>) -> Value {
     wanted
 }
 
-/// A `null` in an applied object says nothing.
+/// A `null` in an applied object has no meaning.
 fn drop_nulls(value: &mut Value) {
     match value {
         Value::Object(fields) => {

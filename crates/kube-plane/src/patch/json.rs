@@ -1,7 +1,7 @@
-//! JSON patch (RFC 6902), one operation after the other, each within limits.
+//! JSON patch (RFC 6902), with limits on each operation.
 //!
-//! A small patch can build a large or a deep object: by copying what it copied, or by moving an
-//! object into itself again and again. So what an operation would make is known before it runs.
+//! A small patch can build a large or deep object, by copying copies or by moving an object into
+//! itself repeatedly. The result of an operation is therefore computed before it runs.
 
 use json_patch::{PatchOperation, jsonptr::Pointer};
 use serde_json::Value;
@@ -9,32 +9,32 @@ use serde_json::Value;
 use crate::{
     json::{from_json, reason},
     status::{ApiError, Result},
-    store::gate::{self, Limits, TooMuch},
+    store::limits::{self, LimitExceeded, Limits},
 };
 
-/// The most operations of a patch, as in Kubernetes.
+/// Maximum number of operations, as in Kubernetes.
 const MAX_OPERATIONS: usize = 10_000;
 
-/// What all operations together may copy, in bytes, as in Kubernetes: the size of a body.
-const MAX_COPIED: usize = gate::MAX_BODY;
+/// Maximum total size of copied values, in bytes, as in Kubernetes: the size of a body.
+const MAX_COPIED: usize = limits::MAX_BODY;
 
-/// What all operations together may move aside in lists and look at, in values.
+/// Maximum number of values that all operations may move and visit.
 const MAX_WORK: usize = 20_000_000;
 
-/// A patch that was read.
+/// A parsed patch.
 #[derive(Debug)]
 pub(crate) struct JsonPatch(json_patch::Patch);
 
 impl JsonPatch {
-    /// Reads a patch from a body.
+    /// Parses a patch.
     pub(super) fn parse(body: &[u8]) -> Result<Self> {
-        let what = "the patch cannot be read";
+        let what = "the patch is not valid";
         let (value, _) = from_json(body, Limits::OPERATIONS).map_err(|error| error.answer(what))?;
         if let Some(count) = value.as_array().map(Vec::len)
             && count > MAX_OPERATIONS
         {
             return Err(ApiError::too_much(&format!(
-                "the patch has {count} operations, at most {MAX_OPERATIONS} are allowed"
+                "the patch has {count} operations, the maximum is {MAX_OPERATIONS}"
             )));
         }
         let patch = serde_json::from_value(value)
@@ -42,53 +42,53 @@ impl JsonPatch {
         Ok(Self(patch))
     }
 
-    /// Applies all operations, or says why not: then the value is of no use.
-    pub(super) fn apply(&self, value: &mut Value) -> Result<(), Refused> {
-        let mut spent = Spent::default();
+    /// Applies all operations. After an error the value must be discarded.
+    pub(super) fn apply(&self, value: &mut Value) -> Result<(), PatchError> {
+        let mut spent = Cost::default();
         for (index, operation) in self.0.iter().enumerate() {
             spent.charge(value, operation)?;
             json_patch::patch_unsafe(value, std::slice::from_ref(operation)).map_err(|error| {
-                Refused::Operation { index, path: error.path.to_string(), why: error.kind }
+                PatchError::Operation { index, path: error.path.to_string(), why: error.kind }
             })?;
         }
         Ok(())
     }
 }
 
-/// Why a patch was not applied.
+/// Error of a patch.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refused {
+pub(super) enum PatchError {
     #[error("operation {index} at {path} cannot be applied: {why}")]
     Operation { index: usize, path: String, why: json_patch::PatchErrorKind },
     #[error(transparent)]
-    TooMuch(#[from] TooMuch),
+    LimitExceeded(#[from] LimitExceeded),
     #[error("its operations copy more than {MAX_COPIED} bytes")]
     Copies,
     #[error("its operations move and copy more than {MAX_WORK} values")]
     Work,
 }
 
-/// What operations have cost so far.
+/// Cost of the operations so far.
 #[derive(Default)]
-struct Spent {
+struct Cost {
     copied: usize,
     work: usize,
 }
 
-impl Spent {
-    /// Refuses an operation that makes too much of the document. What does not apply costs nothing
-    /// and is left to the operation to say.
-    fn charge(&mut self, document: &Value, operation: &PatchOperation) -> Result<(), Refused> {
+impl Cost {
+    /// Rejects an operation that would make the document too large. Operations that cannot be
+    /// applied cost nothing and fail later.
+    fn charge(&mut self, document: &Value, operation: &PatchOperation) -> Result<(), PatchError> {
         let path = operation.path();
         match operation {
-            PatchOperation::Add(add) => self.deepen(path, &add.value)?,
-            PatchOperation::Replace(replace) => self.deepen(path, &replace.value)?,
+            PatchOperation::Add(add) => self.check_depth(path, &add.value)?,
+            PatchOperation::Replace(replace) => self.check_depth(path, &replace.value)?,
             PatchOperation::Copy(copy) => {
                 if let Some(source) = document.pointer(copy.from.as_str()) {
-                    self.deepen(path, source)?;
-                    self.copied = self.copied.saturating_add(gate::json_length(source));
+                    self.check_depth(path, source)?;
+                    self.copied = self.copied.saturating_add(limits::json_length(source));
                     if self.copied > MAX_COPIED {
-                        return Err(Refused::Copies);
+                        return Err(PatchError::Copies);
                     }
                 }
             }
@@ -97,7 +97,7 @@ impl Spent {
                 if path.count() > from.from.count()
                     && let Some(source) = document.pointer(from.from.as_str())
                 {
-                    self.deepen(path, source)?;
+                    self.check_depth(path, source)?;
                 }
             }
             PatchOperation::Remove(_) | PatchOperation::Test(_) => {}
@@ -105,24 +105,24 @@ impl Spent {
         self.shift(document, path)
     }
 
-    /// The value at the path has to stay within the depth of an object.
-    fn deepen(&mut self, path: &Pointer, value: &Value) -> Result<(), Refused> {
+    /// Checks that the value at the path stays within the depth limit.
+    fn check_depth(&mut self, path: &Pointer, value: &Value) -> Result<(), PatchError> {
         let limit = Limits::OBJECT.depth;
-        let rest = limit.checked_sub(path.count()).ok_or(TooMuch::Depth(limit))?;
+        let rest = limit.checked_sub(path.count()).ok_or(LimitExceeded::Depth(limit))?;
         let mut seen = 0;
-        gate::depth(value, rest, &mut seen)?;
+        limits::depth(value, rest, &mut seen)?;
         self.work(seen)
     }
 
-    /// An item that comes into a list or leaves it moves the others.
-    fn shift(&mut self, document: &Value, path: &Pointer) -> Result<(), Refused> {
+    /// Inserting or removing a list item moves the others.
+    fn shift(&mut self, document: &Value, path: &Pointer) -> Result<(), PatchError> {
         let parent = path.parent().and_then(|parent| document.pointer(parent.as_str()));
         self.work(parent.and_then(Value::as_array).map_or(1, Vec::len))
     }
 
-    fn work(&mut self, values: usize) -> Result<(), Refused> {
+    fn work(&mut self, values: usize) -> Result<(), PatchError> {
         self.work = self.work.saturating_add(values);
-        if self.work > MAX_WORK { Err(Refused::Work) } else { Ok(()) }
+        if self.work > MAX_WORK { Err(PatchError::Work) } else { Ok(()) }
     }
 }
 
@@ -157,7 +157,7 @@ mod tests {
 
     /// 900 operations, each of which puts the object into a copy of itself one level deeper.
     #[test]
-    fn nothing_deep_is_built_by_moving_and_copying() {
+    fn move_and_copy_cannot_exceed_the_depth_limit() {
         let nest = |depth: usize| "/a".repeat(depth);
         for op in ["move", "copy"] {
             let mut value = json!({"a": {}, "b": {}});
@@ -186,17 +186,17 @@ mod tests {
     }
 
     #[test]
-    fn copies_do_not_double_for_ever() {
+    fn copy_operations_have_a_size_limit() {
         let mut value = json!({"a": ["x".repeat(1000)]});
         let copies: Vec<Value> =
             (0..40).map(|_| json!({"op": "copy", "from": "/a", "path": "/a/-"})).collect();
         let refused = apply(&mut value, &copies.into()).unwrap_err();
         assert!(refused.contains("copy more than"), "{refused}");
-        assert!(gate::json_length(&value) < 2 * MAX_COPIED);
+        assert!(limits::json_length(&value) < 2 * MAX_COPIED);
     }
 
     #[test]
-    fn work_and_operations_are_counted() {
+    fn json_patches_have_work_limits() {
         let mut value = json!({ "a": vec![0; 100_000] });
         let moves: Vec<Value> =
             (0..9000).map(|_| json!({"op": "move", "from": "/a/0", "path": "/a/1"})).collect();
@@ -230,7 +230,7 @@ mod tests {
     proptest! {
         /// Whatever is done, and however often, nothing is deeper or larger than allowed.
         #[test]
-        fn nothing_gets_out_of_bounds(
+        fn arbitrary_patches_stay_within_limits(
             operations in prop::collection::vec(any_operation(), 1..12),
             times in 1usize..40,
         ) {
@@ -239,9 +239,9 @@ mod tests {
                 let patch = JsonPatch(serde_json::from_value(json!([operation])).unwrap());
                 let mut next = value.clone();
                 if patch.apply(&mut next).is_ok() {
-                    prop_assert!(gate::depth(&next, Limits::OBJECT.depth, &mut 0).is_ok());
+                    prop_assert!(limits::depth(&next, Limits::OBJECT.depth, &mut 0).is_ok());
                     // As the gate does between two patches.
-                    if gate::json_length(&next) < 20_000 {
+                    if limits::json_length(&next) < 20_000 {
                         value = next;
                     }
                 }

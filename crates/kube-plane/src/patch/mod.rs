@@ -2,7 +2,6 @@
 
 mod apply;
 mod json;
-mod merge;
 mod strategic;
 
 use serde_json::Value;
@@ -13,7 +12,7 @@ use crate::{
     handlers::{Request, request::content_type},
     json::{from_json, from_yaml},
     status::{ApiError, Result},
-    store::gate::Limits,
+    store::limits::Limits,
 };
 
 const JSON: &str = "application/json-patch+json";
@@ -21,11 +20,11 @@ const MERGE: &str = "application/merge-patch+json";
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
 const APPLY: &str = "application/apply-patch+yaml";
 
-/// Patches of custom resources.
+/// Patch types of custom resources.
 pub(crate) const CUSTOM: [&str; 3] = [JSON, MERGE, APPLY];
 const BUILTIN: [&str; 4] = [JSON, MERGE, STRATEGIC, APPLY];
 
-/// A patch of one of the kinds.
+/// A patch of one of the types.
 pub(crate) enum Patch {
     Json(JsonPatch),
     Merge(Body),
@@ -34,10 +33,10 @@ pub(crate) enum Patch {
 }
 
 impl Patch {
-    /// Reads the body as its content type says.
+    /// Parses the body by its content type.
     pub(crate) fn parse(target: Target<'_>, request: &Request) -> Result<Self> {
-        let unread = "the patch cannot be read";
-        let no_object = || ApiError::bad_request("the patch cannot be read: it is not an object");
+        let unread = "the patch is not valid";
+        let no_object = || ApiError::bad_request("the patch is not an object");
         let object = |bytes: &[u8]| {
             let (value, duplicates) =
                 from_json(bytes, Limits::BODY).map_err(|error| error.answer(unread))?;
@@ -67,7 +66,7 @@ impl Patch {
         }
     }
 
-    /// The patched object.
+    /// Returns the patched object.
     pub(crate) fn apply(&self, target: Target<'_>, old: &Value) -> Result<Body> {
         let mut value = old.clone();
         let mut duplicates = Vec::new();
@@ -86,7 +85,7 @@ impl Patch {
                 })?;
             }
             Self::Merge(patch) => {
-                merge::merge(&mut value, &patch.value);
+                json_patch::merge(&mut value, &patch.value);
                 duplicates.clone_from(&patch.duplicates);
             }
             Self::Strategic(patch) => {

@@ -1,9 +1,9 @@
 //! Strategic merge patch, for the built-in kinds.
 //!
-//! The lists with merge keys that these kinds have are few: owner references by `uid`, finalizers
-//! as a set, secrets and image pull secrets of service accounts by `name`, conditions by `type`.
-//! All other lists are replaced. `$patch: replace|delete`, `$retainKeys`, `$deleteFromPrimitiveList`
-//! and `$setElementOrder` are understood.
+//! These kinds have few lists with merge keys: owner references by `uid`, finalizers as a set,
+//! secrets and image pull secrets of service accounts by `name`, conditions by `type`. All other
+//! lists are replaced. Supports `$patch: replace|delete`, `$retainKeys`, `$deleteFromPrimitiveList`
+//! and `$setElementOrder`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::status::{ApiError, Result};
 
-/// How a list of a field is merged.
+/// Merge rule of a list.
 enum ListRule {
     Replace,
     Set,
@@ -46,7 +46,7 @@ pub(super) fn merge(value: &mut Value, patch: &Value) -> Result<()> {
             *value = Value::Object(Map::new());
             return Ok(());
         }
-        // It is not quoted: the patch may be that of a Secret.
+        // Not quoted, because the patch may be that of a Secret.
         Some(_) => {
             return Err(ApiError::bad_request(
                 "unknown patch directive: $patch is \"merge\", \"replace\" or \"delete\"",
@@ -108,7 +108,7 @@ fn merge_list(list: &mut Value, patch: &[Value], rule: &ListRule) -> Result<()> 
             }
         }
         ListRule::Key(key) => {
-            // Items without the key are the same as no other.
+            // Items without the key are equal to no other item.
             let identity = |item: &Value| item.get(key).map(Value::to_string);
             let deletes: HashSet<String> = patch
                 .iter()

@@ -1,4 +1,4 @@
-//! Issues certificates and decides whether stored ones still do.
+//! Issues certificates, and decides whether stored ones are still usable.
 
 use std::{net::IpAddr, path::Path, time::Duration};
 
@@ -39,7 +39,7 @@ impl Authority {
     }
 }
 
-/// A certificate that is wanted.
+/// Properties of a certificate to issue.
 pub(super) struct Leaf {
     file: &'static str,
     name: String,
@@ -59,7 +59,7 @@ impl Leaf {
         }
     }
 
-    /// A client in the group of administrators, as kubeadm makes them.
+    /// Creates a client in the administrators' group, as in certificates of kubeadm.
     pub(super) fn client(file: &'static str, name: &str) -> Self {
         Self {
             file,
@@ -71,7 +71,7 @@ impl Leaf {
     }
 }
 
-/// Reads or makes the CA.
+/// Reads or creates the CA.
 pub(super) fn authority(dir: &Path, now: Timestamp) -> Result<Authority, PkiError> {
     if let Some(identity) = read(dir, "ca")?
         && let Some(key_id) = inspect(dir, "ca", &identity, |certificate| {
@@ -97,7 +97,7 @@ pub(super) fn authority(dir: &Path, now: Timestamp) -> Result<Authority, PkiErro
     Ok(Authority { identity, key_id })
 }
 
-/// Reads or makes a certificate signed by the CA.
+/// Reads or creates a certificate signed by the CA.
 pub(super) fn leaf(
     dir: &Path,
     now: Timestamp,
@@ -120,8 +120,8 @@ pub(super) fn leaf(
     Ok(identity)
 }
 
-/// Makes a certificate for a client, and says when it ends: after `lasts`, or with the CA. Nothing of
-/// it is kept.
+/// Issues a certificate for a client, and returns its expiry: after `lasts`, or with the CA. It is
+/// not stored.
 pub(super) fn client(
     dir: &Path,
     ca: &Authority,
@@ -184,7 +184,7 @@ fn params(name: &str, organization: Option<&str>, now: Timestamp, days: i64) -> 
     if let Some(organization) = organization {
         params.distinguished_name.push(DnType::OrganizationName, organization);
     }
-    // A day back, for clients whose clock is behind.
+    // One day back, for clients whose clock is behind.
     let (year, month, day) = date(now, -1);
     params.not_before = rcgen::date_time_ymd(year, month, day);
     let (year, month, day) = date(now, days);
@@ -203,7 +203,7 @@ fn read(dir: &Path, file: &str) -> Result<Option<Identity>, PkiError> {
     Ok(certificate.zip(key).map(|(certificate, key)| Identity { certificate, key }))
 }
 
-/// The key first: a certificate on disk always has its key, also after a crash in between.
+/// The key first: a certificate on disk always has its key, even after a crash in between.
 fn write(dir: &Path, file: &str, identity: &Identity) -> Result<(), PkiError> {
     let certificate = dir.join(format!("{file}.crt"));
     match std::fs::remove_file(&certificate) {

@@ -1,4 +1,4 @@
-//! Certificates of a plane: a CA, the server's certificate and an administrator's.
+//! Certificates of a plane: a CA, and certificates for the server and an administrator.
 
 mod files;
 mod issue;
@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use self::issue::{Authority, Identity, Leaf};
 pub use self::tls::ServerTls;
 
-/// A certificate could not be made, read or used.
+/// Error while creating, reading or using a certificate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PkiError {
@@ -28,23 +28,23 @@ pub enum PkiError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// Cause.
         source: io::Error,
     },
-    /// A file or folder could not be written.
+    /// A file or directory could not be written.
     #[error("cannot write {}", path.display())]
     Write {
-        /// The file or folder.
+        /// The file or directory.
         path: PathBuf,
-        /// Why not.
+        /// Cause.
         source: io::Error,
     },
-    /// A file is not the certificate or key it should be. Deleting it makes a new one.
+    /// A file is not a valid certificate or key. Deleting it creates a new one.
     #[error("{} is not usable: {message}", path.display())]
     Broken {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Reason.
         message: String,
     },
     /// A certificate could not be issued.
@@ -52,26 +52,26 @@ pub enum PkiError {
     Issue {
         /// Common name of the certificate.
         name: String,
-        /// Why not.
+        /// Cause.
         source: rcgen::Error,
     },
-    /// A certificate could not be written.
-    #[error("cannot write the certificate `{name}`: {message}")]
+    /// A certificate could not be encoded.
+    #[error("cannot encode the certificate `{name}`: {message}")]
     Encode {
         /// Common name of the certificate.
         name: String,
-        /// Why not.
+        /// Reason.
         message: String,
     },
     /// The certificates cannot be used for TLS.
     #[error("cannot use the certificates for TLS: {message}")]
     Tls {
-        /// Why not.
+        /// Reason.
         message: String,
     },
 }
 
-/// The certificates of a plane, kept in a folder (mode 0700, files 0600): `ca`, `server` and
+/// The certificates of a plane, stored in a directory (mode 0700, files 0600): `ca`, `server` and
 /// `admin`, each as `.crt` and `.key` in PEM.
 #[derive(Clone)]
 pub struct Pki {
@@ -82,14 +82,16 @@ pub struct Pki {
 }
 
 impl Pki {
-    /// Reads the certificates from `dir` and makes what is missing, near its end (CA: 90 days,
-    /// others: 30 days), signed by another CA, or not valid for a name in `hosts`.
+    /// Reads the certificates from `dir` and creates those that are missing, close to expiry (CA:
+    /// 90 days, others: 30 days), signed by another CA, or not valid for a name in `hosts`.
     ///
-    /// The server's certificate is always valid for `localhost`, `127.0.0.1` and `::1`; `hosts` are
-    /// further DNS names or addresses. A new CA makes new certificates for all. Blocks on files.
+    /// The server certificate is always valid for `localhost`, `127.0.0.1` and `::1`; `hosts` are
+    /// additional DNS names or addresses. A new CA causes new certificates for all. Blocks on file
+    /// I/O.
     ///
     /// # Errors
-    /// If the folder cannot be used, or holds something that is not a certificate or key.
+    /// [`PkiError`] if the directory cannot be used, or contains something that is not a
+    /// certificate or key.
     pub fn open(dir: &Path, hosts: &[String]) -> Result<Self, PkiError> {
         Self::open_at(dir, hosts, Timestamp::now())
     }
@@ -100,7 +102,7 @@ impl Pki {
         let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
         for host in hosts {
             let host = host.trim_matches(['[', ']']);
-            // One spelling for each address, so that it is found again in the certificate.
+            // Normalize addresses, so that they are found again in the certificate.
             let host = host.parse::<IpAddr>().map_or_else(|_| host.to_owned(), |ip| ip.to_string());
             if !names.contains(&host) {
                 names.push(host);
@@ -111,40 +113,40 @@ impl Pki {
         Ok(Self { dir: dir.to_owned(), ca: Arc::new(ca), server, admin })
     }
 
-    /// The CA's certificate, PEM.
+    /// Returns the certificate of the CA, PEM.
     #[must_use]
     pub fn ca_certificate_pem(&self) -> &str {
         self.ca.certificate_pem()
     }
 
-    /// The administrator's certificate, PEM.
+    /// Returns the certificate of the administrator, PEM.
     #[must_use]
     pub fn admin_certificate_pem(&self) -> &str {
         &self.admin.certificate
     }
 
-    /// The administrator's private key, PEM. A secret.
+    /// Returns the private key of the administrator, PEM. A secret.
     #[must_use]
     pub fn admin_key_pem(&self) -> &str {
         &self.admin.key
     }
 
-    /// Makes a certificate for a client: a user and the groups he is in, as roles name them. It
-    /// lasts a year. It is not kept, and it cannot be revoked but by a new CA.
+    /// Issues a certificate for a client: a user and their groups, as in roles. It is valid for one
+    /// year. It is not stored, and can only be revoked by creating a new CA.
     ///
     /// # Errors
-    /// If the CA's files are not usable, or the names cannot be in a certificate.
+    /// [`PkiError`] if the files of the CA are not usable, or the names cannot be in a certificate.
     pub fn client(&self, user: &str, groups: &[&str]) -> Result<ClientCertificate, PkiError> {
         let day = Duration::from_secs(86_400);
         let days = u32::try_from(issue::LEAF_DAYS).unwrap_or(u32::MAX);
-        self.client_lasting(user, groups, day.saturating_mul(days))
+        self.client_with_lifetime(user, groups, day.saturating_mul(days))
     }
 
-    /// As [`Pki::client`], but it lasts as long as is said here, or as the CA does where that is less.
+    /// As [`Pki::client`], with a lifetime, which is limited to that of the CA.
     ///
     /// # Errors
     /// As [`Pki::client`].
-    pub fn client_lasting(
+    pub fn client_with_lifetime(
         &self,
         user: &str,
         groups: &[&str],
@@ -154,29 +156,31 @@ impl Pki {
         Ok(ClientCertificate { identity, expires })
     }
 
-    /// What [`crate::Plane::serve_https`] needs: the server's identity and the CA of its clients.
+    /// Returns the TLS configuration for [`crate::Plane::serve_https`]: the server certificate and
+    /// the CA of its clients.
     ///
     /// # Errors
-    /// [`PkiError::Tls`] if rustls refuses the certificates.
+    /// [`PkiError::Tls`] if rustls rejects the certificates.
     pub fn server_tls(&self) -> Result<ServerTls, PkiError> {
         ServerTls::new(self)
     }
 
-    /// A kubeconfig for the administrator with everything inside. A secret.
+    /// Returns the kubeconfig of the administrator, including certificate and key. A secret.
     ///
-    /// `name` names its cluster, user and context; `server` is a URL as `https://127.0.0.1:6443`.
+    /// `name` is the name of cluster, user and context; `server` is a URL such as
+    /// `https://127.0.0.1:6443`.
     #[must_use]
     pub fn kubeconfig(&self, name: &str, server: &str) -> String {
         self.kubeconfig_of(&self.admin, name, server)
     }
 
-    /// As [`Pki::kubeconfig`], for a client of [`Pki::client`].
+    /// As [`Pki::kubeconfig`], for a client from [`Pki::client`].
     #[must_use]
     pub fn kubeconfig_for(&self, client: &ClientCertificate, name: &str, server: &str) -> String {
         self.kubeconfig_of(&client.identity, name, server)
     }
 
-    /// As [`Pki::kubeconfig_for`], with the namespace the client works in.
+    /// As [`Pki::kubeconfig_for`], with a default namespace.
     #[must_use]
     pub fn kubeconfig_in(
         &self,
@@ -212,7 +216,7 @@ impl Pki {
         )
     }
 
-    /// Writes [`Pki::kubeconfig`] to `path`, mode 0600, in one step. Blocks on files.
+    /// Writes [`Pki::kubeconfig`] to `path` atomically with mode 0600. Blocks on file I/O.
     ///
     /// # Errors
     /// [`PkiError::Write`] if the file cannot be written.
@@ -220,7 +224,7 @@ impl Pki {
         files::write_private(path, self.kubeconfig(name, server).as_bytes())
     }
 
-    /// Writes [`Pki::kubeconfig_for`] to `path`, mode 0600, in one step. Blocks on files.
+    /// Writes [`Pki::kubeconfig_for`] to `path` atomically with mode 0600. Blocks on file I/O.
     ///
     /// # Errors
     /// [`PkiError::Write`] if the file cannot be written.
@@ -249,19 +253,19 @@ pub struct ClientCertificate {
 }
 
 impl ClientCertificate {
-    /// The certificate, PEM.
+    /// Returns the certificate, PEM.
     #[must_use]
     pub fn certificate_pem(&self) -> &str {
         &self.identity.certificate
     }
 
-    /// The private key, PEM. A secret.
+    /// Returns the private key, PEM. A secret.
     #[must_use]
     pub fn key_pem(&self) -> &str {
         &self.identity.key
     }
 
-    /// When it ends.
+    /// Returns the expiry time.
     #[must_use]
     pub fn expires(&self) -> Timestamp {
         self.expires
@@ -274,7 +278,7 @@ impl std::fmt::Debug for ClientCertificate {
     }
 }
 
-/// A JSON string is a YAML string whatever it holds.
+/// A JSON string is a valid YAML string.
 fn quote(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -308,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_host_renews_only_the_server() {
+    fn a_new_host_name_renews_only_the_server_certificate() {
         let dir = tempfile::tempdir().unwrap();
         let first = Pki::open(dir.path(), &[]).unwrap();
         let hosts =
@@ -322,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_authority_renews_all() {
+    fn a_lost_authority_renews_every_certificate() {
         let dir = tempfile::tempdir().unwrap();
         let first = Pki::open(dir.path(), &[]).unwrap();
         std::fs::remove_file(dir.path().join("ca.crt")).unwrap();
@@ -360,12 +364,12 @@ mod tests {
     }
 
     #[test]
-    fn a_client_lasts_as_long_as_is_said_and_never_longer_than_the_authority() {
+    fn a_client_certificate_never_outlives_its_authority() {
         let dir = tempfile::tempdir().unwrap();
         let pki = Pki::open(dir.path(), &[]).unwrap();
         let hour = Duration::from_secs(3600);
         let end = |lasts| {
-            let client = pki.client_lasting("jane", &[], lasts).unwrap();
+            let client = pki.client_with_lifetime("jane", &[], lasts).unwrap();
             let (_, pem) = parse_x509_pem(client.certificate_pem().as_bytes()).unwrap();
             let end = pem.parse_x509().unwrap().validity().not_after.timestamp();
             assert_eq!(end, client.expires().as_second());

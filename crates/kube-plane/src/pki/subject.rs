@@ -1,4 +1,4 @@
-//! Several organizations in the subject of a certificate: rcgen's names hold one of each type.
+//! Certificates with several organizations in the subject, which rcgen does not support.
 
 use der::{
     Any, Decode, Encode, EncodePem, Sequence,
@@ -21,7 +21,7 @@ impl PemLabel for Certificate {
     const PEM_LABEL: &'static str = "CERTIFICATE";
 }
 
-/// `TBSCertificate` of version 3; what stays as it is is not looked into.
+/// `TBSCertificate` of version 3; unchanged parts are not parsed.
 #[derive(Sequence)]
 struct Content {
     #[asn1(context_specific = "0", tag_mode = "EXPLICIT")]
@@ -42,7 +42,7 @@ struct Attribute {
     value: Any,
 }
 
-/// Adds organizations to the subject of a certificate (DER) and signs it anew: PEM.
+/// Adds organizations to the subject of a certificate (DER), signs it again and returns PEM.
 pub(super) fn add_organizations(
     certificate: &[u8],
     organizations: &[&str],

@@ -1,4 +1,4 @@
-//! TLS of a server, with a certificate that can be renewed while it serves.
+//! TLS of a server, with a certificate that can be renewed while serving.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -12,14 +12,15 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
 use super::{Pki, PkiError};
 
-/// TLS of a server that asks for client certificates. Cloning is cheap, and clones are the same server.
+/// TLS configuration of a server that requests client certificates. Clones are cheap and share the
+/// certificate.
 #[derive(Clone)]
 pub struct ServerTls {
     pub(crate) config: Arc<ServerConfig>,
     pub(crate) token: Option<Arc<str>>,
-    /// The authority of the clients, PEM.
+    /// CA of the clients, PEM.
     authority: Arc<str>,
-    shown: Arc<Shown>,
+    resolver: Arc<CertificateResolver>,
 }
 
 impl ServerTls {
@@ -34,30 +35,30 @@ impl ServerTls {
                 .allow_unauthenticated()
                 .build()
                 .map_err(unusable)?;
-        let shown = Arc::new(Shown(RwLock::new(certified(pki, &provider)?)));
+        let resolver = Arc::new(CertificateResolver(RwLock::new(certified(pki, &provider)?)));
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(unusable)?
             .with_client_cert_verifier(verifier)
-            .with_cert_resolver(Arc::clone(&shown) as Arc<dyn ResolvesServerCert>);
+            .with_cert_resolver(Arc::clone(&resolver) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let authority = pki.ca_certificate_pem().into();
-        Ok(Self { config: Arc::new(config), token: None, authority, shown })
+        Ok(Self { config: Arc::new(config), token: None, authority, resolver })
     }
 
-    /// Also lets in whoever sends this bearer token.
+    /// Also accepts this bearer token.
     #[must_use]
     pub fn with_bearer_token(mut self, token: impl Into<Arc<str>>) -> Self {
         self.token = Some(token.into());
         self
     }
 
-    /// Shows the server certificate of `pki` from the next connection on; those that are open stay. Says
-    /// whether it is another than before.
+    /// Uses the server certificate of `pki` for new connections; open ones stay. Returns whether it
+    /// has changed.
     ///
     /// # Errors
-    /// [`PkiError::Tls`] if rustls refuses the certificate, or if `pki` has another authority: clients
-    /// know the one before. The server then goes on with what it has.
+    /// [`PkiError::Tls`] if rustls rejects the certificate, or if `pki` has another CA, which
+    /// clients do not know yet. The server then keeps its certificate.
     pub fn renew(&self, pki: &Pki) -> Result<bool, PkiError> {
         if *self.authority != *pki.ca_certificate_pem() {
             let message =
@@ -65,10 +66,10 @@ impl ServerTls {
             return Err(PkiError::Tls { message });
         }
         let key = certified(pki, self.config.crypto_provider())?;
-        let mut shown = self.shown.0.write().unwrap_or_else(PoisonError::into_inner);
-        let is_new = shown.cert != key.cert;
+        let mut resolver = self.resolver.0.write().unwrap_or_else(PoisonError::into_inner);
+        let is_new = resolver.cert != key.cert;
         if is_new {
-            *shown = key;
+            *resolver = key;
         }
         Ok(is_new)
     }
@@ -80,16 +81,16 @@ impl std::fmt::Debug for ServerTls {
     }
 }
 
-/// The certificate that is shown now.
-struct Shown(RwLock<Arc<CertifiedKey>>);
+/// The current certificate.
+struct CertificateResolver(RwLock<Arc<CertifiedKey>>);
 
-impl std::fmt::Debug for Shown {
+impl std::fmt::Debug for CertificateResolver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Shown")
     }
 }
 
-impl ResolvesServerCert for Shown {
+impl ResolvesServerCert for CertificateResolver {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.0.read().unwrap_or_else(PoisonError::into_inner).clone())
     }
@@ -113,32 +114,32 @@ mod tests {
 
     use super::*;
 
-    fn shown(tls: &ServerTls) -> Vec<CertificateDer<'static>> {
-        tls.shown.0.read().unwrap().cert.clone()
+    fn resolver(tls: &ServerTls) -> Vec<CertificateDer<'static>> {
+        tls.resolver.0.read().unwrap().cert.clone()
     }
 
     #[test]
-    fn a_certificate_near_its_end_is_renewed_while_it_is_served() {
+    fn an_expiring_certificate_is_renewed_while_serving() {
         let dir = tempfile::tempdir().unwrap();
-        // Made long ago: it has two weeks left.
+        // Issued long ago: it has two weeks left.
         let then = Timestamp::now() - SignedDuration::from_hours(24 * 350);
         let old = Pki::open_at(dir.path(), &[], then).unwrap();
         let tls = ServerTls::new(&old).unwrap();
-        let before = shown(&tls);
+        let before = resolver(&tls);
         assert!(!tls.renew(&old).unwrap());
         let renewed = Pki::open(dir.path(), &[]).unwrap();
         assert!(tls.renew(&renewed).unwrap());
-        assert_ne!(shown(&tls), before);
+        assert_ne!(resolver(&tls), before);
         assert!(!tls.renew(&renewed).unwrap());
     }
 
     #[test]
-    fn another_authority_is_refused_and_the_server_goes_on() {
+    fn a_different_authority_is_rejected_and_the_server_keeps_running() {
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let tls = ServerTls::new(&Pki::open(one.path(), &[]).unwrap()).unwrap();
-        let before = shown(&tls);
+        let before = resolver(&tls);
         let error = tls.renew(&Pki::open(other.path(), &[]).unwrap()).unwrap_err();
         assert!(error.to_string().contains("restart the server to use it"), "{error}");
-        assert_eq!(shown(&tls), before);
+        assert_eq!(resolver(&tls), before);
     }
 }

@@ -1,4 +1,4 @@
-//! Cluster roles that are there from the start.
+//! Cluster roles that exist from the start.
 
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use serde_json::Value;
@@ -13,7 +13,7 @@ use crate::{
     status::ApiError,
 };
 
-/// Creates them all, or adds what they lack.
+/// Creates the roles, or adds what they lack.
 pub(super) async fn register(api: &Arc<Api>, roles: Vec<ClusterRole>) -> Result<(), Error> {
     let tables = api.registry.tables();
     let Some(resource) = tables.stored(CLUSTER_ROLES) else { return Ok(()) };
@@ -53,8 +53,8 @@ async fn one(
     Ok(())
 }
 
-/// A stored role with what it lacks of the wanted one. Rules of others stay, so that the rules which
-/// an aggregation adds are not written at each open.
+/// Returns a stored role with the missing parts of the wanted one. Other rules stay, so that
+/// aggregated rules are not rewritten at each open.
 fn complete(stored: &Value, wanted: &Value) -> Value {
     let mut new = stored.clone();
     for field in ["labels", "annotations"] {
@@ -84,7 +84,7 @@ mod tests {
     use crate::{Plane, PlaneOptions};
 
     #[test]
-    fn rules_that_are_missing_are_added_and_the_others_stay() {
+    fn missing_default_rules_are_added_and_others_kept() {
         let stored = json!({"metadata": {"name": "r"}, "rules": [1, 2]});
         let wanted = json!({"metadata": {"labels": {"a": "b"}}, "rules": [2, 3]});
         let new = complete(&stored, &wanted);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn roles_are_there_once_the_plane_is_open() {
+    async fn default_roles_exist_after_opening() {
         let dir = tempfile::tempdir().unwrap();
         let path = Some(dir.path().join("plane.db"));
         let open = |verb: &str| {

@@ -1,11 +1,11 @@
-//! The messages: field numbers as in Kubernetes' `generated.proto` files, which never change.
+//! Protobuf messages: field numbers as in Kubernetes' `generated.proto` files, which never change.
 
 use FieldType::{
     Bool, BytesMap, Json, Message as Sub, Messages as Subs, MicroTime, Number, Text, TextMap,
     Texts, Time,
 };
 
-/// Fields of a message: number, name in JSON, type.
+/// Fields of a message: number, JSON name, type.
 pub(super) struct Message(pub(super) &'static [(u64, &'static str, FieldType)]);
 
 #[derive(Clone, Copy)]
@@ -24,7 +24,7 @@ pub(super) enum FieldType {
     Messages(&'static Message),
 }
 
-/// The message of a kind.
+/// Returns the message of a kind.
 pub(super) fn message(version: &str, kind: &str) -> Option<&'static Message> {
     Some(match (version, kind) {
         ("v1", "Namespace") => &NAMESPACE,
@@ -211,7 +211,7 @@ static SUBJECT: Message =
     Message(&[(1, "kind", Text), (2, "apiGroup", Text), (3, "name", Text), (4, "namespace", Text)]);
 static ROLE_REF: Message = Message(&[(1, "apiGroup", Text), (2, "kind", Text), (3, "name", Text)]);
 
-/// Reviews of access: the spec of a self review is the beginning of that of the others.
+/// Access reviews: the spec of a self review is the beginning of the spec of the others.
 static ACCESS_REVIEW: Message =
     Message(&[(1, "metadata", Sub(&METADATA)), (2, "spec", Sub(&ACCESS_SPEC))]);
 static ACCESS_SPEC: Message = Message(&[

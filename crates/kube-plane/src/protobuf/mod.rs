@@ -1,7 +1,7 @@
 //! Request bodies in protobuf, which Go clients send for built-in kinds.
 //!
-//! Only what clients send to this server is known: the kinds it stores, delete options and
-//! reviews. Answers are always JSON, which those clients accept.
+//! Supports what clients send to this server: stored kinds, delete options and reviews. Responses
+//! are always JSON, which those clients accept.
 
 mod messages;
 
@@ -11,36 +11,36 @@ use serde_json::{Map, Value};
 use self::messages::{FieldType, Message, UNKNOWN, message};
 use crate::{
     json::from_json,
-    store::gate::{Limits, Tally},
+    store::limits::{Limits, Tally},
 };
 
-/// The content type of such bodies.
+/// Content type of protobuf bodies.
 pub(crate) const CONTENT_TYPE: &str = "application/vnd.kubernetes.protobuf";
 
 const MAGIC: &[u8] = b"k8s\0";
-/// Messages in messages, at most.
+/// Maximum nesting of messages.
 const MAX_DEPTH: usize = 16;
 
-/// Why a body could not be read.
+/// Error while decoding a body.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// It is not protobuf as Kubernetes writes it.
-    Broken,
-    /// The kind is not among the known ones.
+pub(crate) enum DecodeError {
+    /// It is not Kubernetes protobuf.
+    Malformed,
+    /// The kind is unknown.
     UnknownKind(String),
 }
 
-/// Reads a body as the JSON it stands for.
-pub(crate) fn decode(bytes: &[u8]) -> Result<Value, Failure> {
-    let bytes = bytes.strip_prefix(MAGIC).ok_or(Failure::Broken)?;
-    let (envelope, raw) = read_unknown(bytes).ok_or(Failure::Broken)?;
+/// Decodes a body to the equivalent JSON.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Value, DecodeError> {
+    let bytes = bytes.strip_prefix(MAGIC).ok_or(DecodeError::Malformed)?;
+    let (envelope, raw) = read_unknown(bytes).ok_or(DecodeError::Malformed)?;
     let kind = crate::json::text(&envelope, &["typeMeta", "kind"]);
     let version = crate::json::text(&envelope, &["typeMeta", "apiVersion"]);
     let Some(message) = message(version, kind) else {
-        return Err(Failure::UnknownKind(format!("{version} {kind}")));
+        return Err(DecodeError::UnknownKind(format!("{version} {kind}")));
     };
     let mut tally = Tally::new(Limits::BODY);
-    let mut value = read(message, raw, 1, &mut tally).ok_or(Failure::Broken)?;
+    let mut value = read(message, raw, 1, &mut tally).ok_or(DecodeError::Malformed)?;
     if let Some(fields) = value.as_object_mut() {
         fields.insert("apiVersion".to_owned(), version.into());
         fields.insert("kind".to_owned(), kind.into());
@@ -48,7 +48,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Value, Failure> {
     Ok(value)
 }
 
-/// The envelope without its content, and the content.
+/// Returns the envelope without its content, and the content.
 fn read_unknown(bytes: &[u8]) -> Option<(Value, &[u8])> {
     let envelope = read(&UNKNOWN, bytes, 1, &mut Tally::new(Limits::BODY))?;
     let mut reader = Reader(bytes);
@@ -70,7 +70,7 @@ fn read(message: &Message, bytes: &[u8], depth: usize, tally: &mut Tally) -> Opt
     let mut fields = Map::new();
     let mut reader = Reader(bytes);
     while let Some((number, wire)) = reader.tag()? {
-        // Two bytes may be a text in a list: more than they take here.
+        // Two bytes may be a text in a list, which takes more memory than that.
         tally.value().ok()?;
         let Some((_, name, kind)) = message.0.iter().find(|(known, ..)| *known == number) else {
             reader.skip(wire)?;
@@ -85,7 +85,7 @@ fn read(message: &Message, bytes: &[u8], depth: usize, tally: &mut Tally) -> Opt
             }
             (FieldType::Text, 2) => {
                 let text = std::str::from_utf8(reader.bytes()?).ok()?;
-                // Go writes empty texts where JSON leaves them out.
+                // Go writes empty texts that JSON omits.
                 if !text.is_empty() {
                     fields.insert((*name).to_owned(), text.into());
                 }
@@ -147,7 +147,7 @@ fn read_entry(bytes: &[u8]) -> Option<(&str, &[u8])> {
     Some((std::str::from_utf8(key).ok()?, value))
 }
 
-/// The inner `None` is the zero time, which JSON leaves out.
+/// The inner `None` is the zero time, which JSON omits.
 fn read_time(bytes: &[u8], micro: bool) -> Option<Option<String>> {
     let mut reader = Reader(bytes);
     let (mut seconds, mut nanos) = (0, 0);
@@ -179,11 +179,11 @@ fn read_json(bytes: &[u8]) -> Option<Value> {
     Some(value)
 }
 
-/// Reads the wire format.
+/// Reader of the wire format.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    /// Number and wire type of the next field; the inner `None` is the end.
+    /// Returns the number and wire type of the next field; the inner `None` is the end.
     fn tag(&mut self) -> Option<Option<(u64, u8)>> {
         if self.0.is_empty() {
             return Some(None);
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn times_have_their_precision() {
+    fn timestamps_keep_their_precision() {
         let time =
             [vec![1 << 3], vec![0x80, 0xe4, 0x97, 0xd0, 0x06], vec![2 << 3, 0xe8, 0x07]].concat();
         let spec = [field(1, b"me"), field(3, &time), vec![5 << 3, 0]].concat();
@@ -285,15 +285,18 @@ mod tests {
     }
 
     #[test]
-    fn other_kinds_and_other_bytes_are_refused() {
-        assert_eq!(decode(b"{}"), Err(Failure::Broken));
-        assert_eq!(decode(&body("v1", "Pod", b"")), Err(Failure::UnknownKind("v1 Pod".to_owned())));
-        assert_eq!(decode(&body("v1", "Secret", &[0x0a, 0x7f])), Err(Failure::Broken));
+    fn unknown_kinds_and_malformed_bytes_are_refused() {
+        assert_eq!(decode(b"{}"), Err(DecodeError::Malformed));
+        assert_eq!(
+            decode(&body("v1", "Pod", b"")),
+            Err(DecodeError::UnknownKind("v1 Pod".to_owned()))
+        );
+        assert_eq!(decode(&body("v1", "Secret", &[0x0a, 0x7f])), Err(DecodeError::Malformed));
     }
 
     proptest! {
         #[test]
-        fn no_bytes_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
             let mut with_head = body("v1", "Event", b"");
             with_head.extend(&bytes);
             for bytes in [bytes.clone(), with_head, body("v1", "Secret", &bytes)] {

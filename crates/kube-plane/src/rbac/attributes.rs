@@ -1,4 +1,4 @@
-//! What a request wants to do, as roles speak of it.
+//! Attributes of a request for authorization.
 
 use std::borrow::Cow;
 
@@ -10,35 +10,35 @@ use crate::handlers::request::{Query, ResourcePath};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Attributes<'a> {
     pub(crate) verb: Cow<'a, str>,
-    pub(crate) on: On<'a>,
+    pub(crate) target: RequestTarget<'a>,
 }
 
-/// What a verb is about.
+/// Target of a verb.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum On<'a> {
+pub(crate) enum RequestTarget<'a> {
     Resource(ResourceAttributes<'a>),
-    /// A path that is not about resources, as `/version`.
+    /// A path that is not a resource path, such as `/version`.
     Path(Cow<'a, str>),
 }
 
-/// A resource in one group; empty texts stand for what is left out.
+/// A resource in one group; empty texts stand for missing parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ResourceAttributes<'a> {
     pub(crate) group: Cow<'a, str>,
     pub(crate) resource: Cow<'a, str>,
     pub(crate) subresource: Cow<'a, str>,
-    /// Empty: all namespaces, or a resource that is in none.
+    /// Empty for all namespaces, or for a cluster-scoped resource.
     pub(crate) namespace: Cow<'a, str>,
     pub(crate) name: Cow<'a, str>,
 }
 
 impl<'a> Attributes<'a> {
-    /// What a request to these parts of a path wants.
+    /// Attributes of a request, from the segments of its path.
     pub(crate) fn of(method: &Method, segments: &[&'a str], query: &Query) -> Self {
         let Some(path) = ResourcePath::parse(segments) else {
             return Self {
                 verb: method_verb(method).into(),
-                on: On::Path(format!("/{}", segments.join("/")).into()),
+                target: RequestTarget::Path(format!("/{}", segments.join("/")).into()),
             };
         };
         let watch = query.flag("watch");
@@ -48,42 +48,42 @@ impl<'a> Attributes<'a> {
             ("delete", None) => "deletecollection",
             (verb, _) => verb,
         };
-        // A list of the one object with a name is about that object.
+        // A list of one named object is about that object.
         let name = match (path.name, verb) {
             (Some(name), _) => name.into(),
             (None, "list" | "watch") => query.exact_name().unwrap_or_default().into(),
             (None, _) => "".into(),
         };
-        // A namespace is in itself.
+        // A Namespace counts as in itself.
         let namespace = match path.namespace {
             None if path.group.is_empty() && path.plural == "namespaces" => path.name,
             namespace => namespace,
         };
-        let on = ResourceAttributes {
+        let target = ResourceAttributes {
             group: path.group.into(),
             resource: path.plural.into(),
             subresource: path.subresource.unwrap_or_default().into(),
             namespace: namespace.unwrap_or_default().into(),
             name,
         };
-        Self { verb: verb.into(), on: On::Resource(on) }
+        Self { verb: verb.into(), target: RequestTarget::Resource(target) }
     }
 
-    /// The namespace it happens in; empty for all of them, or none.
+    /// Returns the namespace of the target; empty for all namespaces and for cluster scope.
     pub(super) fn namespace(&self) -> &str {
-        match &self.on {
-            On::Resource(resource) => &resource.namespace,
-            On::Path(_) => "",
+        match &self.target {
+            RequestTarget::Resource(resource) => &resource.namespace,
+            RequestTarget::Path(_) => "",
         }
     }
 }
 
-/// What somebody may not do, in Kubernetes' words.
+/// Formats the denied action as Kubernetes does.
 impl std::fmt::Display for Attributes<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let resource = match &self.on {
-            On::Path(path) => return write!(f, "cannot {} path \"{path}\"", self.verb),
-            On::Resource(resource) => resource,
+        let resource = match &self.target {
+            RequestTarget::Path(path) => return write!(f, "cannot {} path \"{path}\"", self.verb),
+            RequestTarget::Resource(resource) => resource,
         };
         let slash = if resource.subresource.is_empty() { "" } else { "/" };
         write!(
@@ -106,7 +106,7 @@ fn method_verb(method: &Method) -> &'static str {
         Method::PUT => "update",
         Method::PATCH => "patch",
         Method::DELETE => "delete",
-        // No rule names it, and no route answers it.
+        // No rule and no route uses it.
         _ => "",
     }
 }
@@ -119,8 +119,10 @@ mod tests {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         let attributes = Attributes::of(method, &segments, &Query::parse(query));
-        match &attributes.on {
-            On::Resource(on) if !on.name.is_empty() => format!("{} {attributes}", on.name),
+        match &attributes.target {
+            RequestTarget::Resource(target) if !target.name.is_empty() => {
+                format!("{} {attributes}", target.name)
+            }
             _ => attributes.to_string(),
         }
     }

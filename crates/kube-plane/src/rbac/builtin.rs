@@ -1,21 +1,20 @@
-//! What everybody may do, as Kubernetes' default roles let them. It is not stored and cannot be
-//! taken away.
+//! Default roles of Kubernetes, which are not stored and cannot be removed.
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
 
 use crate::identity::{AUTHENTICATED, UNAUTHENTICATED};
 
-/// The role that may do everything. It is stored when a plane is opened and it is absent.
+/// The role with all permissions. It is created when a plane is opened, if it is missing.
 pub(crate) const CLUSTER_ADMIN: &str = "cluster-admin";
 
-/// A default role and the groups that have it.
+/// A default role and its groups.
 pub(super) struct DefaultRole {
     pub(super) name: &'static str,
     pub(super) groups: &'static [&'static str],
     pub(super) rules: Vec<PolicyRule>,
 }
 
-/// The default roles.
+/// Returns the default roles.
 pub(super) fn defaults() -> [DefaultRole; 3] {
     let paths = |paths: &[&str]| PolicyRule {
         verbs: texts(&["get"]),

@@ -1,13 +1,13 @@
-//! Nobody gives what he does not have: Kubernetes' rule for who writes roles and bindings.
+//! Privilege escalation checks for writes of roles and bindings, as in Kubernetes.
 //!
-//! A role may grant what its writer may do himself, unless he may `escalate`. A binding may be made
-//! by who has the rights of its role, or may `bind` it. Who sets an `aggregationRule` needs all
-//! rights, since what it adds up is written by others.
+//! A role may only grant permissions that its author has, unless they may `escalate`. A binding
+//! needs the permissions of its role, or the permission to `bind` it. An `aggregationRule` needs
+//! all permissions, since others write the rules that it collects.
 
 use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef};
 use serde_json::{Value, json};
 
-use super::{Attributes, On, Policy, ResourceAttributes};
+use super::{Attributes, Policy, RequestTarget, ResourceAttributes};
 use crate::{
     admission::short,
     identity::Identity,
@@ -18,10 +18,10 @@ use crate::{
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
-/// Combinations of verb, group, resource and name that are compared, at most.
+/// Maximum number of compared combinations of verb, group, resource and name.
 const MAX_PARTS: usize = 20_000;
 
-/// Refuses a role or binding that gives more than its writer has.
+/// Rejects a role or binding that grants more than its author has.
 pub(crate) fn check(
     policy: &Policy,
     resource: &Resource,
@@ -35,14 +35,17 @@ pub(crate) fn check(
     let namespace = json::text(new, &["metadata", "namespace"]);
     let name = json::text(new, &["metadata", "name"]);
     let may = |verb: &str, plural: &str, name: &str| {
-        let on = ResourceAttributes {
+        let target = ResourceAttributes {
             group: GROUP.into(),
             resource: plural.to_owned().into(),
             namespace: namespace.to_owned().into(),
             name: name.to_owned().into(),
             ..ResourceAttributes::default()
         };
-        policy.allows(who, &Attributes { verb: verb.to_owned().into(), on: On::Resource(on) })
+        policy.allows(
+            who,
+            &Attributes { verb: verb.to_owned().into(), target: RequestTarget::Resource(target) },
+        )
     };
     let granted = match &*resource.kind {
         "Role" | "ClusterRole" => {
@@ -59,13 +62,13 @@ pub(crate) fn check(
                 granted.extend(read(new.get("rules"))?);
             }
             if aggregation {
-                granted.extend(everything());
+                granted.extend(all_permissions());
             }
             granted
         }
         "RoleBinding" | "ClusterRoleBinding" => {
             let same = |field: &str| old.is_some_and(|old| old.get(field) == new.get(field));
-            // Only its metadata changes.
+            // Only the metadata changes.
             if same("roleRef") && same("subjects") {
                 return Ok(());
             }
@@ -111,8 +114,8 @@ fn read_one<T: serde::de::DeserializeOwned>(value: Option<&Value>) -> Result<T> 
     })
 }
 
-/// The rules of who may do everything.
-fn everything() -> Vec<PolicyRule> {
+/// Returns the rules of all permissions.
+fn all_permissions() -> Vec<PolicyRule> {
     let all = || vec!["*".to_owned()];
     vec![
         PolicyRule {
@@ -128,22 +131,22 @@ fn everything() -> Vec<PolicyRule> {
 #[derive(Debug, PartialEq, Eq)]
 struct TooMany;
 
-/// One combination of what a rule grants.
+/// A combination of values that a rule grants.
 struct Part<'a> {
     verb: &'a str,
-    /// Group, resource, and name if only one is meant.
-    on: Option<(&'a str, &'a str, Option<&'a str>)>,
+    /// Group, resource, and name if only one is granted.
+    target: Option<(&'a str, &'a str, Option<&'a str>)>,
     url: &'a str,
 }
 
-/// What is granted and not held, in words; of much, the first.
+/// Descriptions of granted permissions that are not held; only the first ones if there are many.
 fn missing(held: &[&PolicyRule], granted: &[PolicyRule]) -> Result<Vec<String>, TooMany> {
-    const SHOWN: usize = 20;
+    const MAX_LISTED: usize = 20;
     let mut missing = Vec::new();
     let mut left = MAX_PARTS;
     for rule in granted {
         for part in parts(rule, &mut left)? {
-            if !held.iter().any(|held| covers(held, &part)) && missing.len() < SHOWN {
+            if !held.iter().any(|held| covers(held, &part)) && missing.len() < MAX_LISTED {
                 missing.push(part.to_string());
             }
         }
@@ -151,7 +154,7 @@ fn missing(held: &[&PolicyRule], granted: &[PolicyRule]) -> Result<Vec<String>, 
     Ok(missing)
 }
 
-/// The combinations of a rule.
+/// Returns the combinations of a rule.
 fn parts<'a>(rule: &'a PolicyRule, left: &mut usize) -> Result<Vec<Part<'a>>, TooMany> {
     let list = |list: &'a Option<Vec<String>>| list.as_deref().unwrap_or_default();
     let (groups, resources) = (list(&rule.api_groups), list(&rule.resources));
@@ -166,19 +169,19 @@ fn parts<'a>(rule: &'a PolicyRule, left: &mut usize) -> Result<Vec<Part<'a>>, To
     for verb in &rule.verbs {
         for group in groups {
             for resource in resources {
-                let on = |name| Part { verb, on: Some((group, resource, name)), url: "" };
+                let target = |name| Part { verb, target: Some((group, resource, name)), url: "" };
                 if names.is_empty() {
-                    parts.push(on(None));
+                    parts.push(target(None));
                 }
-                parts.extend(names.iter().map(|name| on(Some(name))));
+                parts.extend(names.iter().map(|name| target(Some(name))));
             }
         }
-        parts.extend(urls.iter().map(|url| Part { verb, on: None, url }));
+        parts.extend(urls.iter().map(|url| Part { verb, target: None, url }));
     }
     Ok(parts)
 }
 
-/// Whether a rule that is held covers it.
+/// Returns whether a held rule covers the combination.
 fn covers(held: &PolicyRule, part: &Part<'_>) -> bool {
     fn list(list: Option<&Vec<String>>) -> &[String] {
         list.map(Vec::as_slice).unwrap_or_default()
@@ -187,7 +190,7 @@ fn covers(held: &PolicyRule, part: &Part<'_>) -> bool {
     if !has(&held.verbs, part.verb) {
         return false;
     }
-    let Some((group, resource, name)) = part.on else {
+    let Some((group, resource, name)) = part.target else {
         let urls = list(held.non_resource_urls.as_ref());
         return urls.iter().any(|url| match url.strip_suffix('*') {
             Some(prefix) => part.url.starts_with(prefix),
@@ -210,7 +213,7 @@ fn covers(held: &PolicyRule, part: &Part<'_>) -> bool {
 impl std::fmt::Display for Part<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let text = |text: &str| json!(short(text)).to_string();
-        match self.on {
+        match self.target {
             None => {
                 write!(f, "{{NonResourceURLs:[{}], Verbs:[{}]}}", text(self.url), text(self.verb))
             }
@@ -234,8 +237,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_covers_what_is_granted() {
-        let on = |verbs: &[&str], groups: &[&str], resources: &[&str], names: &[&str]| {
+    fn held_permissions_cover_granted_ones() {
+        let target = |verbs: &[&str], groups: &[&str], resources: &[&str], names: &[&str]| {
             let mut rule = json!({"verbs": verbs, "apiGroups": groups, "resources": resources});
             if !names.is_empty() {
                 rule["resourceNames"] = json!(names);
@@ -245,51 +248,58 @@ mod tests {
         let url = |url: &str| json!({"verbs": ["get"], "nonResourceURLs": [url]});
         for (held, granted, good) in [
             (
-                vec![on(&["get", "list"], &[""], &["pods"], &[])],
-                on(&["get"], &[""], &["pods"], &[]),
+                vec![target(&["get", "list"], &[""], &["pods"], &[])],
+                target(&["get"], &[""], &["pods"], &[]),
                 true,
             ),
             (
-                vec![on(&["get"], &[""], &["pods"], &[])],
-                on(&["get", "list"], &[""], &["pods"], &[]),
+                vec![target(&["get"], &[""], &["pods"], &[])],
+                target(&["get", "list"], &[""], &["pods"], &[]),
                 false,
             ),
             (
-                vec![on(&["get"], &[""], &["pods"], &[]), on(&["list"], &[""], &["pods"], &[])],
-                on(&["get", "list"], &[""], &["pods"], &[]),
+                vec![
+                    target(&["get"], &[""], &["pods"], &[]),
+                    target(&["list"], &[""], &["pods"], &[]),
+                ],
+                target(&["get", "list"], &[""], &["pods"], &[]),
                 true,
             ),
             (
-                vec![on(&["get"], &[""], &["pods"], &["a"])],
-                on(&["get"], &[""], &["pods"], &[]),
+                vec![target(&["get"], &[""], &["pods"], &["a"])],
+                target(&["get"], &[""], &["pods"], &[]),
                 false,
             ),
             (
-                vec![on(&["get"], &[""], &["pods"], &["a"])],
-                on(&["get"], &[""], &["pods"], &["a"]),
+                vec![target(&["get"], &[""], &["pods"], &["a"])],
+                target(&["get"], &[""], &["pods"], &["a"]),
                 true,
             ),
             (
-                vec![on(&["get"], &[""], &["pods"], &[])],
-                on(&["get"], &[""], &["pods"], &["a"]),
-                true,
-            ),
-            (vec![on(&["*"], &["*"], &["*"], &[])], on(&["x"], &["g"], &["r/s"], &[]), true),
-            (vec![on(&["*"], &["g"], &["*"], &[])], on(&["*"], &["*"], &["*"], &[]), false),
-            (
-                vec![on(&["get"], &[""], &["*/status"], &[])],
-                on(&["get"], &[""], &["pods/status"], &[]),
+                vec![target(&["get"], &[""], &["pods"], &[])],
+                target(&["get"], &[""], &["pods"], &["a"]),
                 true,
             ),
             (
-                vec![on(&["get"], &[""], &["pods"], &[])],
-                on(&["get"], &[""], &["pods/status"], &[]),
+                vec![target(&["*"], &["*"], &["*"], &[])],
+                target(&["x"], &["g"], &["r/s"], &[]),
+                true,
+            ),
+            (vec![target(&["*"], &["g"], &["*"], &[])], target(&["*"], &["*"], &["*"], &[]), false),
+            (
+                vec![target(&["get"], &[""], &["*/status"], &[])],
+                target(&["get"], &[""], &["pods/status"], &[]),
+                true,
+            ),
+            (
+                vec![target(&["get"], &[""], &["pods"], &[])],
+                target(&["get"], &[""], &["pods/status"], &[]),
                 false,
             ),
             (vec![url("/a/*")], url("/a/b"), true),
             (vec![url("/a/*")], url("/*"), false),
             (vec![url("*")], url("/*"), true),
-            (vec![on(&["*"], &["*"], &["*"], &[])], url("/a"), false),
+            (vec![target(&["*"], &["*"], &["*"], &[])], url("/a"), false),
         ] {
             let held: Vec<PolicyRule> = held.into_iter().map(rule).collect();
             let held: Vec<&PolicyRule> = held.iter().collect();
@@ -299,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn endless_combinations_are_refused() {
+    fn oversized_rule_combinations_are_refused() {
         let many: Vec<String> = (0..200).map(|n| n.to_string()).collect();
         let rule = rule(json!({"verbs": many, "apiGroups": many, "resources": many}));
         assert_eq!(missing(&[], &[rule]), Err(TooMany));

@@ -1,4 +1,4 @@
-//! Role based access control: Kubernetes' rules over the roles and bindings that are stored.
+//! Role-based access control with the rules of Kubernetes over the stored roles and bindings.
 
 mod attributes;
 mod builtin;
@@ -17,7 +17,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, Role};
 use serde::de::DeserializeOwned;
 
 pub(crate) use self::{
-    attributes::{Attributes, On, ResourceAttributes},
+    attributes::{Attributes, RequestTarget, ResourceAttributes},
     builtin::CLUSTER_ADMIN,
     escalation::check as check_escalation,
     objects::{complete, validate},
@@ -26,28 +26,27 @@ pub(crate) use self::{
 };
 use crate::store::{Change, Event, Key, Object};
 
-/// Where cluster roles are stored.
+/// Resource of cluster roles in the store.
 pub(crate) const CLUSTER_ROLES: &str = "clusterroles.rbac.authorization.k8s.io";
 const CLUSTER_BINDINGS: &str = "clusterrolebindings.rbac.authorization.k8s.io";
 const ROLES: &str = "roles.rbac.authorization.k8s.io";
 const BINDINGS: &str = "rolebindings.rbac.authorization.k8s.io";
 
-/// The stored roles and bindings, and the policy they make.
+/// The stored roles and bindings, and the resulting policy.
 #[derive(Debug, Default)]
 pub(crate) struct Rbac(RwLock<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Read once each: there may be many of one user's, and each write of one of them makes a new
-    /// policy for all.
+    /// Parsed once each: a user may have many, and each write of one requires a new policy for all.
     objects: BTreeMap<Key, policy::Part>,
-    /// Made when it is first asked for after a write.
+    /// Created on the first use after a write.
     policy: Option<Arc<Policy>>,
 }
 
 impl Rbac {
-    /// Follows writes of roles and bindings. Runs before anyone is told of the write, so that what
-    /// was acknowledged counts for the next request.
+    /// Follows writes of roles and bindings. Runs before anybody is notified of the write, so that
+    /// an acknowledged write applies to the next request.
     pub(crate) fn follow(&self, event: &Event) {
         let key = &event.object.key;
         if !matches!(&*key.resource, CLUSTER_ROLES | CLUSTER_BINDINGS | ROLES | BINDINGS) {
@@ -65,7 +64,7 @@ impl Rbac {
         };
     }
 
-    /// The policy of this moment.
+    /// Returns the current policy.
     pub(crate) fn policy(&self) -> Arc<Policy> {
         let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(policy) = &state.policy {
@@ -88,7 +87,7 @@ fn read(object: &Object) -> Option<policy::Part> {
     })
 }
 
-/// What was checked when it was written can be read; else it grants nothing.
+/// Objects are validated when they are written; an unreadable one grants nothing.
 fn parse<T: DeserializeOwned>(object: &Object) -> Option<T> {
     serde_json::from_slice(&object.raw)
         .inspect_err(|error| tracing::error!(object = %object.key, %error, "cannot read a role"))

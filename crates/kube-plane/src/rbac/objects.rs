@@ -1,4 +1,4 @@
-//! Roles and bindings as they are written: defaults and what is wrong with them.
+//! Defaults and validation of roles and bindings.
 
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ fn default(value: &mut Value, field: &str, text: &str) {
     }
 }
 
-/// Adds what is wrong with a role or binding, or with its change.
+/// Adds the errors of a new or changed role or binding.
 pub(crate) fn validate(kind: &str, new: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     match kind {
         "Role" => rules(new, true, errors),

@@ -1,14 +1,14 @@
-//! Nobody holds up the deletion of what is not theirs: Kubernetes' rule for `blockOwnerDeletion`.
+//! Permission check for `blockOwnerDeletion`, as in Kubernetes.
 //!
-//! A reference with it makes its owner wait, as a finalizer does, so whoever sets it needs the right
-//! to `update` the owner's `finalizers`. Source: the admission plugin
+//! A blocking reference delays the deletion of its owner, as a finalizer does, so its author needs
+//! permission to `update` the owner's `finalizers`. Source: the admission plugin
 //! `OwnerReferencesPermissionEnforcement`.
 
 use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::{Attributes, On, Policy, ResourceAttributes};
+use super::{Attributes, Policy, RequestTarget, ResourceAttributes};
 use crate::{
     admission::short,
     identity::Identity,
@@ -17,10 +17,10 @@ use crate::{
     status::{ApiError, Result},
 };
 
-/// Owners that are looked at by name, at most.
+/// Maximum number of owners that are checked by name.
 const MAX_OWNERS: usize = 100;
 
-/// Refuses new references that block the deletion of an owner whose finalizers the writer may not
+/// Rejects new references that block the deletion of an owner whose finalizers the author may not
 /// change.
 pub(crate) fn check(
     policy: &Policy,
@@ -50,7 +50,7 @@ pub(crate) fn check(
         });
         let Some((all, owner)) = of_kind else {
             return refuse(format!(
-                "cannot set blockOwnerDeletion: no kind \"{}\" in version \"{}\" is known",
+                "cannot set blockOwnerDeletion: unknown kind \"{}\" in version \"{}\"",
                 short(kind),
                 short(version)
             ));
@@ -71,20 +71,21 @@ pub(crate) fn check(
 }
 
 fn may(policy: &Policy, who: &Identity, owner: &Resource, namespace: &str, name: &str) -> bool {
-    // A namespace is in itself.
+    // A Namespace counts as in itself.
     let namespace = match (owner.namespaced, &*owner.plural) {
         (true, _) => namespace,
         (false, "namespaces") if owner.group.is_empty() => name,
         (false, _) => "",
     };
-    let on = ResourceAttributes {
+    let target = ResourceAttributes {
         group: (*owner.group).into(),
         resource: (*owner.plural).into(),
         subresource: "finalizers".into(),
         namespace: namespace.into(),
         name: name.into(),
     };
-    policy.allows(who, &Attributes { verb: "update".into(), on: On::Resource(on) })
+    policy
+        .allows(who, &Attributes { verb: "update".into(), target: RequestTarget::Resource(target) })
 }
 
 fn blocking(object: &Value) -> impl Iterator<Item = &Value> {

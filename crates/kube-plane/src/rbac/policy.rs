@@ -1,4 +1,4 @@
-//! Who may do what, as the roles and bindings of one moment say.
+//! Authorization decisions from roles and bindings.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,10 +11,10 @@ use crate::identity::{Identity, service_account_user};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
-/// Roles that are not there and that an answer names.
+/// Maximum number of missing roles in a response.
 const MAX_MISSING: usize = 10;
 
-/// A role or binding that is there.
+/// A stored role or binding.
 #[derive(Debug)]
 pub(crate) enum Part {
     Role(Rules),
@@ -52,10 +52,10 @@ impl From<ClusterRole> for Rules {
     }
 }
 
-/// A role that subjects were given.
+/// A role that a binding grants to subjects.
 #[derive(Debug)]
 pub(crate) struct Grant {
-    /// `None`: the role is not there.
+    /// `None` if the role does not exist.
     rules: Option<Arc<[PolicyRule]>>,
     /// `ClusterRoleBinding "a" of ClusterRole "b"`.
     text: String,
@@ -63,22 +63,22 @@ pub(crate) struct Grant {
     missing: String,
 }
 
-/// The answer to a request.
+/// Result of an authorization request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decision {
     pub(crate) allowed: bool,
-    /// Which binding allows it, or which role it would need is missing. May be empty.
+    /// The binding that allows it, or the missing role. May be empty.
     pub(crate) reason: String,
 }
 
-/// Grants by the name of the subject.
+/// Grants by subject name.
 #[derive(Debug, Default)]
 struct Grants {
     users: HashMap<String, Vec<Arc<Grant>>>,
     groups: HashMap<String, Vec<Arc<Grant>>>,
 }
 
-/// Grants of all, ready to be asked.
+/// All grants, indexed by subject.
 #[derive(Debug, Default)]
 pub(crate) struct Policy {
     everywhere: Grants,
@@ -89,7 +89,7 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    /// Resolves bindings to roles. What everybody may do is added.
+    /// Resolves bindings to roles, and adds the default roles.
     pub(crate) fn new<'a>(parts: impl Iterator<Item = &'a Part> + Clone) -> Self {
         let mut policy = Self::default();
         for default in builtin::defaults() {
@@ -151,7 +151,7 @@ impl Policy {
         policy
     }
 
-    /// The rules of a role that a binding in a namespace names.
+    /// Returns the rules of the role that a binding in a namespace refers to.
     pub(crate) fn role(&self, role: &RoleRef, namespace: &str) -> Option<&[PolicyRule]> {
         let rules = match role.kind.as_str() {
             "ClusterRole" => self.cluster_roles.get(&role.name),
@@ -161,7 +161,7 @@ impl Policy {
         rules.map(|rules| &**rules)
     }
 
-    /// Whether somebody may do something. Group `system:masters` is not looked at here.
+    /// Returns whether a user may do something. Does not consider the group `system:masters`.
     pub(crate) fn decide(&self, who: &Identity, what: &Attributes<'_>) -> Decision {
         let mut missing: Vec<&str> = Vec::new();
         for (subject, grant) in self.grants(who, what.namespace()) {
@@ -185,38 +185,38 @@ impl Policy {
         Decision { allowed: false, reason }
     }
 
-    /// Whether somebody may do something, without the words.
+    /// Returns whether a user may do something, without a reason.
     pub(crate) fn allows(&self, who: &Identity, what: &Attributes<'_>) -> bool {
         self.grants(who, what.namespace()).any(|(_, grant)| {
             grant.rules.iter().flat_map(|rules| rules.iter()).any(|rule| rule::allows(rule, what))
         })
     }
 
-    /// All rules somebody has in a namespace, as they are written in the roles.
+    /// Returns all rules of a user in a namespace, as written in the roles.
     pub(crate) fn rules<'a>(&'a self, who: &'a Identity, namespace: &str) -> Vec<&'a PolicyRule> {
         let grants = self.grants(who, namespace);
         grants.flat_map(|(_, grant)| grant.rules.iter().flat_map(|rules| rules.iter())).collect()
     }
 
-    /// The grants of a user everywhere and in a namespace (if it is not empty), each with the
-    /// subject that has it.
+    /// Returns the grants of a user in all namespaces and in the given one (if not empty), each
+    /// with its subject.
     fn grants<'a>(
         &'a self,
         who: &'a Identity,
         namespace: &str,
-    ) -> impl Iterator<Item = (Holder<'a>, &'a Grant)> {
+    ) -> impl Iterator<Item = (BindingSource<'a>, &'a Grant)> {
         let here = self.namespaces.get(namespace).filter(|_| !namespace.is_empty());
         std::iter::once(&self.everywhere).chain(here).flat_map(|grants| grants.of(who))
     }
 }
 
 /// `User "a"` or `Group "b"`.
-enum Holder<'a> {
+enum BindingSource<'a> {
     User(&'a str),
     Group(&'a str),
 }
 
-impl std::fmt::Display for Holder<'_> {
+impl std::fmt::Display for BindingSource<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::User(name) => write!(f, "User \"{name}\""),
@@ -245,12 +245,12 @@ impl Grants {
         }
     }
 
-    fn of<'a>(&'a self, who: &'a Identity) -> impl Iterator<Item = (Holder<'a>, &'a Grant)> {
+    fn of<'a>(&'a self, who: &'a Identity) -> impl Iterator<Item = (BindingSource<'a>, &'a Grant)> {
         let user = self.users.get(&*who.user).into_iter().flatten();
-        let user = user.map(|grant| (Holder::User(&who.user), &**grant));
+        let user = user.map(|grant| (BindingSource::User(&who.user), &**grant));
         let groups = who.groups.iter().flat_map(|group| {
             let grants = self.groups.get(group).into_iter().flatten();
-            grants.map(move |grant| (Holder::Group(group), &**grant))
+            grants.map(move |grant| (BindingSource::Group(group), &**grant))
         });
         user.chain(groups)
     }

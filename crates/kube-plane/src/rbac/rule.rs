@@ -2,14 +2,14 @@
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
 
-use super::attributes::{Attributes, On, ResourceAttributes};
+use super::attributes::{Attributes, RequestTarget, ResourceAttributes};
 
-/// Whether the rule allows it.
+/// Returns whether the rule allows the request.
 pub(crate) fn allows(rule: &PolicyRule, attributes: &Attributes<'_>) -> bool {
     has(&rule.verbs, &attributes.verb)
-        && match &attributes.on {
-            On::Resource(resource) => covers(rule, resource),
-            On::Path(path) => {
+        && match &attributes.target {
+            RequestTarget::Resource(resource) => covers(rule, resource),
+            RequestTarget::Path(path) => {
                 list(rule.non_resource_urls.as_ref()).iter().any(|url| path_matches(url, path))
             }
         }
@@ -37,7 +37,7 @@ fn resource_matches(rule: &str, asked: &ResourceAttributes<'_>) -> bool {
     }
 }
 
-/// A `*` at the end stands for anything.
+/// A trailing `*` matches anything.
 fn path_matches(rule: &str, path: &str) -> bool {
     match rule.strip_suffix('*') {
         Some(prefix) => path.starts_with(prefix),
@@ -45,7 +45,7 @@ fn path_matches(rule: &str, path: &str) -> bool {
     }
 }
 
-/// A `*` in the list stands for anything.
+/// A `*` in the list matches anything.
 fn has(list: &[String], wanted: &str) -> bool {
     list.iter().any(|entry| entry == "*" || entry == wanted)
 }

@@ -1,4 +1,4 @@
-//! The resources that are there without a definition.
+//! Built-in resources.
 
 use std::sync::OnceLock;
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::jsonpath::JsonPath;
 
-/// Groups that no definition may be in.
+/// Groups that a definition may not use.
 pub(super) const GROUPS: [&str; 6] = [
     "apiextensions.k8s.io",
     "authentication.k8s.io",
@@ -29,7 +29,7 @@ pub(super) const GROUPS: [&str; 6] = [
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
-/// Number of the built-in schemas.
+/// Id of the built-in schemas.
 const SCHEMA: u64 = 1;
 
 pub(super) fn resources() -> Vec<Resource> {
@@ -139,7 +139,7 @@ pub(super) fn resources() -> Vec<Resource> {
     all
 }
 
-/// Roles and what binds them to users.
+/// Roles and bindings.
 fn roles() -> [Resource; 4] {
     let role = |plural, kind, namespaced, schema| Resource {
         namespaced,
@@ -241,7 +241,7 @@ fn created() -> JsonPath {
     JsonPath::parse(".metadata.creationTimestamp").unwrap_or_default()
 }
 
-/// The column that every resource has unless its definition says otherwise.
+/// Returns the column of every resource, unless its definition has other columns.
 pub(super) fn age() -> Column {
     column("Age", "date", Source::Path(created()))
 }
@@ -257,7 +257,7 @@ fn column(name: &str, kind: &str, source: Source) -> Column {
     }
 }
 
-/// The schema of a type of k8s-openapi, with everything in place.
+/// Returns the schema of a k8s-openapi type, without references.
 pub(crate) fn schema<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::openapi3().with(|settings| {
         settings.inline_subschemas = true;
@@ -266,7 +266,7 @@ pub(crate) fn schema<T: JsonSchema>() -> Value {
     settings.into_generator().into_root_schema_for::<T>().to_value()
 }
 
-/// The schema of a type, and those it refers to by name: for types that hold themselves.
+/// Returns the schema of a type, and the schemas it refers to by name, for recursive types.
 pub(crate) fn schema_with_parts<T: JsonSchema>() -> (Value, Map<String, Value>) {
     let settings = SchemaSettings::openapi3().with(|settings| {
         settings.meta_schema = None;

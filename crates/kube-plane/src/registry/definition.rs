@@ -1,4 +1,4 @@
-//! Custom resource definitions: what they serve, and what is checked and filled in on a write.
+//! Custom resource definitions: served resources, defaults and validation.
 
 use std::sync::{
     Arc, OnceLock,
@@ -22,17 +22,17 @@ use crate::{
     store::Object,
 };
 
-/// Where definitions are stored.
+/// Resource of definitions in the store.
 pub(crate) const CRDS: &str = "customresourcedefinitions.apiextensions.k8s.io";
 
-/// Finalizer that waits until the objects are gone.
+/// Finalizer that waits until the objects are deleted.
 pub(crate) const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 
-/// Versions of a definition, at most; and columns of a version.
+/// Maximum number of versions of a definition, and of columns of a version.
 const MAX_VERSIONS: usize = 50;
 const MAX_COLUMNS: usize = 50;
 
-/// A definition without its schemas: they are large and read when they are needed.
+/// A definition without its schemas, which are large and parsed on demand.
 #[derive(Deserialize)]
 struct View {
     spec: Spec,
@@ -117,7 +117,7 @@ struct SelectableField {
     json_path: Box<str>,
 }
 
-/// The served versions of a stored definition.
+/// Returns the served versions of a stored definition.
 pub(super) fn resources(
     object: &Arc<Object>,
     schemas: &AtomicU64,
@@ -201,8 +201,8 @@ fn columns(version: &Version) -> Box<[Column]> {
         .collect()
 }
 
-/// Reads a definition strictly: the error of shape, or the paths of fields that nobody knows, which
-/// are taken away.
+/// Decodes a definition strictly. Returns the error, or the paths of unknown fields, which are
+/// removed.
 pub(crate) fn decode(value: &mut Value) -> Result<Vec<String>, serde_json::Error> {
     let typed = CustomResourceDefinition::deserialize(&*value)?;
     let known = serde_json::to_value(typed)?;
@@ -211,7 +211,7 @@ pub(crate) fn decode(value: &mut Value) -> Result<Vec<String>, serde_json::Error
     Ok(unknown)
 }
 
-/// Takes away what was lost on the way through the type.
+/// Removes fields that the type does not know.
 fn prune(value: &mut Value, known: &Value, path: &mut json::Path, unknown: &mut Vec<String>) {
     match (value, known) {
         (Value::Object(fields), Value::Object(known)) => {
@@ -245,7 +245,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Fills in what the API server fills in: names, conversion, and the status, since the plane
+/// Sets the defaults of the API server: names, conversion, and the status, since the plane
 /// establishes a definition at once.
 pub(crate) fn complete(value: &mut Value, old: Option<&Value>, now: &str) {
     let kind = json::text(value, &["spec", "names", "kind"]).to_owned();
@@ -303,7 +303,7 @@ fn json_object<'a>(value: &'a mut Value, path: &[&str]) -> Option<&'a mut Map<St
     path.iter().try_fold(value, |value, field| value.get_mut(*field))?.as_object_mut()
 }
 
-/// What is wrong with a definition.
+/// Validates a definition.
 pub(crate) fn validate(value: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = ["spec"];
@@ -378,7 +378,7 @@ pub(crate) fn validate(value: &Value, old: Option<&Value>) -> Vec<FieldError> {
                         "must be object at the root",
                     ));
                 }
-                problems.look(schema, &path);
+                problems.visit(schema, &path);
             }
         }
         let columns = version["additionalPrinterColumns"].as_array();

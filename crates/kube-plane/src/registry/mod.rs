@@ -1,8 +1,8 @@
-//! What the plane serves: the built-in resources and those of definitions.
+//! Served resources: built-in ones, and those of definitions.
 
 mod builtin;
+mod conversion;
 pub(crate) mod definition;
-mod present;
 pub(crate) mod resource;
 
 use std::{
@@ -10,6 +10,8 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock, atomic::AtomicU64},
 };
+
+use kube::core::Version;
 
 pub(crate) use self::{
     builtin::{schema as type_schema, schema_with_parts},
@@ -28,7 +30,7 @@ type Place = (Box<str>, Box<str>, Box<str>);
 #[derive(Debug)]
 pub(crate) struct Registry {
     tables: RwLock<Arc<Tables>>,
-    /// Numbers the schemas, so that objects can note which one they agree with.
+    /// Counter of schema IDs, so that objects can record which schema they agree with.
     schemas: AtomicU64,
 }
 
@@ -39,13 +41,13 @@ pub(crate) struct Tables {
 }
 
 impl Registry {
-    /// The built-in resources.
+    /// Returns the built-in resources.
     pub(crate) fn new() -> Self {
         let mut tables = Tables::default();
         for resource in builtin::resources() {
             tables.add(resource);
         }
-        // 1 is the number of the built-in schemas.
+        // 1 is the id of the built-in schemas.
         Self { tables: RwLock::new(Arc::new(tables)), schemas: AtomicU64::new(2) }
     }
 
@@ -53,7 +55,7 @@ impl Registry {
         Arc::clone(&self.tables.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Follows writes of definitions. Runs before anyone is told of the write.
+    /// Follows writes of definitions. Runs before anybody is notified of the write.
     pub(crate) fn follow(&self, event: &Event) {
         if *event.object.key.resource != *CRDS {
             return;
@@ -67,7 +69,7 @@ impl Registry {
             match definition::resources(&event.object, &self.schemas) {
                 Ok(resources) => {
                     let known = tables.by_place.values().find(|r| *r.storage == **name).cloned();
-                    // Status writes come often and change nothing that is served.
+                    // Status writes are frequent and do not change what is served.
                     if known.is_some_and(|known| known.same_definition(resources.first())) {
                         return;
                     }
@@ -93,12 +95,12 @@ impl Tables {
         self.by_place.get(&(group.into(), version.into(), plural.into())).cloned()
     }
 
-    /// The resource in the version it is stored in.
+    /// Returns the resource in its storage version.
     pub(crate) fn stored(&self, storage: &str) -> Option<Arc<Resource>> {
         self.by_place
             .values()
             .filter(|resource| *resource.storage == *storage)
-            // A definition may store in a version that it does not serve.
+            // A definition may use a storage version that it does not serve.
             .min_by_key(|resource| resource.form != Form::Same)
             .cloned()
     }
@@ -107,7 +109,7 @@ impl Tables {
         self.by_place.values()
     }
 
-    /// Groups by name with their versions, newest first.
+    /// Returns the group names with their versions, newest first.
     pub(crate) fn groups(&self) -> BTreeMap<&str, Vec<&str>> {
         let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (group, version, _) in self.by_place.keys() {
@@ -132,31 +134,9 @@ impl Tables {
     }
 }
 
-/// Kubernetes' order of versions: `v2 > v1 > v1beta2 > v1alpha1 > anything else`.
+/// Compares versions as Kubernetes does: `v2 > v1 > v1beta2 > v1alpha1 > anything else`.
 pub(crate) fn compare_versions(a: &str, b: &str) -> Ordering {
-    match (parse_version(a), parse_version(b)) {
-        (Some(a), Some(b)) => a.cmp(&b),
-        (Some(_), None) => Ordering::Greater,
-        (None, Some(_)) => Ordering::Less,
-        (None, None) => b.cmp(a),
-    }
-}
-
-fn parse_version(version: &str) -> Option<(u8, u32, u32)> {
-    let rest = version.strip_prefix('v')?;
-    let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let major = rest[..digits].parse().ok()?;
-    match &rest[digits..] {
-        "" => Some((2, major, 0)),
-        stage => {
-            let (rank, minor) = match (stage.strip_prefix("beta"), stage.strip_prefix("alpha")) {
-                (Some(minor), _) => (1, minor),
-                (_, Some(minor)) => (0, minor),
-                _ => return None,
-            };
-            Some((rank, major, minor.parse().ok()?))
-        }
-    }
+    Version::parse(a).priority().cmp(&Version::parse(b).priority())
 }
 
 #[cfg(test)]

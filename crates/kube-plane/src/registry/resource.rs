@@ -1,4 +1,4 @@
-//! One resource in one version.
+//! A resource in one version.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,18 +10,18 @@ use crate::{
     store::{NAMESPACES, Object},
 };
 
-/// Which verbs a resource has.
+/// Supported verbs of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// All.
+    /// All verbs.
     Full,
-    /// Reads of a list that is always empty.
+    /// Read verbs, for a list that is always empty.
     Empty,
-    /// Only create, answered without storing anything.
+    /// Only create, which is answered without storing anything.
     Review,
 }
 
-/// How the stored JSON becomes this version.
+/// Relation of the stored JSON to this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// It is this version.
@@ -32,12 +32,12 @@ pub(crate) enum Form {
     EventsV1,
 }
 
-/// What names are allowed.
+/// Rules for names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NameRule {
     Subdomain,
     Label,
-    /// Anything that can be a part of a path.
+    /// Any valid path segment.
     Path,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Column {
     pub(crate) source: Source,
 }
 
-/// Where a cell comes from.
+/// Source of a cell.
 #[derive(Debug)]
 pub(crate) enum Source {
     Path(JsonPath),
@@ -73,19 +73,19 @@ pub(crate) struct Scale {
     pub(crate) selector: Option<Box<str>>,
 }
 
-/// Where the schema comes from.
+/// Source of the schema.
 #[derive(Clone, Debug)]
 pub(crate) enum SchemaSource {
-    /// Anything goes.
+    /// No schema: anything is valid.
     None,
-    /// Made from the Rust type.
+    /// Generated from the Rust type.
     Type(fn() -> Value),
     /// A version of a definition: its object, and the index of the version.
     Definition(Arc<Object>, usize),
 }
 
 impl SchemaSource {
-    /// The OpenAPI schema.
+    /// Returns the OpenAPI schema.
     pub(crate) fn load(&self) -> Option<Value> {
         match self {
             Self::None => None,
@@ -99,7 +99,7 @@ impl SchemaSource {
     }
 }
 
-/// A schema ready for use.
+/// A compiled schema.
 #[derive(Debug)]
 pub(crate) struct Compiled {
     pub(crate) schema: Schema,
@@ -108,14 +108,15 @@ pub(crate) struct Compiled {
 }
 
 impl Compiled {
-    /// The rules, compiled when they are first needed: that takes longer than the schema.
+    /// Returns the rules, which are compiled on first use because that takes longer than the
+    /// schema.
     pub(crate) fn rules(&self) -> Option<&Rules> {
         let compile = || self.source.load().as_ref().and_then(Rules::compile);
         self.rules.get_or_init(compile).as_ref()
     }
 }
 
-/// One resource in one version.
+/// A resource in one version.
 #[derive(Debug)]
 pub(crate) struct Resource {
     pub(crate) group: Box<str>,
@@ -129,7 +130,7 @@ pub(crate) struct Resource {
     pub(crate) namespaced: bool,
     pub(crate) access: Access,
     pub(crate) name_rule: NameRule,
-    /// Where objects are: `plural.group`.
+    /// Key of its objects in the store: `plural.group`.
     pub(crate) storage: Arc<str>,
     pub(crate) storage_api_version: Box<str>,
     pub(crate) form: Form,
@@ -137,17 +138,17 @@ pub(crate) struct Resource {
     pub(crate) scale: Option<Scale>,
     pub(crate) columns: Box<[Column]>,
     pub(crate) selectable: Box<[Box<str>]>,
-    /// PUT without a resourceVersion is allowed.
+    /// Whether PUT without a resourceVersion is allowed.
     pub(crate) unconditional: bool,
-    /// `metadata.generation` counts changes of the specification.
+    /// Whether `metadata.generation` counts changes of the spec.
     pub(crate) generation: bool,
-    /// Strategic merge patches are allowed: a built-in kind.
+    /// Whether it is a built-in kind, which allows strategic merge patches.
     pub(crate) builtin: bool,
     pub(crate) deprecation: Option<Box<str>>,
-    /// The definition is going away: no new objects.
+    /// Whether the definition is being deleted, so that no objects can be created.
     pub(crate) terminating: bool,
     pub(crate) source: SchemaSource,
-    /// Number of the schema, see [`Object::agrees_with`].
+    /// Id of the schema, see [`Object::agrees_with`].
     pub(crate) schema_id: u64,
     pub(crate) compiled: OnceLock<Arc<Compiled>>,
 }
@@ -158,7 +159,7 @@ impl Resource {
         api_version(&self.group, &self.version)
     }
 
-    /// `plural.group`, as messages name it.
+    /// `plural.group`, for messages.
     pub(crate) fn qualified(&self) -> String {
         if self.group.is_empty() {
             self.plural.to_string()
@@ -167,13 +168,13 @@ impl Resource {
         }
     }
 
-    /// Whether all objects of a collection can be deleted at once. Not namespaces, as in Kubernetes:
-    /// a request that forgot the name would delete everything.
+    /// Returns whether all objects of a collection can be deleted at once. As in Kubernetes, not
+    /// for namespaces: a request without a name by mistake would delete everything.
     pub(crate) fn has_collection_delete(&self) -> bool {
         self.access == Access::Full && *self.storage != *NAMESPACES
     }
 
-    /// The schema, compiled when it is first needed.
+    /// Returns the schema, compiled on first use.
     pub(crate) fn compiled(&self) -> &Arc<Compiled> {
         self.compiled.get_or_init(|| {
             let anything = || Schema { preserve_unknown: true, ..Schema::default() };
@@ -182,12 +183,12 @@ impl Resource {
         })
     }
 
-    /// The schema that stored JSON agrees with after a write in this version.
+    /// Returns the schema ID that stored JSON agrees with after a write in this version.
     pub(crate) fn schema_of_writes(&self) -> u64 {
         if self.form == Form::Same { self.schema_id } else { 0 }
     }
 
-    /// Whether a definition's new state serves the same as this.
+    /// Returns whether a new state of the definition serves the same resource.
     pub(super) fn same_definition(&self, new: Option<&Self>) -> bool {
         let (Some(new), SchemaSource::Definition(old, _)) = (new, &self.source) else {
             return false;

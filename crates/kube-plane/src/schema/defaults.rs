@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::{Additional, Schema};
 
-/// Fills in defaults, from the outside in: a default that is an object is completed by the defaults
-/// of its own fields. `null` in a field that is not nullable and has a default counts as absent.
+/// Applies defaults from the outside in: a default object is completed by the defaults of its own
+/// fields. `null` in a field that is not nullable and has a default counts as absent.
 pub(crate) fn default(schema: &Schema, value: &mut Value) {
     if !schema.defaults {
         return;

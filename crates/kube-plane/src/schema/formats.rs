@@ -1,4 +1,4 @@
-//! String formats that Kubernetes checks. Others have no effect, as there.
+//! String formats that Kubernetes validates. Others have no effect, as in Kubernetes.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -8,7 +8,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use regex::Regex;
 
-/// Whether a text has a format.
+/// Returns whether a text has a format.
 pub(super) fn holds(format: &str, text: &str) -> bool {
     match format {
         "date-time" | "datetime" => text.parse::<jiff::Timestamp>().is_ok(),
@@ -18,7 +18,7 @@ pub(super) fn holds(format: &str, text: &str) -> bool {
         "ipv4" => text.parse::<Ipv4Addr>().is_ok(),
         "ipv6" => text.parse::<Ipv6Addr>().is_ok(),
         "ip" => text.parse::<IpAddr>().is_ok(),
-        "cidr" => is_cidr(text),
+        "cidr" => text.parse::<ipnet::IpNet>().is_ok(),
         "mac" => {
             let groups: Vec<&str> = text.split([':', '-']).collect();
             matches!(groups.len(), 6 | 8)
@@ -37,16 +37,6 @@ static EMAIL: OnceLock<Option<Regex>> = OnceLock::new();
 
 fn matches(cell: &OnceLock<Option<Regex>>, pattern: &str, text: &str) -> bool {
     cell.get_or_init(|| Regex::new(pattern).ok()).as_ref().is_none_or(|r| r.is_match(text))
-}
-
-fn is_cidr(text: &str) -> bool {
-    let Some((address, length)) = text.split_once('/') else { return false };
-    let Ok(length) = length.parse::<u8>() else { return false };
-    match address.parse::<IpAddr>() {
-        Ok(IpAddr::V4(_)) => length <= 32,
-        Ok(IpAddr::V6(_)) => length <= 128,
-        Err(_) => false,
-    }
 }
 
 fn is_hostname(text: &str) -> bool {
@@ -91,7 +81,7 @@ mod tests {
     use super::holds;
 
     #[test]
-    fn formats() {
+    fn string_formats_are_validated() {
         let table = [
             ("date-time", "2026-01-02T03:04:05Z", true),
             ("date-time", "2026-01-02T03:04:05.123+02:00", true),

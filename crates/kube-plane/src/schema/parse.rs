@@ -1,14 +1,14 @@
-//! Reads schemas from OpenAPI v3.
+//! Parsing of schemas from OpenAPI v3.
 
 use serde_json::{Map, Value};
 
 use super::{Additional, Limits, ListType, Pattern, Schema, Type};
 
 impl Schema {
-    /// Reads a schema. Unknown keywords have no effect.
+    /// Parses a schema. Unknown keywords have no effect.
     pub(crate) fn parse(value: &Value) -> Self {
         let Some(fields) = value.as_object() else {
-            // `true` of JSON schema: anything.
+            // `true` in JSON schema accepts anything.
             return Self { preserve_unknown: true, ..Self::default() };
         };
         let (kind, null) = parse_type(fields.get("type"));
@@ -112,7 +112,7 @@ impl Limits {
     }
 }
 
-/// JSON schema has lists of types; the only one in use is a type and null.
+/// JSON schema has lists of types; only a type with null is in use.
 fn parse_type(value: Option<&Value>) -> (Option<Type>, bool) {
     let one = |name: &str| match name {
         "object" => Some(Type::Object),

@@ -1,4 +1,4 @@
-//! Regular expressions of definitions: what they cost is known before they are compiled.
+//! Regular expressions of definitions, with a cost limit that is checked before they are compiled.
 
 use std::sync::OnceLock;
 
@@ -8,16 +8,16 @@ use regex_syntax::{
     hir::{Class, Hir, HirKind},
 };
 
-/// The longest pattern, in bytes.
+/// Maximum size of a pattern, in bytes.
 const MAX_LENGTH: usize = 4096;
-/// Groups in each other, at most.
+/// Maximum nesting of groups.
 const MAX_DEPTH: u32 = 64;
-/// States of one pattern, at most. `\p{L}{1,100}` has 70,000.
+/// Maximum number of states of a pattern. `\p{L}{1,100}` has 70,000.
 const MAX_COST: usize = 100_000;
-/// Memory that remembers what a pattern has matched, in bytes. There may be many patterns.
+/// Cache size of a compiled pattern, in bytes. There may be many patterns.
 const CACHE: usize = 256 * 1024;
 
-/// A regular expression, compiled when it is first used.
+/// A regular expression, compiled on first use.
 #[derive(Debug)]
 pub(crate) struct Pattern {
     pub(crate) text: Box<str>,
@@ -26,8 +26,7 @@ pub(crate) struct Pattern {
 }
 
 impl Pattern {
-    /// A pattern that cannot be used accepts everything: definitions are checked for that when they
-    /// are created.
+    /// An invalid pattern accepts everything: patterns are validated when a definition is created.
     pub(super) fn new(text: &str) -> Self {
         let cost = cost(text);
         let compiled = OnceLock::new();
@@ -37,20 +36,20 @@ impl Pattern {
         Self { text: text.into(), cost: cost.unwrap_or(0), compiled }
     }
 
-    /// Whether a text matches.
+    /// Returns whether a text matches.
     pub(super) fn matches(&self, text: &str) -> bool {
         let compiled = self.compiled.get_or_init(|| compile(&self.text).ok());
         compiled.as_ref().is_none_or(|regex| regex.is_match(text))
     }
 
-    /// Steps that it takes to match a text, at most.
+    /// Maximum number of steps to match a text.
     pub(super) fn work(&self, text: &str) -> usize {
         let states = self.cost / 16 + 1;
         (text.len() / 16 + 1).saturating_mul(states)
     }
 }
 
-/// Whether a pattern can be used, and what it costs: roughly its states.
+/// Validates a pattern, and returns its approximate number of states.
 pub(super) fn check(text: &str) -> Result<usize, String> {
     let cost = cost(text)?;
     compile(text).map(|_| cost)
@@ -64,7 +63,7 @@ fn compile(text: &str) -> Result<Regex, String> {
         .map_err(|error| error.to_string())
 }
 
-/// Roughly the states of a pattern.
+/// Approximate number of states of a pattern.
 pub(super) fn cost(text: &str) -> Result<usize, String> {
     if text.len() > MAX_LENGTH {
         return Err(format!("it is longer than {MAX_LENGTH} bytes"));
@@ -77,8 +76,8 @@ pub(super) fn cost(text: &str) -> Result<usize, String> {
     let cost = states(&hir);
     if cost > MAX_COST {
         return Err(format!(
-            "it is too large: with its repetitions it has about {cost} states, at most {MAX_COST} \
-             are allowed"
+            "it is too large: with its repetitions it has about {cost} states, the maximum is \
+             {MAX_COST}"
         ));
     }
     Ok(cost)
@@ -101,7 +100,7 @@ fn states(hir: &Hir) -> usize {
     }
 }
 
-/// `\w`, `\d`, `\s` and `\b` are about ASCII in Go, whose patterns these are.
+/// Patterns follow Go, in which `\w`, `\d`, `\s` and `\b` are ASCII only.
 fn as_in_go(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut chars = text.chars();
@@ -133,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_too_large_is_not_compiled() {
+    fn oversized_patterns_are_not_compiled() {
         for (pattern, good) in [
             (r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$".to_owned(), true),
             (r"\w{1,400}".to_owned(), true),
@@ -151,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_are_those_of_go() {
+    fn character_classes_match_those_of_go() {
         for (pattern, text, matches) in [
             (r"^\w+$", "a_1", true),
             (r"^\w+$", "ä", false),
@@ -171,7 +170,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn no_pattern_does_harm(pattern in r"([\[\](){}*+?|.a-c0-9,\\wdbp^$-]){0,60}") {
+        fn arbitrary_patterns_never_panic(pattern in r"([\[\](){}*+?|.a-c0-9,\\wdbp^$-]){0,60}") {
             check(&pattern).ok();
             Pattern::new(&pattern).matches("abc");
         }

@@ -1,4 +1,4 @@
-//! What of a definition's schema cannot be used, or would be used against others.
+//! Validation of the schemas in a definition, including their cost.
 
 use std::collections::BTreeMap;
 
@@ -7,21 +7,21 @@ use serde_json::Value;
 use super::{cel, pattern};
 use crate::{
     admission::{FieldError, FieldErrorKind},
-    heavy,
+    expensive,
 };
 
-/// States of all patterns of a definition, at most.
+/// Maximum number of states of all patterns of a definition.
 const MAX_PATTERNS: usize = if cfg!(test) { 50_000 } else { 1_000_000 };
-/// Rules of a definition, at most; and bytes of all of them.
+/// Maximum number of rules of a definition, and maximum total size in bytes.
 const MAX_RULES: usize = 1000;
 const MAX_RULES_BYTES: usize = 256 * 1024;
-/// Problems after which no more are looked for.
+/// Maximum number of reported problems.
 const MAX_PROBLEMS: usize = 20;
 
-/// Goes through the schemas of a definition.
+/// Walks the schemas of a definition.
 #[derive(Default)]
 pub(crate) struct Problems {
-    /// States of each pattern that was met.
+    /// States of each pattern found so far.
     patterns: BTreeMap<String, usize>,
     states: usize,
     rules: usize,
@@ -30,8 +30,8 @@ pub(crate) struct Problems {
 }
 
 impl Problems {
-    /// Looks at a schema. Has to run where it does not keep others waiting.
-    pub(crate) fn look(&mut self, schema: &Value, path: &str) {
+    /// Validates a schema. Must run where it does not block other requests.
+    pub(crate) fn visit(&mut self, schema: &Value, path: &str) {
         match schema {
             Value::Object(fields) => {
                 if let Some(pattern) = fields.get("pattern").and_then(Value::as_str) {
@@ -55,7 +55,7 @@ impl Problems {
                         name.as_str(),
                         "default" | "example" | "enum" | "x-kubernetes-validations"
                     ) {
-                        self.look(value, &format!("{path}.{name}"));
+                        self.visit(value, &format!("{path}.{name}"));
                     }
                 }
             }
@@ -64,14 +64,14 @@ impl Problems {
                     if self.found.len() >= MAX_PROBLEMS {
                         return;
                     }
-                    self.look(value, &format!("{path}[{index}]"));
+                    self.visit(value, &format!("{path}[{index}]"));
                 }
             }
             _ => {}
         }
     }
 
-    /// All that was found.
+    /// Returns all problems.
     pub(crate) fn finish(self) -> Vec<FieldError> {
         self.found
     }
@@ -91,7 +91,7 @@ impl Problems {
                 self.patterns.insert(text.to_owned(), states);
                 self.states += states;
                 if self.states > MAX_PATTERNS {
-                    let why = format!("all patterns together have more than {MAX_PATTERNS} states");
+                    let why = format!("the patterns together have more than {MAX_PATTERNS} states");
                     self.found.push(FieldError::plain(place, FieldErrorKind::TooLong, why));
                 }
             }
@@ -110,10 +110,10 @@ impl Problems {
             self.found.push(FieldError::plain(place(), FieldErrorKind::TooMany, why));
             return;
         }
-        let checked = heavy::roomy(|| cel::check(text));
-        let checked = checked.unwrap_or_else(|| Err("it cannot be compiled".to_owned()));
+        let checked = expensive::run_blocking(|| cel::check(text));
+        let checked = checked.unwrap_or_else(|| Err("the rule cannot be compiled".to_owned()));
         if let Err(why) = checked {
-            let why = format!("the rule cannot be used: {why}");
+            let why = format!("invalid rule: {why}");
             self.found.push(FieldError::invalid(place(), text.into(), why));
         }
     }

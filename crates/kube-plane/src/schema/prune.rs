@@ -1,12 +1,12 @@
-//! Takes away fields that the schema does not know.
+//! Pruning of fields that the schema does not declare.
 
 use serde_json::Value;
 
 use super::{Additional, Schema};
 use crate::{json::Path, meta::note};
 
-/// Removes unknown fields and tells their paths. `apiVersion`, `kind` and `metadata` of the root
-/// and of embedded resources are known always.
+/// Removes unknown fields and returns their paths. `apiVersion`, `kind` and `metadata` of the root
+/// and of embedded resources are always known.
 pub(crate) fn prune(schema: &Schema, value: &mut Value) -> Vec<String> {
     let mut unknown = Vec::new();
     walk(schema, value, &mut Path::default(), true, &mut unknown);

@@ -1,26 +1,26 @@
-//! Checks a value against a schema.
+//! Validation of a value against a schema.
 
 use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{Additional, Limits, ListType, Schema, Type, formats, found::Found};
+use super::{Additional, Limits, ListType, Schema, Type, errors::Errors, formats};
 use crate::{
     admission::{FieldError, FieldErrorKind},
     json::Path,
 };
 
-/// Values of an enumeration that an error names.
+/// Maximum number of enum values in an error.
 const MAX_CHOICES: usize = 50;
 
-/// All ways in which a value disagrees with a schema. The root's `metadata` is checked elsewhere.
+/// Returns all errors of a value. The root's `metadata` is validated elsewhere.
 pub(crate) fn validate(schema: &Schema, value: &Value) -> Vec<FieldError> {
-    let mut found = Found::default();
+    let mut found = Errors::default();
     walk(schema, value, &mut Path::default(), true, &mut found);
     found.finish()
 }
 
-fn walk(schema: &Schema, value: &Value, path: &mut Path, root: bool, found: &mut Found) {
+fn walk(schema: &Schema, value: &Value, path: &mut Path, root: bool, found: &mut Errors) {
     if !found.spend(1) {
         return;
     }
@@ -110,7 +110,7 @@ fn wrong_type(schema: &Schema, value: &Value, path: &Path) -> FieldError {
     }
 }
 
-fn check(limits: &Limits, value: &Value, path: &mut Path, found: &mut Found) {
+fn check(limits: &Limits, value: &Value, path: &mut Path, found: &mut Errors) {
     let field = path.as_str().to_owned();
     if let (Some(pattern), Value::String(text)) = (&limits.pattern, value)
         && !found.spend(pattern.work(text))
@@ -230,9 +230,9 @@ fn check_number(limits: &Limits, number: f64, wrong: &mut impl FnMut(String)) {
     }
 }
 
-fn combined(limits: &Limits, value: &Value, path: &mut Path, found: &mut Found) {
-    let judge = |schema: &Schema, found: &mut Found| {
-        found.apart(|found| walk(schema, value, &mut path.clone(), false, found))
+fn combined(limits: &Limits, value: &Value, path: &mut Path, found: &mut Errors) {
+    let judge = |schema: &Schema, found: &mut Errors| {
+        found.collect_separately(|found| walk(schema, value, &mut path.clone(), false, found))
     };
     for schema in &limits.all_of {
         let errors = judge(schema, found);
@@ -269,7 +269,7 @@ fn combined(limits: &Limits, value: &Value, path: &mut Path, found: &mut Found) 
     }
 }
 
-/// What an error says of a value: of a list or map, how much is in it.
+/// Returns the value in an error; for a list or map, only its size.
 fn shown(value: &Value) -> Value {
     match value {
         Value::Array(items) => items.len().into(),
@@ -278,7 +278,7 @@ fn shown(value: &Value) -> Value {
     }
 }
 
-fn embedded(fields: &serde_json::Map<String, Value>, path: &Path, found: &mut Found) {
+fn embedded(fields: &serde_json::Map<String, Value>, path: &Path, found: &mut Errors) {
     for name in ["apiVersion", "kind"] {
         match fields.get(name) {
             Some(Value::String(text)) if !text.is_empty() => {}
@@ -294,8 +294,8 @@ fn embedded(fields: &serde_json::Map<String, Value>, path: &Path, found: &mut Fo
     }
 }
 
-/// Items of sets, keys of list maps, and `uniqueItems`.
-fn unique(schema: &Schema, items: &[Value], path: &mut Path, found: &mut Found) {
+/// Validates set items, keys of map lists, and `uniqueItems`.
+fn unique(schema: &Schema, items: &[Value], path: &mut Path, found: &mut Errors) {
     let by_value = schema.list_type == ListType::Set
         || schema.limits.as_ref().is_some_and(|limits| limits.unique_items);
     let by_key = schema.list_type == ListType::Map;
@@ -318,7 +318,7 @@ fn unique(schema: &Schema, items: &[Value], path: &mut Path, found: &mut Found) 
     }
 }
 
-/// The key fields of an item of a list map; absent ones count as their default.
+/// Returns the key fields of an item of a map list; absent ones count as their default.
 pub(crate) fn list_key(schema: &Schema, item: &Value) -> Value {
     let key = schema.list_keys.iter().filter_map(|name| {
         let default = || schema.items.as_ref()?.property(name)?.default.as_deref().cloned();

@@ -1,4 +1,4 @@
-//! The SQLite file: an append-only log whose newest row of each object is the object.
+//! The SQLite file: an append-only log. The newest row of each object is its current state.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use super::{Change, Event, History, Key, Object, files::Files, lock::Lock, state::State};
 use crate::{
     Error,
-    private::{self, Refused},
+    private::{self, FileError},
 };
 
 /// Format of the file, in `user_version`.
@@ -41,26 +41,26 @@ CREATE TABLE objects (
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 ";
 
-/// The connection, and the lock that makes it the only one that writes.
+/// The connection, and the lock that makes it the only writer.
 pub(super) struct Database {
     connection: Connection,
     files: Files,
     _lock: Option<Lock>,
 }
 
-/// Why a write is not acknowledged.
+/// Error of a write, which is then not acknowledged.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
-    /// SQLite does not take it.
+pub(super) enum AppendError {
+    /// SQLite returned an error.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
-    /// What was written would be gone with the process.
-    #[error("{} was deleted or replaced while the plane has it open; stop the plane, put the file back, start it again", .0.display())]
+    /// The written data would be lost with the process.
+    #[error("{} was deleted or replaced while the plane has it open; stop the plane, restore the file and start the plane again", .0.display())]
     Replaced(PathBuf),
 }
 
 impl Database {
-    /// Opens or makes the file and reads its objects and newest events.
+    /// Opens or creates the file, and reads its objects and newest events.
     pub(super) fn open(path: Option<PathBuf>, history: History) -> Result<(Self, State), Error> {
         let name = path.clone().unwrap_or_else(|| PathBuf::from(":memory:"));
         let opening = |source| Error::OpenDatabase { path: name.clone(), source };
@@ -89,10 +89,10 @@ impl Database {
         Ok((Self { connection, files, _lock: lock }, state))
     }
 
-    /// Whether what is written stays: asked after each commit, before anything is acknowledged.
-    pub(super) fn check_files(&mut self) -> Result<(), Refusal> {
+    /// Checks that the written data is durable, after each commit and before it is acknowledged.
+    pub(super) fn check_files(&mut self) -> Result<(), AppendError> {
         match self.files.replaced() {
-            Some(path) => Err(Refusal::Replaced(path.to_owned())),
+            Some(path) => Err(AppendError::Replaced(path.to_owned())),
             None => Ok(()),
         }
     }
@@ -101,7 +101,7 @@ impl Database {
         self.connection.transaction_with_behavior(TransactionBehavior::Immediate)
     }
 
-    /// Deletes what is neither an object nor needed for events after `floor`.
+    /// Deletes rows that are neither a current object nor needed for events after `floor`.
     pub(super) fn compact(&mut self, floor: u64) -> Result<(), rusqlite::Error> {
         let floor = floor.cast_signed();
         let transaction = self.begin()?;
@@ -117,7 +117,7 @@ impl Database {
     }
 }
 
-/// Writes one event; durable with the commit of the transaction.
+/// Writes one event, which is durable with the commit of the transaction.
 pub(super) fn append(transaction: &Transaction<'_>, event: &Event) -> Result<(), rusqlite::Error> {
     let object = &event.object;
     let key = &object.key;
@@ -146,7 +146,7 @@ pub(super) fn append(transaction: &Transaction<'_>, event: &Event) -> Result<(),
 }
 
 fn configure(connection: &Connection) -> Result<(), rusqlite::Error> {
-    // FULL: with NORMAL a WAL commit can be lost when the machine loses power.
+    // FULL: with NORMAL, a WAL commit can be lost in a power failure.
     connection.execute_batch(
         "PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
@@ -166,14 +166,14 @@ fn prepare(path: &Path) -> Result<(), Error> {
         .map_err(|source| Error::Prepare { path: dir.to_owned(), source })
 }
 
-/// The file holds secrets, and what is in it is trusted. SQLite gives its side files the mode of the main
-/// file.
+/// The file holds secrets, and its content is trusted. SQLite gives its side files the mode of the
+/// main file.
 fn make_private(path: &Path) -> Result<(), Error> {
     let prepare = |path: &Path, source| Error::Prepare { path: path.to_owned(), source };
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false).mode(0o600);
     private::open(path, &mut options, private::CHANGE)
-        .map_err(Refused::into_io)
+        .map_err(FileError::into_io)
         .and_then(|file| private::hide(&file))
         .map_err(|source| prepare(path, source))?;
     for suffix in ["-wal", "-shm"] {
@@ -181,7 +181,7 @@ fn make_private(path: &Path) -> Result<(), Error> {
         side.push(suffix);
         let side = Path::new(&side);
         match private::open(side, OpenOptions::new().write(true), private::CHANGE) {
-            Err(Refused::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(FileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
             Err(refused) => return Err(prepare(side, refused.into_io())),
             Ok(_) => {}
         }
@@ -202,7 +202,7 @@ fn load(connection: &Connection, history: History, path: &Path) -> Result<State,
     let read = |key: Key, revision, value: Vec<u8>| {
         let object = Object::read(key, revision, Bytes::from(value));
         if let Err(error) = object.check() {
-            tracing::error!(%error, database = %path.display(), "lists and watches leave it out");
+            tracing::error!(%error, database = %path.display(), "lists and watches omit this object");
         }
         Arc::new(object)
     };
@@ -265,7 +265,7 @@ fn rows(connection: &Connection, sql: &str, floor: u64) -> Result<Vec<Row>, rusq
     let mut statement = connection.prepare(sql)?;
     let parameters = [floor.cast_signed()];
     let parameters = &parameters[..statement.parameter_count()];
-    // Keys share the text of resources and namespaces; there are few of them.
+    // Keys share the texts of resources and namespaces, of which there are few.
     let mut shared: HashMap<String, Arc<str>> = HashMap::new();
     let mut share = |text: String| match shared.get(&text) {
         Some(text) => Arc::clone(text),

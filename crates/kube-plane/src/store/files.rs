@@ -1,5 +1,5 @@
-//! The files that the plane has open are still those in its folder: one that was deleted or replaced takes writes,
-//! and is gone with the process.
+//! Detects that an open database file was deleted or replaced: it still accepts writes, but they
+//! are lost with the process.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -13,7 +13,7 @@ type Identity = (u64, u64);
 pub(super) struct Files(Vec<(PathBuf, Option<Identity>)>);
 
 impl Files {
-    /// Those beside a database that was just opened.
+    /// Returns the files of a database that was just opened.
     pub(super) fn beside(database: &Path) -> Self {
         let mut log = database.as_os_str().to_owned();
         log.push("-wal");
@@ -21,7 +21,7 @@ impl Files {
         Self(paths.map(|path| (path.clone(), identity(&path))).into())
     }
 
-    /// The first that is not what it was. SQLite makes the log with the first write.
+    /// Returns the first changed file. SQLite creates the log with the first write.
     pub(super) fn replaced(&mut self) -> Option<&Path> {
         for (path, known) in &mut self.0 {
             let is = identity(path);

@@ -1,4 +1,4 @@
-//! The lock that keeps a second process out.
+//! The lock against a second process.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -9,23 +9,23 @@ use std::{
 
 use crate::{Error, private};
 
-/// Held as long as the database is open. The kernel gives it free when the process dies.
+/// Held while the database is open. The kernel releases it when the process dies.
 #[derive(Debug)]
 pub(super) struct Lock {
     file: File,
 }
 
-/// Closing the file is not enough: a process that is being started shares it until it runs its program.
+/// Closing the file is not enough: a child process shares it until it executes its program.
 impl Drop for Lock {
     fn drop(&mut self) {
         if let Err(error) = self.file.unlock() {
-            tracing::debug!(%error, "the lock of the database is left to the end of the process");
+            tracing::debug!(%error, "cannot release the database lock before the process exits");
         }
     }
 }
 
 impl Lock {
-    /// Takes the lock beside a database file: `plane.db` is guarded by `plane.lock`.
+    /// Takes the lock next to a database file: `plane.lock` for `plane.db`.
     pub(super) fn take(database: &Path) -> Result<Self, Error> {
         let path = lock_path(database);
         let prepare = |source| Error::Prepare { path: path.clone(), source };
@@ -37,7 +37,7 @@ impl Lock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
-                // The holder may be about to write its pid: then the error goes without.
+                // The holder may be about to write its pid: report the error without it.
                 file.read_to_string(&mut text).map_err(prepare)?;
                 let pid = text.trim().parse().ok();
                 return Err(Error::Locked { path: database.to_owned(), pid });
@@ -63,11 +63,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lock_is_given_free_also_while_a_process_that_is_being_started_has_the_file() {
+    fn the_lock_is_released_even_if_a_child_process_inherits_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let database = dir.path().join("plane.db");
         let lock = Lock::take(&database).unwrap();
-        // As a child has it between fork and exec.
+        // Like the copy of a child process between fork and exec.
         let shared = lock.file.try_clone().unwrap();
         assert!(matches!(Lock::take(&database), Err(Error::Locked { .. })));
         drop(lock);

@@ -1,12 +1,12 @@
-//! The store: objects with one revision over all, durable before acknowledged.
+//! The store: objects with one global revision, durable before they are acknowledged.
 //!
-//! One thread owns the SQLite connection and is the only writer ([`writer`]). Reads never touch
-//! the database: all objects and the newest events are kept in memory ([`state`]). The order of a
-//! write is always: check, commit, update memory, tell watchers, acknowledge.
+//! One thread owns the SQLite connection and is the only writer ([`writer`]). Reads never use the
+//! database: all objects and the newest events are kept in memory ([`state`]). A write always
+//! happens in this order: check, commit, update memory, notify watchers, acknowledge.
 
 mod database;
 mod files;
-pub(crate) mod gate;
+pub(crate) mod limits;
 mod lock;
 mod object;
 mod state;
@@ -30,10 +30,10 @@ use self::{
 };
 use crate::Error;
 
-/// The resource under which namespaces are stored; the writer looks them up for creates.
+/// Resource of namespaces in the store; the writer looks them up for creates.
 pub(crate) const NAMESPACES: &str = "namespaces.";
 
-/// What happened to an object.
+/// Kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     Added,
@@ -41,13 +41,13 @@ pub(crate) enum Change {
     Deleted,
 }
 
-/// One write, in the order of revisions.
+/// A change, in the order of revisions.
 #[derive(Debug)]
 pub(crate) struct Event {
     pub(crate) change: Change,
-    /// The object after the write; for a delete its last state with the revision of the delete.
+    /// The object after the change; for a delete, its last state with the revision of the delete.
     pub(crate) object: Arc<Object>,
-    /// The object before the write, if it is still known.
+    /// The object before the change, if known.
     pub(crate) previous: Option<Arc<Object>>,
 }
 
@@ -57,47 +57,47 @@ impl Event {
     }
 }
 
-/// The history before this revision is gone: 410.
+/// The history before this revision has been compacted (410).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Compacted;
 
-/// A write that is wanted.
+/// A requested write.
 pub(crate) struct Write {
     pub(crate) key: Key,
-    /// The revision the object must have, `None`: it must be absent.
+    /// Required revision of the object; `None`: it must not exist.
     pub(crate) expected: Option<u64>,
     pub(crate) action: Action,
-    /// Schema the value is known to agree with, see [`Object::agrees_with`].
+    /// Id of the schema that the value agrees with, see [`Object::agrees_with`].
     pub(crate) schema: u64,
 }
 
-/// What a write does.
+/// Action of a write.
 pub(crate) enum Action {
     Put(Value),
-    /// Takes the object away; the value is the last state that watchers see.
+    /// Deletes the object; the value is the last state that watchers receive.
     Delete(Value),
 }
 
-/// Why nothing was written.
+/// Error of a write.
 #[derive(Debug)]
 pub(crate) enum WriteError {
-    /// Expected absent, but it is there.
+    /// The object already exists.
     Exists,
-    /// Expected with another revision; `None`: it is gone.
+    /// The object has another revision; `None`: it does not exist.
     Conflict(Option<Arc<Object>>),
-    /// The namespace of a new object is absent.
+    /// The namespace of a new object does not exist.
     NoNamespace,
     /// The namespace of a new object is being deleted.
     NamespaceTerminating,
-    /// It is more than the gate lets through.
-    TooMuch(gate::TooMuch),
-    /// SQLite refused. The text is for the log and the answer.
+    /// The object exceeds a limit.
+    LimitExceeded(limits::LimitExceeded),
+    /// SQLite returned an error. The text is for the log and the response.
     Database(String),
     /// The plane is closed.
     Closed,
 }
 
-/// How much history is kept for watches that resume.
+/// How much history is kept for resuming watches.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct History {
     pub(crate) events: usize,
@@ -110,15 +110,15 @@ impl Default for History {
     }
 }
 
-/// Objects of a namespace.
+/// Number and size of the objects in a namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
     pub(crate) objects: usize,
-    /// Of their JSON.
+    /// Size of their JSON, in bytes.
     pub(crate) bytes: usize,
 }
 
-/// Called after the commit and before anyone sees the event.
+/// Called after the commit, before anybody sees the event.
 pub(crate) type Hook = Box<dyn Fn(&Event) + Send + Sync>;
 
 struct Shared {
@@ -136,7 +136,7 @@ impl Shared {
     }
 }
 
-/// Handle of the store. Dropping the last one ends the writer thread.
+/// Handle of the store. Dropping the last one stops the writer thread.
 pub(crate) struct Store {
     shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
@@ -147,7 +147,7 @@ impl Store {
     pub(crate) fn open(path: Option<PathBuf>, history: History, hook: Hook) -> Result<Self, Error> {
         let (database, state) = Database::open(path, history)?;
         for object in state.all() {
-            // Hooks see what was stored before, as if it was added just now.
+            // Hooks see the stored objects as if they had just been added.
             hook(&Event { change: Change::Added, object: Arc::clone(object), previous: None });
         }
         let (revision, _) = watch::channel(state.revision());
@@ -161,7 +161,7 @@ impl Store {
         Ok(Self { shared, commands })
     }
 
-    /// The newest revision.
+    /// Returns the newest revision.
     pub(crate) fn revision(&self) -> u64 {
         self.shared.read().revision()
     }
@@ -174,9 +174,9 @@ impl Store {
         self.get(&key.resource, &key.namespace, &key.name)
     }
 
-    /// All objects of a resource, in all namespaces or one, ordered by namespace and name, with
-    /// the revision at which this is the state. One that cannot be read is left out: the others are
-    /// not to suffer from it.
+    /// Returns all objects of a resource, in all namespaces or one, ordered by namespace and name,
+    /// with the revision of this state. Unreadable objects are omitted, so that they do not affect
+    /// the others.
     pub(crate) fn list(&self, resource: &str, namespace: Option<&str>) -> (u64, Vec<Arc<Object>>) {
         let state = self.shared.read();
         let mut objects: Vec<_> = state.list(resource, namespace).cloned().collect();
@@ -184,7 +184,8 @@ impl Store {
         (state.revision(), objects)
     }
 
-    /// The first objects of [`Store::list`] after a key, at most so many, as they are now.
+    /// Returns the first objects of [`Store::list`] after a key in their current state, up to a
+    /// number.
     pub(crate) fn page(
         &self,
         resource: &str,
@@ -207,18 +208,18 @@ impl Store {
         Ok(objects)
     }
 
-    /// How many objects of a resource a namespace has.
+    /// Returns the number of objects of a resource in a namespace.
     pub(crate) fn count(&self, resource: &str, namespace: &str) -> usize {
         self.shared.read().count(resource, namespace)
     }
 
-    /// Whether there is any object of a resource in a namespace (or anywhere).
+    /// Returns whether a resource has no objects in a namespace (or anywhere).
     pub(crate) fn is_empty(&self, resource: &str, namespace: Option<&str>) -> bool {
         self.shared.read().list(resource, namespace).next().is_none()
     }
 
-    /// Events after a revision, of one resource or of all, and the revision up to which they go.
-    /// Those of one resource are without what cannot be read.
+    /// Events after a revision, of one resource or of all, and the last included revision. Those of
+    /// one resource omit unreadable objects.
     pub(crate) fn since(
         &self,
         revision: u64,
@@ -231,12 +232,12 @@ impl Store {
         Ok((revision, events))
     }
 
-    /// What a namespace holds; the empty one is what is in none.
+    /// Returns the usage of a namespace; the empty name is for cluster-scoped objects.
     pub(crate) fn usage(&self, namespace: &str) -> Usage {
         self.shared.read().usage(namespace)
     }
 
-    /// Tells when there are new revisions.
+    /// Notifies about new revisions.
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.shared.revision.subscribe()
     }
@@ -246,12 +247,12 @@ impl Store {
         self.shared.read().resources()
     }
 
-    /// The object with a UID.
+    /// Returns the object with a UID.
     pub(crate) fn by_uid(&self, uid: &str) -> Option<Arc<Object>> {
         self.shared.read().by_uid(uid).cloned()
     }
 
-    /// Objects that name a UID among their owners.
+    /// Objects with this UID in their owner references.
     pub(crate) fn dependents(&self, uid: &str) -> Vec<Arc<Object>> {
         self.shared.read().dependents(uid)
     }
@@ -262,9 +263,9 @@ impl Store {
         state.all().filter(|o| o.deleting || !o.owners.is_empty()).cloned().collect()
     }
 
-    /// Writes, and returns what was written once it is durable.
+    /// Writes, and returns the stored object once it is durable.
     ///
-    /// A dropped future does not undo the write: it may happen or not.
+    /// Dropping the future does not undo the write: it may or may not take effect.
     pub(crate) async fn write(&self, write: Write) -> Result<Arc<Object>, WriteError> {
         let (reply, answer) = oneshot::channel();
         self.commands
@@ -273,11 +274,11 @@ impl Store {
         answer.await.unwrap_or(Err(WriteError::Closed))
     }
 
-    /// Ends the writer after what was asked before, and gives file and lock free.
+    /// Stops the writer after pending writes, and releases the file and the lock.
     pub(crate) async fn close(&self) {
         let (reply, answer) = oneshot::channel();
         if self.commands.send(Command::Close { reply }).is_ok() {
-            // An error means that the writer has ended already.
+            // An error means that the writer has already stopped.
             answer.await.ok();
         }
     }

@@ -1,4 +1,4 @@
-//! A stored object: its JSON as it is sent to clients, and the few fields the plane looks at.
+//! A stored object: its JSON as sent to clients, and the few fields that the plane needs.
 
 use std::sync::{
     Arc,
@@ -9,10 +9,10 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::gate;
+use super::limits;
 use crate::{json, status::ApiError};
 
-/// Where an object is: resource (`plural.group`), namespace (empty for cluster scope) and name.
+/// Key of an object: resource (`plural.group`), namespace (empty for cluster scope) and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key {
     pub(crate) resource: Arc<str>,
@@ -38,17 +38,18 @@ impl std::fmt::Display for Key {
     }
 }
 
-/// An owner reference, what the garbage collector needs of it.
+/// The part of an owner reference that the garbage collector needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub(crate) uid: Box<str>,
-    /// Foreground deletion of the owner waits for the object.
+    /// Whether foreground deletion of the owner waits for the object.
     pub(crate) blocks: bool,
 }
 
-/// A stored object that cannot be read. It is told by its name, and never shown as something else.
+/// A stored object that cannot be parsed. It is reported by name, and never served as something
+/// else.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the stored object {key} cannot be read: {why}")]
+#[error("cannot parse the stored object {key}: {why}")]
 pub(crate) struct Unreadable {
     key: Key,
     why: String,
@@ -60,7 +61,7 @@ impl From<Unreadable> for ApiError {
     }
 }
 
-/// An object as it was written.
+/// A stored object.
 #[derive(Debug)]
 pub(crate) struct Object {
     pub(crate) key: Key,
@@ -70,11 +71,11 @@ pub(crate) struct Object {
     pub(crate) labels: Box<[(Box<str>, Box<str>)]>,
     pub(crate) owners: Box<[Owner]>,
     pub(crate) finalizers: Box<[Box<str>]>,
-    /// `deletionTimestamp` is set.
+    /// Whether `deletionTimestamp` is set.
     pub(crate) deleting: bool,
     /// The JSON, with `resourceVersion`.
     pub(crate) raw: Bytes,
-    /// Why the JSON cannot be read, if it cannot.
+    /// Why the JSON cannot be parsed, if it cannot.
     unreadable: Option<Box<str>>,
     schema: AtomicU64,
 }
@@ -104,15 +105,15 @@ struct Envelope {
 }
 
 impl Object {
-    /// Reads the fields the plane looks at from stored JSON.
+    /// Parses the fields that the plane needs from stored JSON.
     pub(crate) fn read(key: Key, revision: u64, raw: Bytes) -> Self {
         let (metadata, mut unreadable) = match serde_json::from_slice(&raw) {
             Ok(Envelope { metadata }) => (metadata, None),
             Err(error) => (Metadata::default(), Some(json::reason(&error))),
         };
-        // Readers of JSON give up in the depth, which the fields above do not show.
-        let depth = gate::text_depth(&raw);
-        if unreadable.is_none() && depth > gate::MAX_TEXT_DEPTH {
+        // JSON parsers have a depth limit, which the fields above do not reveal.
+        let depth = limits::text_depth(&raw);
+        if unreadable.is_none() && depth > limits::MAX_TEXT_DEPTH {
             unreadable = Some(format!("it is nested {depth} levels deep"));
         }
         Self {
@@ -137,7 +138,7 @@ impl Object {
         }
     }
 
-    /// Writes a value as the object's JSON with this revision.
+    /// Serializes a value as the JSON of an object with this revision.
     pub(super) fn from_value(
         key: Key,
         revision: u64,
@@ -156,15 +157,15 @@ impl Object {
         Ok(object)
     }
 
-    /// An object that is not stored: the answer to a dry run.
+    /// Creates an object that is not stored, for the response to a dry run.
     pub(crate) fn draft(key: Key, value: &Value) -> Result<Self, super::WriteError> {
-        gate::guard(value).map_err(super::WriteError::TooMuch)?;
+        limits::check_stored(value).map_err(super::WriteError::LimitExceeded)?;
         let raw = serde_json::to_vec(value)
             .map_err(|error| super::WriteError::Database(error.to_string()))?;
         Ok(Self::read(key, 0, raw.into()))
     }
 
-    /// Whether the object can be read.
+    /// Returns whether the object can be parsed.
     pub(crate) fn check(&self) -> Result<(), Unreadable> {
         match &self.unreadable {
             None => Ok(()),
@@ -172,7 +173,7 @@ impl Object {
         }
     }
 
-    /// The whole object.
+    /// Returns the whole object.
     pub(crate) fn value(&self) -> Result<Value, Unreadable> {
         self.check()?;
         serde_json::from_slice(&self.raw).map_err(|error| {
@@ -186,17 +187,17 @@ impl Object {
         self.labels.get(found).map(|(_, value)| &**value)
     }
 
-    /// Whether the JSON is known to be pruned and defaulted by a schema (0 is none).
+    /// Returns whether the JSON is known to be pruned and defaulted by a schema (0 is none).
     pub(crate) fn agrees_with(&self, schema: u64) -> bool {
         self.schema.load(Ordering::Relaxed) == schema
     }
 
-    /// Notes that the JSON is pruned and defaulted by a schema.
+    /// Records that the JSON is pruned and defaulted by a schema.
     pub(crate) fn agree_with(&self, schema: u64) {
         self.schema.store(schema, Ordering::Relaxed);
     }
 
-    /// Bytes in memory, roughly.
+    /// Returns the approximate size in memory, in bytes.
     pub(super) fn size(&self) -> usize {
         self.raw.len() + 256
     }

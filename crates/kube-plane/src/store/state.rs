@@ -1,4 +1,4 @@
-//! What is kept in memory: every object, the newest events, and indexes over owners.
+//! State in memory: every object, the newest events, and indexes of owners.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -12,7 +12,7 @@ type Names = BTreeMap<Arc<str>, Arc<Object>>;
 #[derive(Default)]
 pub(super) struct State {
     revision: u64,
-    /// Events up to and including this revision are forgotten.
+    /// Events up to and including this revision have been dropped.
     floor: u64,
     history: History,
     resources: HashMap<Arc<str>, BTreeMap<Arc<str>, Names>>,
@@ -20,12 +20,12 @@ pub(super) struct State {
     dependents: HashMap<Box<str>, BTreeSet<Key>>,
     usage: HashMap<Arc<str>, Usage>,
     events: VecDeque<Arc<Event>>,
-    /// Bytes of the events.
+    /// Size of the events, in bytes.
     bytes: usize,
 }
 
 impl State {
-    /// An empty state at a revision below which the history is forgotten.
+    /// Creates an empty state at a revision, before which there is no history.
     pub(super) fn new(history: History, floor: u64) -> Self {
         Self { history, floor, revision: floor, ..Self::default() }
     }
@@ -67,7 +67,7 @@ impl State {
         namespaces.and_then(|namespaces| namespaces.get(namespace)).map_or(0, BTreeMap::len)
     }
 
-    /// The first objects of [`State::list`] after a key.
+    /// Returns the first objects of [`State::list`] after a key.
     pub(super) fn page(
         &self,
         resource: &str,
@@ -92,7 +92,7 @@ impl State {
             .collect()
     }
 
-    /// Undoes newer events on the present state.
+    /// Reverts newer events on the current state.
     pub(super) fn list_at(
         &self,
         resource: &str,
@@ -147,7 +147,7 @@ impl State {
         keys.filter_map(|key| self.get(&key.resource, &key.namespace, &key.name)).cloned().collect()
     }
 
-    /// Takes an event over into objects and history.
+    /// Applies an event to objects and history.
     pub(super) fn apply(&mut self, event: Arc<Event>) {
         match event.change {
             Change::Deleted => self.remove(&event.object.key),

@@ -36,7 +36,7 @@ fn numbers(store: &Store) -> BTreeMap<String, u64> {
 }
 
 #[tokio::test]
-async fn writes_survive_and_revisions_go_on() {
+async fn writes_and_revisions_survive_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("plane.db");
     let store = open(Some(&path), History::default()).unwrap();
@@ -56,7 +56,7 @@ async fn writes_survive_and_revisions_go_on() {
 }
 
 #[tokio::test]
-async fn a_second_opener_is_told_who_holds_the_plane() {
+async fn opening_twice_names_the_lock_holder() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("plane.db");
     let store = open(Some(&path), History::default()).unwrap();
@@ -68,7 +68,7 @@ async fn a_second_opener_is_told_who_holds_the_plane() {
 }
 
 #[tokio::test]
-async fn nothing_is_acknowledged_that_a_deleted_or_replaced_file_takes() {
+async fn writes_fail_after_the_database_file_is_replaced() {
     for name in ["plane.db", "plane.db-wal", "plane.lock"] {
         for is_replaced in [false, true] {
             let dir = tempfile::tempdir().unwrap();
@@ -82,7 +82,7 @@ async fn nothing_is_acknowledged_that_a_deleted_or_replaced_file_takes() {
             let error = put(&store, "a", Some(revision), 1).await.unwrap_err();
             let WriteError::Database(said) = error else { panic!("{name}: {error:?}") };
             assert!(said.contains(name) && said.contains("deleted or replaced"), "{said}");
-            assert_eq!(store.revision(), revision, "nobody sees it");
+            assert_eq!(store.revision(), revision, "the revision must not change");
         }
     }
 }
@@ -124,7 +124,7 @@ async fn old_history_leaves_the_file() {
 }
 
 #[tokio::test]
-async fn parallel_writers_share_commits_and_lose_nothing() {
+async fn parallel_writers_share_commits() {
     let store = Arc::new(open(None, History::default()).unwrap());
     let writes = (0..200).map(|n| {
         let store = Arc::clone(&store);
@@ -136,7 +136,7 @@ async fn parallel_writers_share_commits_and_lose_nothing() {
     sorted.dedup();
     assert_eq!(sorted.len(), 200);
     assert_eq!(numbers(&store).len(), 200);
-    // Of writers that expect the same, one wins.
+    // Of writers with the same expected revision, one succeeds.
     let revision = put(&store, "x", None, 0).await.unwrap();
     let race = (0..20).map(|n| put(&store, "x", Some(revision), n));
     let results = futures::future::join_all(race).await;
@@ -147,7 +147,7 @@ async fn parallel_writers_share_commits_and_lose_nothing() {
 #[derive(Clone, Debug)]
 enum Operation {
     Create(u8, u64),
-    /// The flag says whether the newest revision is named.
+    /// The flag tells whether the newest revision is expected.
     Update(u8, u64, bool),
     Delete(u8, bool),
     Reopen,
@@ -163,7 +163,7 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
     prop::collection::vec(operation, 1..40)
 }
 
-/// The state after each revision, as a model keeps it.
+/// State after each revision according to a model.
 #[derive(Default)]
 struct Model {
     objects: BTreeMap<String, (u64, u64)>,
@@ -235,7 +235,7 @@ async fn run(operations: Vec<Operation>) {
             model.objects.iter().map(|(name, (_, n))| (name.clone(), *n)).collect();
         assert_eq!(numbers(&store), expected);
     }
-    // Every state of the past can be listed.
+    // Every past state can be listed.
     for (revision, state) in &model.states {
         let objects = store.list_at("things.", None, *revision).unwrap();
         let listed: BTreeMap<String, u64> = objects
@@ -267,14 +267,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_store_is_a_map_with_a_memory(operations in operations()) {
+    fn the_store_keeps_objects_and_history(operations in operations()) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(run(operations));
     }
 }
 
 #[tokio::test]
-async fn a_database_that_others_may_change_is_refused_and_one_that_they_may_read_is_hidden() {
+async fn a_publicly_writable_database_is_refused_and_a_readable_one_is_made_private() {
     use std::os::unix::fs::PermissionsExt as _;
 
     let dir = tempfile::tempdir().unwrap();

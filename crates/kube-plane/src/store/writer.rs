@@ -1,4 +1,4 @@
-//! The thread that writes.
+//! The writer thread.
 
 use std::{
     collections::HashMap,
@@ -10,12 +10,13 @@ use tokio::sync::oneshot;
 use super::{
     Action, Change, Event, Hook, Key, NAMESPACES, Object, Shared, Write, WriteError,
     database::{self, Database},
-    gate,
+    limits,
 };
 
-/// Writes in one commit, at most. Requests that wait at the same time share one fsync.
+/// Maximum number of writes in one commit. Concurrent requests share one fsync.
 const BATCH: usize = 64;
-/// Revisions between two compactions of the file, at most; and bytes that were written.
+/// Maximum number of revisions between two compactions of the file, and maximum number of written
+/// bytes.
 const COMPACT_EVERY: u64 = 1024;
 const COMPACT_BYTES: usize = 64 << 20;
 
@@ -31,11 +32,11 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     hook: Hook,
     compacted: u64,
-    /// Bytes that were written since.
+    /// Bytes written since the last compaction.
     written: usize,
 }
 
-/// Writes of a batch that are not committed yet: they count for the writes after them.
+/// Uncommitted writes of a batch, which later writes of the batch depend on.
 #[derive(Default)]
 struct Pending {
     events: Vec<Arc<Event>>,
@@ -48,7 +49,7 @@ impl Writer {
         Self { database, shared, hook, compacted, written: 0 }
     }
 
-    /// Runs until all handles are gone or one says close. Dropping `self` closes the file.
+    /// Runs until all handles are dropped or the store is closed. Dropping `self` closes the file.
     pub(super) fn run(mut self, commands: &mpsc::Receiver<Command>) {
         while let Ok(first) = commands.recv() {
             let mut close = None;
@@ -70,7 +71,7 @@ impl Writer {
             }
             if let Some(reply) = close {
                 drop(self);
-                // Whoever asked may have stopped to wait.
+                // The requester may no longer be waiting.
                 reply.send(()).ok();
                 return;
             }
@@ -93,12 +94,12 @@ impl Writer {
                 };
                 self.shared.revision.send_replace(revision);
                 for (reply, result) in replies {
-                    // Whoever asked may have stopped to wait; the write stays.
+                    // The requester may no longer be waiting; the write stays.
                     reply.send(result).ok();
                 }
             }
             Err((error, replies)) => {
-                tracing::error!(%error, "the database refused a write");
+                tracing::error!(%error, "cannot write to the database");
                 for reply in replies {
                     reply.send(Err(WriteError::Database(error.to_string()))).ok();
                 }
@@ -112,7 +113,7 @@ impl Writer {
         batch: Vec<(Write, Reply)>,
     ) -> Result<
         (Vec<Arc<Event>>, Vec<(Reply, Result<Arc<Object>, WriteError>)>),
-        (database::Refusal, Vec<Reply>),
+        (database::AppendError, Vec<Reply>),
     > {
         let shared = Arc::clone(&self.shared);
         let mut pending = Pending::default();
@@ -144,13 +145,13 @@ impl Writer {
         }
         match self.database.compact(floor) {
             Ok(()) => (self.compacted, self.written) = (floor, 0),
-            // Nothing is lost; it is tried again after the next write.
+            // Nothing is lost; the compaction is retried after the next write.
             Err(error) => tracing::warn!(%error, "cannot compact the database"),
         }
     }
 }
 
-/// Checks a write against the state with the pending writes and makes its event.
+/// Checks a write against the state including pending writes, and creates its event.
 fn prepare(
     shared: &Shared,
     pending: &mut Pending,
@@ -190,7 +191,7 @@ fn prepare(
         Action::Put(value) => (Change::Modified, value),
         Action::Delete(value) => (Change::Deleted, value),
     };
-    gate::guard(&value).map_err(WriteError::TooMuch)?;
+    limits::check_stored(&value).map_err(WriteError::LimitExceeded)?;
     let object =
         Object::from_value(key.clone(), revision, value, schema).map_err(WriteError::Database)?;
     let object = Arc::new(object);

@@ -41,7 +41,7 @@ async fn get_with(client: &Client, path: &str, headers: &[(&str, &str)]) -> Resu
 }
 
 #[tokio::test]
-async fn a_user_may_do_what_roles_allow_and_nothing_else() {
+async fn a_user_has_only_the_permissions_of_their_roles() {
     let plane = plane().await;
     let admin = plane.client();
     let jane = plane.client_as("jane", &["dev"]);
@@ -67,7 +67,7 @@ async fn a_user_may_do_what_roles_allow_and_nothing_else() {
     assert!(refused.2.contains("cannot get resource \"widgets/status\""), "{refused:?}");
     let everywhere = get(&jane, "/apis/example.org/v1/widgets").await;
     assert!(failure(everywhere).2.ends_with("at the cluster scope"));
-    // What is taken away is gone with the next request.
+    // Removed permissions are gone with the next request.
     let binding = format!("{RBAC}/namespaces/default/rolebindings/read");
     call(&admin, "DELETE", &binding, JSON, "").await.unwrap();
     assert_eq!(failure(list().await).0, 403);
@@ -93,13 +93,13 @@ async fn an_apply_that_creates_needs_the_right_to_create() {
 }
 
 #[tokio::test]
-async fn discovery_and_health_are_open_to_users_and_the_rest_is_not() {
+async fn users_may_read_discovery_and_health_only() {
     let plane = plane().await;
     let jane = plane.client_as("jane", &[]);
     for path in ["/api", "/apis", "/apis/example.org/v1", "/openapi/v3", "/version"] {
         get(&jane, path).await.unwrap_or_else(|error| panic!("{path}: {error}"));
     }
-    // A path that nothing serves says nothing to who may not see it.
+    // An unknown path reveals nothing to unauthorized users.
     for (path, message) in [
         ("/", "forbidden: User \"jane\" cannot get path \"/\""),
         ("/nothing", "forbidden: User \"jane\" cannot get path \"/nothing\""),
@@ -114,7 +114,7 @@ async fn discovery_and_health_are_open_to_users_and_the_rest_is_not() {
 }
 
 #[tokio::test]
-async fn who_may_impersonate_asks_as_somebody_else() {
+async fn impersonation_needs_permission() {
     let plane = plane().await;
     let admin = plane.client();
     let maps = "/api/v1/namespaces/default/configmaps";
@@ -123,7 +123,7 @@ async fn who_may_impersonate_asks_as_somebody_else() {
     assert!(refused.2.contains("User \"jane\" cannot list resource \"configmaps\""), "{refused:?}");
     let masters = [("Impersonate-User", "jane"), ("Impersonate-Group", "system:masters")];
     get_with(&admin, maps, &masters).await.unwrap();
-    // A user needs the verb for the user and for each group.
+    // A user needs permission for the user and for each group.
     let proxy = plane.client_as("proxy", &[]);
     let refused = failure(get_with(&proxy, "/version", &as_jane).await);
     assert_eq!(
@@ -147,7 +147,7 @@ async fn who_may_impersonate_asks_as_somebody_else() {
     assert!(refused.2.starts_with("groups \"system:masters\" is forbidden"), "{refused:?}");
     let robot = [("Impersonate-User", "system:serviceaccount:default:robot")];
     get_with(&proxy, "/version", &robot).await.unwrap();
-    // Half of it, or more than is known, is no silent success.
+    // Incomplete or unsupported impersonation must not succeed silently.
     for headers in [
         &[("Impersonate-Group", "dev")][..],
         &[("Impersonate-User", "jane"), ("Impersonate-Uid", "1")],
@@ -158,7 +158,7 @@ async fn who_may_impersonate_asks_as_somebody_else() {
 }
 
 #[tokio::test]
-async fn reviews_tell_the_truth() {
+async fn access_reviews_match_authorization() {
     let plane = plane().await;
     let admin = plane.client();
     let jane = plane.client_as("jane", &["dev"]);
@@ -223,7 +223,7 @@ async fn reviews_tell_the_truth() {
 }
 
 #[tokio::test]
-async fn rights_outlive_the_process() {
+async fn role_bindings_survive_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let open = || {
         let path = Some(dir.path().join("plane.db"));
@@ -248,7 +248,7 @@ async fn try_create(client: &Client, path: &str, object: Value) -> Result<Value,
 }
 
 #[tokio::test]
-async fn nobody_gives_what_he_does_not_have() {
+async fn roles_cannot_grant_more_than_their_author_has() {
     let plane = plane().await;
     let admin = plane.client();
     let jane = plane.client_as("jane", &[]);
@@ -302,14 +302,14 @@ async fn nobody_gives_what_he_does_not_have() {
     let label = r#"{"metadata": {"labels": {"a": "b"}}}"#;
     call(&jane, "PATCH", &path, merge, label).await.unwrap();
 
-    // Bindings to roles with more than he has, or to none.
+    // Bindings to roles with more permissions than the user has, or to a missing role.
     for (kind, name) in [("Role", "all"), ("ClusterRole", "cluster-admin"), ("Role", "none")] {
         let refused = failure(try_create(&jane, &bindings, bind("b", kind, name, &user)).await);
         assert_eq!(refused.0, 403, "{kind} {name}: {refused:?}");
     }
     create(&jane, &bindings, bind("good", "Role", "r", &json!({"kind": "User", "name": "erik"})))
         .await;
-    // The verbs `bind` and `escalate` let him.
+    // The verbs `bind` and `escalate` allow it.
     let verbs = [rule(&["bind"], "roles"), rule(&["escalate"], "roles")];
     create(&admin, &roles, role("verbs", &verbs)).await;
     create(&admin, &bindings, bind("verbs", "Role", "verbs", &user)).await;
@@ -322,7 +322,7 @@ async fn nobody_gives_what_he_does_not_have() {
 }
 
 #[tokio::test]
-async fn cluster_roles_add_up_others() {
+async fn aggregated_cluster_roles_collect_rules() {
     let plane = plane().await;
     let admin = plane.client();
     let roles = format!("{RBAC}/clusterroles");
@@ -333,7 +333,7 @@ async fn cluster_roles_add_up_others() {
     };
     create(&admin, &roles, sum("top", "to-top", json!({}))).await;
     create(&admin, &roles, sum("middle", "to-middle", json!({"to-top": "true"}))).await;
-    // Those that select each other come to an end too.
+    // Roles that select each other converge too.
     create(&admin, &roles, sum("x", "to-x", json!({"to-y": "true"}))).await;
     create(&admin, &roles, sum("y", "to-y", json!({"to-x": "true"}))).await;
     for (name, label) in [("one", "to-middle"), ("two", "to-top"), ("three", "to-x")] {
@@ -362,7 +362,7 @@ async fn cluster_roles_add_up_others() {
         .await
         .unwrap();
     eventually("the rule is gone", || async { verbs("top").await == "two" }).await;
-    // Who may write cluster roles needs all rights to let others write his.
+    // An aggregation rule needs all permissions, since others write the collected rules.
     let jane = plane.client_as("jane", &[]);
     let write = json!({"verbs": ["create"], "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["clusterroles"]});
     create(&admin, &roles, json!({"metadata": {"name": "writer"}, "rules": [write]})).await;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{api, failure, widget, widgets};
 
 #[tokio::test]
-async fn admission_completes_and_refuses() {
+async fn admission_mutates_and_validates() {
     let admission = Admission::new("example.org", "Widget")
         .mutate(|new: &mut Value| {
             if new["spec"].get("size").is_none() {
@@ -59,7 +59,7 @@ async fn a_request_that_panics_is_answered_and_others_go_on() {
     };
     let client = Plane::open(options).await.unwrap().client();
     let api = api(&client);
-    // Small ones are worked on where they come in, large ones elsewhere.
+    // Small objects are handled on the receiving thread, large ones on another.
     for note in [String::new(), "x".repeat(20 << 10)] {
         let mut bad = widget("a", json!({"size": "L"}));
         bad.metadata.annotations = Some([("note".to_owned(), note)].into());

@@ -19,7 +19,7 @@ async fn apply(
 }
 
 #[tokio::test]
-async fn apply_creates_and_takes_back_what_is_no_longer_wanted() {
+async fn apply_creates_and_removes_fields_it_no_longer_sets() {
     let client = plane().await.client();
     let api = api(&client);
     let created = apply(&api, "m", false, json!({"size": "S", "tags": ["x", "y"]})).await.unwrap();
@@ -31,7 +31,7 @@ async fn apply_creates_and_takes_back_what_is_no_longer_wanted() {
     let less = apply(&api, "m", false, json!({"tags": ["y"]})).await.unwrap();
     assert!(less.data["spec"].get("size").is_none());
     assert_eq!(less.data["spec"]["tags"], json!(["y"]));
-    assert_eq!(less.data["spec"]["replicas"], 1, "a default is nobody's");
+    assert_eq!(less.data["spec"]["replicas"], 1, "nobody owns a default");
 }
 
 #[tokio::test]
@@ -48,14 +48,14 @@ async fn managers_share_and_conflict() {
     assert!(message.contains("conflict with \"one\": .spec.size"), "{message}");
     let forced = apply(&api, "two", true, json!({"size": "L"})).await.unwrap();
     assert_eq!(forced.data["spec"]["size"], "L");
-    // `one` lost the size, so its next apply without it leaves it.
+    // `one` has lost the size, so its next apply without it leaves it.
     let rest = apply(&api, "one", false, json!({"parts": [{"name": "p"}]})).await.unwrap();
     assert_eq!(rest.data["spec"]["size"], "L");
     assert_eq!(rest.data["spec"]["parts"], json!([{"name": "p"}]));
 }
 
 #[tokio::test]
-async fn updates_take_ownership_and_objects_made_otherwise_have_an_owner() {
+async fn updates_take_field_ownership() {
     let client = plane().await.client();
     let api = api(&client);
     api.create(&PostParams::default(), &widget("a", json!({"size": "S"}))).await.unwrap();
@@ -74,7 +74,7 @@ async fn updates_take_ownership_and_objects_made_otherwise_have_an_owner() {
 }
 
 #[tokio::test]
-async fn the_status_is_applied_apart() {
+async fn status_is_applied_separately() {
     let client = plane().await.client();
     let api = api(&client);
     apply(&api, "m", false, json!({"size": "S"})).await.unwrap();
@@ -95,7 +95,7 @@ async fn bad_applies_are_refused() {
     let api = api(&client);
     let nobody = PatchParams { field_manager: None, ..PatchParams::default() };
     let body = widget("a", json!({}));
-    // kube itself refuses an apply without manager, so the path is called.
+    // kube itself rejects an apply without a manager, so the request is made directly.
     let text = serde_json::to_string(&body).unwrap();
     let path = "/apis/example.org/v1/namespaces/default/widgets/a";
     let kind = "application/apply-patch+yaml";

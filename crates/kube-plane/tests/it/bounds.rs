@@ -1,4 +1,5 @@
-//! What is too deep, too large or too much is refused, whichever way it comes; the others go on.
+//! Objects and requests over the limits are rejected on every path, and other requests continue to
+//! work.
 
 use kube::{
     Api,
@@ -17,7 +18,7 @@ const STRATEGIC: &str = "application/strategic-merge-patch+json";
 const JSON_PATCH: &str = "application/json-patch+json";
 const APPLY: &str = "application/apply-patch+yaml";
 
-/// `{"a": {"a": … {} … }}` as JSON and as YAML with as many braces.
+/// `{"a": {"a": … {} … }}`, valid as JSON and as YAML.
 fn nested(levels: usize) -> String {
     format!("{}{{}}{}", "{\"a\":".repeat(levels), "}".repeat(levels))
 }
@@ -29,7 +30,7 @@ fn widget_with(name: &str, free: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_deep_object_is_refused_whichever_way_it_comes() {
+async fn deep_objects_are_refused_on_every_path() {
     let plane = plane().await;
     let client = plane.client();
     let one = format!("{WIDGETS}/one");
@@ -53,7 +54,7 @@ async fn a_deep_object_is_refused_whichever_way_it_comes() {
             assert!(message.len() < 500, "{levels} {method} {kind}: {message}");
         }
     }
-    // What is allowed can be read, applied to and deleted.
+    // An object at the limit can be read, applied to and deleted.
     let good = widget_with("new", &nested(97));
     call(&client, "PATCH", &applied, APPLY, &good).await.unwrap();
     let label = r#"{"metadata":{"labels":{"a":"b"}}}"#;
@@ -65,7 +66,7 @@ async fn a_deep_object_is_refused_whichever_way_it_comes() {
 }
 
 #[tokio::test]
-async fn small_patches_make_nothing_large() {
+async fn small_patches_cannot_build_large_objects() {
     let plane = plane().await;
     let client = plane.client();
     let one = format!("{WIDGETS}/one");
@@ -87,7 +88,7 @@ async fn small_patches_make_nothing_large() {
     let merge = format!(r#"{{"spec":{{"free":{{"many":{many}}}}}}}"#);
     let (code, reason, _) = failure(call(&client, "PATCH", &one, MERGE, &merge).await);
     assert_eq!((code, reason.as_str()), (413, "RequestEntityTooLarge"));
-    // Aliases of YAML: a few lines for gigabytes.
+    // YAML aliases: a few lines for gigabytes.
     let mut lines = "a: &a [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for (name, before) in ('b'..'k').zip('a'..) {
         lines += &format!("{name}: &{name} [{}]\n", vec![format!("*{before}"); 9].join(", "));
@@ -100,7 +101,7 @@ async fn small_patches_make_nothing_large() {
 }
 
 #[tokio::test]
-async fn the_builtin_kinds_have_the_same_gate() {
+async fn builtin_kinds_have_the_same_limits() {
     let plane = plane().await;
     let client = plane.client();
     call(&client, "POST", MAPS, JSON, r#"{"metadata":{"name":"m"}}"#).await.unwrap();

@@ -135,7 +135,7 @@ async fn a_write_that_changes_nothing_has_no_revision() {
 }
 
 #[tokio::test]
-async fn status_and_specification_are_written_apart() {
+async fn status_and_spec_are_written_separately() {
     let client = plane().await.client();
     let api = api(&client);
     let mut widget = widget("a", json!({}));
@@ -154,7 +154,7 @@ async fn status_and_specification_are_written_apart() {
 }
 
 #[tokio::test]
-async fn patches_of_all_kinds() {
+async fn every_patch_type_is_applied() {
     let client = plane().await.client();
     let api = api(&client);
     api.create(&PostParams::default(), &widget("a", json!({"size": "S"}))).await.unwrap();
@@ -178,7 +178,7 @@ async fn patches_of_all_kinds() {
 }
 
 #[tokio::test]
-async fn parallel_patches_all_count() {
+async fn parallel_patches_are_all_applied() {
     let client = plane().await.client();
     let api: Api<ConfigMap> = Api::default_namespaced(client);
     let map: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "m"}})).unwrap();
@@ -195,7 +195,7 @@ async fn parallel_patches_all_count() {
 }
 
 #[tokio::test]
-async fn finalizers_hold_an_object() {
+async fn finalizers_delay_deletion() {
     let client = plane().await.client();
     let api = api(&client);
     let mut object = widget("a", json!({}));
@@ -215,7 +215,7 @@ async fn finalizers_hold_an_object() {
 }
 
 #[tokio::test]
-async fn preconditions_guard_a_delete() {
+async fn delete_preconditions_are_checked() {
     let client = plane().await.client();
     let api = api(&client);
     let created = api.create(&PostParams::default(), &widget("a", json!({}))).await.unwrap();
@@ -265,7 +265,7 @@ async fn lists_are_paged_at_one_revision() {
     let first = api.list(&ListParams::default().limit(2)).await.unwrap();
     assert_eq!(first.items.len(), 2);
     assert_eq!(first.metadata.remaining_item_count, Some(3));
-    // Changes between the pages are not seen.
+    // Changes between the pages are not visible.
     api.delete("c", &DeleteParams::default()).await.unwrap();
     api.create(&PostParams::default(), &widget("bb", json!({}))).await.unwrap();
     let token = first.metadata.continue_.unwrap();
@@ -277,7 +277,7 @@ async fn lists_are_paged_at_one_revision() {
 }
 
 #[tokio::test]
-async fn selectors_choose() {
+async fn lists_are_filtered_by_selectors() {
     let client = plane().await.client();
     let api: Api<Secret> = Api::default_namespaced(client);
     for (name, label, kind) in [("a", "x", "Opaque"), ("b", "y", "example.org/t")] {
@@ -299,7 +299,7 @@ async fn selectors_choose() {
 }
 
 #[tokio::test]
-async fn namespaces_are_there_and_have_to_be_there() {
+async fn default_namespaces_exist_and_others_are_required() {
     let client = plane().await.client();
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let names: Vec<String> = namespaces
@@ -330,7 +330,7 @@ async fn pods_are_an_empty_list_and_read_only() {
 }
 
 #[tokio::test]
-async fn both_event_groups_are_one() {
+async fn both_event_api_groups_share_objects() {
     let client = plane().await.client();
     let event = json!({
         "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "e"},
@@ -371,7 +371,7 @@ async fn the_scale_subresource_scales() {
 }
 
 #[tokio::test]
-async fn bodies_of_other_kinds_are_refused() {
+async fn unsupported_content_types_are_rejected() {
     let client = plane().await.client();
     let path = "/api/v1/namespaces/default/configmaps";
     let result = call(&client, "POST", path, "application/vnd.kubernetes.protobuf", "k8s").await;

@@ -34,7 +34,7 @@ async fn a_definition_is_served_at_once() {
 }
 
 #[tokio::test]
-async fn a_deleted_definition_takes_its_objects_along() {
+async fn deleting_a_definition_deletes_its_objects() {
     let client = plane().await.client();
     api(&client).create(&PostParams::default(), &widget("a", json!({}))).await.unwrap();
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
@@ -76,7 +76,7 @@ async fn bad_definitions_are_refused() {
 }
 
 #[tokio::test]
-async fn a_new_default_is_seen_in_old_objects() {
+async fn new_defaults_apply_to_stored_objects() {
     let client = plane().await.client();
     let created =
         api(&client).create(&PostParams::default(), &widget("a", json!({}))).await.unwrap();
@@ -114,7 +114,7 @@ async fn versions_share_their_objects() {
 }
 
 #[tokio::test]
-async fn a_stricter_definition_lets_old_objects_change_elsewhere() {
+async fn old_objects_may_keep_errors_of_a_stricter_schema() {
     let client = plane().await.client();
     let mut object = widget("a", json!({"size": "S"}));
     object.metadata.finalizers = Some(vec!["example.org/hold".to_owned()]);

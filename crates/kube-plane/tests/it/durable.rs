@@ -1,4 +1,4 @@
-//! What was acknowledged is there after a kill.
+//! Acknowledged writes survive a kill.
 
 use std::{
     io::{BufRead, BufReader},
@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::support::{api, call, failure, get, widget, widgets};
 
-/// The example that writes, beside the test binary: cargo builds both.
+/// The example that writes, next to the test binary: cargo builds both.
 fn writer() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     test.parent().unwrap().parent().unwrap().join("examples/writer")
@@ -32,12 +32,12 @@ async fn a_killed_process_loses_nothing_that_was_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("plane.db");
     let mut acknowledged: Vec<(String, String)> = Vec::new();
-    // Each round goes on with the file that the killed process before left.
+    // Each round continues with the file of the killed process before.
     for round in 1..=5 {
         let mut child = Command::new(&writer).arg(&path).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         for _ in 0..round * 7 {
-            let line = lines.next().expect("the writer goes on").unwrap();
+            let line = lines.next().expect("the writer continues").unwrap();
             let (name, revision) = line.split_once(' ').unwrap();
             acknowledged.push((name.to_owned(), revision.to_owned()));
         }
@@ -83,7 +83,7 @@ async fn a_stored_object_that_cannot_be_read_is_named_and_the_others_are_served(
         api(&plane.client()).create(&PostParams::default(), &object).await.unwrap();
     }
     plane.close().await;
-    // As an older release could have left them.
+    // As an older release could have stored them.
     let database = rusqlite::Connection::open(&path).unwrap();
     let value = |name: &str| -> Vec<u8> {
         let sql = "SELECT value FROM log WHERE name = ?1";
@@ -110,7 +110,7 @@ async fn a_stored_object_that_cannot_be_read_is_named_and_the_others_are_served(
         .collect();
     assert_eq!(names, ["good"]);
     for name in ["deep", "broken"] {
-        let named = format!("widgets.example.org/default/{name} cannot be read");
+        let named = format!("cannot parse the stored object widgets.example.org/default/{name}");
         let path = format!("/apis/example.org/v1/namespaces/default/widgets/{name}");
         let mut put = widget(name, json!({}));
         put.metadata.resource_version = Some("1".to_owned());

@@ -37,7 +37,7 @@ async fn is_gone(client: &Client, name: &str) -> bool {
 }
 
 #[tokio::test]
-async fn dependents_go_after_their_owner() {
+async fn dependents_are_deleted_after_their_owner() {
     let client = plane().await.client();
     let uid = owner(&client, "a").await;
     owned(&client, "m", &[("a", &uid, false)]).await;
@@ -46,7 +46,7 @@ async fn dependents_go_after_their_owner() {
 }
 
 #[tokio::test]
-async fn one_living_owner_is_enough_and_dead_references_are_dropped() {
+async fn one_existing_owner_keeps_an_object() {
     let client = plane().await.client();
     let (a, b) = (owner(&client, "a").await, owner(&client, "b").await);
     owned(&client, "m", &[("a", &a, false), ("b", &b, false)]).await;
@@ -60,7 +60,7 @@ async fn one_living_owner_is_enough_and_dead_references_are_dropped() {
 }
 
 #[tokio::test]
-async fn an_owner_that_never_was_counts_as_gone_but_not_one_of_an_unknown_kind() {
+async fn a_missing_owner_counts_as_deleted_unless_its_kind_is_unknown() {
     let client = plane().await.client();
     let foreign = json!({"metadata": {"name": "foreign", "ownerReferences": [
         {"apiVersion": "none.org/v1", "kind": "None", "name": "x", "uid": "y"}]}});
@@ -94,7 +94,7 @@ async fn foreground_deletion_waits_for_dependents() {
 }
 
 #[tokio::test]
-async fn orphans_are_kept() {
+async fn orphaned_dependents_are_kept() {
     let client = plane().await.client();
     let uid = owner(&client, "a").await;
     owned(&client, "m", &[("a", &uid, false)]).await;
@@ -107,7 +107,7 @@ async fn orphans_are_kept() {
 }
 
 #[tokio::test]
-async fn a_namespace_is_emptied_and_then_goes() {
+async fn a_namespace_is_emptied_before_it_is_removed() {
     let client = plane().await.client();
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": "n"}})).unwrap();
@@ -147,7 +147,7 @@ async fn a_namespace_is_emptied_and_then_goes() {
 }
 
 #[tokio::test]
-async fn what_was_left_by_a_stopped_process_is_collected_by_the_next() {
+async fn garbage_of_a_stopped_process_is_collected_on_restart() {
     let dir = tempfile::tempdir().unwrap();
     let options = || PlaneOptions {
         path: Some(dir.path().join("plane.db")),
@@ -169,7 +169,7 @@ async fn what_was_left_by_a_stopped_process_is_collected_by_the_next() {
     .await;
 }
 
-/// The reference that makes `uid` an owner that waits.
+/// A reference that makes `uid` an owner that waits.
 fn holding(kind: &str, name: &str, uid: &str) -> Value {
     json!({"apiVersion": "v1", "kind": kind, "name": name, "uid": uid, "blockOwnerDeletion": true})
 }
@@ -187,7 +187,7 @@ async fn own(client: &Client, namespace: &str, name: &str, owners: &[Value]) {
     maps.patch(name, &PatchParams::default(), &patch).await.unwrap();
 }
 
-/// Takes the test's finalizer away, and no other. The collector may change the finalizers meanwhile.
+/// Removes the test's finalizer only. The collector may change the finalizers meanwhile.
 async fn release(client: &Client, namespace: &str, name: &str) {
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     loop {
@@ -208,7 +208,7 @@ async fn release(client: &Client, namespace: &str, name: &str) {
 }
 
 #[tokio::test]
-async fn nobody_holds_what_is_in_another_namespace() {
+async fn owners_in_other_namespaces_do_not_count() {
     let client = plane().await.client();
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": "n"}})).unwrap();
@@ -226,7 +226,7 @@ async fn nobody_holds_what_is_in_another_namespace() {
 }
 
 #[tokio::test]
-async fn what_owns_itself_or_others_in_a_circle_goes() {
+async fn ownership_cycles_are_collected() {
     let client = plane().await.client();
     let mut uids = Vec::new();
     for name in ["self", "a", "b", "c"] {
@@ -265,7 +265,7 @@ async fn namespaces_are_not_deleted_all_at_once() {
     assert!(namespaces.get("a").await.unwrap().metadata.deletion_timestamp.is_none());
 }
 
-/// A user who may do everything with ConfigMaps of `default`, and no more.
+/// A user with all permissions for ConfigMaps of `default`, and no others.
 async fn jane(plane: &Plane) -> Client {
     let resources = ["configmaps", "configmaps/finalizers"];
     let role = json!({"metadata": {"name": "maps"},
@@ -281,7 +281,7 @@ async fn jane(plane: &Plane) -> Client {
 }
 
 #[tokio::test]
-async fn a_user_holds_only_owners_whose_finalizers_she_may_change() {
+async fn blocking_owner_references_need_finalizer_permission() {
     let plane = plane().await;
     let jane = jane(&plane).await;
     let widget = owner(&plane.client(), "a").await;
@@ -295,7 +295,7 @@ async fn a_user_holds_only_owners_whose_finalizers_she_may_change() {
     for (reference, why) in [
         (foreign.clone(), Some("finalizers on: widgets \"a\"")),
         (namespace, Some("finalizers on: namespaces \"default\"")),
-        (unknown, Some("no kind \"Unknown\" in version \"example.org/v1\" is known")),
+        (unknown, Some("unknown kind \"Unknown\" in version \"example.org/v1\"")),
         (held, None),
     ] {
         let patch = Patch::Merge(json!({"metadata": {"ownerReferences": [reference]}}));
@@ -308,14 +308,14 @@ async fn a_user_holds_only_owners_whose_finalizers_she_may_change() {
             }
         }
     }
-    // What was set by who may stays with the object.
+    // A reference set by an authorized user stays.
     own(&plane.client(), "default", "m", &[foreign]).await;
     let patch = Patch::Merge(json!({"data": {"a": "b"}}));
     maps(&jane).patch("m", &PatchParams::default(), &patch).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_reference_that_says_another_owner_than_its_uid_holds_nobody() {
+async fn an_owner_reference_with_a_mismatched_uid_blocks_nothing() {
     let plane = plane().await;
     let jane = jane(&plane).await;
     let client = plane.client();

@@ -19,7 +19,7 @@ async fn get_me(client: &Client) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn a_client_with_the_certificate_is_let_in_and_others_are_not() {
+async fn only_clients_with_a_certificate_are_accepted() {
     let dir = tempfile::tempdir().unwrap();
     let plane = Plane::open(PlaneOptions::default()).await.unwrap();
     let pki = Pki::open(dir.path(), &[]).unwrap();
@@ -42,13 +42,13 @@ async fn a_client_with_the_certificate_is_let_in_and_others_are_not() {
     let (seen, created) = tokio::join!(stream.next(), api.create(&params, &map));
     assert_eq!(seen.unwrap().unwrap().name_any(), created.unwrap().name_any());
 
-    let mut stranger = config;
-    stranger.auth_info = kube::config::AuthInfo::default();
-    let api: Api<ConfigMap> = Api::default_namespaced(Client::try_from(stranger).unwrap());
+    let mut unauthenticated = config;
+    unauthenticated.auth_info = kube::config::AuthInfo::default();
+    let api: Api<ConfigMap> = Api::default_namespaced(Client::try_from(unauthenticated).unwrap());
     let (code, reason, _) = crate::support::failure(api.list(&ListParams::default()).await);
     assert_eq!((code, reason.as_str()), (401, "Unauthorized"));
 
-    // A client with another name has the rights of its groups.
+    // A client with another name has the permissions of its groups.
     let certificate = pki.client("jane", &["one", "two"]).unwrap();
     let kubeconfig =
         Kubeconfig::from_yaml(&pki.kubeconfig_for(&certificate, "plane", &url)).unwrap();

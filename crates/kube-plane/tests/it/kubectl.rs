@@ -72,14 +72,14 @@ impl Served {
         (output.status.success(), String::from_utf8(text).unwrap())
     }
 
-    /// The output of a command that has to succeed.
+    /// The output of a command that must succeed.
     async fn ok(&self, arguments: &[&str]) -> String {
         let (good, text) = self.run(arguments).await;
         assert!(good, "kubectl {arguments:?}: {text}");
         text
     }
 
-    /// The output of a command that has to fail.
+    /// The output of a command that must fail.
     async fn fails(&self, arguments: &[&str]) -> String {
         let (good, text) = self.run(arguments).await;
         assert!(!good, "kubectl {arguments:?}: {text}");
@@ -272,7 +272,7 @@ async fn deleting(served: &Served) {
     served.ok(&["patch", "wd", "one", "--type=merge", "-p", free]).await;
     served.ok(&["wait", "--for=delete", "wd/one", "--timeout=10s"]).await;
     served.ok(&["delete", "crd", "widgets.example.org", "--timeout=20s"]).await;
-    // The words depend on whether kubectl still has the kind in its cache.
+    // The message depends on whether kubectl still has the kind in its cache.
     served.fails(&["get", "widgets"]).await;
 }
 
@@ -293,7 +293,7 @@ async fn the_stock_kubectl_works() {
     let kubectls: Vec<&str> =
         KUBECTLS.into_iter().filter(|path| Path::new(path).exists()).collect();
     if kubectls.is_empty() {
-        println!("SKIPPED: none of {KUBECTLS:?} is there");
+        println!("SKIPPED: none of {KUBECTLS:?} is installed");
     }
     for kubectl in kubectls {
         println!("with {kubectl}");

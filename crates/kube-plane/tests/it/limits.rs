@@ -1,4 +1,4 @@
-//! What clients over HTTPS may take, over real sockets and with small limits.
+//! Limits of clients over HTTPS, over real sockets with small limits.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -21,10 +21,10 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::support::failure;
 
-/// What is awaited here comes at once, or not at all.
+/// Deadline of all waits; the results are immediate or never come.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A plane that is served. Jane may do what she likes with config maps.
+/// A served plane. Jane has all permissions for config maps.
 struct Served {
     plane: Plane,
     pki: Pki,
@@ -60,7 +60,7 @@ impl Served {
         let kubeconfig = Kubeconfig::from_yaml(kubeconfig).unwrap();
         let options = KubeConfigOptions::default();
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
-        // Clients try again where they are told 429; here it is to be seen.
+        // Clients retry after 429; this test must see it.
         config.default_retry = false;
         Client::try_from(config).unwrap()
     }
@@ -78,7 +78,7 @@ impl Served {
         self.client(&self.pki.kubeconfig_for(&certificate, "plane", &self.url())).await
     }
 
-    /// A TLS connection: of the user, or of nobody.
+    /// A TLS connection of the user, or without a certificate.
     async fn connect(&self, user: Option<&str>) -> TlsStream<TcpStream> {
         let mut roots = rustls::RootCertStore::empty();
         let pem = self.pki.ca_certificate_pem().as_bytes();
@@ -104,7 +104,7 @@ impl Served {
     }
 }
 
-/// The beginning of the answer to what was sent; nothing if the connection was closed.
+/// The beginning of the response; empty if the connection was closed.
 async fn send(stream: &mut TlsStream<TcpStream>, text: &str) -> String {
     stream.write_all(text.as_bytes()).await.unwrap();
     read(stream).await
@@ -122,24 +122,24 @@ fn map(name: &str, size: usize) -> ConfigMap {
 }
 
 #[tokio::test]
-async fn idle_connections_do_not_keep_the_administrator_out() {
+async fn idle_connections_do_not_block_operators() {
     let mut limits = Limits::default();
-    limits.connections.strangers = 20;
-    limits.connections.strangers_of_address = 20;
-    limits.connections.known_of_user = 5;
+    limits.connections.unauthenticated = 20;
+    limits.connections.unauthenticated_per_address = 20;
+    limits.connections.authenticated_per_user = 5;
     let served = Served::new(limits).await;
     let mut idle = Vec::new();
     for _ in 0..200 {
         idle.push(TcpStream::connect(served.address).await.unwrap());
     }
-    let (mut strangers, mut jane) = (Vec::new(), Vec::new());
+    let (mut unauthenticated, mut jane) = (Vec::new(), Vec::new());
     for _ in 0..30 {
-        strangers.push(served.connect(None).await);
+        unauthenticated.push(served.connect(None).await);
         jane.push(served.connect(Some("jane")).await);
     }
     served.admin().await.apiserver_version().await.unwrap();
-    let mut stranger = served.connect(None).await;
-    let answer = send(&mut stranger, "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    let mut unauthenticated = served.connect(None).await;
+    let answer = send(&mut unauthenticated, "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     let get = "GET /api/v1/namespaces HTTP/1.1\r\nHost: h\r\n\r\n";
     assert!(send(&mut jane[0], get).await.starts_with("HTTP/1.1 200"));
@@ -149,7 +149,7 @@ async fn idle_connections_do_not_keep_the_administrator_out() {
 }
 
 #[tokio::test]
-async fn no_body_is_read_of_those_who_may_not_send_it() {
+async fn bodies_of_unauthorized_requests_are_not_read() {
     let served = Served::new(Limits::default()).await;
     let long = "Host: h\r\nContent-Type: application/json\r\nContent-Length: 1000000";
     for (user, line, code) in [
@@ -163,7 +163,7 @@ async fn no_body_is_read_of_those_who_may_not_send_it() {
         let answer = send(&mut stream, &format!("{line} HTTP/1.1\r\n{long}\r\n\r\n{{")).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {code}")), "{line} of {user:?}: {answer}");
     }
-    // Of one that may, it is known at once that it is too long.
+    // An authorized request is rejected at once for its length.
     let long = long.replace("1000000", "100000000");
     let mut stream = served.connect(Some("jane")).await;
     let line = "POST /api/v1/namespaces";
@@ -172,9 +172,9 @@ async fn no_body_is_read_of_those_who_may_not_send_it() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_takes_one_share_and_ends() {
+async fn a_stalled_body_times_out_and_uses_one_slot() {
     let mut limits = Limits::default();
-    limits.requests_of_user = 1;
+    limits.requests_per_user = 1;
     limits.body = Duration::from_secs(1);
     let served = Served::new(limits).await;
     let post = "POST /api/v1/namespaces HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n{";
@@ -182,7 +182,7 @@ async fn a_body_that_does_not_come_takes_one_share_and_ends() {
     half.write_all(post.as_bytes()).await.unwrap();
     let (mut other, mut tries) = (served.connect(Some("jane")).await, 0);
     let refused = loop {
-        // Until the request before it has arrived.
+        // Until the previous request has arrived.
         let answer = send(&mut other, "GET /api HTTP/1.1\r\nHost: h\r\n\r\n").await;
         tries += 1;
         if !answer.starts_with("HTTP/1.1 200") || tries == 10_000 {
@@ -199,12 +199,12 @@ async fn a_body_that_does_not_come_takes_one_share_and_ends() {
 }
 
 #[tokio::test]
-async fn a_user_has_so_many_watches() {
+async fn watches_are_limited_per_user() {
     let mut limits = Limits::default();
-    limits.watches_of_user = 2;
+    limits.watches_per_user = 2;
     let served = Served::new(limits).await;
     let watch = |client: Client| async move {
-        // The longest there is, which is more than there is.
+        // The largest length, more than the actual body.
         let path = format!("/api/v1/configmaps?watch=1&timeoutSeconds={}", i64::MAX);
         client
             .request_events::<serde_json::Value>(Request::get(path).body(Vec::new()).unwrap())
@@ -226,9 +226,9 @@ async fn a_user_has_so_many_watches() {
 }
 
 #[tokio::test]
-async fn large_lists_wait_for_each_other_and_come_whole() {
+async fn large_lists_are_queued_and_complete() {
     let mut limits = Limits::default();
-    limits.bytes_of_user = 256 << 10;
+    limits.bytes_per_user = 256 << 10;
     let served = Served::new(limits).await;
     let api = Api::<ConfigMap>::default_namespaced(served.plane.client());
     for n in 0..10 {

@@ -40,7 +40,7 @@ pub(crate) fn api(client: &Client) -> Api<DynamicObject> {
     Api::default_namespaced_with(client.clone(), &resource())
 }
 
-/// A widget with a specification.
+/// A widget with a spec.
 pub(crate) fn widget(name: &str, spec: Value) -> DynamicObject {
     serde_json::from_value(json!({
         "apiVersion": "example.org/v1", "kind": "Widget", "metadata": {"name": name}, "spec": spec,
@@ -56,7 +56,7 @@ pub(crate) fn failure<T: std::fmt::Debug>(result: Result<T, Error>) -> (u16, Str
     }
 }
 
-/// Any request, as JSON in and out.
+/// Any request, with JSON bodies.
 pub(crate) async fn call(
     client: &Client,
     method: &str,
@@ -77,7 +77,7 @@ pub(crate) async fn get(client: &Client, path: &str) -> Result<Value, Error> {
     call(client, "GET", path, "application/json", "").await
 }
 
-/// Waits until something holds; fails with what was awaited after a minute.
+/// Waits until the condition holds; fails with its description after one minute.
 pub(crate) async fn eventually<F, Fut>(what: &str, mut holds: F)
 where
     F: FnMut() -> Fut,

@@ -19,7 +19,7 @@ fn map(name: &str, label: &str) -> ConfigMap {
     serde_json::from_value(json!({"metadata": {"name": name, "labels": {"l": label}}})).unwrap()
 }
 
-/// How long anything here is waited for, on a machine that is busy with other tests too.
+/// Deadline of all waits, on a machine that is busy with other tests too.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 fn maps(client: &Client) -> Api<ConfigMap> {
@@ -81,7 +81,7 @@ async fn a_watch_resumes_after_a_revision() {
 }
 
 #[tokio::test]
-async fn leaving_a_selection_is_a_delete() {
+async fn no_longer_matching_a_selector_is_a_delete_event() {
     let client = plane().await.client();
     let api = maps(&client);
     let mut stream = watch(&client, "labelSelector=l%3Dx&resourceVersion=0").await.unwrap();
@@ -131,7 +131,7 @@ async fn old_revisions_are_expired() {
         let patch = Patch::Merge(json!({"data": {"n": n.to_string()}}));
         api.patch("a", &PatchParams::default(), &patch).await.unwrap();
     }
-    // The first is too old, the second is of another plane.
+    // The first revision is too old, the second comes from another plane.
     for revision in [first.resource_version().unwrap().as_str(), "99999"] {
         let mut stream = watch(&client, &format!("resourceVersion={revision}")).await.unwrap();
         let (kind, status) = next(&mut stream).await;
@@ -142,7 +142,7 @@ async fn old_revisions_are_expired() {
 }
 
 #[tokio::test]
-async fn a_slow_watch_is_told_that_it_missed_something() {
+async fn a_watch_that_falls_behind_gets_an_expired_error() {
     let plane = Plane::open(PlaneOptions { history: Some(5), ..PlaneOptions::default() });
     let client = plane.await.unwrap().client();
     let api = maps(&client);
@@ -162,7 +162,7 @@ async fn a_slow_watch_is_told_that_it_missed_something() {
 }
 
 #[tokio::test]
-async fn the_kube_watcher_works_in_both_ways() {
+async fn the_kube_watcher_works_with_list_and_streaming() {
     let client = plane().await.client();
     let api = maps(&client);
     api.create(&PostParams::default(), &map("a", "x")).await.unwrap();
@@ -213,7 +213,8 @@ async fn a_large_state_comes_page_by_page_and_misses_no_event() {
         let path = format!("/api/v1/namespaces/default/configmaps?watch=1&{query}");
         let request = Request::get(path).header("accept", accept).body(Vec::new()).unwrap();
         let mut stream = client.request_events::<Value>(request).await.unwrap().boxed();
-        // While it is told: one that was told, one that was not, one that goes, one that comes.
+        // During the initial events: one object already sent, one not yet sent, one deleted, one
+        // created.
         for name in ["m000", "m499"] {
             let patch = Patch::Merge(json!({"data": {"n": accept}}));
             api.patch(name, &PatchParams::default(), &patch).await.unwrap();

@@ -1,6 +1,6 @@
-"""Tries doors out of a node, or out of a pod in it, as root inside, and prints one line of JSON for each.
+"""Tries vectors out of a node, or out of a pod in it, as root inside, and prints one line of JSON for each.
 
-Rules of a probe: it must not change anything outside the node, whether the door is open or not.
+Rules of a probe: it must not change anything outside the node, whether the vector is open or not.
 So a file of the host is opened for writing and closed, or gets the value back that was read from
 it; a system call gets an argument that the kernel refuses only after it has checked the
 permission; a file system is made ready without a source and never attached. Each probe runs in a
@@ -76,19 +76,19 @@ DOORS = []
 
 
 def scratch():
-    """A folder of our own. The image of a pod may have none of the usual places."""
+    """A directory of our own. The image of a pod may have none of the usual places."""
     for place in ("/run", "/tmp", "/var/tmp", "/dev/shm", "/"):
         try:
             return tempfile.mkdtemp(prefix="capn-doors-", dir=place)
         except OSError:
             continue
-    sys.exit("there is no folder that can be written")
+    sys.exit("there is no directory that can be written")
 
 
 SCRATCH = scratch()
 
 
-def door(name, family):
+def vector(name, family):
     """Registers a probe: a function without arguments that gives (result, detail)."""
 
     def register(probe):
@@ -231,7 +231,7 @@ def open_for_writing(path, back=False):
 
 def device(kind, major, minor, flags=os.O_RDONLY):
     """Makes a device node and opens it: (act, error)."""
-    path = os.path.join(device_folder(), f"capn-doors-{os.getpid()}-{major}-{minor}")
+    path = os.path.join(device_directory(), f"capn-doors-{os.getpid()}-{major}-{minor}")
     mode = {"b": stat.S_IFBLK, "c": stat.S_IFCHR}[kind] | 0o600
     try:
         os.mknod(path, mode, os.makedev(major, minor))
@@ -247,13 +247,13 @@ def device(kind, major, minor, flags=os.O_RDONLY):
         os.unlink(path)
 
 
-def device_folder():
-    """A folder on a mount that is not `nodev`, where a device node would be of use."""
+def device_directory():
+    """A directory on a mount that is not `nodev`, where a device node would be of use."""
     NODEV = 4
-    for folder in ("/dev", "/root", "/var/tmp", "/tmp", "/"):
+    for directory in ("/dev", "/root", "/var/tmp", "/tmp", "/"):
         try:
-            if not os.statvfs(folder).f_flag & NODEV and os.access(folder, os.W_OK):
-                return folder
+            if not os.statvfs(directory).f_flag & NODEV and os.access(directory, os.W_OK):
+                return directory
         except OSError:
             continue
     return SCRATCH
@@ -312,7 +312,7 @@ def run(probe):
 
 
 def main():
-    """Tries every door, in order."""
+    """Tries every vector, in order."""
     if "handle" in TARGETS:
         # What Python loads late comes first: after this nothing of the node is within reach.
         b"-".decode("unicode_escape")
@@ -320,7 +320,7 @@ def main():
     try:
         for name, family, probe in DOORS:
             result, detail = run(probe)
-            line = {"door": name, "family": family, "result": result, "detail": detail[:300]}
+            line = {"vector": name, "family": family, "result": result, "detail": detail[:300]}
             print(json.dumps(line), flush=True)
     finally:
         shutil.rmtree(SCRATCH, ignore_errors=True)

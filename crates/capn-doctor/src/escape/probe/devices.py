@@ -15,7 +15,7 @@ def disks():
     return sorted({disk for disk in found if not disk[0].startswith(dull)})
 
 
-@door("disk-by-new-node", "devices")
+@vector("disk-by-new-node", "devices")
 def new_disk():
     """Makes a node of each disk of the host and opens it for reading."""
     found = disks()
@@ -32,13 +32,13 @@ def new_disk():
     return CLOSED, ", ".join(answers)
 
 
-@door("disk-by-existing-node", "devices")
+@vector("disk-by-existing-node", "devices")
 def existing_disk():
     nodes = []
-    for folder, folders, files in os.walk("/dev"):
-        folders[:] = [name for name in folders if name not in ("pts", "shm", "mqueue")]
+    for directory, directories, files in os.walk("/dev"):
+        directories[:] = [name for name in directories if name not in ("pts", "shm", "mqueue")]
         for name in files:
-            path = os.path.join(folder, name)
+            path = os.path.join(directory, name)
             try:
                 if stat.S_ISBLK(os.stat(path).st_mode):
                     nodes.append(path)
@@ -53,9 +53,9 @@ def existing_disk():
     return CLOSED, f"{len(nodes)} block devices in /dev, none opens"
 
 
-@door("device-nodes", "devices")
+@vector("device-nodes", "devices")
 def plain_node():
-    """A node of /dev/null's number is harmless, but whoever makes it can make any."""
+    """A node of /dev/null's number is harmless, but a process that can create it can create any."""
     act, error = device("c", 1, 3, os.O_WRONLY)
     if error:
         return verdict(error, what=f"{act} c 1 3")
@@ -66,17 +66,17 @@ def plain_node():
     return OPEN, "mknod and open of c 1 3"
 
 
-@door("memory-device", "devices")
+@vector("memory-device", "devices")
 def dev_mem():
     return char_device(1, 1, "c 1 1", ["/dev/mem"])
 
 
-@door("port-device", "devices")
+@vector("port-device", "devices")
 def dev_port():
     return char_device(1, 4, "c 1 4", ["/dev/port"])
 
 
-@door("io-ports", "devices")
+@vector("io-ports", "devices")
 def ioperm():
     """Asks for port 0x80, the one nothing listens on, and gives it back unused."""
     _, error = call("ioperm", 0x80, 1, 1)
@@ -85,7 +85,7 @@ def ioperm():
     return verdict(error, opened=(0,))
 
 
-@door("io-privilege", "devices")
+@vector("io-privilege", "devices")
 def iopl():
     _, error = call("iopl", 3)
     if error == 0:
@@ -93,31 +93,31 @@ def iopl():
     return verdict(error, opened=(0,))
 
 
-@door("processor-registers", "devices")
+@vector("processor-registers", "devices")
 def msr():
     return char_device(202, 0, "msr 0", ["/dev/cpu/0/msr"])
 
 
-@door("host-console", "devices")
+@vector("host-console", "devices")
 def console():
     return char_device(5, 1, "c 5 1")
 
 
-@door("host-screen", "devices")
+@vector("host-screen", "devices")
 def screen():
     return char_device(7, 0, "vcs 0", ["/dev/vcs"])
 
 
-@door("loop-control", "devices")
+@vector("loop-control", "devices")
 def loop_control():
     return char_device(10, 237, "c 10 237", ["/dev/loop-control"])
 
 
-@door("virtualisation", "devices")
+@vector("virtualisation", "devices")
 def kvm():
     return char_device(10, 232, "c 10 232", ["/dev/kvm"])
 
 
-@door("device-mapper", "devices")
+@vector("device-mapper", "devices")
 def device_mapper():
     return char_device(10, 236, "device mapper", ["/dev/mapper/control"])

@@ -19,7 +19,7 @@ def filesystem(name):
     return verdict(error, opened=missing_source, what=f"creating {name}")
 
 
-@door("mount-disk", "files")
+@vector("mount-disk", "files")
 def mount_disk():
     """Any file system that reads a disk: its parser in the kernel trusts what the disk says."""
     kinds = [line.strip() for line in read("/proc/filesystems").splitlines()]
@@ -36,38 +36,38 @@ def mount_disk():
     return CLOSED, ", ".join(answers)
 
 
-@door("mount-debugfs", "files")
+@vector("mount-debugfs", "files")
 def debugfs():
     return filesystem("debugfs")
 
 
-@door("mount-tracefs", "files")
+@vector("mount-tracefs", "files")
 def tracefs():
     return filesystem("tracefs")
 
 
-@door("mount-securityfs", "files")
+@vector("mount-securityfs", "files")
 def securityfs():
     return filesystem("securityfs")
 
 
-@door("mount-pstore", "files")
+@vector("mount-pstore", "files")
 def pstore():
     return filesystem("pstore")
 
 
-@door("mount-configfs", "files")
+@vector("mount-configfs", "files")
 def configfs():
     return filesystem("configfs")
 
 
-@door("mount-devtmpfs", "files")
+@vector("mount-devtmpfs", "files")
 def devtmpfs():
     """devtmpfs holds a node for each device of the host."""
     return filesystem("devtmpfs")
 
 
-@door("debug-files", "files")
+@vector("debug-files", "files")
 def debug_files():
     """What nesting shows of the host's debugfs, tracefs and securityfs: can it be read?"""
     seen = [m for m in mounts() if m[4] in ("debugfs", "tracefs", "securityfs", "pstore")]
@@ -89,13 +89,13 @@ def debug_files():
     return CLOSED, f"{len(seen)} mounts, none can be listed or written"
 
 
-# The inode of the root folder, by what ext4, XFS and btrfs usually give it.
+# The inode of the root directory, by what ext4, XFS and btrfs usually give it.
 ROOT_INODES = (2, 128, 96, 64, 1024, 256)
 
 
-@door("open-by-handle", "files")
+@vector("open-by-handle", "files")
 def by_handle():
-    """Opens the root folder of the disk the node is on by its number, going round the paths."""
+    """Opens the root directory of the disk the node is on by its number, going round the paths."""
     own = ctypes.create_string_buffer(struct.pack("<Ii", 128, 0), 8 + 128)
     mount_id = ctypes.c_int()
     _, error = call("name_to_handle_at", -100, b"/", own, ctypes.byref(mount_id), 0)
@@ -120,7 +120,7 @@ def by_handle():
     return CLOSED, "only handles below our own mount open"
 
 
-@door("trim-disk", "files")
+@vector("trim-disk", "files")
 def trim():
     """FITRIM without an argument: the right is checked first."""
     handle = os.open("/", os.O_RDONLY)
@@ -130,7 +130,7 @@ def trim():
     return verdict(error, opened=(errno.EFAULT, errno.EOPNOTSUPP), absent=(errno.ENOTTY,))
 
 
-@door("quota", "files")
+@vector("quota", "files")
 def quota():
     """Sets a quota from no address: the right is checked first."""
     handle = os.open("/", os.O_RDONLY)
@@ -142,7 +142,7 @@ def quota():
     return verdict(error, opened=(errno.EFAULT, errno.ESRCH), absent=(errno.EINVAL,), closed=refused)
 
 
-@door("swap", "files")
+@vector("swap", "files")
 def swap():
     """A file that is not there: the right is checked first."""
     _, error = call("swapon", b"/capn-no-such-file", 0)
@@ -151,13 +151,13 @@ def swap():
     return verdict(error, opened=(errno.ENOENT,))
 
 
-@door("accounting", "files")
+@vector("accounting", "files")
 def accounting():
     _, error = call("acct", b"/capn-no-such-file")
     return verdict(error, opened=(errno.ENOENT,))
 
 
-@door("watch-filesystem", "files")
+@vector("watch-filesystem", "files")
 def fanotify():
     """Watches the whole file system the node is on, with the rest of the host on it."""
     FAN_CLASS_CONTENT, FAN_REPORT_FID, FAN_MARK_ADD, FAN_MARK_FILESYSTEM = 4, 0x200, 1, 0x100
@@ -182,15 +182,15 @@ PSEUDO = ("autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "debugfs", "devpt
           "tmpfs", "tracefs")
 
 
-@door("host-folders", "files")
+@vector("host-folders", "files")
 def host_folders():
-    """Folders of the host that are shown read-only: can they be made writable, in a mount
-    namespace of our own? Folders that are shown writable are what the user asked for."""
+    """Directories of the host that are mounted read-only: can they be made writable, in a mount
+    namespace of this probe? Directories that are mounted writable are what the user asked for."""
     shown = [m for m in mounts() if m[4] not in PSEUDO and not m[4].startswith("fuse")
              and m[2] != "/" and "ro" in m[3].split(",") and os.path.isdir(m[2])
              and not m[2].startswith(("/var/lib/containerd", "/var/lib/kubelet", "/run/"))]
     if not shown:
-        return ABSENT, "no folder of the host is shown read-only"
+        return ABSENT, "no directory of the host is shown read-only"
     if LIBC.unshare(0x00020000) != 0:
         return UNKNOWN, "unshare: " + name_of(ctypes.get_errno())
     LIBC.mount(b"none", b"/", None, 0x4000 | 0x40000, None)
@@ -203,7 +203,7 @@ def host_folders():
     return CLOSED, ", ".join(m[2] for m in shown) + ": stays read-only"
 
 
-@door("fuse-of-host", "files")
+@vector("fuse-of-host", "files")
 def fuse():
     """FUSE connections of the host, such as lxcfs: opening `abort` for writing would be enough."""
     own = {m[0].split(":")[1] for m in mounts() if m[4].startswith("fuse") and "lxcfs" not in m[4]}
@@ -220,7 +220,7 @@ def fuse():
     return CLOSED, f"{len(shown)} connections, none opens"
 
 
-@door("chroot-breakout", "files")
+@vector("chroot-breakout", "files")
 def chroot():
     """The classic way out of a chroot; a container has a root mount of its own instead."""
     before = os.stat("/")
@@ -237,5 +237,5 @@ def chroot():
     os.chroot(".")
     after = os.stat("/")
     if (before.st_dev, before.st_ino) == (after.st_dev, after.st_ino):
-        return CLOSED, "the topmost folder is the node's own"
+        return CLOSED, "the topmost directory is the node's own"
     return OPEN, f"another root: {sorted(os.listdir('/'))[:8]}"

@@ -9,17 +9,17 @@ def maps_host_root(path):
     return CLOSED, "; ".join(" ".join(line.split()) for line in read(path).splitlines())
 
 
-@door("user-map-host-root", "identity")
+@vector("user-map-host-root", "identity")
 def user_map():
     return maps_host_root("/proc/self/uid_map")
 
 
-@door("group-map-host-root", "identity")
+@vector("group-map-host-root", "identity")
 def group_map():
     return maps_host_root("/proc/self/gid_map")
 
 
-@door("initial-user-namespace", "identity")
+@vector("initial-user-namespace", "identity")
 def user_namespace():
     inode = namespace("user")
     result = OPEN if inode in (INITIAL["user"], TARGETS.get("node", {}).get("user")) else CLOSED
@@ -57,7 +57,7 @@ def nested(inside, kind):
         os.waitpid(child, 0)
 
 
-def nested_door(kind):
+def nested_vector(kind):
     for inside, outside, count in ids_of(f"/proc/self/{kind}_map"):
         if outside == 0 and count > 0:
             error = nested(inside, kind)
@@ -69,17 +69,17 @@ def nested_door(kind):
     return verdict(error, opened=(0,), closed=closed, what=f"nested map of {kind} {owned}, not ours")
 
 
-@door("nested-user-map", "identity")
+@vector("nested-user-map", "identity")
 def nested_users():
-    return nested_door("uid")
+    return nested_vector("uid")
 
 
-@door("nested-group-map", "identity")
+@vector("nested-group-map", "identity")
 def nested_groups():
-    return nested_door("gid")
+    return nested_vector("gid")
 
 
-@door("become-foreign-id", "identity")
+@vector("become-foreign-id", "identity")
 def become():
     """Takes an id beyond the node's map. With all ids of the host mapped, there is none."""
     ranges = ids_of("/proc/self/uid_map")
@@ -97,27 +97,27 @@ def become():
     return OPEN, f"became uid {owned}, which is not ours"
 
 
-@door("trusted-attributes", "identity")
+@vector("trusted-attributes", "identity")
 def trusted():
     path = os.path.join(SCRATCH, "marked")
-    for folder in (SCRATCH, "/var/tmp", "/root"):
-        path = os.path.join(folder, "capn-doors-marked")
+    for directory in (SCRATCH, "/var/tmp", "/root"):
+        path = os.path.join(directory, "capn-doors-marked")
         try:
             with open(path, "w"):
                 pass
             os.setxattr(path, "trusted.capn-doors", b"1")
-            return OPEN, f"trusted.* set on a file in {folder}"
+            return OPEN, f"trusted.* set on a file in {directory}"
         except OSError as failure:
             error = failure.errno
         finally:
             if os.path.exists(path):
                 os.unlink(path)
         if error not in (errno.ENOTSUP, errno.ENOENT, errno.EROFS):
-            return verdict(error, what=folder)
+            return verdict(error, what=directory)
     return verdict(error, absent=(errno.ENOTSUP,))
 
 
-@door("parent-namespace", "identity")
+@vector("parent-namespace", "identity")
 def parent():
     """Asks the kernel for the namespace above ours, which could then be entered."""
     NS_GET_PARENT = 0xB702

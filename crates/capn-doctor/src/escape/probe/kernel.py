@@ -3,7 +3,7 @@
 ABSENT_CALL = "the kernel has no such call"
 
 
-@door("module-init", "kernel")
+@vector("module-init", "kernel")
 def module_init():
     image = ctypes.create_string_buffer(b"no module at all", 64)
     _, error = call("init_module", image, 64, b"")
@@ -11,7 +11,7 @@ def module_init():
                                   errno.EKEYREJECTED))
 
 
-@door("module-finit", "kernel")
+@vector("module-finit", "kernel")
 def module_finit():
     path = os.path.join(SCRATCH, "module")
     with open(path, "wb") as file:
@@ -22,20 +22,20 @@ def module_finit():
                                   errno.EKEYREJECTED))
 
 
-@door("module-delete", "kernel")
+@vector("module-delete", "kernel")
 def module_delete():
     _, error = call("delete_module", b"capn_no_such_module", os.O_NONBLOCK)
     return verdict(error, opened=(errno.ENOENT,))
 
 
-@door("kexec", "kernel")
+@vector("kexec", "kernel")
 def kexec():
     """Flags and a number of segments that are refused after the permission was checked."""
     _, error = call("kexec_load", 0, 100000, None, 0x0BAD0BAD)
     return verdict(error, opened=(errno.EINVAL,))
 
 
-@door("kexec-file", "kernel")
+@vector("kexec-file", "kernel")
 def kexec_file():
     _, error = call("kexec_file_load", -1, -1, 0, None, 0x0BAD0000)
     return verdict(error, opened=(errno.EINVAL,))
@@ -55,17 +55,17 @@ def load_program(kind):
     return error
 
 
-@door("bpf-tracing", "kernel")
+@vector("bpf-tracing", "kernel")
 def bpf_tracing():
     return verdict(load_program(5), opened=(0,), absent=(errno.EINVAL,), what="a tracepoint program")
 
 
-@door("bpf-filter", "kernel")
+@vector("bpf-filter", "kernel")
 def bpf_filter():
     return verdict(load_program(1), opened=(0,), what="a socket filter")
 
 
-@door("bpf-programs-of-host", "kernel")
+@vector("bpf-programs-of-host", "kernel")
 def bpf_enumerate():
     attributes = ctypes.create_string_buffer(128)
     _, error = call("bpf", 11, attributes, 128)
@@ -84,17 +84,17 @@ def perf(pid, cpu, kernel):
     return error
 
 
-@door("perf-all-processes", "kernel")
+@vector("perf-all-processes", "kernel")
 def perf_all():
     return verdict(perf(-1, 0, False), opened=(0,), absent=(errno.ENOENT, errno.ENODEV))
 
 
-@door("perf-kernel", "kernel")
+@vector("perf-kernel", "kernel")
 def perf_kernel():
     return verdict(perf(0, -1, True), opened=(0,), absent=(errno.ENOENT,))
 
 
-@door("userfaultfd-kernel", "kernel")
+@vector("userfaultfd-kernel", "kernel")
 def faults():
     handle, error = call("userfaultfd", os.O_CLOEXEC | os.O_NONBLOCK)
     if handle >= 0:
@@ -102,7 +102,7 @@ def faults():
     return verdict(error, opened=(0,), what="faults of the kernel")
 
 
-@door("kernel-addresses", "kernel")
+@vector("kernel-addresses", "kernel")
 def addresses():
     text = read("/proc/kallsyms", 16384)
     if not text:
@@ -111,7 +111,7 @@ def addresses():
     return (OPEN, shown[-1]) if shown else (CLOSED, "all addresses are shown as zero")
 
 
-@door("physical-memory-map", "kernel")
+@vector("physical-memory-map", "kernel")
 def iomem():
     found = False
     for root in roots("proc", "/proc"):
@@ -122,7 +122,7 @@ def iomem():
     return (CLOSED, "all addresses are shown as zero") if found else (ABSENT, "no /proc/iomem")
 
 
-@door("physical-page-numbers", "kernel")
+@vector("physical-page-numbers", "kernel")
 def page_numbers():
     memory = ctypes.create_string_buffer(b"x" * 16384)
     page = ctypes.addressof(memory) // resource.getpagesize() + 1
@@ -148,27 +148,27 @@ def readable(paths):
     return verdict(error, absent=(errno.ENOENT,), what=", ".join(paths))
 
 
-@door("kernel-memory", "kernel")
+@vector("kernel-memory", "kernel")
 def kcore():
     return readable(["kcore"])
 
 
-@door("page-counts", "kernel")
+@vector("page-counts", "kernel")
 def page_counts():
     return readable(["kpagecount", "kpageflags"])
 
 
-@door("kernel-log-file", "log")
+@vector("kernel-log-file", "log")
 def proc_kmsg():
     return readable(["kmsg"])
 
 
-@door("kernel-log-device", "log")
+@vector("kernel-log-device", "log")
 def dev_kmsg():
     return char_device(1, 11, "c 1 11", ["/dev/kmsg"])
 
 
-@door("kernel-log-forge", "log")
+@vector("kernel-log-forge", "log")
 def forge():
     try:
         found = os.stat("/dev/kmsg")
@@ -182,14 +182,14 @@ def forge():
     return verdict(error, opened=(0,), what=f"{act} c 1 11")
 
 
-@door("kernel-log-call", "log")
+@vector("kernel-log-call", "log")
 def syslog_read():
     buffer = ctypes.create_string_buffer(256)
     _, error = call("syslog", 3, buffer, 255)
     return verdict(error, opened=(0,))
 
 
-@door("kernel-log-level", "log")
+@vector("kernel-log-level", "log")
 def syslog_level():
     """Level 0 is refused, after the permission was checked."""
     _, error = call("syslog", 8, None, 0)
@@ -201,19 +201,19 @@ def tick_of_zero():
     return ctypes.create_string_buffer(struct.pack("<I", 0x4000).ljust(208, b"\0"), 208)
 
 
-@door("clock-adjtimex", "clock")
+@vector("clock-adjtimex", "clock")
 def adjtimex():
     _, error = call("adjtimex", tick_of_zero())
     return verdict(error, opened=(errno.EINVAL,))
 
 
-@door("clock-adjtime", "clock")
+@vector("clock-adjtime", "clock")
 def clock_adjtime():
     _, error = call("clock_adjtime", 0, tick_of_zero())
     return verdict(error, opened=(errno.EINVAL,))
 
 
-@door("clock-set", "clock")
+@vector("clock-set", "clock")
 def settimeofday():
     """No time, and a time zone that is refused after the permission was checked."""
     zone = ctypes.create_string_buffer(struct.pack("<ii", 100000, 0), 8)
@@ -221,7 +221,7 @@ def settimeofday():
     return verdict(error, opened=(errno.EINVAL,))
 
 
-@door("clock-hardware", "clock")
+@vector("clock-hardware", "clock")
 def rtc():
     numbers = read("/sys/class/rtc/rtc0/dev").strip()
     if not numbers:
@@ -240,7 +240,7 @@ def session_keyring():
     return serial & 0xFFFFFFFF if serial >= 0 else None
 
 
-@door("host-keys", "kernel")
+@vector("host-keys", "kernel")
 def keys():
     """Describes keys of the host's root; a description says type, owner, rights and name.
 

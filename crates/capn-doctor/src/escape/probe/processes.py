@@ -14,24 +14,24 @@ def shared_namespace(kind):
     return None
 
 
-@door("host-process-namespace", "processes")
+@vector("host-process-namespace", "processes")
 def pid_namespace():
     if read("/proc/2/comm").strip() == "kthreadd":
         return OPEN, "the kernel's threads are seen"
     return shared_namespace("pid")
 
 
-@door("host-name-namespace", "processes")
+@vector("host-name-namespace", "processes")
 def uts_namespace():
     return shared_namespace("uts")
 
 
-@door("host-ipc-namespace", "processes")
+@vector("host-ipc-namespace", "processes")
 def ipc_namespace():
     return shared_namespace("ipc")
 
 
-@door("host-mount-namespace", "processes")
+@vector("host-mount-namespace", "processes")
 def mount_namespace():
     """Asks the kernel for neighbouring mount namespaces, which could then be entered.
 
@@ -67,7 +67,7 @@ def mount_namespace():
     return CLOSED, f"{seen} others are seen, all of them ours"
 
 
-@door("host-network-namespace", "network")
+@vector("host-network-namespace", "network")
 def net_namespace():
     same = shared_namespace("net")
     if same:
@@ -84,7 +84,7 @@ def net_namespace():
     return CLOSED, "only interfaces of the node are seen"
 
 
-@door("foreign-processes", "processes")
+@vector("foreign-processes", "processes")
 def foreign():
     """Every process that is seen has to be in our PID namespace or in one below it."""
     NS_GET_PARENT = 0xB702
@@ -107,7 +107,7 @@ def foreign():
     return CLOSED, f"{seen} processes are seen, all of them ours"
 
 
-@door("foreign-ptrace", "processes")
+@vector("foreign-ptrace", "processes")
 def ptrace():
     """Opens the memory of processes whose owner is not one of the node's ids."""
     tried = 0
@@ -127,7 +127,7 @@ def ptrace():
 
 
 def mount_of(path):
-    """The number of the mount that a folder is reached through, or None. Other than a device
+    """The number of the mount that a directory is reached through, or None. Other than a device
     number it is the same however a file system counts its volumes, such as btrfs."""
     O_PATH = 0o10000000
     try:
@@ -141,9 +141,9 @@ def mount_of(path):
         os.close(handle)
 
 
-@door("outer-root", "processes")
+@vector("outer-root", "processes")
 def outer_root():
-    """The root and the working folder of every process in our mount namespace are reached through
+    """The root and the working directory of every process in our mount namespace are reached through
     mounts of it. A process that came in from outside may have kept one that is not."""
     ours = {line.split()[0] for line in read("/proc/self/mountinfo", 4 << 20).splitlines() if line}
     if mount_of("/") not in ours:
@@ -157,10 +157,10 @@ def outer_root():
             tried += mount is not None
             if mount is not None and mount not in ours:
                 return OPEN, f"/proc/{pid}/{way} leads to mount {mount}, which is not one of ours"
-    return CLOSED, f"no process leads out, {tried} folders tried"
+    return CLOSED, f"no process leads out, {tried} directories tried"
 
 
-@door("reboot-host", "processes")
+@vector("reboot-host", "processes")
 def reboot():
     """Magic numbers that are refused, after the right was checked. Outside the first PID
     namespace a reboot ends the node only."""
@@ -170,7 +170,7 @@ def reboot():
     return verdict(error, opened=(errno.EINVAL,))
 
 
-@door("audit", "network")
+@vector("audit", "network")
 def audit():
     """Asks the kernel's audit for its status; whoever may, may change it too."""
     NETLINK_AUDIT, AUDIT_GET = 9, 1000
@@ -191,7 +191,7 @@ def audit():
     return OPEN, "its status is told"
 
 
-@door("host-packets", "network")
+@vector("host-packets", "network")
 def packets():
     """Opens a raw socket: it must see interfaces of the node's own network only."""
     try:

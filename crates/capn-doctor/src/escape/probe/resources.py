@@ -5,7 +5,7 @@ def cgroup_mounts():
     return [(m[2], m[4]) for m in mounts() if m[4] in ("cgroup", "cgroup2")]
 
 
-@door("cgroup-release-agent", "cgroups")
+@vector("cgroup-release-agent", "cgroups")
 def release_agent():
     """The file is only in the topmost group of a cgroup v1 hierarchy: seeing it is half the way."""
     v1 = [path for path, kind in cgroup_mounts() if kind == "cgroup"]
@@ -43,7 +43,7 @@ def mount_hierarchies():
     return found
 
 
-@door("cgroup-of-others", "cgroups")
+@vector("cgroup-of-others", "cgroups")
 def other_groups():
     """The topmost group lacks files that every other group has. Seen, it shows all groups."""
     for path in [m[0] for m in cgroup_mounts()] + mount_hierarchies():
@@ -62,12 +62,12 @@ def other_groups():
     return CLOSED, "only groups below the node's own are seen"
 
 
-@door("host-cgroup-namespace", "cgroups")
+@vector("host-cgroup-namespace", "cgroups")
 def cgroup_namespace():
     return shared_namespace("cgroup")
 
 
-@door("cgroup-devices", "cgroups")
+@vector("cgroup-devices", "cgroups")
 def cgroup_devices():
     """Allows the node what it has already, /dev/null. Whoever may allow, may allow disks."""
     paths = [path for path, kind in cgroup_mounts() if kind == "cgroup"]
@@ -86,7 +86,7 @@ def cgroup_devices():
     return verdict(error, what=paths[0])
 
 
-@door("own-limits", "cgroups")
+@vector("own-limits", "cgroups")
 def own_limits():
     """Limits of the node's topmost group, written back as they are."""
     tried = []
@@ -104,7 +104,7 @@ def own_limits():
     return CLOSED, f"{len(tried)} limits: " + ", ".join(sorted(set(tried)))
 
 
-@door("memory-lock", "resources")
+@vector("memory-lock", "resources")
 def memory_lock():
     """Locks a page with a limit of none."""
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
@@ -115,7 +115,7 @@ def memory_lock():
     return verdict(error, opened=(0,), closed=(errno.EPERM, errno.ENOMEM))
 
 
-@door("limits-raise", "resources")
+@vector("limits-raise", "resources")
 def raise_limits():
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard - 1, hard - 1))
@@ -126,7 +126,7 @@ def raise_limits():
     return OPEN, "a hard limit can be raised"
 
 
-@door("out-of-memory-score", "resources")
+@vector("out-of-memory-score", "resources")
 def oom_score():
     """Would the kernel rather kill the host's processes than this one? Theirs is 0, a node's too; kubelet
     gives most pods more, which they may take back in a node that cannot set the lowest."""
@@ -142,7 +142,7 @@ def oom_score():
     return OPEN, f"lowered from {now} to {read(path).strip()}"
 
 
-@door("real-time", "resources")
+@vector("real-time", "resources")
 def real_time():
     """A real-time priority for this process alone, which ends at once."""
     resource.setrlimit(resource.RLIMIT_RTPRIO, (0, 0))
@@ -153,7 +153,7 @@ def real_time():
     return OPEN, "runs before all other processes of the host"
 
 
-@door("priority", "resources")
+@vector("priority", "resources")
 def priority():
     resource.setrlimit(resource.RLIMIT_NICE, (0, 0))
     try:
@@ -163,7 +163,7 @@ def priority():
     return OPEN, f"nice is {os.getpriority(os.PRIO_PROCESS, 0)}"
 
 
-@door("disk-priority", "resources")
+@vector("disk-priority", "resources")
 def disk_priority():
     _, error = call("ioprio_set", 1, 0, (1 << 13) | 4)
     return verdict(error, opened=(0,), what="real-time class")
@@ -187,9 +187,9 @@ def ask(path, request):
     return answer.decode("utf-8", "replace")
 
 
-@door("server-socket", "server")
+@vector("server-socket", "server")
 def server_socket():
-    """The server's own socket: whoever reaches it is root on the host."""
+    """The server's own socket: access to it is root on the host."""
     paths = {m[2] for m in mounts() if m[2].endswith("unix.socket")} | set(SOCKETS)
     paths = [path for path in paths if os.path.exists(path)]
     for path in paths:
@@ -201,7 +201,7 @@ def server_socket():
     return CLOSED, f"{len(paths)} sockets in the node"
 
 
-@door("guest-api", "server")
+@vector("guest-api", "server")
 def guest_api():
     """The API for guests tells of the node itself; it must not be the server's."""
     for path in ("/dev/incus/sock", "/dev/lxd/sock"):

@@ -1,55 +1,55 @@
 # Settings of the host's kernel, in procfs and sysfs.
 
 
-def proc_door(name, family, patterns, back=False):
-    door(name, family)(lambda: writable("proc", patterns, back))
+def proc_vector(name, family, patterns, back=False):
+    vector(name, family)(lambda: writable("proc", patterns, back))
 
 
-def sysfs_door(name, family, patterns, back=False):
-    door(name, family)(lambda: writable("sysfs", patterns, back))
+def sysfs_vector(name, family, patterns, back=False):
+    vector(name, family)(lambda: writable("sysfs", patterns, back))
 
 
 # Values that are the same for the whole host; each gets back what was read from it.
-proc_door("sysctl-kernel", "sysctl", ["sys/kernel/panic", "sys/kernel/printk",
+proc_vector("sysctl-kernel", "sysctl", ["sys/kernel/panic", "sys/kernel/printk",
           "sys/kernel/randomize_va_space", "sys/kernel/dmesg_restrict"], back=True)
-proc_door("sysctl-vm", "sysctl", ["sys/vm/swappiness", "sys/vm/overcommit_memory",
+proc_vector("sysctl-vm", "sysctl", ["sys/vm/swappiness", "sys/vm/overcommit_memory",
           "sys/vm/vfs_cache_pressure"], back=True)
-proc_door("sysctl-fs", "sysctl", ["sys/fs/file-max", "sys/fs/protected_hardlinks",
+proc_vector("sysctl-fs", "sysctl", ["sys/fs/file-max", "sys/fs/protected_hardlinks",
           "sys/fs/protected_symlinks"], back=True)
-proc_door("sysctl-conntrack", "sysctl", ["sys/net/netfilter/nf_conntrack_max",
+proc_vector("sysctl-conntrack", "sysctl", ["sys/net/netfilter/nf_conntrack_max",
           "sys/net/nf_conntrack_max"], back=True)
-proc_door("sysctl-keys", "sysctl", ["sys/kernel/keys/maxkeys", "sys/kernel/keys/maxbytes"], back=True)
+proc_vector("sysctl-keys", "sysctl", ["sys/kernel/keys/maxkeys", "sys/kernel/keys/maxbytes"], back=True)
 # Opened only: a write would act.
-proc_door("drop-caches", "sysctl", ["sys/vm/drop_caches", "sys/vm/compact_memory"])
-proc_door("sysrq-trigger", "sysctl", ["sysrq-trigger"])
-proc_door("interrupts", "sysctl", ["irq/default_smp_affinity", "irq/*/smp_affinity"])
+proc_vector("drop-caches", "sysctl", ["sys/vm/drop_caches", "sys/vm/compact_memory"])
+proc_vector("sysrq-trigger", "sysctl", ["sysrq-trigger"])
+proc_vector("interrupts", "sysctl", ["irq/default_smp_affinity", "irq/*/smp_affinity"])
 
 # Programs that the kernel starts as the host's root.
-proc_door("core-pattern", "helpers", ["sys/kernel/core_pattern"])
-proc_door("modprobe-path", "helpers", ["sys/kernel/modprobe"])
-proc_door("poweroff-command", "helpers", ["sys/kernel/poweroff_cmd"])
-proc_door("helper-capabilities", "helpers", ["sys/kernel/usermodehelper/bset",
+proc_vector("core-pattern", "helpers", ["sys/kernel/core_pattern"])
+proc_vector("modprobe-path", "helpers", ["sys/kernel/modprobe"])
+proc_vector("poweroff-command", "helpers", ["sys/kernel/poweroff_cmd"])
+proc_vector("helper-capabilities", "helpers", ["sys/kernel/usermodehelper/bset",
           "sys/kernel/usermodehelper/inheritable"])
-sysfs_door("uevent-helper", "helpers", ["kernel/uevent_helper"])
-sysfs_door("synthetic-uevent", "helpers", ["devices/virtual/mem/null/uevent",
+sysfs_vector("uevent-helper", "helpers", ["kernel/uevent_helper"])
+sysfs_vector("synthetic-uevent", "helpers", ["devices/virtual/mem/null/uevent",
            "block/*/uevent"])
 
-sysfs_door("kernel-memory-settings", "hardware", ["kernel/mm/transparent_hugepage/enabled",
+sysfs_vector("kernel-memory-settings", "hardware", ["kernel/mm/transparent_hugepage/enabled",
            "kernel/mm/ksm/run", "kernel/mm/hugepages/*/nr_hugepages"])
-sysfs_door("module-parameters", "hardware", ["module/*/parameters/*"])
-sysfs_door("power-state", "hardware", ["power/state", "power/pm_async", "power/*"])
-sysfs_door("pci-bus", "hardware", ["bus/pci/rescan", "bus/pci/drivers_autoprobe",
+sysfs_vector("module-parameters", "hardware", ["module/*/parameters/*"])
+sysfs_vector("power-state", "hardware", ["power/state", "power/pm_async", "power/*"])
+sysfs_vector("pci-bus", "hardware", ["bus/pci/rescan", "bus/pci/drivers_autoprobe",
            "bus/pci/drivers/*/unbind"])
 # Written back, since lxcfs stands before these files: it opens them for anybody, and versions
 # before 6.0 write as the host's root what a node's root writes.
-sysfs_door("processors-offline", "hardware", ["devices/system/cpu/cpu*/online",
+sysfs_vector("processors-offline", "hardware", ["devices/system/cpu/cpu*/online",
            "devices/system/cpu/cpufreq/policy*/scaling_governor"], back=True)
-sysfs_door("memory-offline", "hardware", ["devices/system/memory/memory*/state",
+sysfs_vector("memory-offline", "hardware", ["devices/system/memory/memory*/state",
            "devices/system/memory/auto_online_blocks"])
-sysfs_door("disk-queues", "hardware", ["block/*/queue/scheduler", "block/*/queue/read_ahead_kb"])
+sysfs_vector("disk-queues", "hardware", ["block/*/queue/scheduler", "block/*/queue/read_ahead_kb"])
 
 
-@door("binfmt-handlers", "helpers")
+@vector("binfmt-handlers", "helpers")
 def binfmt():
     """The node may have handlers of its own; those of the host are in the first user namespace."""
     usual = "/proc/sys/fs/binfmt_misc/register"
@@ -69,14 +69,14 @@ def binfmt():
     return CLOSED, f"{usual}: {name_of(error)}; cannot be mounted"
 
 
-@door("efi-variables", "hardware")
+@vector("efi-variables", "hardware")
 def efi():
     if not os.path.isdir("/sys/firmware/efi"):
         return ABSENT, "the host was not started by EFI"
     return filesystem("efivarfs")
 
 
-@door("security-policy", "kernel")
+@vector("security-policy", "kernel")
 def security_policy():
     """Hands AppArmor a policy that is none: refused for want of rights, or as malformed."""
     base = "/sys/kernel/security/apparmor"

@@ -2,22 +2,22 @@ use sha2::{Digest, Sha256};
 
 use super::*;
 
-/// A place with the releases of one version, as files. Every program is a script that answers
-/// what ours ask it.
-struct Place {
-    folder: tempfile::TempDir,
+/// The releases of one version as files. Every program is a script that answers the version
+/// queries.
+struct TestSource {
+    directory: tempfile::TempDir,
 }
 
-/// One of which capn knows no digests.
+/// A version without known digests.
 const VERSION: &str = "v1.99.0";
 
-impl Place {
+impl TestSource {
     fn new() -> Self {
         Self::of(VERSION)
     }
 
     fn of(version: &str) -> Self {
-        let place = Self { folder: tempfile::tempdir().unwrap() };
+        let place = Self { directory: tempfile::tempdir().unwrap() };
         let base = format!("release/{version}/bin/linux/{}", architecture());
         let images: String = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"]
             .iter()
@@ -55,7 +55,7 @@ impl Place {
     }
 
     fn path(&self, path: &str) -> Utf8PathBuf {
-        Utf8Path::from_path(self.folder.path()).unwrap().join(path)
+        Utf8Path::from_path(self.directory.path()).unwrap().join(path)
     }
 
     fn write(&self, path: &str, bytes: &[u8]) {
@@ -113,32 +113,32 @@ fn without_curl() -> bool {
 }
 
 #[tokio::test]
-async fn a_release_is_fetched_checked_and_not_fetched_again() {
+async fn a_release_is_downloaded_and_verified_once() {
     if without_curl() {
         return;
     }
-    let place = Place::new();
-    let (folder, fetched) = place.download(VERSION).await;
-    let Downloaded { folder, unknown } = folder.unwrap();
+    let place = TestSource::new();
+    let (directory, fetched) = place.download(VERSION).await;
+    let Downloaded { directory, unknown } = directory.unwrap();
     assert_eq!(unknown.len(), 9, "{unknown:?}");
-    assert_eq!((folder.version(), folder.etcd_version()), (VERSION, "3.99.8"));
+    assert_eq!((directory.version(), directory.etcd_version()), (VERSION, "3.99.8"));
     for name in ["coredns", "etcdctl", "etcdutl"] {
-        assert!(folder.optional(name).is_some(), "{name}");
+        assert!(directory.optional(name).is_some(), "{name}");
     }
     assert_eq!(fetched.len(), 9, "{fetched:?}");
-    assert!(!folder.path().join("fetched").exists());
+    assert!(!directory.path().join("fetched").exists());
 
     let (again, fetched) = place.download(VERSION).await;
     let again = again.unwrap();
-    assert_eq!((again.folder, fetched.len(), again.unknown.len()), (folder, 0, 0));
+    assert_eq!((again.directory, fetched.len(), again.unknown.len()), (directory, 0, 0));
 }
 
 #[tokio::test]
-async fn a_file_that_is_not_what_it_should_be_is_refused_and_the_rest_is_kept() {
+async fn a_file_with_a_wrong_digest_is_refused_and_others_are_kept() {
     if without_curl() {
         return;
     }
-    let place = Place::new();
+    let place = TestSource::new();
     let kubelet = format!("release/{VERSION}/bin/linux/{}/kubelet", architecture());
     let honest = std::fs::read(place.path(&kubelet)).unwrap();
     place.write(&kubelet, b"something else");
@@ -146,35 +146,35 @@ async fn a_file_that_is_not_what_it_should_be_is_refused_and_the_rest_is_kept() 
     assert!(matches!(refused, Err(BinariesError::Checksum { .. })), "{refused:?}");
 
     place.write(&kubelet, &honest);
-    let (folder, fetched) = place.download(VERSION).await;
-    assert!(folder.is_ok());
+    let (directory, fetched) = place.download(VERSION).await;
+    assert!(directory.is_ok());
     assert_eq!(fetched.first().map(String::as_str), Some("kubelet"));
 }
 
 #[tokio::test]
-async fn a_place_does_not_decide_what_a_known_file_is() {
+async fn known_digests_win_over_those_of_the_source() {
     if without_curl() {
         return;
     }
-    // Both the file and its digest are the place's own.
-    let (refused, _) = Place::of("v1.36.3").download("v1.36.3").await;
+    // Both the file and its digest come from the source.
+    let (refused, _) = TestSource::of("v1.36.3").download("v1.36.3").await;
     let Err(BinariesError::Checksum { url, wanted, .. }) = refused else { panic!("{refused:?}") };
     assert!(url.ends_with("/kubeadm"), "{url}");
     assert_eq!(known::digest(&url), Some(wanted.as_str()));
 }
 
 #[test]
-fn whoever_answers_over_https_cannot_lead_elsewhere() {
+fn https_redirects_stay_on_https() {
     assert_eq!(schemes("https://dl.k8s.io/x"), ["--proto", "=https"]);
     assert!(schemes("file:///x").is_empty());
 }
 
 #[tokio::test]
-async fn no_such_version_and_no_such_place_are_told_apart() {
+async fn a_missing_version_and_an_unreachable_source_differ() {
     if without_curl() {
         return;
     }
-    let place = Place::new();
+    let place = TestSource::new();
     let (result, _) = place.download("v1.99.9").await;
     assert!(matches!(result, Err(BinariesError::NoRelease { .. })), "{result:?}");
     let nowhere =
@@ -185,7 +185,7 @@ async fn no_such_version_and_no_such_place_are_told_apart() {
 
 #[tokio::test]
 async fn a_version_is_never_a_path() {
-    let place = Place::new();
+    let place = TestSource::new();
     for version in ["../v1.36.0", "v1.36", "v1.36.0/..", "1.36.0", "v1.36.0-", "v1.a.0"] {
         let (result, _) = place.download(version).await;
         assert!(matches!(result, Err(BinariesError::NoRelease { .. })), "{version}");
@@ -194,11 +194,11 @@ async fn a_version_is_never_a_path() {
 }
 
 #[tokio::test]
-async fn a_runtime_is_fetched_with_known_digests_and_not_fetched_again() {
+async fn a_runtime_is_downloaded_and_verified_once() {
     if without_curl() {
         return;
     }
-    let place = Place::new();
+    let place = TestSource::new();
     let containerd = archive(&[
         ("bin/containerd", "#!/bin/sh\necho containerd v2 v2.3.4 5a8e\n"),
         ("bin/containerd-shim-runc-v2", "#!/bin/sh\n"),
@@ -226,10 +226,10 @@ async fn a_runtime_is_fetched_with_known_digests_and_not_fetched_again() {
     let mut get = async || {
         runtime(Architecture::Amd64, &into, &fetched, &mut |file| files.push(file.to_owned())).await
     };
-    let folder = get().await.unwrap();
-    assert_eq!((folder.containerd_version(), folder.runc_version()), ("2.3.4", "1.4.3"));
-    assert_eq!(folder.programs().len(), 5);
-    assert!(!folder.path().join("containerd-stress").exists());
-    assert_eq!(get().await.unwrap(), folder);
+    let directory = get().await.unwrap();
+    assert_eq!((directory.containerd_version(), directory.runc_version()), ("2.3.4", "1.4.3"));
+    assert_eq!(directory.programs().len(), 5);
+    assert!(!directory.path().join("containerd-stress").exists());
+    assert_eq!(get().await.unwrap(), directory);
     assert_eq!(files, ["containerd", "runc", "crictl"]);
 }

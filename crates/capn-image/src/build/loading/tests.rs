@@ -5,7 +5,7 @@ use capn_oci::LayerFile;
 use super::*;
 use crate::{recipe::SCRIPTS, tree::Tree};
 
-/// A program with the name `nft` in an image: this test itself, which needs libraries.
+/// An image with a program named `nft`: this test itself, which needs libraries.
 fn image() -> ContainerImage {
     let path = Utf8PathBuf::from_path_buf(std::env::current_exe().unwrap()).unwrap();
     let program = |name: &str| LayerFile {
@@ -20,7 +20,7 @@ fn image() -> ContainerImage {
     }
 }
 
-/// What ldd of this machine says.
+/// Output of this machine's ldd.
 fn needs(image: &ContainerImage) -> Vec<String> {
     let file = elf_files(image).unwrap()[0].to_string();
     let output = Command::new("ldd").arg(&file).output().unwrap();
@@ -30,15 +30,15 @@ fn needs(image: &ContainerImage) -> Vec<String> {
 
 async fn tried(image: ContainerImage) -> Result<(), BuildError> {
     let held = tempfile::tempdir().unwrap();
-    let folder = Utf8Path::from_path(held.path()).unwrap();
+    let directory = Utf8Path::from_path(held.path()).unwrap();
     for (name, text) in SCRIPTS {
-        std::fs::write(folder.join(name), text).unwrap();
+        std::fs::write(directory.join(name), text).unwrap();
     }
-    load(folder, Stage::Kubernetes, &[image], folder, &mut |_| {}).await
+    load(directory, Stage::Kubernetes, &[image], directory, &mut |_| {}).await
 }
 
 #[tokio::test]
-async fn a_library_that_a_plugin_lacks_fails_with_image_file_and_library() {
+async fn a_missing_plugin_library_is_reported_with_image_and_file() {
     if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
         println!("SKIPPED: images are tried as root");
         return;
@@ -54,8 +54,8 @@ async fn a_library_that_a_plugin_lacks_fails_with_image_file_and_library() {
     let error = tried(whole).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "/usr/lib/xtables/libxt_mine.so of the container image registry.k8s.io/kube-proxy:v1 \
-         does not load: the library libc.so.6 is missing"
+        "cannot load /usr/lib/xtables/libxt_mine.so of container image \
+         registry.k8s.io/kube-proxy:v1: the library libc.so.6 is missing"
     );
 }
 
@@ -90,7 +90,7 @@ fn the_libraries_of_every_file_go_into_the_image_once() {
 }
 
 #[test]
-fn the_loader_says_in_two_ways_that_a_library_is_missing() {
+fn both_loader_messages_for_a_missing_library_are_parsed() {
     let table = [
         ("\tlibm.so.6 => not found", "the library libm.so.6 is missing"),
         (

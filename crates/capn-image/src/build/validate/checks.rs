@@ -1,79 +1,79 @@
-//! What has to hold in an instance of an image.
+//! Checks in an instance of an image.
 
 use incus_client::Client;
 
 use super::{Check, Needs, ValidationCase, shell};
 use crate::{
     containerd::{SETTINGS, settings},
-    cri::prove_sandbox,
+    cri::check_sandbox,
 };
 
-/// Bootstrap data of the instances, to see that it is run.
+/// Bootstrap data of the instances, to check that it is run.
 pub(super) const USER_DATA: &str = "#cloud-config\nruncmd:\n- touch /run/capn-validated\n";
 
-/// The identity map of a system that is in no user namespace.
+/// The identity map of a system that is not in a user namespace.
 const WHOLE: &str = "0 0 4294967295";
 
-/// One look.
-pub(super) enum Look {
-    /// A script has to succeed; what it prints is what was seen.
+/// A check.
+pub(super) enum Inspection {
+    /// A script must succeed; its output is the result.
     Script(&'static str, String),
-    /// The script prints text that has to satisfy the function.
+    /// A script prints a text that must satisfy the function.
     Text(&'static str, &'static str, fn(&str) -> bool),
-    /// containerd's configuration has to be that of the mode which it says it is in.
+    /// containerd must use the configuration of its reported mode.
     Settings,
-    /// A pod sandbox runs.
+    /// A pod sandbox must run.
     Sandbox,
 }
 
-/// Just after its start an instance has no systemd that could be asked.
+/// Right after its start, an instance may not have systemd yet.
 const SYSTEMD: &str = "n=0; while [ $n -lt 300 ]; do \
      state=$(systemctl is-system-running --wait 2>/dev/null); \
      case \"$state\" in running|degraded) break;; esac; n=$((n + 1)); sleep 0.2; done; \
      failed=$(systemctl list-units --failed --plain --no-legend 2>/dev/null | cut -d' ' -f1); \
      echo ${state:-silent} $failed; [ \"$state\" = running ]";
-/// Words, so that it is on one line.
+/// On one line.
 const UID_MAP: &str = "echo $(cat /proc/self/uid_map)";
-/// The line that people see, also long after the start.
+/// The status line for people, which is available long after the start too.
 const DECISION: &str = "systemctl status containerd --no-pager | sed -n 's/^ *Status: //p'";
 const USER_DATA_RAN: &str =
     "cloud-init status --wait >/dev/null; cloud-init status; [ -e /run/capn-validated ]";
 
-/// All looks for an image in a case.
-pub(super) fn of(needs: &Needs, case: &ValidationCase) -> Vec<Look> {
-    let mut looks = vec![
-        Look::Script("systemd runs with no failed unit", SYSTEMD.to_owned()),
+/// Returns all checks of an image in a case.
+pub(super) fn of(needs: &Needs, case: &ValidationCase) -> Vec<Inspection> {
+    let mut checks = vec![
+        Inspection::Script("systemd runs with no failed unit", SYSTEMD.to_owned()),
         match case.unprivileged {
-            true => Look::Text("it is in a user namespace", UID_MAP, |map| map != WHOLE),
-            // On a server that is in a user namespace itself, it is in that one.
-            false => Look::Text("root of it is root of the server", UID_MAP, |map| {
+            true => Inspection::Text("it is in a user namespace", UID_MAP, |map| map != WHOLE),
+            // On a server that is in a user namespace itself, it is in the same one.
+            false => Inspection::Text("its root is root of the server", UID_MAP, |map| {
                 map == WHOLE || map.starts_with("0 0 ")
             }),
         },
     ];
     if let Needs::Haproxy = needs {
-        looks.push(Look::Script("haproxy runs", "systemctl is-active haproxy".to_owned()));
-        return looks;
+        checks.push(Inspection::Script("haproxy runs", "systemctl is-active haproxy".to_owned()));
+        return checks;
     }
-    looks.extend([
-        Look::Script("bootstrap data is run", USER_DATA_RAN.to_owned()),
+    checks.extend([
+        Inspection::Script("bootstrap data is run", USER_DATA_RAN.to_owned()),
         match case.unprivileged {
-            true => Look::Text("containerd knows that it is unprivileged", DECISION, |line| {
+            true => Inspection::Text("containerd runs in unprivileged mode", DECISION, |line| {
                 line.contains("config.unprivileged.toml")
             }),
-            false => Look::Text("containerd knows that it is privileged", DECISION, |line| {
+            false => Inspection::Text("containerd runs in privileged mode", DECISION, |line| {
                 line.contains("config.default.toml") || line.contains("config.restricted.toml")
             }),
         },
-        Look::Settings,
+        Inspection::Settings,
     ]);
-    // Without a sandbox image in it, the registry would be looked at, not the image.
+    // Without a sandbox image, the registry would be tested instead of the image.
     if !matches!(needs, Needs::Kubernetes { images: None, .. }) {
-        looks.push(Look::Sandbox);
+        checks.push(Inspection::Sandbox);
     }
     if let Needs::Kubernetes { version, images } = needs {
-        looks.push(Look::Script(
-            "kubelet and kubeadm are of the image's version",
+        checks.push(Inspection::Script(
+            "kubelet and kubeadm have the version of the image",
             format!(
                 "kubelet=$(kubelet --version); kubeadm=$(kubeadm version -o short); \
                  echo \"$kubelet, kubeadm $kubeadm\"; \
@@ -82,14 +82,13 @@ pub(super) fn of(needs: &Needs, case: &ValidationCase) -> Vec<Look> {
         ));
         if let Some(without) = images {
             let script = images_script(version, without);
-            looks.push(Look::Script("nothing has to be pulled", script));
+            checks.push(Inspection::Script("no container image needs to be pulled", script));
         }
     }
-    looks
+    checks
 }
 
-/// Every image that kubeadm asks for is there, besides those of these components: kubeadm is told
-/// not to ask for them.
+/// Checks that every image of kubeadm exists, except those of the omitted components.
 fn images_script(version: &str, without: &[&str]) -> String {
     let without: String = without.iter().map(|name| format!(" -e /{name}:")).collect();
     let wanted = match without.is_empty() {
@@ -100,12 +99,12 @@ fn images_script(version: &str, without: &[&str]) -> String {
         "has=$(ctr -n k8s.io images list -q); missing=; \
          for image in $(kubeadm config images list --kubernetes-version {version}{wanted}); do \
          echo \"$has\" | grep -qxF \"$image\" || missing=\"$missing $image\"; done; \
-         echo \"${{missing:-all images are there}}\"; [ -z \"$missing\" ]"
+         echo \"${{missing:-all images are present}}\"; [ -z \"$missing\" ]"
     )
 }
 
-impl Look {
-    /// What has to hold.
+impl Inspection {
+    /// The expectation.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Script(name, _) | Self::Text(name, _, _) => name,
@@ -114,9 +113,9 @@ impl Look {
         }
     }
 
-    /// Looks.
+    /// Runs the check.
     pub(super) async fn run(&self, client: &Client, instance: &str) -> Check {
-        let (passed, seen) = match self {
+        let (passed, observed) = match self {
             Self::Script(_, script) => shell(client, instance, script).await,
             Self::Text(_, script, holds) => {
                 let (ran, text) = shell(client, instance, script).await;
@@ -126,23 +125,23 @@ impl Look {
                 let script = format!("readlink /etc/containerd/config.toml; {DUMP}");
                 let (ran, text) = shell(client, instance, &script).await;
                 match found_settings(&text) {
-                    Ok(seen) => (ran, seen),
-                    Err(seen) => (false, seen),
+                    Ok(observed) => (ran, observed),
+                    Err(observed) => (false, observed),
                 }
             }
-            Self::Sandbox => match prove_sandbox(client, instance).await {
+            Self::Sandbox => match check_sandbox(client, instance).await {
                 Ok(proof) => (true, format!("{} with {}", proof.runtime, proof.image)),
                 Err(error) => (false, chain(&error)),
             },
         };
-        Check { name: self.name(), passed, seen }
+        Check { name: self.name(), passed, observed }
     }
 }
 
-/// What containerd makes of its configuration.
+/// The effective configuration of containerd.
 const DUMP: &str = "containerd config dump 2>/dev/null | tr -d ' '";
 
-/// Compares the settings with those of the mode that is linked.
+/// Compares the settings with those of the linked mode.
 fn found_settings(text: &str) -> Result<String, String> {
     let (link, dump) = text.split_once('\n').unwrap_or((text, ""));
     let mode = link.trim().strip_prefix("config.").and_then(|rest| rest.strip_suffix(".toml"));
@@ -157,15 +156,15 @@ fn found_settings(text: &str) -> Result<String, String> {
         .collect();
     match wrong.is_empty() {
         true => {
-            let seen: Vec<String> =
+            let observed: Vec<String> =
                 SETTINGS.iter().zip(wanted).map(|(key, value)| format!("{key}={value}")).collect();
-            Ok(format!("{} ({link})", seen.join(", ")))
+            Ok(format!("{} ({link})", observed.join(", ")))
         }
-        false => Err(format!("with {link} containerd has not {}", wrong.join(", "))),
+        false => Err(format!("with {link}, containerd does not have {}", wrong.join(", "))),
     }
 }
 
-/// An error with its causes.
+/// Formats an error with its causes.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -181,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_have_to_be_those_of_the_linked_mode() {
+    fn settings_must_match_the_linked_mode() {
         let dump = |values: [bool; 3], cgroup: bool| {
             let [apparmor, oom, hugetlb] = values;
             format!(

@@ -1,70 +1,70 @@
-//! Which image a name means.
+//! Selection of an image by name.
 
 use std::collections::BTreeSet;
 
 use super::{Image, ImageType};
 use crate::simplestreams::architecture::debian_name;
 
-/// What is looked for.
+/// Criteria for an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Selection<'a> {
-    /// An alias, or the beginning of a fingerprint with 12 characters or more. `ALIAS/ARCHITECTURE`
-    /// is understood as servers do, and wins over `architecture`.
+    /// An alias, or a fingerprint prefix of at least 12 characters. As on servers,
+    /// `ALIAS/ARCHITECTURE` is supported and overrides `architecture`.
     pub name: &'a str,
-    /// With any of its names; `None` takes what there is, if there is one only.
+    /// Architecture by any of its names; `None` if there is only one.
     pub architecture: Option<&'a str>,
-    /// `None` takes what there is, if there is one only.
+    /// Image type; `None` if there is only one.
     pub image_type: Option<ImageType>,
 }
 
-/// Why a name means no image.
+/// Error of a selection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectError {
-    /// Nobody has that name.
-    #[error("there is no image {name:?}")]
+    /// No image has the name.
+    #[error("image {name:?} does not exist")]
     Unknown {
-        /// What was looked for.
+        /// Requested name.
         name: String,
-        /// Aliases that are there, at most twelve, the most alike first.
+        /// At most twelve existing aliases, the most similar first.
         alike: Vec<String>,
     },
-    /// The name is there, for others.
-    #[error("image {name:?} is there for {}, not for {wanted}", found.join(", "))]
+    /// The name exists for other architectures or types only.
+    #[error("image {name:?} exists for {}, but not for {wanted}", found.join(", "))]
     OtherKind {
-        /// What was looked for.
+        /// Requested name.
         name: String,
-        /// Architecture and type.
+        /// Requested architecture and type.
         wanted: String,
-        /// Architectures and types that are there.
+        /// Available architectures and types.
         found: Vec<String>,
     },
-    /// More than one kind has the name.
-    #[error("image {name:?} is there for {}", found.join(", "))]
+    /// The name exists for several architectures or types.
+    #[error("image {name:?} exists for {}", found.join(", "))]
     Ambiguous {
-        /// What was looked for.
+        /// Requested name.
         name: String,
-        /// Architectures and types that are there.
+        /// Available architectures and types.
         found: Vec<String>,
     },
 }
 
 impl SelectError {
-    /// What the user can do.
+    /// Returns what the user can do about the error, if known.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unknown { alike, .. } if alike.is_empty() => None,
-            Self::Unknown { alike, .. } => Some(format!("there are {}", alike.join(", "))),
+            Self::Unknown { alike, .. } => Some(format!("available: {}", alike.join(", "))),
             Self::OtherKind { .. } => None,
             Self::Ambiguous { .. } => Some("choose one with --architecture or --type".to_owned()),
         }
     }
 }
 
-/// The newest image with a name.
+/// Returns the newest image with a name.
 ///
 /// # Errors
 ///
-/// When there is none, or it cannot be told which one is meant.
+/// [`SelectError`] when there is none, or the criteria are ambiguous.
 pub fn select<'a>(images: &'a [Image], wanted: &Selection<'_>) -> Result<&'a Image, SelectError> {
     let is_fingerprint =
         wanted.name.len() >= 12 && wanted.name.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -110,7 +110,7 @@ pub fn select<'a>(images: &'a [Image], wanted: &Selection<'_>) -> Result<&'a Ima
             })
         }
         [_] => {
-            // Servers prefer a squashfs where a version has both forms of a root filesystem.
+            // Servers prefer a squashfs if a version has both forms of a root filesystem.
             let rank = |image: &&Image| {
                 let squashfs = image.root.as_ref().is_some_and(|root| root.ftype == "squashfs");
                 (image.version.clone(), squashfs)
@@ -124,7 +124,7 @@ pub fn select<'a>(images: &'a [Image], wanted: &Selection<'_>) -> Result<&'a Ima
     }
 }
 
-/// Aliases that begin like the name; else the first of all.
+/// Aliases with the same beginning; else the first ones.
 fn alike(images: &[Image], name: &str) -> Vec<String> {
     let all: BTreeSet<&str> =
         images.iter().flat_map(|image| &image.aliases).map(String::as_str).collect();

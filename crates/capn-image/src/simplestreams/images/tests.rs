@@ -133,7 +133,7 @@ fn roots_of_all_kinds_are_paired_by_the_field_that_servers_read() {
 }
 
 #[test]
-fn what_servers_skip_is_a_problem_with_its_place() {
+fn entries_that_servers_skip_are_reported_with_their_location() {
     let of_items = |items: Value| json!({ "p": { "arch": "amd64", "versions": { "20261120": { "items": items } } } });
     let metadata = json!({
         "ftype": "incus.tar.xz", "path": "m", "size": 1, "combined_squashfs_sha256": hash('c'),
@@ -144,11 +144,11 @@ fn what_servers_skip_is_a_problem_with_its_place() {
         of[field] = value;
         of
     };
-    let place = "product p, version 20261120, item";
+    let location = "product p, version 20261120, item";
     for (products, expected) in [
         (
             json!({ "p": { "arch": "pdp11" } }),
-            "product p: architecture \"pdp11\" is unknown".to_owned(),
+            "product p: unknown architecture \"pdp11\"".to_owned(),
         ),
         (
             json!({ "p": { "arch": "amd64", "versions": { "latest": {} } } }),
@@ -156,39 +156,41 @@ fn what_servers_skip_is_a_problem_with_its_place() {
         ),
         (
             of_items(json!({ "m": metadata })),
-            format!("{place} m: has no combined hash for a root filesystem or disk beside it"),
+            format!(
+                "{location} m: has no combined hash for a root filesystem or disk of the same version"
+            ),
         ),
         (
             of_items(json!({ "r": root })),
-            format!("{place} r: no metadata item has a combined hash"),
+            format!("{location} r: no metadata item has a combined hash"),
         ),
         (
             of_items(json!({ "m": changed(&metadata, "path", json!("")), "r": root })),
-            format!("{place} m: has no path"),
+            format!("{location} m: has no path"),
         ),
         (
             of_items(
                 json!({ "m": metadata, "r": changed(&root, "path", json!("../../etc/passwd")) }),
             ),
-            format!("{place} r: the path \"../../etc/passwd\" leads out of the tree"),
+            format!("{location} r: the path \"../../etc/passwd\" is outside of the tree"),
         ),
         (
             of_items(json!({ "m": metadata, "r": changed(&root, "path", json!("/etc/passwd")) })),
-            format!("{place} r: the path \"/etc/passwd\" leads out of the tree"),
+            format!("{location} r: the path \"/etc/passwd\" is outside of the tree"),
         ),
         (
             of_items(json!({ "m": metadata, "r": changed(&root, "sha256", json!("abc")) })),
-            format!("{place} r: the sha256 \"abc\" is not a SHA-256"),
+            format!("{location} r: the sha256 \"abc\" is not a SHA-256"),
         ),
         (
             of_items(json!({
                 "m": changed(&metadata, "combined_squashfs_sha256", json!("abc")), "r": root,
             })),
-            format!("{place} m: the combined hash \"abc\" is not a SHA-256"),
+            format!("{location} m: the combined hash \"abc\" is not a SHA-256"),
         ),
         (
             of_items(json!({ "u": { "ftype": "incus_combined.tar.gz", "path": "u", "size": 1 } })),
-            format!("{place} u: has no sha256"),
+            format!("{location} u: has no sha256"),
         ),
     ] {
         let (found, problems) = images(products);
@@ -199,7 +201,7 @@ fn what_servers_skip_is_a_problem_with_its_place() {
 }
 
 #[test]
-fn items_of_other_clouds_are_no_problem() {
+fn items_of_other_clouds_are_ignored() {
     let item = json!({ "ftype": "tar.gz", "path": "/x", "size": 1 });
     let (found, problems) = images(json!({ "p": { "arch": "amd64", "versions": {
         "20261120": { "items": { "ec2": item } } } } }));
@@ -217,7 +219,7 @@ fn a_broken_document_names_product_version_item_and_field() {
     };
     let item = "/debian:13/versions/20261120_05:24/items/disk.qcow2";
     let version = "product debian:13, version 20261120_05:24";
-    for (path, value, place, cause) in [
+    for (path, value, location, cause) in [
         (
             format!("{item}/size"),
             json!("much"),
@@ -246,13 +248,13 @@ fn a_broken_document_names_product_version_item_and_field() {
         ("/debian:13".to_owned(), json!(7), "product debian:13".to_owned(), "struct Product"),
     ] {
         let (found, source) = broken(&path, value);
-        assert_eq!(found, place, "{path}");
+        assert_eq!(found, location, "{path}");
         assert!(source.contains(cause), "{path}: {source}");
     }
 }
 
 #[test]
-fn another_format_is_refused_and_no_json_too() {
+fn other_formats_and_invalid_json_are_refused() {
     let error = parse_products(r#"{ "format": "products:2.0", "products": {} }"#).unwrap_err();
     assert_eq!(error.to_string(), "the format is \"products:2.0\", not \"products:1.0\"");
     let error = parse_index(r#"{ "format": "products:1.0", "index": {} }"#).unwrap_err();
@@ -264,7 +266,7 @@ fn another_format_is_refused_and_no_json_too() {
 }
 
 #[test]
-fn fields_that_are_not_known_survive_a_rewrite() {
+fn unknown_fields_survive_a_rewrite() {
     let mut products = json!({ "debian:13": debian() });
     products["debian:13"]["support_eol"] = json!("2030-01-01");
     products["debian:13"]["versions"]["20261101_05:24"]["pubname"] = json!("x");
@@ -328,19 +330,19 @@ mod selecting {
     }
 
     #[test]
-    fn what_cannot_be_told_is_an_error_with_what_is_there() {
+    fn ambiguous_names_are_errors_that_list_candidates() {
         let vm = Some(ImageType::VirtualMachine);
         assert_eq!(
             of("debian/13", Some("arm64"), vm),
-            "image \"debian/13\" is there for amd64 container, amd64 virtual-machine, arm64 container, not for arm64 virtual-machine"
+            "image \"debian/13\" exists for amd64 container, amd64 virtual-machine, arm64 container, but not for arm64 virtual-machine"
         );
         assert_eq!(
             of("debian/13", Some("amd64"), None),
-            "image \"debian/13\" is there for amd64 container, amd64 virtual-machine"
+            "image \"debian/13\" exists for amd64 container, amd64 virtual-machine"
         );
         let wanted = Selection { name: "kubeadm/v1.37.0", architecture: None, image_type: None };
         let error = select(&all(), &wanted).unwrap_err();
-        assert_eq!(error.to_string(), "there is no image \"kubeadm/v1.37.0\"");
-        assert_eq!(error.hint().unwrap(), "there are kubeadm/v1.36.2, debian/13, debian/trixie");
+        assert_eq!(error.to_string(), "image \"kubeadm/v1.37.0\" does not exist");
+        assert_eq!(error.hint().unwrap(), "available: kubeadm/v1.36.2, debian/13, debian/trixie");
     }
 }

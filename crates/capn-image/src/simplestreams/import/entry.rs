@@ -1,24 +1,24 @@
-//! Where an image goes in the documents. Pure.
+//! Position of an image in the documents. Pure.
 
 use std::collections::BTreeMap;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{Import, place::Placed};
+use super::{Import, store::StoredFiles};
 use crate::catalog::{PROPERTY_KIND, PROPERTY_KUBERNETES_VERSION};
+use crate::simplestreams::directory::Tree;
 use crate::simplestreams::document::{Item, Product, Products, Version};
 use crate::simplestreams::error::StreamsError;
-use crate::simplestreams::folder::Tree;
 use crate::simplestreams::tarball::{FileKind, ImageMetadata};
 
-/// Something of the metadata file, and of the root if that is a file of its own.
+/// A value of the metadata file, and one of the root if it is a separate file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Files<T> {
     pub(super) metadata: T,
     pub(super) root: Option<T>,
 }
 
-/// What is to be written about an image.
+/// Data of an image for the documents.
 pub(super) struct Entry<'a> {
     import: &'a Import,
     architecture: &'static str,
@@ -46,7 +46,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// Node images differ by Kubernetes version, and aliases are those of a product.
+    /// Node images differ by Kubernetes version, and aliases belong to a product.
     fn variant(&self) -> String {
         let of = |key: &str| self.properties.get(key).filter(|value| !value.is_empty());
         match (of(PROPERTY_KIND), of(PROPERTY_KUBERNETES_VERSION), of("variant")) {
@@ -61,8 +61,8 @@ impl<'a> Entry<'a> {
         format!("{}/{}/{}", self.property("os"), self.property("release"), self.variant())
     }
 
-    /// Refuses what stands against what is there, as far as it is known before the files are
-    /// read: the image itself may be there already, in another product.
+    /// Checks for conflicts with existing content, as far as possible before the files are read:
+    /// the image may already exist in another product.
     pub(super) fn check(&self, tree: &Tree) -> Result<(), StreamsError> {
         let other = tree.documents.iter().find_map(|(_, document)| {
             document.products.get(&self.key).filter(|product| product.arch != self.architecture)
@@ -80,7 +80,7 @@ impl<'a> Entry<'a> {
         })
     }
 
-    /// Refuses aliases of other products than the one with the key, unless they are to be moved.
+    /// Rejects aliases of other products, unless they are to be moved.
     pub(super) fn check_aliases(
         &self,
         tree: &Tree,
@@ -114,11 +114,12 @@ impl<'a> Entry<'a> {
             .collect()
     }
 
-    /// Adds the image; number of the document, key of the product, key of the version.
+    /// Adds the image. Returns the number of the document, the key of the product, and the key of
+    /// the version.
     pub(super) fn add(
         &self,
         tree: &mut Tree,
-        placed: &Placed,
+        stored: &StoredFiles,
     ) -> Result<(usize, String, String), StreamsError> {
         let has = |(_, document): &(String, Products)| document.products.contains_key(&self.key);
         let number = tree.documents.iter().position(has).unwrap_or(0);
@@ -127,7 +128,7 @@ impl<'a> Entry<'a> {
             .products
             .entry(self.key.clone())
             .or_insert_with(|| self.product());
-        let root_type = placed.kinds.root.map(root_ftype);
+        let root_type = stored.kinds.root.map(root_ftype);
         let serial = self
             .serials()
             .into_iter()
@@ -140,7 +141,7 @@ impl<'a> Entry<'a> {
             })?;
         let version = product.versions.entry(serial.clone()).or_default();
         version.capn_properties.extend(self.ours());
-        put_items(version, placed);
+        put_items(version, stored);
         Ok((number, self.key.clone(), serial))
     }
 
@@ -166,13 +167,13 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// The minute of its creation, and where that is taken, the second.
+    /// Returns the minute of its creation and, if that is taken, the second.
     fn serials(&self) -> [String; 2] {
         let created = self.created.to_zoned(TimeZone::UTC);
         ["%Y%m%d%H%M", "%Y%m%d%H%M%S"].map(|form| created.strftime(form).to_string())
     }
 
-    /// Gives the product its aliases; those that were taken from others.
+    /// Sets the aliases of the product. Returns those moved from others.
     pub(super) fn name(
         &self,
         tree: &mut Tree,
@@ -210,7 +211,7 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// What Incus and LXD call a root of that kind.
+/// Returns the name of a root file type in Incus and LXD.
 fn root_ftype(kind: FileKind) -> &'static str {
     match kind {
         FileKind::Squashfs => "squashfs",
@@ -219,7 +220,7 @@ fn root_ftype(kind: FileKind) -> &'static str {
     }
 }
 
-/// Whether an image with such a root can be added to a version.
+/// Returns whether an image with such a root can be added to a version.
 fn has_room(version: &Version, root_type: Option<&str>) -> bool {
     match root_type {
         Some(root) => version.items.values().all(|item| item.ftype != root),
@@ -227,14 +228,14 @@ fn has_room(version: &Version, root_type: Option<&str>) -> bool {
     }
 }
 
-fn put_items(version: &mut Version, placed: &Placed) {
+fn put_items(version: &mut Version, stored: &StoredFiles) {
     let metadata = Item {
-        path: placed.files.metadata.path.clone(),
-        size: placed.files.metadata.size,
-        sha256: Some(placed.files.metadata.sha256.clone()),
+        path: stored.files.metadata.path.clone(),
+        size: stored.files.metadata.size,
+        sha256: Some(stored.files.metadata.sha256.clone()),
         ..Item::default()
     };
-    let Some((root, kind)) = placed.files.root.as_ref().zip(placed.kinds.root) else {
+    let Some((root, kind)) = stored.files.root.as_ref().zip(stored.kinds.root) else {
         for ftype in ["incus_combined.tar.gz", "lxd_combined.tar.gz"] {
             let item = Item { ftype: ftype.to_owned(), ..metadata.clone() };
             version.items.insert(ftype.to_owned(), item);
@@ -251,7 +252,7 @@ fn put_items(version: &mut Version, placed: &Placed) {
     };
     version.items.insert(root_type.to_owned(), item);
     for ftype in ["incus.tar.xz", "lxd.tar.xz"] {
-        // A container and a virtual machine of one version may share their metadata, or not.
+        // A container and a virtual machine of one version may or may not share their metadata.
         let is_same = |item: &Item| item.ftype == ftype && item.sha256 == metadata.sha256;
         let same = version.items.iter().find(|(_, item)| is_same(item));
         let key = match same {
@@ -263,12 +264,12 @@ fn put_items(version: &mut Version, placed: &Placed) {
             .items
             .entry(key)
             .or_insert_with(|| Item { ftype: ftype.to_owned(), ..metadata.clone() });
-        let combined = Some(placed.fingerprint.clone());
+        let combined = Some(stored.fingerprint.clone());
         match root_type {
             "squashfs" => item.combined_squashfs_sha256 = combined,
             "disk-kvm.img" => item.combined_disk_kvm_img_sha256 = combined,
             _ => {
-                // The former name is the one that other readers know.
+                // Other readers know only the older name.
                 item.combined_sha256.clone_from(&combined);
                 item.combined_rootxz_sha256 = combined;
             }

@@ -47,7 +47,7 @@ impl Tree {
         self.file("meta.tar.gz", &tar.into_inner().unwrap().finish().unwrap())
     }
 
-    /// The one file of the tree with that ending.
+    /// The only file of the tree with this suffix.
     fn find(&self, ending: &str) -> Utf8PathBuf {
         let entries = self.path().join("images").read_dir_utf8().unwrap();
         let mut paths = entries.map(|entry| entry.unwrap().into_path());
@@ -65,15 +65,15 @@ fn texts(verified: &Verified) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_was_imported_holds_and_each_file_is_read_once() {
+async fn an_imported_tree_verifies_and_reads_each_file_once() {
     let tree = Tree::new();
-    let verified = run(&Source::folder(tree.path())).await;
+    let verified = run(&Source::directory(tree.path())).await;
     assert_eq!(texts(&verified), [""; 0]);
     assert_eq!((verified.images, verified.files), (2, 3));
 }
 
 #[tokio::test]
-async fn a_flipped_bit_a_short_file_and_an_absent_file_are_found_by_their_place() {
+async fn damaged_truncated_and_missing_files_are_reported_with_their_location() {
     type Damage = fn(&Utf8Path);
     let flip: Damage = |path| {
         let mut content = std::fs::read(path).unwrap();
@@ -83,20 +83,20 @@ async fn a_flipped_bit_a_short_file_and_an_absent_file_are_found_by_their_place(
     let cut: Damage = |path| std::fs::write(path, b"hsqs").unwrap();
     let remove: Damage = |path| std::fs::remove_file(path).unwrap();
     for (ending, damage, item, part) in [
-        ("squashfs", flip, "squashfs", "has the SHA-256"),
-        ("squashfs", cut, "squashfs", "has 4 bytes, not 14"),
-        ("squashfs", remove, "squashfs", "is not there"),
-        ("qcow2", flip, "disk-kvm.img", "has the SHA-256"),
-        ("tar.gz", flip, "incus.tar.xz", "has the SHA-256"),
-        ("tar.gz", remove, "incus.tar.xz", "is not there"),
+        ("squashfs", flip, "squashfs", "the SHA-256 of"),
+        ("squashfs", cut, "squashfs", "has 4 bytes instead of 14"),
+        ("squashfs", remove, "squashfs", "does not exist"),
+        ("qcow2", flip, "disk-kvm.img", "the SHA-256 of"),
+        ("tar.gz", flip, "incus.tar.xz", "the SHA-256 of"),
+        ("tar.gz", remove, "incus.tar.xz", "does not exist"),
     ] {
         let tree = Tree::new();
         damage(&tree.find(ending));
-        let verified = run(&Source::folder(tree.path())).await;
-        let place =
+        let verified = run(&Source::directory(tree.path())).await;
+        let location =
             format!("product debian:unknown:default:amd64, version 202611241352, item {item}");
         assert!(
-            texts(&verified).iter().any(|text| text.starts_with(&place) && text.contains(part)),
+            texts(&verified).iter().any(|text| text.starts_with(&location) && text.contains(part)),
             "{ending} {part}: {:?}",
             texts(&verified)
         );
@@ -104,7 +104,7 @@ async fn a_flipped_bit_a_short_file_and_an_absent_file_are_found_by_their_place(
 }
 
 #[tokio::test]
-async fn a_wrong_combined_hash_is_found_where_all_files_are_right() {
+async fn a_wrong_combined_hash_is_reported() {
     let tree = Tree::new();
     let path = tree.path().join("streams/v1/images.json");
     let text = std::fs::read_to_string(&path).unwrap();
@@ -112,9 +112,9 @@ async fn a_wrong_combined_hash_is_found_where_all_files_are_right() {
     let item = "/products/debian:unknown:default:amd64/versions/202611241352/items/lxd.tar.xz";
     document.pointer_mut(item).unwrap()["combined_squashfs_sha256"] = "0".repeat(64).into();
     std::fs::write(&path, document.to_string()).unwrap();
-    let verified = run(&Source::folder(tree.path())).await;
+    let verified = run(&Source::directory(tree.path())).await;
     let [problem] = &texts(&verified)[..] else { panic!("{:?}", texts(&verified)) };
-    assert!(problem.contains("the files together have the SHA-256"), "{problem}");
+    assert!(problem.contains("the combined SHA-256 of the files is"), "{problem}");
 }
 
 #[tokio::test]
@@ -123,36 +123,36 @@ async fn a_product_that_the_index_does_not_name_is_a_problem() {
     let path = tree.path().join("streams/v1/index.json");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("debian:unknown", "other")).unwrap();
-    let texts = texts(&run(&Source::folder(tree.path())).await);
+    let texts = texts(&run(&Source::directory(tree.path())).await);
     assert_eq!(
         texts,
         [
-            "product other:default:amd64: is in the index and not in streams/v1/images.json",
+            "product other:default:amd64: is in the index but not in streams/v1/images.json",
             "product debian:unknown:default:amd64: is not in the index",
         ]
     );
 }
 
 #[tokio::test]
-async fn a_path_that_leads_out_of_the_tree_is_not_followed() {
+async fn paths_outside_the_tree_are_not_followed() {
     let tree = Tree::new();
-    let outside = Source::folder(tree.path());
+    let outside = Source::directory(tree.path());
     for path in ["../meta.tar.gz", "/etc/passwd", "images/../../meta.tar.gz", "images//x"] {
         let Err(error) = outside.open(path).await else { panic!("{path} was opened") };
         assert!(matches!(error, StreamsError::UnsafePath { .. }), "{path}: {error}");
     }
 }
 
-/// A web server of a folder. Below `/moved/` everything is somewhere else, below `/short/`
-/// nothing is whole.
-async fn serve(folder: Utf8PathBuf) -> String {
+/// A web server of a directory. Below `/moved/` everything is redirected, below `/short/` every
+/// response is truncated.
+async fn serve(directory: Utf8PathBuf) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let folder = Arc::new(folder);
+    let directory = Arc::new(directory);
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let folder = Arc::clone(&folder);
+            let directory = Arc::clone(&directory);
             tokio::spawn(async move {
                 let mut request = vec![0; 4096];
                 let length = stream.read(&mut request).await.unwrap();
@@ -176,7 +176,7 @@ async fn serve(folder: Utf8PathBuf) -> String {
                 } else {
                     let is_short = path.starts_with("short/") && path.contains("images/");
                     let path = path.trim_start_matches("short/");
-                    match std::fs::read(folder.join(path)) {
+                    match std::fs::read(directory.join(path)) {
                         Ok(content) => {
                             answer.extend(format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", content.len()).bytes());
                             let sent = if is_short { content.len() / 2 } else { content.len() };
@@ -197,20 +197,23 @@ fn http(url: &str) -> Source {
 }
 
 #[tokio::test]
-async fn a_server_is_verified_like_its_folder_also_behind_redirections() {
+async fn a_server_is_verified_like_its_directory_through_redirects() {
     let tree = Tree::new();
     let url = serve(tree.path()).await;
-    let expected = run(&Source::folder(tree.path())).await;
+    let expected = run(&Source::directory(tree.path())).await;
     assert_eq!(run(&http(&url)).await, expected);
     assert_eq!(run(&http(&format!("{url}/moved"))).await, expected);
     std::fs::remove_file(tree.find("qcow2")).unwrap();
     let texts = texts(&run(&http(&url)).await);
     assert_eq!(texts.len(), 1, "{texts:?}");
-    assert!(texts[0].ends_with("cannot be had: the server says 404"), "{texts:?}");
+    assert!(
+        texts[0].ends_with("cannot be downloaded: the server returned status 404"),
+        "{texts:?}"
+    );
 }
 
 #[tokio::test]
-async fn a_server_that_breaks_off_redirects_for_ever_or_has_no_index_is_an_error() {
+async fn truncated_responses_redirect_loops_and_missing_indexes_are_errors() {
     let tree = Tree::new();
     let url = serve(tree.path()).await;
     let short = http(&format!("{url}/short/"));
@@ -218,7 +221,7 @@ async fn a_server_that_breaks_off_redirects_for_ever_or_has_no_index_is_an_error
     let error = verify(&short, &streams, &mut |_, _| {}).await.unwrap_err();
     assert!(matches!(error, StreamsError::Get { .. }), "{error}");
     let error = load(&http(&format!("{url}/loop"))).await.unwrap_err();
-    assert!(error.to_string().ends_with("it redirects more than 5 times"), "{error}");
+    assert!(error.to_string().ends_with("the server redirects more than 5 times"), "{error}");
     let error = load(&http(&format!("{url}/nothing"))).await.unwrap_err();
     assert!(error.hint().unwrap().contains("streams/v1/index.json"), "{error}");
     for url in ["ftp://a.example", "images.example", "https://"] {

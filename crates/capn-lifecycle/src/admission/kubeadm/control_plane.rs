@@ -12,7 +12,7 @@ use super::{immutable, spec};
 use crate::kubeadm_control_plane::desired::machine_name;
 use crate::objects::version;
 
-/// Validity of an authority whose configuration gives none, in days.
+/// Default validity of a certificate authority, in days.
 const DEFAULT_CA_DAYS: i32 = 3650;
 
 pub(super) fn mutate(object: &mut Value, _: Option<&Value>) {
@@ -50,7 +50,7 @@ pub(super) fn validate(new: &Value, old: Option<&Value>) -> Vec<Problem> {
 fn replicas(kcp: &KubeadmControlPlane, cluster: &ClusterConfiguration) -> Vec<Problem> {
     let replicas = kcp.spec.replicas.unwrap_or(1);
     if replicas <= 0 {
-        return vec![Problem::new("spec.replicas", "has to be greater than 0")];
+        return vec![Problem::new("spec.replicas", "must be greater than 0")];
     }
     let external = cluster.etcd.as_ref().is_some_and(|etcd| etcd.external.is_some());
     if !external && replicas % 2 == 0 {
@@ -68,7 +68,7 @@ fn naming(kcp: &KubeadmControlPlane) -> Option<Problem> {
     let problem = match machine_name(kcp, "cluster", "abcde") {
         Err(problem) => problem,
         Ok(name) if !name.split('.').all(is_dns1123_label) => {
-            format!("gives names like \"{name}\", which are no DNS names")
+            format!("yields names like \"{name}\", which are not valid DNS names")
         }
         Ok(_) => return None,
     };
@@ -86,8 +86,8 @@ fn rollout(kcp: &KubeadmControlPlane) -> Option<Problem> {
     match surge {
         Some(1) => None,
         Some(0) if kcp.spec.replicas.unwrap_or(1) >= 3 => None,
-        Some(0) => Some(Problem::new(field, "0 needs at least 3 replicas")),
-        _ => Some(Problem::new(field, "has to be 0 or 1")),
+        Some(0) => Some(Problem::new(field, "must not be 0 with fewer than 3 replicas")),
+        _ => Some(Problem::new(field, "must be 0 or 1")),
     }
 }
 
@@ -98,14 +98,14 @@ fn certificates(kcp: &KubeadmControlPlane, cluster: &ClusterConfiguration) -> Ve
     if days > authority {
         problems.push(Problem::new(
             "spec.kubeadmConfigSpec.clusterConfiguration.certificateValidityPeriodDays",
-            format!("cannot be more than the {authority} days of the authority"),
+            format!("must not exceed the {authority} days of the certificate authority"),
         ));
     }
     let before = kcp.spec.rollout.as_ref().and_then(|rollout| rollout.before.as_ref());
     if before.and_then(|before| before.certificates_expiry_days).is_some_and(|b| b >= days) {
         problems.push(Problem::new(
             "spec.rollout.before.certificatesExpiryDays",
-            format!("has to be less than the {days} days that certificates are valid"),
+            format!("must be less than the {days} days for which certificates are valid"),
         ));
     }
     problems
@@ -121,7 +121,7 @@ fn etcd(cluster: &ClusterConfiguration) -> Option<Problem> {
     })
 }
 
-/// kubeadm v1beta3 knows one timeout for the API server, whoever starts it.
+/// kubeadm v1beta3 has a single timeout for the API server.
 fn timeouts(configuration: &KubeadmConfigSpec) -> Option<Problem> {
     let init = configuration.init_configuration.as_ref().and_then(|c| c.timeouts.as_ref());
     let join = configuration.join_configuration.as_ref().and_then(|c| c.timeouts.as_ref());
@@ -131,7 +131,7 @@ fn timeouts(configuration: &KubeadmConfigSpec) -> Option<Problem> {
         Problem::new(
             "spec.kubeadmConfigSpec.joinConfiguration.timeouts.\
              controlPlaneComponentHealthCheckSeconds",
-            "has to be the same as in initConfiguration",
+            "must be the same as in initConfiguration",
         )
     })
 }
@@ -146,7 +146,7 @@ fn changes(kcp: &KubeadmControlPlane, cluster: &ClusterConfiguration, old: &Valu
         problems.push(Problem::new(
             "spec.version",
             format!(
-                "from v{was} the next step is v{}.{}, not {}",
+                "upgrades must not skip a minor version: v{was} can be upgraded to v{}.{}, not {}",
                 was.major,
                 was.minor.saturating_add(1),
                 kcp.spec.version

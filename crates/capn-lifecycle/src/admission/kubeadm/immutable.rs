@@ -1,14 +1,14 @@
-//! Which fields of a control plane can be changed while it lives.
+//! Fields of a control plane that can be changed after its creation.
 //!
-//! What is baked into the cluster by `kubeadm init` and is nowhere to be changed later stays as it
-//! is: for example where certificates are, or the stable endpoint.
+//! Settings that `kubeadm init` applies once and that cannot be changed later are immutable, for
+//! example the certificate paths and the stable endpoint.
 
 use serde_json::Value;
 
 use super::super::Problem;
 use crate::patch::merge_diff;
 
-/// Paths that may change, and everything below them.
+/// Mutable paths. Everything below them is mutable too.
 const MUTABLE: &[&[&str]] = &[
     &["spec", "replicas"],
     &["spec", "version"],
@@ -41,7 +41,7 @@ const MUTABLE: &[&[&str]] = &[
     &["spec", "kubeadmConfigSpec", "mounts"],
 ];
 
-/// Changes that are not allowed.
+/// Returns the forbidden changes.
 pub(super) fn check(new: &Value, old: &Value) -> Vec<Problem> {
     let spec = |object: &Value| object.get("spec").cloned().unwrap_or_default();
     let Some(change) = merge_diff(&spec(old), &spec(new)) else { return Vec::new() };
@@ -66,7 +66,8 @@ fn leaves(change: &Value, path: &mut Vec<String>, found: &mut Vec<Vec<String>>) 
                 path.pop();
             }
         }
-        // A whole part that comes or goes, such as `kubeadmConfigSpec`, is judged as one.
+        // A section that is added or removed as a whole, such as `kubeadmConfigSpec`, is checked as
+        // one field.
         _ => found.push(path.clone()),
     }
 }

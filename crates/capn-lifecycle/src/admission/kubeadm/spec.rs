@@ -1,12 +1,12 @@
-//! What can be wrong with the spec of a KubeadmConfig, wherever it stands.
+//! Validation of the spec of a KubeadmConfig, wherever it is embedded.
 
 use std::collections::BTreeSet;
 
-use capi_api::bootstrap::{Arg, FileContentFormat, Format, KubeadmConfigSpec};
+use capi_api::bootstrap::{Arg, Encoding, Format, KubeadmConfigSpec};
 
 use super::super::Problem;
 
-/// Checks a spec that stands at `at`.
+/// Validates a spec at the path `at`.
 pub(super) fn check(at: &str, spec: &KubeadmConfigSpec) -> Vec<Problem> {
     let mut problems = files(at, spec);
     problems.extend(users(at, spec));
@@ -36,13 +36,7 @@ fn files(at: &str, spec: &KubeadmConfigSpec) -> Vec<Problem> {
         if !paths.insert(&file.path) {
             problems.push(Problem::new(
                 format!("{at}.path"),
-                format!("{} is written by another file already", file.path),
-            ));
-        }
-        if file.content_format == Some(FileContentFormat::Template) {
-            problems.push(Problem::new(
-                format!("{at}.contentFormat"),
-                "Template is not supported; use Raw",
+                format!("{} is already written by another file", file.path),
             ));
         }
     }
@@ -61,16 +55,50 @@ fn users(at: &str, spec: &KubeadmConfigSpec) -> Vec<Problem> {
     .collect()
 }
 
+/// Rejects fields that Ignition does not support, like upstream.
 fn format(at: &str, spec: &KubeadmConfigSpec) -> Vec<Problem> {
+    const NOT_WITH: &str = "cannot be used with format ignition";
     let mut problems = Vec::new();
-    if spec.format == Some(Format::Ignition) {
-        problems.push(Problem::new(
-            format!("{at}.format"),
-            "ignition is not supported; use cloud-config",
-        ));
+    if spec.format != Some(Format::Ignition) {
+        if spec.ignition.is_some() {
+            problems.push(Problem::new(
+                format!("{at}.format"),
+                "set format: ignition, or remove the field ignition",
+            ));
+        }
+        return problems;
     }
-    if spec.ignition.is_some() {
-        problems.push(Problem::new(format!("{at}.ignition"), "ignition is not supported"));
+    let mut refuse = |field: String| problems.push(Problem::new(format!("{at}.{field}"), NOT_WITH));
+    for (index, user) in spec.users.iter().enumerate() {
+        if user.inactive == Some(true) {
+            refuse(format!("users[{index}].inactive"));
+        }
+    }
+    for (index, file) in spec.files.iter().enumerate() {
+        if matches!(file.encoding, Some(Encoding::Gzip | Encoding::GzipBase64)) {
+            refuse(format!("files[{index}].encoding"));
+        }
+    }
+    if !spec.boot_commands.is_empty() {
+        refuse("bootCommands".to_owned());
+    }
+    let disks = spec.disk_setup.clone().unwrap_or_default();
+    for (index, partition) in disks.partitions.iter().enumerate() {
+        if partition.table_type.as_deref().is_some_and(|kind| !kind.is_empty() && kind != "gpt") {
+            refuse(format!("diskSetup.partitions[{index}].tableType"));
+        }
+        if !partition.disk_layout.is_empty() {
+            refuse(format!("diskSetup.partitions[{index}].diskLayout"));
+        }
+    }
+    for (index, filesystem) in disks.filesystems.iter().enumerate() {
+        for (field, value) in
+            [("replaceFS", &filesystem.replace_fs), ("partition", &filesystem.partition)]
+        {
+            if value.as_deref().is_some_and(|value| !value.is_empty()) {
+                refuse(format!("diskSetup.filesystems[{index}].{field}"));
+            }
+        }
     }
     problems
 }
@@ -87,15 +115,15 @@ fn disks(at: &str, spec: &KubeadmConfigSpec) -> Vec<Problem> {
         if total > 100 {
             problems.push(Problem::new(
                 format!("{at}.diskLayout"),
-                format!("{total} percent in all is more than there is"),
+                format!("the partitions use {total} percent of the disk"),
             ));
         }
     }
     problems
 }
 
-/// Kubernetes reads arguments of one name as one list, except where it does not; upstream allows
-/// each name once.
+/// Kubernetes treats repeated arguments as a list, with exceptions. Like upstream, each name is
+/// allowed only once.
 fn arguments(at: &str, spec: &KubeadmConfigSpec) -> Vec<Problem> {
     let mut lists: Vec<(String, &[Arg])> = Vec::new();
     if let Some(cluster) = &spec.cluster_configuration {
@@ -127,7 +155,7 @@ fn arguments(at: &str, spec: &KubeadmConfigSpec) -> Vec<Problem> {
         let mut names = BTreeSet::new();
         for argument in list {
             if !names.insert(&argument.name) {
-                problems.push(Problem::new(&at, format!("{} is given twice", argument.name)));
+                problems.push(Problem::new(&at, format!("{} is set twice", argument.name)));
             }
         }
     }

@@ -1,9 +1,9 @@
-//! The cloud-config a machine boots with.
+//! The cloud-config of a machine.
 //!
-//! Keys come in a fixed order: `write_files`, `bootcmd`, `runcmd`, `ntp`, `users`, `disk_setup`,
-//! `fs_setup`, `mounts`. The first line makes cloud-init read it as a Jinja template, so values
-//! may use `{{ v1.local_hostname }}` and `{{ ds.meta_data.… }}`. When kubeadm has succeeded, the
-//! node has the file `/run/cluster-api/bootstrap-success.complete`; that is part of the contract
+//! Keys have a fixed order: `write_files`, `bootcmd`, `runcmd`, `ntp`, `users`, `disk_setup`,
+//! `fs_setup`, `mounts`. The first line makes cloud-init treat it as a Jinja template, so values
+//! may use `{{ v1.local_hostname }}` and `{{ ds.meta_data.… }}`. After kubeadm has succeeded, the
+//! node has the file `/run/cluster-api/bootstrap-success.complete`, which is part of the contract
 //! with infrastructure providers.
 
 use std::fmt::{self, Write as _};
@@ -13,7 +13,7 @@ use capi_api::bootstrap::{DiskSetup, Encoding, Filesystem, Ntp, Partition, User}
 use super::yaml::{block, quoted, scalar};
 
 const HEADER: &str = "## template: jinja\n#cloud-config\n\n";
-/// Written last, so that its folder exists when success is recorded.
+/// Written last, so that its directory exists when success is recorded.
 const PLACEHOLDER: &str = "/run/cluster-api/placeholder";
 const RECORD_SUCCESS: &str = "echo success > /run/cluster-api/bootstrap-success.complete";
 
@@ -28,7 +28,7 @@ pub(crate) struct TextFile {
     pub(crate) content: String,
 }
 
-/// Which kubeadm command is run.
+/// The kubeadm command to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Init,
@@ -43,30 +43,35 @@ impl Command {
         }
     }
 
-    fn line(self, verbosity: Option<i32>) -> String {
-        let name = match self {
+    /// Returns the name of the command.
+    pub(super) fn name(self) -> &'static str {
+        match self {
             Self::Init => "init",
             Self::Join => "join",
-        };
+        }
+    }
+
+    fn line(self, verbosity: Option<i32>) -> String {
+        let name = self.name();
         let verbosity = verbosity.map(|level| format!(" --v {level}")).unwrap_or_default();
         format!("kubeadm {name} --config {}{verbosity} && {RECORD_SUCCESS}", self.config_path())
     }
 }
 
-/// Everything in a cloud-config.
+/// Content of a cloud-config.
 #[derive(Clone, Debug)]
 pub(crate) struct UserData<'a> {
-    /// Certificates first, then what the user asks for.
+    /// Files: certificates first, then those of the user.
     pub(crate) files: Vec<TextFile>,
     pub(crate) command: Command,
-    /// kubeadm's documents.
+    /// kubeadm configuration documents.
     pub(crate) documents: Vec<String>,
     pub(crate) verbosity: Option<i32>,
     pub(crate) boot_commands: &'a [String],
     pub(crate) pre_kubeadm_commands: &'a [String],
     pub(crate) post_kubeadm_commands: &'a [String],
     pub(crate) ntp: Option<&'a Ntp>,
-    /// Passwords are resolved: `passwdFrom` is not looked at.
+    /// Users with resolved passwords: `passwdFrom` is ignored.
     pub(crate) users: Vec<User>,
     pub(crate) disk_setup: Option<&'a DiskSetup>,
     pub(crate) mounts: &'a [Vec<String>],
@@ -124,7 +129,7 @@ fn write_file(f: &mut fmt::Formatter<'_>, file: &TextFile) -> fmt::Result {
         writeln!(f, "    owner: {}", scalar(owner))?;
     }
     if let Some(permissions) = permissions {
-        // A mode in quotes: without them YAML reads a number.
+        // The mode is quoted, because YAML would parse it as a number.
         writeln!(f, "    permissions: '{}'", permissions.replace('\'', "''"))?;
     }
     if *append {
@@ -211,8 +216,8 @@ fn partitions(f: &mut fmt::Formatter<'_>, partitions: &[Partition]) -> fmt::Resu
     Ok(())
 }
 
-/// The number cloud-init knows a type of partition by. Anything else is passed on, such as the
-/// GUID of a type.
+/// Returns cloud-init's number of a partition type. Other values, such as a GUID, are passed
+/// through.
 fn partition_type(name: &str) -> &str {
     match name {
         "Linux" => "83",

@@ -1,4 +1,4 @@
-//! The kubeconfig file for discovery by file.
+//! The kubeconfig for discovery by file.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,12 +8,12 @@ use serde_json::{Map, Value, json};
 use super::cloud_config::TextFile;
 use super::{Error, yaml};
 
-/// API version of a credential command that does not give one.
+/// Default API version of a credential plugin.
 const EXEC_API: &str = "client.authentication.k8s.io/v1";
 
-/// The file to write for `discovery`, or `None` if the user brings the file along.
+/// Returns the file to write for `discovery`, or `None` if the user provides the file.
 ///
-/// `server` and `authority` (PEM) are used where the configuration leaves them out.
+/// `server` and `authority` (PEM) are used if the configuration omits them.
 pub(crate) fn kubeconfig_file(
     discovery: &FileDiscovery,
     server: &str,

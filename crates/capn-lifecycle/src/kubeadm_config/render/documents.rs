@@ -1,8 +1,8 @@
 //! kubeadm's configuration documents.
 //!
-//! Cluster API has one form of them, close to kubeadm's `v1beta4`. Releases before Kubernetes 1.31
-//! read `v1beta3`: arguments are maps there instead of lists, two timeouts have other places, and
-//! a few fields do not exist and are left out.
+//! Cluster API has a single form of them, close to kubeadm's `v1beta4`. Releases before Kubernetes
+//! 1.31 read `v1beta3`, in which arguments are maps instead of lists, two timeouts have other
+//! positions, and a few fields do not exist and are omitted.
 
 use capi_api::bootstrap::{
     ClusterConfiguration, InitConfiguration, JoinConfiguration, NodeRegistrationOptions, Timeouts,
@@ -23,7 +23,7 @@ pub(crate) enum ApiVersion {
 }
 
 impl ApiVersion {
-    /// What the kubeadm of a Kubernetes version reads; `None` before 1.22.
+    /// Returns the API version for the kubeadm of a Kubernetes version. `None` before 1.22.
     pub(crate) fn of(kubernetes: &Version) -> Option<Self> {
         match (kubernetes.major, kubernetes.minor) {
             (0, _) | (1, ..22) => None,
@@ -32,7 +32,7 @@ impl ApiVersion {
         }
     }
 
-    /// As the documents name it.
+    /// Returns the `apiVersion` of the documents.
     pub(crate) fn group_version(self) -> &'static str {
         match self {
             Self::V1Beta3 => "kubeadm.k8s.io/v1beta3",
@@ -41,24 +41,24 @@ impl ApiVersion {
     }
 }
 
-/// What of a ClusterConfiguration is not in the KubeadmConfig.
+/// Fields of a ClusterConfiguration that are not in the KubeadmConfig.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ClusterFacts {
     /// Name of the Cluster.
     pub(crate) name: String,
-    /// `host:port` of the Cluster; used where the KubeadmConfig gives none.
+    /// `host:port` of the Cluster, used if the KubeadmConfig sets none.
     pub(crate) endpoint: Option<String>,
     /// Version of the Machine, with the leading `v`.
     pub(crate) kubernetes_version: Option<String>,
-    /// CIDR blocks of services, separated by commas.
+    /// Service CIDRs, separated by commas.
     pub(crate) service_subnet: Option<String>,
-    /// CIDR blocks of pods, separated by commas.
+    /// Pod CIDRs, separated by commas.
     pub(crate) pod_subnet: Option<String>,
-    /// Domain of services.
+    /// DNS domain of Services.
     pub(crate) dns_domain: Option<String>,
 }
 
-/// The ClusterConfiguration. `timeouts` are those of the InitConfiguration.
+/// Renders the ClusterConfiguration. `timeouts` are those of the InitConfiguration.
 pub(crate) fn cluster_configuration(
     api: ApiVersion,
     configuration: Option<&ClusterConfiguration>,
@@ -116,7 +116,7 @@ pub(crate) fn cluster_configuration(
     yaml::document(NAME, document.into())
 }
 
-/// The InitConfiguration.
+/// Renders the InitConfiguration.
 pub(crate) fn init_configuration(
     api: ApiVersion,
     configuration: Option<&InitConfiguration>,
@@ -134,7 +134,7 @@ pub(crate) fn init_configuration(
     yaml::document(NAME, document.into())
 }
 
-/// The JoinConfiguration.
+/// Renders the JoinConfiguration.
 pub(crate) fn join_configuration(
     api: ApiVersion,
     configuration: &JoinConfiguration,
@@ -146,7 +146,7 @@ pub(crate) fn join_configuration(
         .and_then(|discovery| discovery.get_mut("file"))
         .and_then(Value::as_object_mut)
     {
-        // Written to the node as a file; kubeadm only knows the path.
+        // Written to the node as a file; kubeadm only gets the path.
         file.remove("kubeConfig");
     }
     if api == ApiVersion::V1Beta3 {
@@ -160,7 +160,8 @@ pub(crate) fn join_configuration(
     yaml::document(NAME, document.into())
 }
 
-/// The registration options with a taint added, as workers get it until they are known.
+/// Returns the registration options with an additional taint, which workers have until they are
+/// initialized.
 pub(crate) fn with_taint(
     options: Option<&NodeRegistrationOptions>,
     key: &str,
@@ -230,8 +231,8 @@ fn component_to_v1beta3(component: &mut Value) {
     }
 }
 
-/// `[{name, value}]` becomes `{name: value}`. Of several values for one name the last one stays:
-/// `v1beta3` cannot say more.
+/// Converts `[{name, value}]` to `{name: value}`. Of several values for one name the last one is
+/// kept, because `v1beta3` does not support more.
 fn arguments_to_map(object: &mut Map<String, Value>, key: &str) {
     let Some(Value::Array(list)) = object.remove(key) else { return };
     let map: Map<String, Value> = list
@@ -250,7 +251,7 @@ fn days_to_duration(document: &mut Map<String, Value>, from: &str, to: &str) {
     }
 }
 
-/// Seconds as Go writes a duration: `1h0m0s`, `4m0s`, `30s`, `0s`.
+/// Formats seconds as a Go duration: `1h0m0s`, `4m0s`, `30s`, `0s`.
 fn duration(seconds: i64) -> String {
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     match (hours, minutes) {

@@ -1,4 +1,4 @@
-//! Golden texts. A change of one of them changes what machines boot with: look at every line.
+//! Golden files. A change affects what machines boot with, so check every line.
 
 use std::path::Path;
 use std::process::Command as Process;
@@ -15,7 +15,7 @@ use super::documents::{
     with_taint,
 };
 
-/// What a cluster made by the command line has, for the first control plane machine.
+/// The spec that the command line creates for the first control plane machine.
 fn typical() -> KubeadmConfigSpec {
     serde_json::from_value(json!({
         "clusterConfiguration": {
@@ -299,7 +299,7 @@ fn every_section_of_a_cloud_config() {
     .unwrap();
     let text =
         user_data(&spec, Command::Join, vec!["kind: JoinConfiguration\n".into()]).to_string();
-    // It has to be what it says it is.
+    // The content must match the encoding.
     let read: Value = serde_saphyr::from_str(&text).unwrap();
     assert_eq!(read["runcmd"][0], json!("echo 'a' > \"/b\""));
     assert_eq!(read["runcmd"][1], json!("printf 'x\\n'"));
@@ -320,15 +320,15 @@ fn kubeadm_itself_accepts_the_documents() {
     control_plane.discovery.as_mut().unwrap().bootstrap_token.as_mut().unwrap().ca_cert_hashes =
         vec![format!("sha256:{}", "00".repeat(32))];
     let mut full = everything();
-    // Read by hand, not by kubeadm 1.36: this data directory and this authority do not exist.
+    // Not reported by kubeadm 1.36: this data directory and this CA do not exist.
     full.join_configuration = None;
     for (name, documents) in [
         ("init", init_documents(&spec, version)),
         ("init with everything", init_documents(&full, version)),
         ("join", vec![join_configuration(ApiVersion::V1Beta4, &control_plane).unwrap()]),
     ] {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("kubeadm.yaml");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kubeadm.yaml");
         std::fs::write(&path, documents.join("---\n")).unwrap();
         let output = Process::new(&kubeadm)
             .args(["config", "validate", "--config"])
@@ -346,9 +346,9 @@ fn kubeadm_itself_accepts_the_documents() {
 
 #[cfg(test)]
 fn kubeadm() -> Option<std::path::PathBuf> {
-    let folder = std::env::var_os("CAPN_KUBERNETES_BINARIES")
+    let directory = std::env::var_os("CAPN_KUBERNETES_BINARIES")
         .map_or_else(|| Path::new("/var/lib/capn/kubernetes").to_owned(), Into::into);
-    let kubeadm = folder.join("kubeadm");
+    let kubeadm = directory.join("kubeadm");
     if !kubeadm.is_file() {
         println!("SKIPPED: no kubeadm at {}", kubeadm.display());
         return None;

@@ -1,17 +1,17 @@
-//! Pieces of YAML text: documents with sorted keys, scalars, block texts.
+//! YAML formatting: documents with sorted keys, scalars, block texts.
 
 use serde_json::{Map, Value};
 
 use super::Error;
 
-/// A document with sorted keys, ending in a newline.
+/// Formats a document with sorted keys and a trailing newline.
 pub(super) fn document(name: &'static str, value: Value) -> Result<String, Error> {
     serde_saphyr::to_string(&sorted(value))
         .map_err(|source| Error::Yaml { document: name, source })
         .map(|text| if text.ends_with('\n') { text } else { format!("{text}\n") })
 }
 
-/// Whatever order maps keep, the text is the same.
+/// Sorts all maps, so that the text does not depend on their order.
 fn sorted(value: Value) -> Value {
     match value {
         Value::Object(map) => {
@@ -24,7 +24,8 @@ fn sorted(value: Value) -> Value {
     }
 }
 
-/// A string as a scalar: plain where that can only be read as this string, else in double quotes.
+/// Formats a string as a scalar: plain if it can only be parsed as this string, else in double
+/// quotes.
 pub(super) fn scalar(text: &str) -> String {
     if is_plain(text) { text.to_owned() } else { quoted(text) }
 }
@@ -42,7 +43,7 @@ fn is_plain(text: &str) -> bool {
     first_is_fine && all_are_fine && !means_something_else && !text.ends_with(':')
 }
 
-/// A string in double quotes.
+/// Formats a string in double quotes.
 pub(super) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
@@ -70,20 +71,20 @@ pub(super) fn quoted(text: &str) -> String {
     out
 }
 
-/// What may stand in a YAML stream as it is.
+/// Returns whether a character can be written to a YAML stream unescaped.
 fn is_printable(c: char) -> bool {
     let special =
         matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
     !c.is_control() && !special
 }
 
-/// A text as the value of a key whose own indentation is `indent - 2`: what follows `key:`,
-/// ending in a newline. A text without a newline at its end gets one.
+/// Formats text as the value of a key whose own indentation is `indent - 2`: what follows `key:`,
+/// with a trailing newline. A newline is appended if the text has none at the end.
 pub(super) fn block(text: &str, indent: usize) -> String {
     if text.chars().any(|c| c != '\n' && c != '\t' && !is_printable(c)) {
         return format!(" {}\n", quoted(text));
     }
-    // Without an indicator, the first line with text in it decides what the indentation is.
+    // Without an indicator, the first non-empty line determines the indentation.
     let starts_with_space =
         text.lines().find(|line| !line.is_empty()).is_some_and(|line| line.starts_with(' '));
     let indicator = if starts_with_space { "2" } else { "" };

@@ -1,4 +1,4 @@
-//! Machines that are to be replaced, and which comes first. Pure.
+//! Machines that must be replaced, in order. Pure.
 
 use capi_api::controlplane::machine_conditions as health;
 use capi_api::{conditions, labels};
@@ -7,20 +7,20 @@ use kube::Resource as _;
 use super::super::observe::OwnedMachine;
 use crate::objects::annotation;
 
-/// A health check has handed the machine over to be replaced.
+/// Returns whether a health check has requested the replacement of the machine.
 pub(in super::super) fn waits(owned: &OwnedMachine) -> bool {
     let list = owned.machine.status.as_ref().and_then(|status| status.conditions.as_ref());
     let is_false = |kind| conditions::status(list, kind) == Some(conditions::Status::False);
     is_false(conditions::HEALTH_CHECK_SUCCEEDED) && is_false(conditions::OWNER_REMEDIATED)
 }
 
-/// Machines that wait and are not on their way out: first those that a user marked, then those
-/// without a node, then those whose etcd is not healthy, then those whose other components are not;
-/// of equals the oldest.
+/// Returns the waiting machines that are not being deleted: first those that a user marked, then
+/// those without a node, then those with an unhealthy etcd, then those with other unhealthy
+/// components; the oldest first among equals.
 pub(super) fn candidates(machines: &[OwnedMachine], etcd_is_stacked: bool) -> Vec<&OwnedMachine> {
     let mut all: Vec<&OwnedMachine> =
         machines.iter().filter(|owned| waits(owned) && !owned.is_deleting()).collect();
-    // Machines come oldest first, and equals stay in that order.
+    // Machines are sorted oldest first, and the sort is stable.
     all.sort_by_key(|owned| {
         let is_marked = annotation(owned.machine.meta(), labels::REMEDIATE_MACHINE).is_some();
         let has_node = owned.machine.node_name().is_some();

@@ -1,52 +1,52 @@
-//! Whether an unhealthy machine may be replaced now. Pure.
+//! Checks whether an unhealthy machine may be replaced now. Pure.
 
 use std::time::Duration;
 
 use capi_api::KubeadmControlPlane;
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::members::{self, Loss};
+use super::super::members::{self, RemovalBlocker};
 use super::super::observe::OwnedMachine;
 use super::super::plan::initializes;
 use super::super::step::Action;
 use super::record::{Record, made_for};
-use super::{Case, waits};
-use crate::summary::Verdict;
+use super::{RemediationInputs, waits};
+use crate::summary::ConditionState;
 
-/// Reason of `OwnerRemediated`: it is tried again without anybody doing anything.
+/// Reason of `OwnerRemediated`: it is retried automatically.
 pub(super) const DEFERRED: &str = "RemediationDeferred";
-/// Reason of `OwnerRemediated`: it takes a user.
+/// Reason of `OwnerRemediated`: a user must act.
 const CANNOT: &str = "CannotBeRemediated";
-/// How long a replacement has to be well to count as a success, when nobody says.
+/// Default period after which a healthy replacement counts as a success, in seconds.
 const MIN_HEALTHY_SECS: i32 = 3600;
-/// How soon to ask etcd again when it does not answer.
-const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// Interval for queries of an etcd that does not respond.
+const ETCD_RECHECK: Duration = Duration::from_secs(10);
 
 /// A machine that may be replaced.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Cleared {
-    /// What is noted of it.
+pub(super) struct Replaceable {
+    /// The record of the replacement.
     pub(super) record: Record,
-    /// What has to happen before it is deleted.
+    /// The action required before it is deleted.
     pub(super) first: Option<Action>,
 }
 
-/// Why a machine is not replaced now.
+/// The reason a machine is not replaced now.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Refusal {
-    /// What `OwnerRemediated` says.
-    pub(super) verdict: Verdict,
-    /// When to look again although nothing happens.
+pub(super) struct RemediationBlocker {
+    /// The state of `OwnerRemediated`.
+    pub(super) state: ConditionState,
+    /// When to check again even if nothing happens.
     pub(super) recheck: Option<Duration>,
 }
 
-impl Refusal {
+impl RemediationBlocker {
     fn deferred(message: impl Into<String>) -> Self {
-        Self { verdict: Verdict::no(DEFERRED, message), recheck: None }
+        Self { state: ConditionState::no(DEFERRED, message), recheck: None }
     }
 
     fn cannot(message: impl Into<String>) -> Self {
-        Self { verdict: Verdict::no(CANNOT, message), recheck: None }
+        Self { state: ConditionState::no(CANNOT, message), recheck: None }
     }
 
     fn until(self, recheck: Duration) -> Self {
@@ -54,64 +54,68 @@ impl Refusal {
     }
 }
 
-/// What a machine waits for while another is on its way out.
+/// Returns the message of a machine that waits for the deletion of another one.
 pub(super) fn waiting_for_deletion(name: &str) -> String {
     format!("waiting for Machine {name} to be deleted")
 }
 
-impl Case<'_> {
-    /// Whether a machine may be replaced now. That never makes the cluster worse.
-    pub(super) fn check(self, chosen: &OwnedMachine) -> Result<Cleared, Refusal> {
-        let Self { kcp, seen, valid, now } = self;
+impl RemediationInputs<'_> {
+    /// Checks whether a machine may be replaced now. The replacement never makes the cluster worse.
+    pub(super) fn check(self, chosen: &OwnedMachine) -> Result<Replaceable, RemediationBlocker> {
+        let Self { kcp, observed, valid, now } = self;
         let record = retries(kcp, chosen, now)?;
-        if let Some(leaving) = seen.machines.iter().find(|owned| owned.is_deleting()) {
-            return Err(Refusal::deferred(waiting_for_deletion(&leaving.name())));
+        if let Some(leaving) = observed.machines.iter().find(|owned| owned.is_deleting()) {
+            return Err(RemediationBlocker::deferred(waiting_for_deletion(&leaving.name())));
         }
-        if seen.template.found().is_none() {
-            return Err(Refusal::deferred("the infrastructure template does not exist"));
+        if observed.template.found().is_none() {
+            return Err(RemediationBlocker::deferred("the infrastructure template does not exist"));
         }
-        if !seen.initialized {
-            // There is nothing to lose yet. The others wait for this one; it is no fault of theirs.
+        if !observed.initialized {
+            // Nothing can be lost yet. The other machines wait for this one and are not the cause.
             if !initializes(chosen) {
-                return Err(Refusal::deferred("waiting for the control plane to be initialized"));
+                return Err(RemediationBlocker::deferred(
+                    "waiting for the control plane to be initialized",
+                ));
             }
-            return Ok(Cleared { record, first: None });
+            return Ok(Replaceable { record, first: None });
         }
-        if seen.machines.len() < 2 {
-            return Err(Refusal::cannot(
-                "the control plane has no other Machine; the data of the cluster would go with it",
+        if observed.machines.len() < 2 {
+            return Err(RemediationBlocker::cannot(
+                "the control plane has no other Machine, so the data of the cluster would be lost",
             ));
         }
         let is_provisioning =
             |owned: &&OwnedMachine| owned.machine.node_name().is_none() && !waits(owned);
-        if let Some(other) = seen.machines.iter().find(is_provisioning) {
+        if let Some(other) = observed.machines.iter().find(is_provisioning) {
             let why = format!("waiting for Machine {} to get a Node", other.name());
-            return Err(Refusal::deferred(why));
+            return Err(RemediationBlocker::deferred(why));
         }
         if !valid.etcd_is_stacked {
-            return Ok(Cleared { record, first: None });
+            return Ok(Replaceable { record, first: None });
         }
-        match members::without(seen, chosen) {
-            Ok(first) => Ok(Cleared { record, first }),
-            Err(Loss::Unknown(why)) => Err(Refusal::deferred(why).until(ASK_AGAIN)),
-            Err(Loss::TooMuch(why)) => Err(Refusal::cannot(why)),
+        match members::without(observed, chosen) {
+            Ok(first) => Ok(Replaceable { record, first }),
+            Err(RemovalBlocker::Unknown(why)) => {
+                Err(RemediationBlocker::deferred(why).until(ETCD_RECHECK))
+            }
+            Err(RemovalBlocker::TooMuch(why)) => Err(RemediationBlocker::cannot(why)),
         }
     }
 }
 
-/// What is noted of a replacement, if the control plane's limits allow it.
+/// Returns the record of a replacement if the limits of the control plane allow it.
 fn retries(
     kcp: &KubeadmControlPlane,
     chosen: &OwnedMachine,
     now: Timestamp,
-) -> Result<Record, Refusal> {
+) -> Result<Record, RemediationBlocker> {
     let limits = kcp.spec.remediation.clone().unwrap_or_default();
     let first = Record::new(chosen.name(), now, 0);
     let Some(last) = made_for(chosen) else { return Ok(first) };
     let Some(time) = last.time() else { return Ok(first) };
     let since = now.duration_since(time);
     let seconds = |number: i32| SignedDuration::from_secs(i64::from(number));
-    // It was well for long, so that this is another failure.
+    // It was healthy for long, so this is a new failure.
     if since >= seconds(limits.min_healthy_period_seconds.unwrap_or(MIN_HEALTHY_SECS)) {
         return Ok(first);
     }
@@ -124,13 +128,13 @@ fn retries(
             last.machine
         );
         let rest = Duration::try_from(pause - since).unwrap_or_default();
-        return Err(Refusal::deferred(why).until(rest));
+        return Err(RemediationBlocker::deferred(why).until(rest));
     }
     if let Some(most) = limits.max_retry
         && last.retry_count >= most
     {
-        return Err(Refusal::cannot(format!(
-            "it replaces {}, which was unhealthy too, and {} of {most} retries are used up \
+        return Err(RemediationBlocker::cannot(format!(
+            "it replaces {}, which was unhealthy too, and {} of {most} retries are used \
              (spec.remediation.maxRetry)",
             last.machine, last.retry_count
         )));

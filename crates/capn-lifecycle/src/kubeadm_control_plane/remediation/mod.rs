@@ -1,14 +1,14 @@
-//! Which unhealthy machine is replaced, and when. Pure.
+//! Decides which unhealthy machine is replaced, and when. Pure.
 //!
 //! A health check marks a machine: `HealthCheckSucceeded` and `OwnerRemediated` are False. One
-//! machine at a time is deleted, and the next one that is made replaces it. In between an
-//! annotation of the control plane says so: it is written before the machine is deleted, so that a
-//! pass that is interrupted anywhere is made up for by the next one. The replacement carries what
-//! the annotation said, and with it how often it was tried.
+//! machine at a time is deleted, and the next one that is created replaces it. In between, an
+//! annotation of the control plane records the replacement. It is written before the machine is
+//! deleted, so that an interrupted reconcile can be resumed by the next one. The replacement gets
+//! the content of the annotation, including the number of retries.
 //!
-//! Upstream waits with the next machine until the first one is replaced. Here it need not: a
-//! machine cannot join while another is unhealthy, so of two unhealthy machines of five neither
-//! would ever be replaced.
+//! Upstream does not replace a second machine before the first replacement has finished. This
+//! controller can: a machine cannot join while another one is unhealthy, so with two unhealthy
+//! machines of five neither would ever be replaced.
 
 mod candidates;
 mod checks;
@@ -24,7 +24,7 @@ use kube::Resource as _;
 
 use self::candidates::candidates;
 pub(super) use self::candidates::waits;
-use self::checks::{Cleared, DEFERRED, Refusal, waiting_for_deletion};
+use self::checks::{DEFERRED, RemediationBlocker, Replaceable, waiting_for_deletion};
 pub(super) use self::record::Record;
 use self::record::{Progress, newest};
 use super::observe::{Observed, OwnedMachine};
@@ -32,56 +32,56 @@ use super::preflight;
 use super::step::Action;
 use super::validate::Valid;
 use crate::objects::annotation;
-use crate::summary::Verdict;
+use crate::summary::ConditionState;
 
-/// Reason of `OwnerRemediated` of a machine on its way out.
+/// Reason of `OwnerRemediated` for a machine that is being deleted.
 const MACHINE_DELETING: &str = "MachineDeleting";
 
-/// What the next machine that is made is made for.
+/// Purpose of the next machine that is created.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Creation {
-    /// Nothing in particular.
+    /// No special purpose.
     #[default]
     Free,
     /// It replaces an unhealthy machine, which is gone.
     Replaces(Record),
-    /// None is made before the unhealthy machine of this name is gone.
+    /// It must not be created before the unhealthy machine with this name is gone.
     After(String),
 }
 
-/// What is to be done about unhealthy machines.
+/// The action for unhealthy machines.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[must_use = "a decision does nothing until it is planned"]
 pub(super) struct Decision {
-    /// If there are any, nothing else is done in this pass.
+    /// If there are any, nothing else is done in this reconcile.
     pub(super) actions: Vec<Action>,
-    /// What `OwnerRemediated` says, by name of the machine.
-    pub(super) said: Vec<(String, Verdict)>,
-    /// When to look again although nothing happens.
+    /// States of `OwnerRemediated`, by machine name.
+    pub(super) said: Vec<(String, ConditionState)>,
+    /// When to check again even if nothing happens.
     pub(super) recheck: Option<Duration>,
-    /// What the next machine is made for.
+    /// Purpose of the next machine.
     pub(super) creation: Creation,
 }
 
-/// What is decided from.
+/// Inputs of the decision.
 #[derive(Clone, Copy)]
-struct Case<'a> {
+struct RemediationInputs<'a> {
     kcp: &'a KubeadmControlPlane,
-    seen: &'a Observed,
+    observed: &'a Observed,
     valid: &'a Valid,
     now: Timestamp,
 }
 
-/// Decides about unhealthy machines.
+/// Decides what to do about unhealthy machines.
 pub(super) fn decide(
     kcp: &KubeadmControlPlane,
-    seen: &Observed,
+    observed: &Observed,
     valid: &Valid,
     now: Timestamp,
 ) -> Decision {
-    let case = Case { kcp, seen, valid, now };
-    let candidates = candidates(&seen.machines, valid.etcd_is_stacked);
-    match Progress::of(kcp, &seen.machines) {
+    let case = RemediationInputs { kcp, observed, valid, now };
+    let candidates = candidates(&observed.machines, valid.etcd_is_stacked);
+    match Progress::of(kcp, &observed.machines) {
         Progress::None => case.begin(&candidates, 0),
         Progress::Over => forget(),
         Progress::Noted(record) => case.resume(&candidates, &record),
@@ -94,20 +94,21 @@ pub(super) fn decide(
     }
 }
 
-impl Case<'_> {
-    /// Replaces the first machine that may be replaced, or says why none may.
+impl RemediationInputs<'_> {
+    /// Replaces the first machine that may be replaced, or returns why none may.
     fn begin(self, candidates: &[&OwnedMachine], tries: i32) -> Decision {
         let mut decision = Decision::default();
         for owned in candidates {
             match self.check(owned) {
-                Ok(Cleared { record, first }) => {
-                    // A leader that hands over is looked at again before it is deleted.
+                Ok(Replaceable { record, first }) => {
+                    // After a leadership transfer, the machine is checked again before it is
+                    // deleted.
                     let next = first.unwrap_or(Action::Delete { machine: owned.name() });
                     let note = Action::NoteRemediation(record.at_least(tries));
                     return Decision { actions: vec![note, next], ..Decision::default() };
                 }
-                Err(Refusal { verdict, recheck }) => {
-                    decision.said.push((owned.name(), verdict));
+                Err(RemediationBlocker { state, recheck }) => {
+                    decision.said.push((owned.name(), state));
                     decision.recheck = [decision.recheck, recheck].into_iter().flatten().min();
                 }
             }
@@ -115,12 +116,13 @@ impl Case<'_> {
         decision
     }
 
-    /// Goes on with a machine that is noted and not deleted yet. If it is well again, or may not be
-    /// deleted any more, the note goes and everything is decided anew.
+    /// Resumes the replacement of a recorded machine that is not deleted yet. If the machine has
+    /// recovered or must not be deleted any longer, the record is removed and the decision starts
+    /// over.
     fn resume(self, candidates: &[&OwnedMachine], record: &Record) -> Decision {
         let noted = candidates.iter().find(|owned| owned.name() == record.machine);
         match noted.and_then(|owned| self.check(owned).ok()) {
-            Some(Cleared { first, .. }) => {
+            Some(Replaceable { first, .. }) => {
                 let delete = || Action::Delete { machine: record.machine.clone() };
                 Decision { actions: vec![first.unwrap_or_else(delete)], ..Decision::default() }
             }
@@ -128,23 +130,25 @@ impl Case<'_> {
         }
     }
 
-    /// A machine is gone and its replacement is to be made, if nothing stands against it; what does
-    /// may be other unhealthy machines.
+    /// Creates the replacement of a deleted machine, unless something blocks it, which may be other
+    /// unhealthy machines.
     fn replace(self, candidates: &[&OwnedMachine], record: Record) -> Decision {
-        let hinders = |owned: &&&OwnedMachine| self.seen.initialized && self.hinders(owned);
-        let hindering: Vec<&OwnedMachine> = candidates.iter().filter(hinders).copied().collect();
+        let blocks_join =
+            |owned: &&&OwnedMachine| self.observed.initialized && self.blocks_join(owned);
+        let hindering: Vec<&OwnedMachine> =
+            candidates.iter().filter(blocks_join).copied().collect();
         let mut decision = self.begin(&hindering, record.retry_count);
         let why = format!("waiting for the Machine that replaces {}", record.machine);
         let others: Vec<&OwnedMachine> =
-            candidates.iter().filter(|owned| !hinders(owned)).copied().collect();
+            candidates.iter().filter(|owned| !blocks_join(owned)).copied().collect();
         decision.said.extend(all_wait(&others, &why));
         decision.creation = Creation::Replaces(record);
         decision
     }
 
-    /// Without this machine less would keep another from joining.
-    fn hinders(self, owned: &OwnedMachine) -> bool {
-        let (machines, stacked) = (&self.seen.machines, self.valid.etcd_is_stacked);
+    /// Returns whether this machine keeps another one from joining.
+    fn blocks_join(self, owned: &OwnedMachine) -> bool {
+        let (machines, stacked) = (&self.observed.machines, self.valid.etcd_is_stacked);
         preflight::problems_without(machines, &owned.name(), stacked).len()
             < preflight::problems(machines, stacked).len()
     }
@@ -154,25 +158,25 @@ fn forget() -> Decision {
     Decision { actions: vec![Action::ForgetRemediation], ..Decision::default() }
 }
 
-fn all_wait(candidates: &[&OwnedMachine], why: &str) -> Vec<(String, Verdict)> {
-    candidates.iter().map(|owned| (owned.name(), Verdict::no(DEFERRED, why))).collect()
+fn all_wait(candidates: &[&OwnedMachine], why: &str) -> Vec<(String, ConditionState)> {
+    candidates.iter().map(|owned| (owned.name(), ConditionState::no(DEFERRED, why))).collect()
 }
 
-/// Brings `OwnerRemediated` of a machine up to date.
-pub(super) fn note(owned: &OwnedMachine, said: &[(String, Verdict)], list: &mut Conditions) {
+/// Updates the condition `OwnerRemediated` of a machine.
+pub(super) fn note(owned: &OwnedMachine, said: &[(String, ConditionState)], list: &mut Conditions) {
     if waits(owned) {
-        let verdict = if owned.is_deleting() {
-            Some(Verdict::no(MACHINE_DELETING, "Machine is deleting"))
+        let state = if owned.is_deleting() {
+            Some(ConditionState::no(MACHINE_DELETING, "Machine is deleting"))
         } else {
             let name = owned.name();
-            said.iter().find(|(of, _)| *of == name).map(|(_, verdict)| verdict.clone())
+            said.iter().find(|(of, _)| *of == name).map(|(_, state)| state.clone())
         };
-        if let Some(verdict) = verdict {
-            verdict.set(list, conditions::OWNER_REMEDIATED);
+        if let Some(state) = state {
+            state.set(list, conditions::OWNER_REMEDIATED);
         }
         return;
     }
-    // It is well again before anything was done.
+    // It recovered before anything was done.
     let is_well = list.is_true(conditions::HEALTH_CHECK_SUCCEEDED);
     if is_well
         && !owned.is_deleting()
@@ -182,8 +186,8 @@ pub(super) fn note(owned: &OwnedMachine, said: &[(String, Verdict)], list: &mut 
     }
 }
 
-/// The last replacement of an unhealthy machine: the one that is noted, else the newest that a
-/// machine was made for.
+/// Returns the last replacement of an unhealthy machine: the recorded one, or else the newest for
+/// which a machine was created.
 pub(super) fn last(
     kcp: &KubeadmControlPlane,
     machines: &[OwnedMachine],

@@ -1,4 +1,4 @@
-//! What is remembered of a replacement, in annotations. Pure.
+//! Records of replacements, stored in annotations. Pure.
 
 use capi_api::KubeadmControlPlane;
 use capi_api::controlplane::{LastRemediation, REMEDIATION_FOR, REMEDIATION_IN_PROGRESS};
@@ -11,71 +11,71 @@ use serde_json::json;
 use super::super::observe::OwnedMachine;
 use crate::objects::annotation;
 
-/// Longest name of an object.
+/// Maximum length of an object name.
 const LONGEST_NAME: usize = 253;
 
-/// The replacement of one unhealthy machine, as upstream writes it.
+/// The replacement of one unhealthy machine, in upstream's format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(in super::super) struct Record {
     /// Name of the machine.
     pub(in super::super) machine: String,
-    /// When; to the second.
+    /// Time of the replacement, with a resolution of seconds.
     #[serde(default)]
     timestamp: Option<Time>,
-    /// How often the replacement of a replacement was tried before, in a row.
+    /// Number of consecutive retries before.
     #[serde(default)]
     pub(in super::super) retry_count: i32,
 }
 
 impl Record {
     pub(super) fn new(machine: String, now: Timestamp, retry_count: i32) -> Self {
-        // What is read from an annotation has no parts of a second either.
+        // The annotation stores whole seconds only.
         let second = Timestamp::from_second(now.as_second()).unwrap_or(now);
         Self { machine, timestamp: Some(Time(second)), retry_count }
     }
 
-    /// Reads an annotation. What a user has broken counts as absent.
+    /// Parses an annotation. An invalid one counts as absent.
     pub(in super::super) fn read(text: &str) -> Option<Self> {
         let record: Self = serde_json::from_str(text).ok()?;
         let is_name = !record.machine.is_empty() && record.machine.len() <= LONGEST_NAME;
         (is_name && record.retry_count >= 0).then_some(record)
     }
 
-    /// The value of an annotation.
+    /// Returns the value of the annotation.
     pub(in super::super) fn text(&self) -> String {
         json!(self).to_string()
     }
 
-    /// When, if it is known.
+    /// Returns the time, if it is known.
     pub(super) fn time(&self) -> Option<Timestamp> {
         self.timestamp.as_ref().map(|time| time.0)
     }
 
-    /// With a count that is not smaller than another's.
+    /// Returns the record with a retry count that is not smaller than the given one.
     pub(super) fn at_least(self, tries: i32) -> Self {
         Self { retry_count: self.retry_count.max(tries), ..self }
     }
 
-    /// As the status shows it.
+    /// Returns the record in the form used in the status.
     pub(super) fn shown(self) -> Option<LastRemediation> {
         let Self { machine, timestamp, retry_count } = self;
         Some(LastRemediation { machine, time: timestamp?, retry_count })
     }
 }
 
-/// How far the replacement that the control plane notes has come.
+/// Progress of the recorded replacement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// None is noted.
+    /// There is no record.
     None,
-    /// The machine is there and nobody has deleted it.
+    /// The machine exists and has not been deleted.
     Noted(Record),
-    /// It is on its way out.
+    /// The machine is being deleted.
     Leaving(Record),
-    /// It is gone; its replacement is to be made.
+    /// The machine is gone and its replacement must be created.
     Due(Record),
-    /// The replacement is there, or the note cannot be read.
+    /// The replacement exists, or the record is invalid.
     Over,
 }
 
@@ -83,7 +83,8 @@ impl Progress {
     pub(super) fn of(kcp: &KubeadmControlPlane, machines: &[OwnedMachine]) -> Self {
         let Some(text) = annotation(kcp.meta(), REMEDIATION_IN_PROGRESS) else { return Self::None };
         let Some(record) = Record::read(text) else { return Self::Over };
-        // A pass may have ended between the replacement and the end of the note.
+        // A pass may have been interrupted between the creation of the replacement and the removal
+        // of the record.
         if machines.iter().any(|owned| made_for(owned).as_ref() == Some(&record)) {
             return Self::Over;
         }
@@ -95,12 +96,12 @@ impl Progress {
     }
 }
 
-/// The replacement that a machine was made as.
+/// Returns the replacement for which a machine was created.
 pub(super) fn made_for(owned: &OwnedMachine) -> Option<Record> {
     annotation(owned.machine.meta(), REMEDIATION_FOR).and_then(Record::read)
 }
 
-/// The newest replacement that a machine was made as.
+/// Returns the newest replacement for which a machine was created.
 pub(super) fn newest(machines: &[OwnedMachine]) -> Option<Record> {
     machines.iter().filter_map(made_for).max_by_key(Record::time)
 }

@@ -1,4 +1,4 @@
-//! Which image CoreDNS gets.
+//! Tests of the CoreDNS image.
 
 use semver::Version;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! What is done about a control plane.
+//! Tests of the decision about a control plane.
 
 use super::*;
 
@@ -9,9 +9,9 @@ fn the_decision_table_of_the_control_plane() {
     let mut early = three.clone();
     early.annotations_mut().insert(labels::BEFORE_INFRASTRUCTURE.into(), "true".into());
     let change = |machines: Vec<OwnedMachine>, change: &dyn Fn(&mut Observed)| {
-        let mut seen = observed(machines);
-        change(&mut seen);
-        seen
+        let mut observed = observation(machines);
+        change(&mut observed);
+        observed
     };
     let first = || well(owned(&one, "a", 600));
     let cases: Vec<(&str, &KubeadmControlPlane, Observed, &str)> = vec![
@@ -73,12 +73,17 @@ fn the_decision_table_of_the_control_plane() {
             "a template that nobody owns",
             &one,
             change(vec![], &|s| {
-                let Seen::Found(template) = &mut s.template else { return };
+                let Lookup::Found(template) = &mut s.template else { return };
                 template.metadata.owner_references = None;
             }),
             "own template, initialize",
         ),
-        ("no template", &one, change(vec![], &|s| s.template = Seen::Missing), "wait for Template"),
+        (
+            "no template",
+            &one,
+            change(vec![], &|s| s.template = Lookup::Missing),
+            "wait for Template",
+        ),
         (
             "what an interrupted pass left",
             &one,
@@ -88,99 +93,102 @@ fn the_decision_table_of_the_control_plane() {
         (
             "a machine that starts",
             &one,
-            observed(vec![owned(&one, "a", 5)]),
+            observation(vec![owned(&one, "a", 5)]),
             "wait for Initialization",
         ),
         (
             "others are made beside the one that starts",
             &three,
-            observed(vec![owned(&three, "a", 5), joining(&three, "b")]),
+            observation(vec![owned(&three, "a", 5), joining(&three, "b")]),
             "join",
         ),
         (
             "and wait for it",
             &three,
-            observed(vec![owned(&three, "a", 5), joining(&three, "b"), joining(&three, "c")]),
+            observation(vec![owned(&three, "a", 5), joining(&three, "b"), joining(&three, "c")]),
             "wait for Initialization",
         ),
         (
             "the one that starts is gone",
             &three,
-            observed(vec![joining(&three, "b"), joining(&three, "c")]),
+            observation(vec![joining(&three, "b"), joining(&three, "c")]),
             "initialize",
         ),
         (
             "the one that starts is held by its hook only",
             &three,
-            observed(vec![
+            observation(vec![
                 deleting(owned(&three, "a", 5), "WaitingForPreTerminateHook"),
                 joining(&three, "b"),
                 joining(&three, "c"),
             ]),
             "let go of a, wait for Initialization",
         ),
-        ("all is well", &one, observed(vec![first()]), ""),
-        ("more are wanted", &three, observed(vec![well(owned(&three, "a", 600))]), "join"),
+        ("all is well", &one, observation(vec![first()]), ""),
+        ("more are wanted", &three, observation(vec![well(owned(&three, "a", 600))]), "join"),
         (
             "more are wanted and one is not well",
             &three,
-            observed(vec![with_node(owned(&three, "a", 600))]),
+            observation(vec![with_node(owned(&three, "a", 600))]),
             "wait for Preflight",
         ),
         ("all machines are gone", &one, change(vec![], &|s| s.initialized = true), "wait for User"),
         (
             "fewer are wanted",
             &one,
-            observed(vec![first(), well(owned(&one, "b", 500)), well(owned(&one, "c", 400))]),
+            observation(vec![first(), well(owned(&one, "b", 500)), well(owned(&one, "c", 400))]),
             "delete a",
         ),
         (
             "the last machine is held by its hook only",
             &one,
-            observed(vec![deleting(with_node(owned(&one, "a", 9)), "WaitingForPreTerminateHook")]),
+            observation(vec![deleting(
+                with_node(owned(&one, "a", 9)),
+                "WaitingForPreTerminateHook",
+            )]),
             "let go of a",
         ),
         (
             "the last machine is not so far",
             &one,
-            observed(vec![deleting(with_node(owned(&one, "a", 9)), "DrainingNode")]),
+            observation(vec![deleting(with_node(owned(&one, "a", 9)), "DrainingNode")]),
             "",
         ),
     ];
-    for (what, kcp, seen, expected) in cases {
-        assert_eq!(words(&decide(kcp, &seen)), expected, "{what}");
+    for (what, kcp, observed, expected) in cases {
+        assert_eq!(words(&decide(kcp, &observed)), expected, "{what}");
     }
     let mut fresh = kcp(json!({}));
     fresh.metadata.finalizers = None;
-    assert_eq!(words(&decide(&fresh, &observed(vec![]))), "add finalizer");
+    assert_eq!(words(&decide(&fresh, &observation(vec![]))), "add finalizer");
     let even = kcp(json!({ "replicas": 2 }));
-    assert_eq!(words(&decide(&even, &observed(vec![]))), "wait for User");
+    assert_eq!(words(&decide(&even, &observation(vec![]))), "wait for User");
 }
 
 #[test]
-fn a_control_plane_goes_after_its_workers_and_all_at_once() {
+fn a_control_plane_is_deleted_after_the_workers_and_all_at_once() {
     let mut kcp = kcp(json!({ "replicas": 3 }));
     kcp.metadata.deletion_timestamp = Some(Time(now()));
-    let mut seen = observed(vec![well(owned(&kcp, "a", 9)), well(owned(&kcp, "b", 8))]);
-    seen.others = vec!["w".into()];
-    assert_eq!(words(&decide(&kcp, &seen)), "wait for Workers");
-    seen.others.clear();
+    let mut observed = observation(vec![well(owned(&kcp, "a", 9)), well(owned(&kcp, "b", 8))]);
+    observed.others = vec!["w".into()];
+    assert_eq!(words(&decide(&kcp, &observed)), "wait for Workers");
+    observed.others.clear();
     assert_eq!(
-        words(&decide(&kcp, &seen)),
+        words(&decide(&kcp, &observed)),
         "let go of a, delete a, let go of b, delete b, wait for Machines"
     );
-    seen.machines.clear();
-    assert_eq!(words(&decide(&kcp, &seen)), "remove finalizer");
-    // Also when its cluster is gone.
-    seen.cluster = None;
-    assert_eq!(words(&decide(&kcp, &seen)), "remove finalizer");
+    observed.machines.clear();
+    assert_eq!(words(&decide(&kcp, &observed)), "remove finalizer");
+    // Also if its cluster is gone.
+    observed.cluster = None;
+    assert_eq!(words(&decide(&kcp, &observed)), "remove finalizer");
 }
 
 #[test]
-fn an_api_server_that_is_expected_is_asked_often() {
+fn an_expected_api_server_is_probed_often() {
     let kcp = kcp(json!({}));
     for (age, millis) in [(1, 500), (179, 500), (200, 2000), (3600, 5000)] {
-        let plan = decide(&kcp, &observed(vec![owned(&kcp, "a", age)]));
+        let plan = decide(&kcp, &observation(vec![owned(&kcp, "a", age)]));
         assert_eq!(plan.recheck.map(|d| d.as_millis()), Some(millis), "{age} s");
         assert_eq!(plan.waiting, Some(WaitingOn::Initialization));
     }

@@ -1,4 +1,4 @@
-//! When kube-proxy gets the new version, and which of its pods go.
+//! Tests of kube-proxy during a rollout.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::json;
 
-use super::super::kube_proxy::{Seen, change};
+use super::super::kube_proxy::{KubeProxyState, change};
 
 const OLD: &str = "v1.36.3";
 const NEW: &str = "v1.37.2";
@@ -16,7 +16,7 @@ fn image(tag: &str) -> String {
     format!("registry.k8s.io/kube-proxy:{tag}")
 }
 
-/// A DaemonSet: its tag, its update strategy, whether that is ours to put back.
+/// A DaemonSet: its tag, its update strategy, and whether the controller must restore the strategy.
 fn set(tag: &str, strategy: &str, is_held: bool) -> DaemonSet {
     let annotations = if is_held { json!({ HELD: "true" }) } else { json!({}) };
     serde_json::from_value(json!({
@@ -38,7 +38,7 @@ fn pod(name: &str, tag: &str) -> Pod {
     .unwrap()
 }
 
-/// A node: its version, and the tags of kube-proxy that it has.
+/// A node: its version and its kube-proxy tags.
 fn node(version: &str, tags: &[&str]) -> Node {
     let images: Vec<_> = tags.iter().map(|tag| json!({ "names": [image(tag)] })).collect();
     let mut info = serde_json::Map::new();
@@ -63,11 +63,13 @@ fn node(version: &str, tags: &[&str]) -> Node {
     .unwrap()
 }
 
-/// The change in words: the tag, the strategy and the mark that are written, and the pods that go.
-fn said(seen: &Seen, nodes: &[Node], is_older_left: bool) -> String {
+/// Formats the change: the written tag, strategy and annotation, and the deleted pods.
+fn said(observed: &KubeProxyState, nodes: &[Node], is_older_left: bool) -> String {
     let named = |(at, node): (usize, &Node)| (format!("n{at}"), node.clone());
     let nodes: BTreeMap<String, Node> = nodes.iter().enumerate().map(named).collect();
-    let Some(change) = change(seen, &nodes, NEW, is_older_left) else { return "nothing".into() };
+    let Some(change) = change(observed, &nodes, NEW, is_older_left) else {
+        return "nothing".into();
+    };
     let mut words = Vec::new();
     if let Some(set) = change.set {
         let pod = set.spec.template.spec.as_ref().unwrap();
@@ -84,7 +86,7 @@ fn said(seen: &Seen, nodes: &[Node], is_older_left: bool) -> String {
 }
 
 #[test]
-fn kube_proxy_follows_nodes_that_have_one_image_each() {
+fn kube_proxy_is_updated_for_nodes_with_only_their_own_image() {
     let rolls = "RollingUpdate";
     let one = |tag| vec![pod("p", tag)];
     let cases = [
@@ -172,15 +174,15 @@ fn kube_proxy_follows_nodes_that_have_one_image_each() {
     ];
     for (what, set, pods, nodes, is_older_left, wanted) in cases {
         assert_eq!(
-            said(&Seen { set: set.map(Box::new), pods }, &nodes, is_older_left),
+            said(&KubeProxyState { set: set.map(Box::new), pods }, &nodes, is_older_left),
             wanted,
             "{what}"
         );
     }
-    // An image that is named by its digest is the user's.
+    // The user pinned the image by digest.
     let mut own = set(OLD, rolls, false);
     let pod = own.spec.template.spec.as_mut().unwrap();
     pod.containers[0].image = Some("registry.k8s.io/kube-proxy@sha256:00".into());
-    let seen = Seen { set: Some(Box::new(own)), pods: Vec::new() };
-    assert_eq!(said(&seen, &[node(NEW, &[NEW])], true), "nothing");
+    let observed = KubeProxyState { set: Some(Box::new(own)), pods: Vec::new() };
+    assert_eq!(said(&observed, &[node(NEW, &[NEW])], true), "nothing");
 }

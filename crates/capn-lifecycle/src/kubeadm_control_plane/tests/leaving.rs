@@ -1,10 +1,10 @@
-//! How machines leave and are replaced, member by member.
+//! Tests of removing and replacing machines, one member at a time.
 
 use capi_api::controlplane::{SKIP_CORE_DNS, SKIP_KUBE_PROXY};
 
 use super::*;
 
-/// What etcd says: members by name, the first of which leads.
+/// State of etcd: members by name, with the leader first.
 fn etcd(names: &[&str], learners: &[&str]) -> View {
     let members: Vec<Value> = names
         .iter()
@@ -19,31 +19,35 @@ fn etcd(names: &[&str], learners: &[&str]) -> View {
         json!({ "alarms": [] }),
         json!({ "leader": "1" }),
     );
-    View::Seen(Components { etcd: EtcdSeen::Answered(view.unwrap()), ..Components::default() })
+    View::Reachable(Components {
+        etcd: EtcdState::Answered(view.unwrap()),
+        ..Components::default()
+    })
 }
 
 #[test]
-fn a_machine_leaves_after_its_etcd_member() {
+fn a_machine_is_deleted_after_its_etcd_member() {
     let three = kcp(json!({ "replicas": 3 }));
-    let going = |name: &str| deleting(well(owned(&three, name, 500)), "WaitingForPreTerminateHook");
+    let deleting_message =
+        |name: &str| deleting(well(owned(&three, name, 500)), "WaitingForPreTerminateHook");
     let good = |name: &str| well(owned(&three, name, 400));
     let unknown = |name: &str| with_node(owned(&three, name, 400));
     for (what, machines, view, expected) in [
         (
             "a member of three",
-            vec![good("a"), going("b"), good("c")],
+            vec![good("a"), deleting_message("b"), good("c")],
             etcd(&["a", "b", "c"], &[]),
             "remove member 2 via a, let go of b",
         ),
         (
             "the leader",
-            vec![going("a"), good("b"), good("c")],
+            vec![deleting_message("a"), good("b"), good("c")],
             etcd(&["a", "b", "c"], &[]),
             "a hands over",
         ),
         (
             "a member that is removed already",
-            vec![good("a"), going("b"), good("c")],
+            vec![good("a"), deleting_message("b"), good("c")],
             etcd(&["a", "c"], &[]),
             "let go of b",
         ),
@@ -55,31 +59,31 @@ fn a_machine_leaves_after_its_etcd_member() {
         ),
         (
             "no quorum without it",
-            vec![good("a"), going("b"), unknown("c")],
+            vec![good("a"), deleting_message("b"), unknown("c")],
             etcd(&["a", "b", "c"], &[]),
             "wait for Preflight",
         ),
         (
             "etcd does not answer",
-            vec![good("a"), going("b"), good("c")],
+            vec![good("a"), deleting_message("b"), good("c")],
             View::Silent,
             "wait for Preflight",
         ),
         (
             "the last two",
-            vec![good("a"), going("b")],
+            vec![good("a"), deleting_message("b")],
             etcd(&["a", "b"], &[]),
             "remove member 2 via a, let go of b, wait for Preflight",
         ),
     ] {
-        let mut seen = observed(machines);
-        seen.view = view;
-        assert_eq!(words(&decide(&three, &seen)), expected, "{what}");
+        let mut observed = observation(machines);
+        observed.view = view;
+        assert_eq!(words(&decide(&three, &observed)), expected, "{what}");
     }
 }
 
 #[test]
-fn a_machine_is_asked_once_when_its_certificates_end() {
+fn the_certificate_expiry_of_a_machine_is_read_once() {
     let three = kcp(json!({ "replicas": 3 }));
     let good = |name: &str| well(owned(&three, name, 400));
     let unknown = |name: &str| {
@@ -87,11 +91,11 @@ fn a_machine_is_asked_once_when_its_certificates_end() {
         owned.config.as_mut().unwrap().annotations_mut().clear();
         owned
     };
-    let mut seen = observed(vec![good("a"), unknown("b"), unknown("c")]);
-    seen.view = etcd(&["a", "b", "c"], &[]);
-    assert_eq!(words(&decide(&three, &seen)), "ask b:6443 for its end, ask c:6443 for its end");
-    seen.view = View::Silent;
-    assert_eq!(words(&decide(&three, &seen)), "");
+    let mut observed = observation(vec![good("a"), unknown("b"), unknown("c")]);
+    observed.view = etcd(&["a", "b", "c"], &[]);
+    assert_eq!(words(&decide(&three, &observed)), "ask b:6443 for its end, ask c:6443 for its end");
+    observed.view = View::Silent;
+    assert_eq!(words(&decide(&three, &observed)), "");
 }
 
 #[test]
@@ -147,9 +151,9 @@ fn outdated_machines_are_replaced_one_at_a_time() {
         let names: Vec<_> = machines.iter().map(OwnedMachine::name).collect();
         let names: Vec<&str> =
             all.into_iter().filter(|name| names.iter().any(|n| n == name)).collect();
-        let mut seen = observed(machines);
-        seen.view = etcd(&names, &[]);
-        assert_eq!(words(&decide(&surge(surge_by), &seen)), expected, "{what}");
+        let mut observed = observation(machines);
+        observed.view = etcd(&names, &[]);
+        assert_eq!(words(&decide(&surge(surge_by), &observed)), expected, "{what}");
     }
     let mut last = surge(1);
     last.status = Some(
@@ -159,8 +163,8 @@ fn outdated_machines_are_replaced_one_at_a_time() {
         }]}))
         .unwrap(),
     );
-    let mut seen = observed(vec![current("a"), current("b"), current("c")]);
-    seen.view = etcd(&["a", "b", "c"], &[]);
+    let mut observed = observation(vec![current("a"), current("b"), current("c")]);
+    observed.view = etcd(&["a", "b", "c"], &[]);
     for (skipped, expected) in [
         (&[][..], "update kube-proxy, update CoreDNS"),
         (&[SKIP_KUBE_PROXY], "update CoreDNS"),
@@ -169,7 +173,7 @@ fn outdated_machines_are_replaced_one_at_a_time() {
     ] {
         let skip = skipped.iter().map(|key| ((*key).to_owned(), String::new()));
         last.metadata.annotations = Some(skip.collect());
-        assert_eq!(words(&decide(&last, &seen)), expected);
+        assert_eq!(words(&decide(&last, &observed)), expected);
     }
 }
 
@@ -185,11 +189,11 @@ fn api_servers_may_reach_kubelets_before_a_machine_joins() {
     let new = kcp(json!({ "version": "v1.36.3" }));
     let old = kcp(json!({ "version": "v1.35.4" }));
     let plan = |kubelets: Access| {
-        let mut seen = observed(vec![well(owned(&old, "a", 500))]);
-        let View::Seen(mut components) = etcd(&["a"], &[]) else { panic!() };
+        let mut observed = observation(vec![well(owned(&old, "a", 500))]);
+        let View::Reachable(mut components) = etcd(&["a"], &[]) else { panic!() };
         components.kubelets = kubelets;
-        seen.view = View::Seen(components);
-        words(&decide(&new, &seen))
+        observed.view = View::Reachable(components);
+        words(&decide(&new, &observed))
     };
     assert_eq!(plan(Access::Missing), "let API servers reach kubelets");
     assert_eq!(plan(Access::Given), "update kubeadm-config, join");
@@ -198,7 +202,7 @@ fn api_servers_may_reach_kubelets_before_a_machine_joins() {
 }
 
 #[test]
-fn the_machine_that_goes_is_the_least_missed() {
+fn the_least_useful_machine_is_removed() {
     let kcp = kcp(json!({}));
     let on = |name: &str, domain: &str| {
         let mut owned = well(owned(&kcp, name, 1));
@@ -212,7 +216,7 @@ fn the_machine_that_goes_is_the_least_missed() {
     };
     let choose = |machines: &[OwnedMachine], outdated: &[&str]| {
         let outdated = |owned: &OwnedMachine| outdated.contains(&owned.name().as_str());
-        crate::kubeadm_control_plane::victim::choose(machines, outdated).map(OwnedMachine::name)
+        crate::kubeadm_control_plane::selection::choose(machines, outdated).map(OwnedMachine::name)
     };
     let all = [on("a", "x"), on("b", "y"), on("c", "y")];
     assert_eq!(choose(&all, &[]).as_deref(), Some("b"), "of the fullest domain");

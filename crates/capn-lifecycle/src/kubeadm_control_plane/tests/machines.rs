@@ -1,9 +1,9 @@
-//! What machines are like, and which are replaced.
+//! Tests of machines and of their replacement.
 
 use super::*;
 
 #[test]
-fn a_machine_is_outdated_only_for_what_needs_another_machine() {
+fn in_place_changes_do_not_make_a_machine_outdated() {
     let base = json!({ "kubeadmConfigSpec": {
         "clusterConfiguration": { "imageRepository": "r.example" },
         "initConfiguration": { "nodeRegistration": { "name": "n" } },
@@ -19,7 +19,7 @@ fn a_machine_is_outdated_only_for_what_needs_another_machine() {
     assert!(with(&|_| {}).is_empty());
     assert!(with(&|s| s["replicas"] = json!(3)).is_empty());
     assert!(with(&|s| s["kubeadmConfigSpec"]["files"] = json!([])).is_empty());
-    // The first machine does not join, so this says nothing about it.
+    // The first machine does not join, so this does not affect it.
     assert!(
         with(&|s| {
             s["kubeadmConfigSpec"]["joinConfiguration"] = json!({ "skipPhases": ["x"] });
@@ -42,10 +42,10 @@ fn a_machine_is_outdated_only_for_what_needs_another_machine() {
     }
 }
 
-/// What Cluster API v1.14 leaves out of the comparison (`PrepareKubeadmConfigsForDiff`), so that a
-/// control plane that its controllers made is not replaced after a move.
+/// What Cluster API v1.14 ignores in the comparison (`PrepareKubeadmConfigsForDiff`), so that a
+/// control plane created by its controllers is not replaced after a move.
 #[test]
-fn what_other_controllers_fill_in_replaces_no_machine() {
+fn defaults_of_other_controllers_replace_no_machine() {
     let asked = json!({ "kubeadmConfigSpec": {
         "clusterConfiguration": { "apiServer": { "certSANs": ["a"] } },
         "initConfiguration": { "nodeRegistration": { "name": "n" } },
@@ -54,7 +54,8 @@ fn what_other_controllers_fill_in_replaces_no_machine() {
     let cluster = "/clusterConfiguration";
     let timeouts = json!({ "controlPlaneComponentHealthCheckSeconds": 240 });
     let seconds = json!({ "kubeletHealthCheckSeconds": 240 });
-    // (whether it is the first machine, what, its value on the machine, whether it is replaced)
+    // (whether it is the first machine, field, its value on the machine, whether the machine is
+    // replaced)
     for (first, path, value, replaced) in [
         (true, "/format", json!("cloud-config"), false),
         (true, &format!("{cluster}/controlPlaneEndpoint"), json!("10.0.0.1:6443"), false),
@@ -95,7 +96,7 @@ fn what_other_controllers_fill_in_replaces_no_machine() {
     }
 }
 
-/// The first machine counts as up to date while it is what a machine that joins would be as well.
+/// The first machine counts as up to date as long as it matches a joining machine as well.
 #[test]
 fn the_first_machine_is_compared_with_those_that_join_too() {
     let node = |name: &str| json!({ "nodeRegistration": { "name": name } });
@@ -115,7 +116,7 @@ fn the_first_machine_is_compared_with_those_that_join_too() {
 }
 
 #[test]
-fn the_gate_of_kubelets_is_set_where_kubeadm_knows_it() {
+fn the_kubelet_feature_gate_is_set_if_kubeadm_supports_it() {
     for (version, expected) in
         [("v1.30.9", None), ("v1.31.0", Some(true)), ("v1.35.4", Some(true)), ("v1.36.0", None)]
     {
@@ -161,7 +162,7 @@ fn labels_and_gates_follow_in_place() {
 }
 
 #[test]
-fn a_new_machine_goes_where_the_fewest_are() {
+fn a_new_machine_is_placed_in_the_domain_with_the_fewest() {
     let kcp = kcp(json!({}));
     let mut cluster = cluster();
     let on = |name: &str, domain: &str| {

@@ -1,8 +1,8 @@
-//! Which members are removed from etcd.
+//! Tests of the removal of etcd members.
 
 use super::*;
 
-/// A member: its identity, name and address, and whether it is a learner.
+/// A member: its ID, name and address, and whether it is a learner.
 type Row<'a> = (u64, &'a str, &'a str, bool);
 
 fn view(rows: &[Row<'_>]) -> View {
@@ -15,7 +15,7 @@ fn view(rows: &[Row<'_>]) -> View {
         .collect();
     let list = json!({ "members": members });
     let view = etcd::View::read(list, json!({ "alarms": [] }), json!({ "leader": "1" })).unwrap();
-    View::Seen(Components { etcd: EtcdSeen::Answered(view), ..Components::default() })
+    View::Reachable(Components { etcd: EtcdState::Answered(view), ..Components::default() })
 }
 
 fn peer(address: &str) -> String {
@@ -26,9 +26,8 @@ fn peer(address: &str) -> String {
     }
 }
 
-/// A machine such as `a`, which has a node and is well, `a?`, which is on its way, `a!`, whose
-/// node is there and whose etcd is not, or `a-`, which is held by its hook before it ever joined;
-/// with its addresses.
+/// A machine with its addresses: `a` has a node and is healthy, `a?` is being created, `a!` has a
+/// node but an unhealthy etcd, and `a-` waits for its hook and never joined.
 fn at(kcp: &KubeadmControlPlane, name: &str, addresses: &[&str]) -> OwnedMachine {
     let mut owned = match name.split_at(1) {
         (name, "") => well(owned(kcp, name, 400)),
@@ -46,17 +45,17 @@ fn at(kcp: &KubeadmControlPlane, name: &str, addresses: &[&str]) -> OwnedMachine
     owned
 }
 
-/// Rows: what, machines with their addresses, members, outcome.
-type Case<'a> = (&'a str, &'a [(&'a str, &'a [&'a str])], &'a [Row<'a>], &'a str);
+/// Rows: description, machines with their addresses, members, outcome.
+type RemediationInputs<'a> = (&'a str, &'a [(&'a str, &'a [&'a str])], &'a [Row<'a>], &'a str);
 
-fn check(cases: &[Case<'_>]) {
+fn check(cases: &[RemediationInputs<'_>]) {
     let three = kcp(json!({ "replicas": 3 }));
     for (what, machines, members, expected) in cases {
         let all = machines.iter().map(|(name, addresses)| at(&three, name, addresses));
-        let mut seen = observed(all.collect());
-        seen.initialized = true;
-        seen.view = view(members);
-        assert_eq!(words(&decide(&three, &seen)), *expected, "{what}");
+        let mut observed = observation(all.collect());
+        observed.initialized = true;
+        observed.view = view(members);
+        assert_eq!(words(&decide(&three, &observed)), *expected, "{what}");
     }
 }
 

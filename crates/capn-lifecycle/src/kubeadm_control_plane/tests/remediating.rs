@@ -1,4 +1,4 @@
-//! Which unhealthy machine is replaced, and when.
+//! Tests of the replacement of unhealthy machines.
 
 use capi_api::controlplane::{REMEDIATION_FOR, REMEDIATION_IN_PROGRESS};
 
@@ -7,7 +7,7 @@ use super::*;
 mod first;
 mod limits;
 
-/// A condition that does not hold.
+/// Sets conditions to false.
 fn fails(owned: &mut OwnedMachine, kinds: &[&str]) {
     let status = owned.machine.status.get_or_insert_default();
     let list = status.conditions.get_or_insert_default();
@@ -21,7 +21,7 @@ fn fails(owned: &mut OwnedMachine, kinds: &[&str]) {
     }
 }
 
-/// A machine by its state in a word. A star behind it makes it the leader of etcd.
+/// A machine, by a keyword for its state. An appended star makes it the etcd leader.
 fn machine_of(kcp: &KubeadmControlPlane, name: &str, state: &str, age: i64) -> OwnedMachine {
     let marks = [conditions::HEALTH_CHECK_SUCCEEDED, conditions::OWNER_REMEDIATED];
     let etcd = [health::ETCD_MEMBER_HEALTHY, health::ETCD_POD_HEALTHY];
@@ -49,7 +49,7 @@ fn machine_of(kcp: &KubeadmControlPlane, name: &str, state: &str, age: i64) -> O
             fails(&mut found, &marks);
             fails(&mut found, &[health::API_SERVER_POD_HEALTHY]);
         }
-        // Unhealthy, and no health check says so.
+        // Unhealthy, but no health check reports it.
         "sick" => fails(&mut found, &etcd),
         "ok" | "new" | "going" | "first" | "first-" | "joiner" => {}
         other => panic!("{other}"),
@@ -57,7 +57,7 @@ fn machine_of(kcp: &KubeadmControlPlane, name: &str, state: &str, age: i64) -> O
     found
 }
 
-/// Machines such as `a:ok b:etcd`, oldest first, in a cluster where etcd answers.
+/// Machines such as `a:ok b:etcd`, oldest first, in a cluster where etcd responds.
 fn situation(kcp: &KubeadmControlPlane, text: &str) -> Observed {
     let pairs: Vec<(&str, &str)> =
         text.split_whitespace().map(|pair| pair.split_once(':').unwrap()).collect();
@@ -66,11 +66,11 @@ fn situation(kcp: &KubeadmControlPlane, text: &str) -> Observed {
         .zip(1_i64..)
         .map(|((name, state), at)| machine_of(kcp, name, state, 1000 - at))
         .collect();
-    let mut seen = observed(machines);
+    let mut observed = observation(machines);
     let mut components = Components::default();
     let mut members = Vec::new();
     let mut leader = None;
-    for ((owned, (name, state)), id) in seen.machines.iter().zip(&pairs).zip(1_u64..) {
+    for ((owned, (name, state)), id) in observed.machines.iter().zip(&pairs).zip(1_u64..) {
         if owned.machine.node_name().is_none() {
             continue;
         }
@@ -87,11 +87,11 @@ fn situation(kcp: &KubeadmControlPlane, text: &str) -> Observed {
     }
     let list = json!({ "members": members });
     let view = etcd::View::read(list, json!({ "alarms": [] }), leader.unwrap_or(json!({})));
-    components.etcd = EtcdSeen::Answered(view.unwrap());
-    if seen.initialized {
-        seen.view = View::Seen(components);
+    components.etcd = EtcdState::Answered(view.unwrap());
+    if observed.initialized {
+        observed.view = View::Reachable(components);
     }
-    seen
+    observed
 }
 
 fn record(machine: &str, since: i64, tries: i32) -> String {
@@ -99,16 +99,16 @@ fn record(machine: &str, since: i64, tries: i32) -> String {
     json!({ "machine": machine, "timestamp": at.to_string(), "retryCount": tries }).to_string()
 }
 
-/// The plan in words, and after a bar what is said of machines that wait.
-fn outcome(kcp: &KubeadmControlPlane, seen: &Observed) -> String {
-    let plan = decide(kcp, seen);
+/// Formats the plan and, after a bar, the state of waiting machines.
+fn outcome(kcp: &KubeadmControlPlane, observed: &Observed) -> String {
+    let plan = decide(kcp, observed);
     let said: Vec<_> =
         plan.remediation.iter().map(|(name, said)| format!("{name} {}", said.reason)).collect();
     let words = words(&plan);
     if said.is_empty() { words } else { format!("{words} | {}", said.join(", ")) }
 }
 
-/// Rows: what, replicas, machines, the machine that is noted, outcome.
+/// Rows: description, replicas, machines, the recorded machine, outcome.
 fn check(rows: &[(&str, i32, &str, &str, &str)]) {
     for (what, replicas, machines, noted, expected) in rows {
         let mut kcp = kcp(json!({ "replicas": replicas }));
@@ -229,7 +229,7 @@ fn an_unhealthy_machine_is_replaced_while_etcd_keeps_its_quorum() {
 }
 
 #[test]
-fn one_machine_is_replaced_at_a_time_and_nothing_else_is_under_way() {
+fn one_machine_is_replaced_at_a_time() {
     check(&[
         ("another is made", 3, "a:ok b:new c:etcd", "", " | c RemediationDeferred"),
         (
@@ -321,11 +321,15 @@ fn the_next_machine_replaces_the_one_that_is_gone() {
     let mut three = kcp(json!({ "replicas": 3 }));
     let text = record("c", 60, 2);
     three.annotations_mut().insert(REMEDIATION_IN_PROGRESS.into(), text.clone());
-    let mut seen = situation(&three, "a:ok b:ok d:new");
-    seen.machines[2].machine.annotations_mut().insert(REMEDIATION_FOR.into(), text);
-    assert_eq!(outcome(&three, &seen), "forget the note", "a pass ended after it was made");
+    let mut observed = situation(&three, "a:ok b:ok d:new");
+    observed.machines[2].machine.annotations_mut().insert(REMEDIATION_FOR.into(), text);
+    assert_eq!(outcome(&three, &observed), "forget the note", "a pass ended after it was made");
     let other = record("c", 90, 2);
-    seen.machines[2].machine.annotations_mut().insert(REMEDIATION_FOR.into(), other);
-    seen.machines.remove(1);
-    assert_eq!(outcome(&three, &seen), "wait for Preflight", "one of an earlier time is another");
+    observed.machines[2].machine.annotations_mut().insert(REMEDIATION_FOR.into(), other);
+    observed.machines.remove(1);
+    assert_eq!(
+        outcome(&three, &observed),
+        "wait for Preflight",
+        "one of an earlier time is another"
+    );
 }

@@ -1,4 +1,4 @@
-//! How machines and the whole are.
+//! Tests of the health of machines and of the control plane.
 
 use super::*;
 
@@ -22,11 +22,11 @@ fn running() -> Pod {
     pod(json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] }))
 }
 
-/// Status, reason and message of a condition of machine `a`.
+/// Returns status, reason and message of a condition of machine `a`.
 fn said(machine: &Machine, view: &View, kind: &str) -> (String, String, String) {
     let verdicts = of_machine(machine, view, true, true).unwrap();
-    let (_, verdict) = verdicts.into_iter().find(|(found, _)| *found == kind).unwrap();
-    (verdict.status.as_str().to_owned(), verdict.reason, verdict.message)
+    let (_, state) = verdicts.into_iter().find(|(found, _)| *found == kind).unwrap();
+    (state.status.as_str().to_owned(), state.reason, state.message)
 }
 
 #[test]
@@ -50,12 +50,12 @@ fn health_follows_the_static_pod() {
         (Some(pod(waiting(json!({ "terminated": { "exitCode": 1 } })))), "False", "Failed"),
         (Some(pod(json!({ "phase": "Unknown" }))), "Unknown", "InspectionFailed"),
     ] {
-        let mut seen = Components::default();
-        seen.nodes.insert("a".into(), node(&|_| {}));
+        let mut observed = Components::default();
+        observed.nodes.insert("a".into(), node(&|_| {}));
         if let Some(pod) = pod {
-            seen.pods.insert("etcd-a".into(), pod);
+            observed.pods.insert("etcd-a".into(), pod);
         }
-        let view = View::Seen(seen);
+        let view = View::Reachable(observed);
         let found = said(&machine, &view, health::ETCD_POD_HEALTHY);
         assert_eq!((found.0.as_str(), found.1.as_str()), (status, reason));
         let member = said(&machine, &view, health::ETCD_MEMBER_HEALTHY);
@@ -66,11 +66,11 @@ fn health_follows_the_static_pod() {
 #[test]
 fn health_is_unknown_where_it_cannot_be_seen() {
     let kcp = kcp(json!({}));
-    let seen = |node: Node| {
-        let mut seen = Components::default();
-        seen.nodes.insert("a".into(), node);
-        seen.pods.insert("kube-apiserver-a".into(), running());
-        View::Seen(seen)
+    let observed = |node: Node| {
+        let mut observed = Components::default();
+        observed.nodes.insert("a".into(), node);
+        observed.pods.insert("kube-apiserver-a".into(), running());
+        View::Reachable(observed)
     };
     let unreachable = node(&|n| {
         n["spec"]["taints"] =
@@ -79,16 +79,22 @@ fn health_is_unknown_where_it_cannot_be_seen() {
     let stale = node(&|n| n["status"]["conditions"][0]["status"] = json!("Unknown"));
     let there = with_node(owned(&kcp, "a", 1)).machine;
     let starting = owned(&kcp, "a", 1).machine;
-    let going = deleting(with_node(owned(&kcp, "a", 1)), "x").machine;
+    let deleting_message = deleting(with_node(owned(&kcp, "a", 1)), "x").machine;
     let down = View::Down { problem: "refused".into() };
     for (what, machine, view, status, reason) in [
         ("no node yet", &starting, View::NotYet, "Unknown", "InspectionFailed"),
-        ("node gone", &there, View::Seen(Components::default()), "Unknown", "InspectionFailed"),
-        ("node unreachable", &there, seen(unreachable), "Unknown", "InspectionFailed"),
-        ("kubelet silent", &there, seen(stale), "Unknown", "InspectionFailed"),
+        (
+            "node gone",
+            &there,
+            View::Reachable(Components::default()),
+            "Unknown",
+            "InspectionFailed",
+        ),
+        ("node unreachable", &there, observed(unreachable), "Unknown", "InspectionFailed"),
+        ("kubelet silent", &there, observed(stale), "Unknown", "InspectionFailed"),
         ("connection down", &there, down, "Unknown", "ConnectionDown"),
-        ("deleting", &going, seen(node(&|_| {})), "False", "Deleting"),
-        ("well", &there, seen(node(&|_| {})), "True", "Running"),
+        ("deleting", &deleting_message, observed(node(&|_| {})), "False", "Deleting"),
+        ("well", &there, observed(node(&|_| {})), "True", "Running"),
     ] {
         let found = said(machine, &view, health::API_SERVER_POD_HEALTHY);
         assert_eq!((found.0.as_str(), found.1.as_str()), (status, reason), "{what}");
@@ -107,12 +113,13 @@ fn a_node_has_the_label_and_the_taint_of_kubeadm() {
         (node(&without_taint), true, false),
         (node(&without_taint), false, true),
     ] {
-        let mut seen = Components::default();
-        seen.nodes.insert("a".into(), node);
-        let verdicts = of_machine(&machine, &View::Seen(seen), true, taint_expected).unwrap();
-        let (kind, verdict) = &verdicts[0];
+        let mut observed = Components::default();
+        observed.nodes.insert("a".into(), node);
+        let verdicts =
+            of_machine(&machine, &View::Reachable(observed), true, taint_expected).unwrap();
+        let (kind, state) = &verdicts[0];
         assert_eq!(*kind, health::NODE_KUBEADM_LABELS_AND_TAINTS_SET);
-        assert_eq!(verdict.status == conditions::Status::True, holds, "{}", verdict.message);
+        assert_eq!(state.status == conditions::Status::True, holds, "{}", state.message);
     }
 }
 
@@ -133,13 +140,19 @@ fn a_control_plane_is_available_while_one_machine_serves_and_etcd_has_a_quorum()
         (vec![good("a"), good("b"), broken("c")], "True", 2),
         (vec![good("a"), broken("b"), broken("c")], "False", 1),
     ] {
-        let mut seen = observed(machines);
-        // Nothing new is known of the machines, so that what they say stays.
-        seen.view = View::Silent;
+        let mut observed = observation(machines);
+        // Nothing new is known of the machines, so their conditions stay.
+        observed.view = View::Silent;
         let valid = validate(&kcp).unwrap();
         let plan = Plan::default();
-        let known = Known { kcp: &kcp, seen: &seen, valid: Some(&valid), plan: &plan, now: now() };
-        let machines: Vec<_> = seen
+        let known = StatusInputs {
+            kcp: &kcp,
+            observed: &observed,
+            valid: Some(&valid),
+            plan: &plan,
+            now: now(),
+        };
+        let machines: Vec<_> = observed
             .machines
             .iter()
             .map(|owned| (owned.name(), machine_conditions(known, owned)))
@@ -154,11 +167,11 @@ fn a_control_plane_is_available_while_one_machine_serves_and_etcd_has_a_quorum()
 }
 
 #[test]
-fn a_rollout_says_what_holds_it_up() {
+fn a_blocked_rollout_is_reported_with_its_cause() {
     let kcp = kcp(json!({ "version": "v1.36.1" }));
     let valid = validate(&kcp).unwrap();
     let old = super::kcp(json!({ "version": "v1.36.0" }));
-    let seen = observed(vec![well(owned(&old, "a", 1))]);
+    let observed = observation(vec![well(owned(&old, "a", 1))]);
     for (waiting, more) in [
         (None, ""),
         (Some(WaitingOn::Machines(vec!["a".into()])), ""),
@@ -167,8 +180,14 @@ fn a_rollout_says_what_holds_it_up() {
         (Some(WaitingOn::User("fix it".into())), "\n* fix it"),
     ] {
         let plan = Plan { waiting, ..Plan::default() };
-        let known = Known { kcp: &kcp, seen: &seen, valid: Some(&valid), plan: &plan, now: now() };
-        let machines: Vec<_> = seen
+        let known = StatusInputs {
+            kcp: &kcp,
+            observed: &observed,
+            valid: Some(&valid),
+            plan: &plan,
+            now: now(),
+        };
+        let machines: Vec<_> = observed
             .machines
             .iter()
             .map(|owned| (owned.name(), machine_conditions(known, owned)))

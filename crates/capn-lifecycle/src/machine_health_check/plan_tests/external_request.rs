@@ -1,4 +1,4 @@
-//! What is done about an object of another program that repairs a machine.
+//! Tests of external remediation requests.
 
 use serde_json::{Value, json};
 
@@ -8,9 +8,9 @@ fn with_template() -> Value {
     json!({ "templateRef": { "apiVersion": "foo.io/v1", "kind": "FooRemediationTemplate", "name": "t" } })
 }
 
-fn request(owner: &str) -> BTreeMap<String, RequestSeen> {
-    let seen = RequestSeen { owners: vec![owner.to_owned()], is_deleting: false };
-    BTreeMap::from([("a".to_owned(), seen)])
+fn request(owner: &str) -> BTreeMap<String, RemediationRequest> {
+    let observed = RemediationRequest { owners: vec![owner.to_owned()], is_deleting: false };
+    BTreeMap::from([("a".to_owned(), observed)])
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn an_object_of_another_program_repairs_a_machine() {
         (
             "no template",
             bad("a", json!({})),
-            Seen::Missing,
+            Lookup::Missing,
             none(),
             Some(Request::Keep),
             Some("False/RemediationTemplateNotFound"),
@@ -85,9 +85,17 @@ fn an_object_of_another_program_repairs_a_machine() {
             None,
             false,
         ),
-        ("healthy", good("a", json!({})), Seen::Missing, none(), Some(Request::Keep), None, false),
+        (
+            "healthy",
+            good("a", json!({})),
+            Lookup::Missing,
+            none(),
+            Some(Request::Keep),
+            None,
+            false,
+        ),
     ] {
-        let observed = Observed { template, requests, ..seen(vec![target]) };
+        let observed = Observed { template, requests, ..observed(vec![target]) };
         let plan = planned(with_template(), &observed);
         let change = plan.changes.first();
         assert_eq!(change.map(|change| change.request), expected, "{name}");
@@ -100,11 +108,11 @@ fn an_object_of_another_program_repairs_a_machine() {
 }
 
 #[test]
-fn nothing_repairs_a_machine_when_too_many_are_broken() {
+fn no_remediation_is_requested_if_too_many_are_unhealthy() {
     let mut remediation = with_template();
     remediation["triggerIf"] = json!({ "unhealthyLessThanOrEqualTo": 0 });
     let template = external("FooRemediationTemplate", "t", json!({}));
-    let observed = Observed { template, ..seen(vec![bad("a", json!({}))]) };
+    let observed = Observed { template, ..observed(vec![bad("a", json!({}))]) };
     let plan = planned(remediation, &observed);
     assert_eq!(plan.changes[0].request, Request::Keep);
     assert_eq!(said(&plan.changes[0]), [BROKEN]);

@@ -1,4 +1,4 @@
-//! What is said of machines and which are handed over, case by case.
+//! Table-driven tests of conditions and remediation.
 
 mod external_request;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::machine_health_check::bound::Bound;
-use crate::machine_health_check::judge::NodeSeen;
+use crate::machine_health_check::evaluate::NodeLookup;
 use crate::machine_health_check::observe::Other;
 use crate::machine_health_check::validate::parse;
 use crate::testing::{both, cluster, deleting, external, machine, now};
@@ -39,20 +39,20 @@ fn listed(conditions: Vec<Value>) -> Value {
     json!({ "status": { "conditions": conditions } })
 }
 
-/// A machine of whose node this is known.
-fn target(name: &str, node: NodeSeen, change: Value) -> Target {
+/// Returns a machine whose node has this state.
+fn target(name: &str, node: NodeLookup, change: Value) -> Target {
     let base = json!({ "status": { "nodeRef": { "name": name } } });
-    Target { machine: machine(name, both(base, &change)), node }
+    Target { machine: machine(name, both(base, &change)).into(), node }
 }
 
-fn node(ready: &str, since: &str) -> NodeSeen {
+fn node(ready: &str, since: &str) -> NodeLookup {
     let node = json!({
         "metadata": { "name": "n" },
         "status": { "conditions": [
             { "type": "Ready", "status": ready, "lastTransitionTime": since },
         ] },
     });
-    NodeSeen::Found(std::sync::Arc::new(serde_json::from_value(node).unwrap()))
+    NodeLookup::Found(std::sync::Arc::new(serde_json::from_value(node).unwrap()))
 }
 
 fn good(name: &str, change: Value) -> Target {
@@ -63,36 +63,36 @@ fn bad(name: &str, change: Value) -> Target {
     target(name, node("False", "2026-01-01T11:00:00Z"), change)
 }
 
-/// Broken in 20 seconds.
+/// Returns a machine that becomes unhealthy in 20 seconds.
 fn soon(name: &str) -> Target {
     target(name, node("False", "2026-01-01T11:55:20Z"), json!({}))
 }
 
-fn seen(targets: Vec<Target>) -> Observed {
+fn observed(targets: Vec<Target>) -> Observed {
     Observed {
         cluster: cluster(listed(vec![
             holds("InfrastructureReady", "True", "R"),
             holds("ControlPlaneInitialized", "True", "R"),
         ])),
         targets,
-        template: Seen::NoReference,
+        template: Lookup::NoReference,
         requests: BTreeMap::new(),
         is_unconfirmed: false,
         others: Vec::new(),
     }
 }
 
-fn planned(remediation: Value, seen: &Observed) -> Plan {
+fn planned(remediation: Value, observed: &Observed) -> Plan {
     let check = check(remediation);
-    plan(&check, &parse(&check).unwrap(), seen, now())
+    plan(&check, &parse(&check).unwrap(), observed, now())
 }
 
-/// Conditions of a change as `Type=Status/Reason`, without those of the cluster's test.
+/// Formats the conditions of a change as `Type=Status/Reason`, without those of the cluster.
 fn said(change: &Change) -> Vec<String> {
     change.conditions.iter().map(|c| format!("{}={}/{}", c.type_, c.status, c.reason)).collect()
 }
 
-/// What is said of each machine that something is said of.
+/// Formats the conditions of all changed machines.
 fn all_said(plan: &Plan) -> Vec<(String, Vec<String>)> {
     plan.changes.iter().map(|change| (change.machine.clone(), said(change))).collect()
 }
@@ -102,9 +102,9 @@ const HEALTHY: &str = "HealthCheckSucceeded=True/HealthCheckSucceeded";
 const HANDED_OVER: &str = "OwnerRemediated=False/WaitingForRemediation";
 
 #[test]
-fn a_broken_machine_is_handed_to_its_owner_and_a_good_one_is_called_good() {
+fn an_unhealthy_machine_is_reported_to_its_owner_and_a_healthy_one_is_marked_healthy() {
     let plan =
-        planned(json!({}), &seen(vec![bad("a", json!({})), good("b", json!({})), soon("c")]));
+        planned(json!({}), &observed(vec![bad("a", json!({})), good("b", json!({})), soon("c")]));
     assert_eq!(
         all_said(&plan),
         [
@@ -124,11 +124,11 @@ fn a_broken_machine_is_handed_to_its_owner_and_a_good_one_is_called_good() {
 }
 
 #[test]
-fn what_was_said_is_not_said_again() {
-    let before = planned(json!({}), &seen(vec![bad("a", json!({})), good("b", json!({}))]));
+fn unchanged_conditions_are_not_written_again() {
+    let before = planned(json!({}), &observed(vec![bad("a", json!({})), good("b", json!({}))]));
     let with = |change: &Change| json!({ "status": { "conditions": change.conditions } });
     let (a, b) = (with(&before.changes[0]), with(&before.changes[1]));
-    let after = planned(json!({}), &seen(vec![bad("a", a), good("b", b)]));
+    let after = planned(json!({}), &observed(vec![bad("a", a), good("b", b)]));
     assert_eq!(after.changes, []);
     assert!(!after.is_worse);
     assert_eq!(after.doubtful, [] as [&str; 0]);
@@ -136,7 +136,7 @@ fn what_was_said_is_not_said_again() {
 }
 
 #[test]
-fn the_owner_has_the_last_word_on_what_it_remediates() {
+fn the_owner_reports_the_progress_of_a_remediation() {
     let of = |status: &str, reason: &str| {
         vec![
             holds("HealthCheckSucceeded", "False", "UnhealthyNode"),
@@ -151,7 +151,7 @@ fn the_owner_has_the_last_word_on_what_it_remediates() {
         ("False", "WaitingForRemediation", false, Some(HANDED_OVER)),
         ("False", "MachineDeleting", false, Some("OwnerRemediated=False/MachineDeleting")),
         ("False", "RemediationDeferred", false, Some("OwnerRemediated=False/RemediationDeferred")),
-        // Another remediation begins where the last one ended.
+        // A new remediation starts where the last one ended.
         ("True", "Remediated", false, Some(HANDED_OVER)),
         ("False", "WaitingForRemediation", true, None),
         ("False", "RemediationDeferred", true, None),
@@ -159,13 +159,13 @@ fn the_owner_has_the_last_word_on_what_it_remediates() {
     ] {
         let before = listed(of(status, reason));
         let target = if healthy { good("a", before) } else { bad("a", before) };
-        let plan = planned(json!({}), &seen(vec![target]));
+        let plan = planned(json!({}), &observed(vec![target]));
         assert_eq!(owner(&plan).as_deref(), expected, "{status}/{reason}, healthy: {healthy}");
     }
 }
 
 #[test]
-fn two_checks_of_a_machine_do_not_undo_what_the_other_found() {
+fn two_health_checks_do_not_overwrite_each_other() {
     let selector = |cluster: &str| {
         let labels = json!({ "matchLabels": { "cluster.x-k8s.io/cluster-name": cluster } });
         serde_json::from_value(labels).unwrap()
@@ -203,7 +203,7 @@ fn two_checks_of_a_machine_do_not_undo_what_the_other_found() {
             Some(HEALTHY),
         ),
     ] {
-        let plan = planned(json!({}), &Observed { others, ..seen(vec![target]) });
+        let plan = planned(json!({}), &Observed { others, ..observed(vec![target]) });
         let found = plan.changes.first().map(said).unwrap_or_default();
         let health = found.iter().find(|text| text.starts_with("HealthCheckSucceeded"));
         assert_eq!(health.map(String::as_str), expected, "{name}");
@@ -213,7 +213,7 @@ fn two_checks_of_a_machine_do_not_undo_what_the_other_found() {
 #[test]
 fn conditions_of_others_stay() {
     let theirs = vec![holds("Ready", "True", "Ready"), holds("NodeHealthy", "True", "NodeHealthy")];
-    let plan = planned(json!({}), &seen(vec![good("a", listed(theirs))]));
+    let plan = planned(json!({}), &observed(vec![good("a", listed(theirs))]));
     assert_eq!(
         said(&plan.changes[0]),
         ["Ready=True/Ready", HEALTHY, "NodeHealthy=True/NodeHealthy"]
@@ -221,13 +221,13 @@ fn conditions_of_others_stay() {
 }
 
 #[test]
-fn nothing_is_handed_over_when_too_many_are_broken() {
+fn no_machine_is_remediated_if_too_many_are_unhealthy() {
     let at_most = |value: Value| json!({ "triggerIf": { "unhealthyLessThanOrEqualTo": value } });
     let within = |range: &str| json!({ "triggerIf": { "unhealthyInRange": range } });
     let both_bounds = json!({ "triggerIf": {
         "unhealthyLessThanOrEqualTo": 0, "unhealthyInRange": "[1-2]",
     } });
-    // Two of five are broken, or in a moment: those count as well.
+    // Two of five are unhealthy or about to be, and both count.
     let targets = || {
         let mut targets: Vec<_> = ["a", "b", "c"].map(|name| good(name, json!({}))).into();
         targets.push(bad("d", json!({})));
@@ -249,7 +249,7 @@ fn nothing_is_handed_over_when_too_many_are_broken() {
         (within("[3-5]"), None),
         (both_bounds, Some(0)),
     ] {
-        let plan = planned(remediation.clone(), &seen(targets()));
+        let plan = planned(remediation.clone(), &observed(targets()));
         let (allowed, handed_over) = match &plan.allowance {
             Allowance::Allowed(more) => (Some(*more), true),
             Allowance::Restricted(_) => (None, false),
@@ -262,21 +262,22 @@ fn nothing_is_handed_over_when_too_many_are_broken() {
 }
 
 #[test]
-fn machines_that_go_count_as_broken_and_nothing_is_said_of_them() {
-    let going = vec![holds("HealthCheckSucceeded", "True", "HealthCheckSucceeded")];
-    let going = both(listed(going), &deleting());
-    let plan = planned(json!({}), &seen(vec![bad("a", going), good("b", json!({}))]));
+fn machines_being_deleted_count_as_unhealthy_without_a_condition() {
+    let deleting_message = vec![holds("HealthCheckSucceeded", "True", "HealthCheckSucceeded")];
+    let deleting_message = both(listed(deleting_message), &deleting());
+    let plan =
+        planned(json!({}), &observed(vec![bad("a", deleting_message), good("b", json!({}))]));
     assert_eq!((plan.healthy, plan.broken, plan.targets.len()), (1, 0, 2));
     assert_eq!(plan.changes.len(), 1);
 }
 
 #[test]
-fn a_cluster_that_cannot_be_reached_leaves_everything_as_it_was() {
+fn an_unreachable_cluster_changes_nothing() {
     let before = |status| listed(vec![holds("HealthCheckSucceeded", status, "R")]);
-    let unknown = |name, change| target(name, NodeSeen::NotKnown, change);
+    let unknown = |name, change| target(name, NodeLookup::NotKnown, change);
     let plan = planned(
         json!({}),
-        &seen(vec![
+        &observed(vec![
             unknown("a", before("True")),
             unknown("b", before("False")),
             unknown("c", json!({})),
@@ -288,14 +289,16 @@ fn a_cluster_that_cannot_be_reached_leaves_everything_as_it_was() {
 }
 
 #[test]
-fn nodes_that_could_not_be_read_again_are_looked_at_soon() {
-    let observed =
-        Observed { is_unconfirmed: true, ..seen(vec![target("a", NodeSeen::NotKnown, json!({}))]) };
+fn nodes_that_could_not_be_read_again_are_checked_soon() {
+    let observed = Observed {
+        is_unconfirmed: true,
+        ..observed(vec![target("a", NodeLookup::NotKnown, json!({}))])
+    };
     assert!(planned(json!({}), &observed).is_held_up);
 }
 
 #[test]
-fn a_spec_that_makes_no_sense_is_refused_by_its_field() {
+fn an_invalid_spec_is_rejected_with_the_field() {
     let trigger = |trigger: Value| json!({ "triggerIf": trigger });
     for (remediation, field) in [
         (

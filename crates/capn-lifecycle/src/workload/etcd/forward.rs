@@ -1,47 +1,48 @@
-//! A connection to one member, through the API server, and one request over it.
+//! A connection to one etcd member through the API server, and one request over it.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use capn_text::shown;
+use capn_controller::workload::{Forward, forward};
+use capn_text::display;
 use http::{Method, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, Client};
+use kube::Client;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::super::forward::Forwarder;
 use super::Error;
 use crate::pki::{ClientIdentity, PemPair, client_certificate};
 
-/// Where a member listens for clients.
+/// Client port of a member.
 const PORT: u16 = 2379;
 const NAMESPACE: &str = "kube-system";
-/// Every member's certificate is for this name too: kubeadm sees to it.
+/// A name in every member's certificate, which kubeadm sets.
 const NAME: &str = "localhost";
-/// etcd looks at nothing but the authority.
+/// etcd only checks the CA.
 const CLIENT: ClientIdentity<'static> = ClientIdentity { user: "capn", group: "capn" };
-/// Longest answer, in bytes. A list of members has some thousand, and each byte may become many in memory.
+/// Maximum size of a response, in bytes. A list of members has some thousand, and each byte may
+/// need many in memory.
 const LONGEST_ANSWER: usize = 64 << 10;
-/// The certificate is for one connection.
+/// The certificate is used for one connection.
 const VALID: SignedDuration = SignedDuration::from_hours(1);
 
-/// A connection to a member, as long as the forwarder lives.
+/// A connection to a member, which lives as long as its task.
 pub(super) struct Connected {
     pub(super) stream: TlsStream<Box<dyn Duplex>>,
-    /// Keeps the connection.
-    pub(super) forwarder: Forwarder,
+    /// The task that carries the data.
+    pub(super) task: AbortOnDropHandle<()>,
     pub(super) pod: String,
 }
 
-/// What a port-forward gives.
+/// The stream of a port-forward.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
@@ -53,26 +54,19 @@ pub(super) async fn connect(
     node: &str,
 ) -> Result<Connected, Error> {
     let pod = format!("etcd-{node}");
-    let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
-    let mut forwarder = pods
-        .portforward(&pod, &[PORT])
+    let Forward { stream, task } = forward(client, NAMESPACE, &pod, PORT)
         .await
-        .map(Forwarder)
-        .map_err(|source| Error::Forward { pod: pod.clone(), source: Box::new(source) })?;
+        .map_err(|source| Error::Forward { pod: pod.clone(), source })?;
     let broken = |source| Error::Connection { pod: pod.clone(), source };
-    let stream = forwarder
-        .0
-        .take_stream(PORT)
-        .ok_or_else(|| broken(std::io::ErrorKind::NotConnected.into()))?;
     let name = ServerName::try_from(NAME).map_err(|error| broken(std::io::Error::other(error)))?;
     let stream = TlsConnector::from(Arc::new(tls(authority)?))
         .connect(name, Box::new(stream) as Box<dyn Duplex>)
         .await
         .map_err(broken)?;
-    Ok(Connected { stream, forwarder, pod })
+    Ok(Connected { stream, task, pod })
 }
 
-/// A request to the gateway.
+/// Builds a request to the gateway.
 pub(super) fn request(path: &str, body: &Value) -> Result<http::Request<Full<Bytes>>, http::Error> {
     http::Request::builder()
         .method(Method::POST)
@@ -82,7 +76,7 @@ pub(super) fn request(path: &str, body: &Value) -> Result<http::Request<Full<Byt
         .body(Full::new(Bytes::from(body.to_string())))
 }
 
-/// Sends a request and reads the answer.
+/// Sends a request and reads the response.
 pub(super) async fn call(
     client: &Client,
     authority: &PemPair,
@@ -90,7 +84,7 @@ pub(super) async fn call(
     path: &'static str,
     body: &Value,
 ) -> Result<Value, Error> {
-    let Connected { stream, forwarder, pod } = connect(client, authority, node).await?;
+    let Connected { stream, task, pod } = connect(client, authority, node).await?;
     let broken = |source| Error::Connection { pod: pod.clone(), source };
     let failed = |source| Error::Http { path, pod: pod.clone(), source };
     let (mut sender, connection) =
@@ -106,7 +100,7 @@ pub(super) async fn call(
             .to_bytes();
         Ok((is_success, bytes))
     };
-    // The connection has to be driven while the answer is awaited, and ends with it.
+    // The connection must be polled while the response is awaited, and is closed afterwards.
     let (is_success, bytes) = tokio::select! {
         answer = exchange => answer?,
         ended = connection => {
@@ -116,21 +110,21 @@ pub(super) async fn call(
             });
         }
     };
-    drop(forwarder);
+    drop(task);
     if !is_success {
         return Err(Error::Refused { path, message: message(&bytes) });
     }
     serde_json::from_slice(&bytes).map_err(|source| Error::Answer { path, source })
 }
 
-/// What a refusal says.
+/// Returns the message of an error response.
 pub(super) fn message(bytes: &[u8]) -> String {
     let parsed: Option<Value> = serde_json::from_slice(bytes).ok();
     let said =
         parsed.as_ref().and_then(|value| value.get("message").or_else(|| value.get("error")));
     match said.and_then(Value::as_str) {
-        Some(text) => shown::line(text, shown::SAID).into_owned(),
-        None => "it says nothing that is understood".to_owned(),
+        Some(text) => display::line(text, display::SERVER_TEXT).into_owned(),
+        None => "it returned no valid error message".to_owned(),
     }
 }
 

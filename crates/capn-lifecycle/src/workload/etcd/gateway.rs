@@ -1,9 +1,9 @@
-//! What is asked of etcd's JSON gateway. Numbers of 64 bits are strings there.
+//! Requests to etcd's JSON gateway, in which 64-bit numbers are strings.
 
 use std::fmt;
 use std::net::IpAddr;
 
-use capn_text::shown;
+use capn_text::display;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -13,11 +13,11 @@ const LIST: &str = "/v3/cluster/member/list";
 const REMOVE: &str = "/v3/cluster/member/remove";
 const ALARMS: &str = "/v3/maintenance/alarm";
 const STATUS: &str = "/v3/maintenance/status";
-/// What is kept of what a member calls its version.
+/// Maximum length of a member's version string.
 const LONGEST_VERSION: usize = 64;
 const TRANSFER: &str = "/v3/maintenance/transfer-leadership";
 
-/// Identity of a member.
+/// ID of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(u64);
 
@@ -33,22 +33,22 @@ impl fmt::Display for MemberId {
     }
 }
 
-/// A member.
+/// An etcd member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Its identity.
+    /// ID of the member.
     pub id: MemberId,
-    /// Its name, which kubeadm makes that of its node; empty until it has started.
+    /// Name of the member, which kubeadm sets to that of its node. Empty until it has started.
     pub name: String,
-    /// It catches up and does not vote yet.
+    /// Whether it is still catching up and does not vote.
     pub is_learner: bool,
-    /// The addresses at which the others reach it; known before it has started.
+    /// Peer addresses. They are known before it has started.
     pub peers: Vec<IpAddr>,
-    /// Alarms it raises, for example `NOSPACE`.
+    /// Active alarms, for example `NOSPACE`.
     pub alarms: Vec<String>,
 }
 
-/// All members, as one of them sees them.
+/// All members, as seen by one of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
     /// The members.
@@ -58,7 +58,7 @@ pub struct View {
 }
 
 impl View {
-    /// Reads the answers to the requests for members, alarms and status.
+    /// Parses the responses for members, alarms and status.
     pub(crate) fn read(list: Value, alarms: Value, status: Value) -> Result<Self, Error> {
         let list: ListAnswer = read(LIST, list)?;
         let alarms: AlarmAnswer = read(ALARMS, alarms)?;
@@ -83,7 +83,7 @@ impl View {
         Ok(Self { members, leader })
     }
 
-    /// The member on a node.
+    /// Returns the member on a node.
     #[must_use]
     pub fn on(&self, node: &str) -> Option<&Member> {
         self.members.iter().find(|member| member.name == node)
@@ -109,7 +109,7 @@ struct ListedMember {
     peers: Vec<String>,
 }
 
-/// The address in a URL such as `https://10.0.0.1:2380` or `https://[fd00::1]:2380`.
+/// Returns the address in a URL such as `https://10.0.0.1:2380` or `https://[fd00::1]:2380`.
 fn host(url: &str) -> Option<IpAddr> {
     let url: http::Uri = url.parse().ok()?;
     url.host()?.trim_matches(['[', ']']).parse().ok()
@@ -141,21 +141,21 @@ struct Header {
     revision: Option<String>,
 }
 
-/// What a member says of itself.
+/// Status of a member.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Its version, as `3.6.5`; a short text of the member's.
+    /// Version, for example `3.6.5`, truncated.
     pub version: String,
-    /// The revision of its data.
+    /// Revision of its data.
     pub revision: Option<u64>,
 }
 
 impl Etcd {
-    /// The members, their alarms and the leader, as the member on `node` sees them.
+    /// Returns the members, their alarms and the leader, as seen by the member on `node`.
     ///
     /// # Errors
     ///
-    /// Among others when there is no quorum: the list is one that the members agree on.
+    /// [`Error`], for example if there is no quorum: the list is read with consensus.
     pub async fn view(&self, node: &str) -> Result<View, Error> {
         let list = self.call(node, LIST, json!({ "linearizable": true })).await?;
         let alarms = self.call(node, ALARMS, json!({ "action": "GET" })).await?;
@@ -163,23 +163,23 @@ impl Etcd {
         View::read(list, alarms, status)
     }
 
-    /// What the member on `node` says of itself.
+    /// Returns the status of the member on `node`.
     ///
     /// # Errors
     ///
-    /// When it does not answer.
+    /// [`Error`] if it does not respond.
     pub async fn status(&self, node: &str) -> Result<Status, Error> {
         let answer: StatusAnswer = read(STATUS, self.call(node, STATUS, json!({})).await?)?;
         let revision = answer.header.and_then(|header| header.revision?.parse().ok());
-        let version = shown::line(&answer.version, LONGEST_VERSION).into_owned();
+        let version = display::line(&answer.version, LONGEST_VERSION).into_owned();
         Ok(Status { version, revision })
     }
 
-    /// Removes a member, asking the one on `node`. It is fine if it is gone already.
+    /// Removes a member, with a request to the one on `node`. A missing member is not an error.
     ///
     /// # Errors
     ///
-    /// etcd refuses when the rest would have no quorum.
+    /// [`Error::Refused`] if the remaining members would have no quorum.
     pub async fn remove(&self, node: &str, member: MemberId) -> Result<(), Error> {
         match self.call(node, REMOVE, json!({ "ID": member.to_string() })).await {
             Ok(_) => Ok(()),
@@ -188,11 +188,13 @@ impl Etcd {
         }
     }
 
-    /// Makes another member the leader. Only the leader, which is on `node`, can do that.
+    /// Transfers the leadership to another member. Only the leader, which is on `node`, can do
+    /// that.
     ///
     /// # Errors
     ///
-    /// When the member on `node` is not the leader any more, or the other does not keep up.
+    /// [`Error::Refused`] if the member on `node` is no longer the leader, or if the other member
+    /// lags behind.
     pub async fn transfer_leadership(&self, node: &str, to: MemberId) -> Result<(), Error> {
         self.call(node, TRANSFER, json!({ "targetID": to.to_string() })).await.map(drop)
     }

@@ -1,15 +1,15 @@
-//! etcd of a workload cluster: its members, the two things that may be done to them, and
-//! [snapshots](snapshot) of its data.
+//! etcd of a workload cluster: its members, operations on them, and [snapshots](snapshot) of its
+//! data.
 //!
-//! etcd is reached through the API server: a port-forward to the etcd pod of a node, TLS in it with
-//! a client certificate of the cluster's etcd authority, and in that etcd's JSON gateway, which
-//! every member serves beside gRPC. So all that is needed is what is needed anyway, also for a
-//! cluster whose nodes we cannot reach.
+//! etcd is reached through the API server: a port-forward to the etcd pod of a node, with TLS and a
+//! client certificate of the cluster's etcd CA, to etcd's JSON gateway, which every member serves
+//! next to gRPC. This also works if the nodes themselves are not reachable.
 
 mod forward;
 mod gateway;
 pub mod snapshot;
 
+use capn_controller::workload::ForwardError;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use serde_json::Value;
 pub use self::gateway::{Member, MemberId, Status, View};
 use crate::pki::PemPair;
 
-/// How long one request may take, with the connection for it.
+/// Timeout of a request, including its connection.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why etcd did not do what was asked.
+/// etcd errors.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -31,70 +31,70 @@ pub enum Error {
     Forward {
         /// Name of the pod.
         pod: String,
-        /// Why.
+        /// The cause.
         #[source]
-        source: Box<kube::Error>,
+        source: ForwardError,
     },
-    /// No client certificate could be made from the authority of etcd.
-    #[error("make a client certificate for etcd")]
+    /// No client certificate could be created with the etcd CA.
+    #[error("create a client certificate for etcd")]
     Certificate {
-        /// Why.
+        /// The cause.
         #[source]
         source: crate::pki::Error,
     },
-    /// TLS cannot be set up with the authority of etcd.
+    /// TLS cannot be set up with the etcd CA.
     #[error("set up TLS for etcd")]
     Tls {
-        /// Why.
+        /// The cause.
         #[source]
         source: rustls::Error,
     },
-    /// The connection broke.
+    /// The connection was lost.
     #[error("talk to etcd in the Pod {pod}")]
     Connection {
         /// Name of the pod.
         pod: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// HTTP went wrong.
+    /// The HTTP exchange failed.
     #[error("send {path} to etcd in the Pod {pod}")]
     Http {
-        /// What was asked.
+        /// Path of the request.
         path: &'static str,
         /// Name of the pod.
         pod: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: hyper::Error,
     },
-    /// etcd refused.
+    /// etcd rejected the request.
     #[error("etcd refused {path}: {message}")]
     Refused {
-        /// What was asked.
+        /// Path of the request.
         path: &'static str,
-        /// What etcd said.
+        /// Error message of etcd.
         message: String,
     },
-    /// The answer makes no sense.
-    #[error("read the answer of etcd to {path}")]
+    /// The response is invalid.
+    #[error("parse the response of etcd to {path}")]
     Answer {
-        /// What was asked.
+        /// Path of the request.
         path: &'static str,
-        /// Why.
+        /// The cause.
         #[source]
         source: serde_json::Error,
     },
-    /// No answer in time.
-    #[error("etcd did not answer {path} within {} seconds", REQUEST_TIMEOUT.as_secs())]
+    /// The request timed out.
+    #[error("etcd did not respond to {path} within {} seconds", REQUEST_TIMEOUT.as_secs())]
     Timeout {
-        /// What was asked.
+        /// Path of the request.
         path: &'static str,
     },
 }
 
-/// One request to the gateway of one member.
+/// A request to the gateway of one member.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// Namespace of the cluster.
@@ -105,11 +105,11 @@ pub struct Request {
     pub node: String,
     /// Path, for example `/v3/cluster/member/list`.
     pub path: &'static str,
-    /// Body.
+    /// Request body.
     pub body: Value,
 }
 
-/// Something else that answers requests to etcd, in place of a real one.
+/// Replaces etcd in tests: responds to requests.
 pub type Answerer = Arc<dyn Fn(Request) -> BoxFuture<'static, Result<Value, Error>> + Send + Sync>;
 
 /// etcd of one cluster.
@@ -127,7 +127,7 @@ enum Way {
 }
 
 impl Etcd {
-    /// etcd behind the API server that `client` talks to. `authority` is that of etcd.
+    /// Creates a client for etcd behind the API server of `client`. `authority` is the etcd CA.
     pub(crate) fn forwarded(
         namespace: &str,
         cluster: &str,
@@ -138,7 +138,7 @@ impl Etcd {
         Self { namespace: namespace.to_owned(), cluster: cluster.to_owned(), way }
     }
 
-    /// etcd that somebody else plays.
+    /// Creates a client whose requests are answered by a function.
     pub(super) fn answered(namespace: &str, cluster: &str, answerer: Answerer) -> Self {
         let way = Way::Other(answerer);
         Self { namespace: namespace.to_owned(), cluster: cluster.to_owned(), way }

@@ -1,8 +1,8 @@
-//! A snapshot of etcd's data, written piece by piece to where the caller wants it.
+//! A snapshot of etcd's data, streamed to a writer of the caller.
 //!
-//! `Maintenance.Snapshot` sends the database of one member and last the SHA-256 of it, which etcd looks
-//! for when the snapshot is restored. Both are written, so that the file is what `etcdctl snapshot save`
-//! makes; that they fit is checked on the way.
+//! `Maintenance.Snapshot` sends the database of one member, followed by its SHA-256, which etcd
+//! checks when the snapshot is restored. Both are written, so that the file is identical to that of
+//! `etcdctl snapshot save`. The digest is verified while it is received.
 
 use std::time::Duration;
 
@@ -19,91 +19,92 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use super::forward::{self, Connected};
 use super::{Etcd, Request, Way};
 
-/// What is asked of the gateway.
+/// Path of the snapshot request.
 pub const PATH: &str = "/v3/maintenance/snapshot";
-/// How long etcd may be silent between two pieces.
+/// Maximum silence of etcd between two chunks.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Longest line of the answer. etcd sends pieces of 32 KiB, which are 44 KiB as text.
+/// Maximum length of a line, in bytes. etcd sends chunks of 32 KiB, which become 44 KiB of base64.
 const LONGEST_LINE: usize = 1 << 20;
-/// Longest refusal.
+/// Maximum size of an error response, in bytes.
 const LONGEST_REFUSAL: usize = 64 << 10;
-/// Length of the digest at the end.
+/// Length of the digest at the end, in bytes.
 const DIGEST: usize = 32;
-/// A database consists of pages, and no page is smaller: what is not a multiple of it with a digest
-/// behind has no digest, as etcd sees it.
+/// Minimum page size of a database. etcd only expects a digest if the length is a multiple of it
+/// plus a digest.
 const PAGE: u64 = 512;
 
-/// Why there is no snapshot.
+/// Snapshot errors.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// etcd is not reached, or refuses.
+    /// etcd is unreachable or rejects the request.
     #[error(transparent)]
     Etcd(#[from] super::Error),
-    /// etcd broke off and said why.
-    #[error("etcd ended the snapshot: {message}")]
+    /// etcd aborted the snapshot with an error.
+    #[error("etcd aborted the snapshot: {message}")]
     Ended {
-        /// What it said.
+        /// Error message of etcd.
         message: String,
     },
-    /// etcd is silent.
+    /// etcd stopped sending.
     #[error("etcd sent nothing for {} seconds", SILENCE.as_secs())]
     Silent,
-    /// The answer makes no sense.
-    #[error("read what etcd sent: {problem}")]
+    /// The response is invalid.
+    #[error("parse the snapshot stream of etcd: {problem}")]
     Answer {
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// The database is larger than the caller takes.
-    #[error("the database of etcd has {size_bytes} bytes, and at most {most_bytes} are taken")]
+    /// The database is larger than the limit.
+    #[error("the etcd database has {size_bytes} bytes; the limit is {most_bytes}")]
     TooLarge {
-        /// Its size.
+        /// Size of the database.
         size_bytes: u64,
-        /// The most.
+        /// The limit.
         most_bytes: u64,
     },
-    /// Something is missing at the end.
-    #[error("etcd sent {received_bytes} bytes of the snapshot, and announced {announced_bytes}")]
+    /// The stream ended early.
+    #[error("etcd sent {received_bytes} bytes of the snapshot but announced {announced_bytes}")]
     Truncated {
-        /// What came.
+        /// Received size.
         received_bytes: u64,
-        /// What was to come.
+        /// Announced size.
         announced_bytes: u64,
     },
-    /// The data is not what etcd sent.
-    #[error("the snapshot is damaged: its SHA-256 is not the one at its end")]
+    /// The digest does not match the data.
+    #[error("the snapshot is corrupt: its SHA-256 does not match")]
     Digest,
-    /// What came cannot be kept.
+    /// Writing to the sink failed.
     #[error("write the snapshot")]
     Write {
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
 }
 
-/// A snapshot that was written as a whole.
+/// A complete snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taken {
-    /// Length of what was written: the database and its digest.
+    /// Number of bytes written: the database and its digest.
     pub size_bytes: u64,
-    /// SHA-256 of all that was written, in hexadecimal.
+    /// SHA-256 of everything written, in hexadecimal.
     pub sha256: String,
 }
 
 impl Etcd {
-    /// Writes a snapshot of the member on `node`, and has the last byte written when it returns. What
-    /// the member has is what it has heard of: a [`view`](Etcd::view) of it before says that it keeps up.
+    /// Writes a snapshot of the member on `node`. All bytes have been written when it returns. The
+    /// snapshot contains what this member has received; call [`view`](Etcd::view) before to make
+    /// sure that it is up to date.
     ///
     /// # Cancellation
     ///
-    /// What was written stays, without an end.
+    /// The data written so far stays, without the digest.
     ///
     /// # Errors
     ///
-    /// When etcd does not answer, breaks off, sends more than `most_bytes` or something else than it
-    /// says, or `sink` does not take it. What was written until then is worth nothing.
+    /// [`Error`] if etcd does not respond, aborts, sends more than `most_bytes` or inconsistent
+    /// data, or if writing to `sink` fails. The data written so far is unusable.
     pub async fn snapshot(
         &self,
         node: &str,
@@ -114,12 +115,11 @@ impl Etcd {
         match &self.way {
             Way::Forward { client, authority } => {
                 let connecting = forward::connect(client, authority, node);
-                let Connected { stream, forwarder, pod } =
-                    tokio::time::timeout(SILENCE, connecting)
-                        .await
-                        .map_err(|_| Error::Silent)??;
+                let Connected { stream, task, pod } = tokio::time::timeout(SILENCE, connecting)
+                    .await
+                    .map_err(|_| Error::Silent)??;
                 let taken = receive(stream, &pod, receiver).await;
-                drop(forwarder);
+                drop(task);
                 taken
             }
             Way::Other(answerer) => {
@@ -141,7 +141,7 @@ impl Etcd {
     }
 }
 
-/// Asks over a connection, and takes what comes.
+/// Sends the request over a connection and receives the response.
 async fn receive<W: AsyncWrite + Unpin + Send>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     pod: &str,
@@ -174,13 +174,13 @@ async fn receive<W: AsyncWrite + Unpin + Send>(
                         receiver.bytes(&data).await?;
                     }
                 }
-                // Before all of it was there.
+                // The stream ended early.
                 Some(Err(source)) => return Err(failed(source).into()),
             }
         }
     };
     let driven = async {
-        // How it ended is what the exchange meets.
+        // The exchange reports how it ended.
         drop(connection.await);
         std::future::pending::<()>().await;
     };
@@ -190,7 +190,7 @@ async fn receive<W: AsyncWrite + Unpin + Send>(
     }
 }
 
-/// One message of the stream, as the gateway writes it: one JSON object a line.
+/// A message of the stream: the gateway writes one JSON object per line.
 #[derive(Deserialize)]
 struct Line {
     result: Option<Message>,
@@ -199,7 +199,7 @@ struct Line {
 
 #[derive(Deserialize)]
 struct Message {
-    /// Bytes of the database that are still to come; left out where it is zero.
+    /// Remaining bytes of the database. Omitted if zero.
     #[serde(alias = "remainingBytes")]
     remaining_bytes: Option<String>,
     #[serde(default)]
@@ -212,17 +212,17 @@ struct Refusal {
     message: String,
 }
 
-/// Takes lines, writes what is in them, and checks it.
+/// Receives lines, writes their data, and verifies it.
 struct Receiver<'a, W> {
     most_bytes: u64,
     sink: &'a mut W,
     rest: BytesMut,
-    /// What may be the digest: the last bytes so far.
+    /// The last bytes so far, which may be the digest.
     tail: Vec<u8>,
     database: Sha256,
     file: Sha256,
     received_bytes: u64,
-    /// Length of the database, as the first message says it.
+    /// Size of the database, from the first message.
     announced_bytes: Option<u64>,
     remaining_bytes: u64,
 }
@@ -242,7 +242,7 @@ impl<'a, W: AsyncWrite + Unpin + Send> Receiver<'a, W> {
         }
     }
 
-    /// Takes bytes that need not end with a line.
+    /// Receives a chunk, which need not end with a line.
     async fn bytes(&mut self, bytes: &Bytes) -> Result<(), Error> {
         let from = self.rest.len();
         self.rest.extend_from_slice(bytes);
@@ -272,7 +272,8 @@ impl<'a, W: AsyncWrite + Unpin + Send> Receiver<'a, W> {
         }
         let line: Line = serde_json::from_slice(line).map_err(|error| unreadable(&error))?;
         if let Some(Refusal { message }) = line.error {
-            let message = capn_text::shown::line(&message, capn_text::shown::SAID).into_owned();
+            let message =
+                capn_text::display::line(&message, capn_text::display::SERVER_TEXT).into_owned();
             return Err(Error::Ended { message });
         }
         let Some(message) = line.result else { return Err(unreadable(&"a line without a result")) };
@@ -283,7 +284,7 @@ impl<'a, W: AsyncWrite + Unpin + Send> Receiver<'a, W> {
         let announced = *self.announced_bytes.get_or_insert(remaining.saturating_add(length));
         self.remaining_bytes = remaining;
         self.received_bytes = self.received_bytes.saturating_add(length);
-        // Whatever was announced: what comes counts.
+        // The received size counts, not the announced one.
         let size_bytes = announced.max(self.received_bytes.saturating_sub(DIGEST as u64));
         if size_bytes > self.most_bytes {
             return Err(Error::TooLarge { size_bytes, most_bytes: self.most_bytes });

@@ -7,7 +7,7 @@ use super::*;
 
 const MOST: u64 = 1 << 20;
 
-/// A database of so many pages.
+/// A database with this many pages.
 fn database(pages: u8) -> Vec<u8> {
     (0..pages).flat_map(|page| vec![page; 512]).collect()
 }
@@ -15,14 +15,14 @@ fn database(pages: u8) -> Vec<u8> {
 fn line(remaining: usize, blob: &[u8]) -> String {
     let blob = STANDARD.encode(blob);
     let value = match remaining {
-        // As etcd's gateway does.
+        // Like etcd's gateway.
         0 => json!({ "result": { "blob": blob, "version": "3.6.0" } }),
         n => json!({ "result": { "remaining_bytes": n.to_string(), "blob": blob } }),
     };
     format!("{value}\n")
 }
 
-/// The lines that etcd sends of a database, in pieces of three quarters of a page.
+/// The lines that etcd sends for a database, in chunks of three quarters of a page.
 fn lines(database: &[u8], digest: &[u8]) -> Vec<String> {
     let mut sent = 0;
     let mut lines: Vec<String> = Vec::new();
@@ -38,14 +38,14 @@ fn whole(database: &[u8]) -> Vec<String> {
     lines(database, &Sha256::digest(database))
 }
 
-/// What a server does with the connection after what it sends.
+/// What the server does with the connection at the end.
 #[derive(Clone, Copy)]
 enum After {
     End,
     Break,
 }
 
-/// A Maintenance server that answers with these bytes, cut where no line ends.
+/// Runs a snapshot against a server that responds with these bytes, split in the middle of lines.
 async fn answered(status: u16, text: String, after: After) -> (Result<Taken, Error>, Vec<u8>) {
     let (ours, theirs) = tokio::io::duplex(4096);
     let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
@@ -73,7 +73,7 @@ async fn answered(status: u16, text: String, after: After) -> (Result<Taken, Err
 }
 
 #[tokio::test]
-async fn what_etcd_sends_is_written_with_its_digest() {
+async fn a_snapshot_is_written_with_its_digest() {
     let database = database(5);
     let (taken, sink) = answered(200, whole(&database).concat(), After::End).await;
     let taken = taken.unwrap();
@@ -84,7 +84,7 @@ async fn what_etcd_sends_is_written_with_its_digest() {
 }
 
 #[tokio::test]
-async fn what_is_not_whole_is_no_snapshot() {
+async fn an_incomplete_snapshot_is_an_error() {
     let database = database(4);
     let good = whole(&database);
     let cut = |lines: usize| good[..lines].concat();
@@ -98,25 +98,25 @@ async fn what_is_not_whole_is_no_snapshot() {
             "ends in the middle",
             cut(3),
             After::End,
-            "etcd sent 1152 bytes of the snapshot, and announced 2080",
+            "etcd sent 1152 bytes of the snapshot but announced 2080",
         ),
         ("breaks in the middle", cut(3), After::Break, "send /v3/maintenance/snapshot"),
         ("a piece is missing", early.concat(), After::End, "etcd sent 1696 bytes"),
-        ("wrong digest", wrong, After::End, "its SHA-256 is not the one at its end"),
+        ("wrong digest", wrong, After::End, "its SHA-256 does not match"),
         ("nothing", String::new(), After::End, "etcd sent 0 bytes"),
-        ("no JSON", "oops\n".to_owned(), After::End, "read what etcd sent"),
+        ("no JSON", "oops\n".to_owned(), After::End, "parse the snapshot stream of etcd"),
         (
             "no base64",
             "{\"result\":{\"blob\":\"*\"}}\n".to_owned(),
             After::End,
-            "read what etcd sent",
+            "parse the snapshot stream of etcd",
         ),
         ("an endless line", "x".repeat(LONGEST_LINE + 1), After::End, "a line has more than"),
         (
             "gives up",
             format!("{}{refused}", cut(2)),
             After::End,
-            "ended the snapshot: etcdserver: no leader",
+            "aborted the snapshot: etcdserver: no leader",
         ),
     ];
     for (what, text, after, said) in table {
@@ -129,7 +129,7 @@ async fn what_is_not_whole_is_no_snapshot() {
 }
 
 #[tokio::test]
-async fn more_than_is_taken_is_refused_before_it_is_written_whatever_was_announced() {
+async fn a_snapshot_over_the_limit_is_rejected_before_it_is_written() {
     let announced = line(2 << 20, &[0; 512]);
     let (taken, sink) = answered(200, announced, After::End).await;
     assert!(

@@ -1,19 +1,20 @@
-//! When nothing is replaced: too many are broken, the cluster cannot be asked, somebody said so.
+//! Cases in which nothing is replaced: too many unhealthy machines, an unreachable cluster, or a
+//! pause.
 
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_replaced_when_too_many_are_broken() {
+async fn nothing_is_replaced_if_too_many_are_unhealthy() {
     let bound = json!({ "triggerIf": { "unhealthyLessThanOrEqualTo": 1 } });
-    let (world, names) = checked(3, check(1, bound)).await;
-    // Both within a second, so that neither is alone when its time is over.
-    world.workload.set_condition(&names[0], "Ready", "False");
-    world.workload.set_condition(&names[1], "Ready", "False");
+    let (env, names) = checked(3, check(1, bound)).await;
+    // Both within a second, so that neither one times out alone.
+    env.workload.set_condition(&names[0], "Ready", "False");
+    env.workload.set_condition(&names[1], "Ready", "False");
     for name in &names[..2] {
-        let machine = wait_broken(&world, name).await;
+        let machine = wait_broken(&env, name).await;
         assert_eq!(reason(&machine, conditions::OWNER_REMEDIATED), None, "{name}");
     }
-    let check = world
+    let check = env
         .wait::<MachineHealthCheck>("mhc", "says that too many are broken", |check| {
             let list = check.status.as_ref().and_then(|status| status.conditions.as_ref());
             conditions::get(list, conditions::REMEDIATION_ALLOWED)
@@ -27,67 +28,65 @@ async fn nothing_is_replaced_when_too_many_are_broken() {
     assert!(allowed.message.contains("2 of 3 machines"), "{}", allowed.message);
     assert!(allowed.message.contains("at most 1"), "{}", allowed.message);
     until("an event says so", || async {
-        let events = reasons_of_events(&world).await;
+        let events = reasons_of_events(&env).await;
         let is_told = events.iter().any(|reason| reason == "RemediationRestricted");
         if is_told { Ok(()) } else { Err(format!("{events:?}")) }
     })
     .await;
-    assert_eq!(workers(&world).await, names, "nothing was deleted");
+    assert_eq!(workers(&env).await, names, "nothing was deleted");
 
-    // One recovers; the other one is alone now.
-    world.workload.set_condition(&names[0], "Ready", "True");
-    world.wait_gone::<Machine>(&names[1]).await;
-    world.wait_settled(3).await;
-    assert!(workers(&world).await.contains(&names[0]));
+    // One recovers, so that the other one is the only unhealthy machine.
+    env.workload.set_condition(&names[0], "Ready", "True");
+    env.wait_gone::<Machine>(&names[1]).await;
+    env.wait_settled(3).await;
+    assert!(workers(&env).await.contains(&names[0]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_replaced_while_the_cluster_cannot_be_asked() {
-    let (world, names) = checked(2, check(0, json!({}))).await;
-    world.workload.down(true);
-    // The watch still tells this; it may be behind, and the cluster does not confirm it.
-    world.workload.set_condition(&names[0], "Ready", "False");
-    world.workload.remove_node(&names[1]);
+async fn nothing_is_replaced_while_the_cluster_is_unreachable() {
+    let (env, names) = checked(2, check(0, json!({}))).await;
+    env.workload.down(true);
+    // The watch still reports it; it may lag behind, and the cluster does not confirm it.
+    env.workload.set_condition(&names[0], "Ready", "False");
+    env.workload.remove_node(&names[1]);
     tokio::time::sleep(Duration::from_secs(2)).await;
-    for machine in world.list::<Machine>().await {
+    for machine in env.list::<Machine>().await {
         let name = machine.name_any();
         assert!(machine.metadata.deletion_timestamp.is_none(), "{name}");
         let said = reason(&machine, conditions::HEALTH_CHECK_SUCCEEDED);
         assert!(machine.is_control_plane() || said == Some("HealthCheckSucceeded"), "{said:?}");
     }
-    world.workload.down(false);
-    // Anything that happens to a node has them looked at again.
-    world.workload.set_condition(&names[0], "DiskPressure", "True");
-    world.wait_gone::<Machine>(&names[0]).await;
-    world.wait_gone::<Machine>(&names[1]).await;
+    env.workload.down(false);
+    // Any event of a node triggers another check.
+    env.workload.set_condition(&names[0], "DiskPressure", "True");
+    env.wait_gone::<Machine>(&names[0]).await;
+    env.wait_gone::<Machine>(&names[1]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_paused_or_to_be_skipped_is_left_alone() {
-    let (world, names) = checked(2, check(0, json!({}))).await;
+async fn paused_and_skipped_machines_are_not_changed() {
+    let (env, names) = checked(2, check(0, json!({}))).await;
     let skip = json!({ "metadata": { "annotations": { labels::SKIP_REMEDIATION: "" } } });
-    world.patch::<Machine>(&names[0], skip).await;
-    world
-        .wait::<MachineHealthCheck>("mhc", "watches the other machine alone", |check| {
-            let targets = check.status.clone().and_then(|status| status.targets);
-            targets.as_deref() == Some(&names[1..])
-        })
-        .await;
-    world.workload.remove_node(&names[0]);
+    env.patch::<Machine>(&names[0], skip).await;
+    env.wait::<MachineHealthCheck>("mhc", "watches the other machine alone", |check| {
+        let targets = check.status.clone().and_then(|status| status.targets);
+        targets.as_deref() == Some(&names[1..])
+    })
+    .await;
+    env.workload.remove_node(&names[0]);
 
     let paused =
         |paused: Value| json!({ "metadata": { "annotations": { labels::PAUSED: paused } } });
-    world.patch::<MachineHealthCheck>("mhc", paused(json!(""))).await;
-    world
-        .wait::<MachineHealthCheck>("mhc", "is paused", |check| {
-            let list = check.status.as_ref().and_then(|status| status.conditions.as_ref());
-            condition(list, conditions::PAUSED) == Some("True")
-        })
-        .await;
-    world.workload.remove_node(&names[1]);
+    env.patch::<MachineHealthCheck>("mhc", paused(json!(""))).await;
+    env.wait::<MachineHealthCheck>("mhc", "is paused", |check| {
+        let list = check.status.as_ref().and_then(|status| status.conditions.as_ref());
+        condition(list, conditions::PAUSED) == Some("True")
+    })
+    .await;
+    env.workload.remove_node(&names[1]);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(workers(&world).await, names);
-    world.patch::<MachineHealthCheck>("mhc", paused(Value::Null)).await;
-    world.wait_gone::<Machine>(&names[1]).await;
-    assert!(workers(&world).await.contains(&names[0]));
+    assert_eq!(workers(&env).await, names);
+    env.patch::<MachineHealthCheck>("mhc", paused(Value::Null)).await;
+    env.wait_gone::<Machine>(&names[1]).await;
+    assert!(workers(&env).await.contains(&names[0]));
 }

@@ -14,7 +14,7 @@ fn haproxy(template: &str) -> Haproxy {
     }
 }
 
-/// As templates for the Go provider are written.
+/// A typical template for the Go provider.
 const USUAL: &str = r#"
 global
   log /dev/log local0
@@ -32,7 +32,7 @@ backend kube-apiservers
 "#;
 
 #[test]
-fn a_template_for_the_go_provider_gives_what_it_gives_there() {
+fn a_template_for_the_go_provider_renders_the_same_text() {
     let text = haproxy(USUAL).render().unwrap();
     // Rendered by Go's text/template from the same values.
     let go = "
@@ -52,7 +52,7 @@ backend kube-apiservers
 }
 
 #[test]
-fn what_go_templates_can_do_besides_works() {
+fn other_go_template_features_work() {
     for (template, text) in [
         ("{{ len .BackendServers }}", "2"),
         ("{{ with index .BackendServers \"a\" }}{{ .Address }}{{ end }}", "10.0.0.7"),
@@ -70,7 +70,7 @@ fn what_go_templates_can_do_besides_works() {
 }
 
 #[test]
-fn what_is_wrong_is_told_with_its_line() {
+fn an_error_names_its_line() {
     for (template, parts) in [
         ("a\nb {{ .IPv6\nc }}", &["line 3", "function c"][..]),
         ("a\n\n{{ if .IPv6 }}x", &["line 3"]),
@@ -80,7 +80,7 @@ fn what_is_wrong_is_told_with_its_line() {
         ("a\n{{ range .BackendServers }}\n{{ .Port }}\n{{ end }}", &["line 3", "Port"]),
         ("a\n{{ .BackendServers.nosuch }}", &["line 2", "<no value>"]),
         ("{{ JoinHostPort \"a\" }}", &["line 1", "JoinHostPort", "2 argument"]),
-        ("{{ JoinHostPort \"a\" 6443 }}", &["line 1", "JoinHostPort", "texts"]),
+        ("{{ JoinHostPort \"a\" 6443 }}", &["line 1", "JoinHostPort", "strings"]),
         ("{{ range 9999999 }}x{{ end }}", &["line 1", "iterations"]),
     ] {
         let error = Template::new(template).unwrap_err();
@@ -91,12 +91,12 @@ fn what_is_wrong_is_told_with_its_line() {
 }
 
 #[test]
-fn a_template_that_would_end_the_process_is_refused_before_it_is_read() {
+fn a_malicious_template_is_rejected_before_parsing() {
     let deep = format!("a\n{{{{ {}.{} }}}}", "(".repeat(1000), ")".repeat(1000));
     let chain = format!("{{{{ if . }}}}{}{{{{ end }}}}", "{{ else if . }}".repeat(2000));
     for (template, part) in [
-        (deep, "line 2: more than 32 parentheses within each other"),
-        (chain, "more than 64 times `else`"),
+        (deep, "line 2: parentheses are nested deeper than 32 levels"),
+        (chain, "more than 64 `else` branches"),
         ("x".repeat(1 << 20), "longer than 32768 bytes"),
     ] {
         let error = Template::new(&template).unwrap_err();

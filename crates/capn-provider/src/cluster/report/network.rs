@@ -1,4 +1,4 @@
-//! What is shown of the network of a cluster's instances.
+//! Reports the state of a cluster's network.
 
 use capi_api::conditions::Status;
 use capn_api::{
@@ -10,7 +10,7 @@ use kube::runtime::controller::Action;
 use super::{conditions, deleting, store};
 use crate::{context::Context, failure::Failure};
 
-/// Reports that it is there.
+/// Reports that the network exists.
 pub(crate) async fn available(
     ctx: &Context,
     cluster: &mut LXCCluster,
@@ -24,7 +24,8 @@ pub(crate) async fn available(
     store(ctx, cluster, &next).await
 }
 
-/// Reports why it is not there. The failure itself is reported by whoever needs the network.
+/// Reports why the network is not available. The code that needs the network reports the failure
+/// itself.
 pub(crate) async fn failed(ctx: &Context, cluster: &mut LXCCluster, failure: &Failure) {
     if failure.is_conflict() || matches!(failure, Failure::Stopping) {
         return;
@@ -32,7 +33,7 @@ pub(crate) async fn failed(ctx: &Context, cluster: &mut LXCCluster, failure: &Fa
     let reason =
         failure.reason(reasons::NETWORK_PROVISIONING_FAILED, reasons::NETWORK_PROVISIONING_ABORTED);
     let mut next = cluster.status.clone().unwrap_or_default();
-    // A server that does not answer says nothing about a network that was there.
+    // An unreachable server says nothing about an existing network.
     let status = match next.network.is_some() && failure.is_server_away() {
         true => Status::Unknown,
         false => Status::False,
@@ -45,13 +46,13 @@ pub(crate) async fn failed(ctx: &Context, cluster: &mut LXCCluster, failure: &Fa
     }
 }
 
-/// Reports that the deletion waits for what uses it.
+/// Reports that the deletion waits for the users of the network.
 pub(crate) async fn remains(
     ctx: &Context,
     cluster: &LXCCluster,
     message: String,
 ) -> Result<Action, Failure> {
     deleting(ctx, &mut cluster.clone(), reasons::WAITING_FOR_NETWORK, message).await?;
-    // Nothing tells when the last one leaves it.
-    Ok(Action::requeue(ctx.options.rechecks.remaining))
+    // No event reports when the last user is gone.
+    Ok(Action::requeue(ctx.options.poll_intervals.remaining))
 }

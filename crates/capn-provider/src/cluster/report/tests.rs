@@ -8,13 +8,13 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::context::Options;
 
-/// A context whose API server answers a patch with this, and who asked for what.
+/// Returns a context whose API server answers a patch with this, and the recorded requests.
 fn answering(code: u16, answer: &Value) -> (Context, Arc<Mutex<Vec<String>>>) {
     let asked = Arc::<Mutex<Vec<String>>>::default();
-    let (seen, answer) = (asked.clone(), answer.to_string());
+    let (observed, answer) = (asked.clone(), answer.to_string());
     let server = tower::service_fn(move |request: http::Request<Body>| {
         let path = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
-        seen.lock().unwrap().push(format!("{} {path}", request.method()));
+        observed.lock().unwrap().push(format!("{} {path}", request.method()));
         let code = if request.method() == http::Method::PATCH { code } else { 500 };
         let body = Body::from(answer.clone().into_bytes());
         let response = http::Response::builder().status(code).body(body);
@@ -33,7 +33,7 @@ fn cluster() -> Value {
 }
 
 #[tokio::test]
-async fn who_judges_by_a_status_that_somebody_has_written_since_tells_nothing() {
+async fn a_conflicting_status_write_publishes_no_event() {
     let conflict = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure",
         "reason": "Conflict", "message": "changed", "code": 409 });
     for (code, answer, expected) in [
@@ -46,8 +46,8 @@ async fn who_judges_by_a_status_that_somebody_has_written_since_tells_nothing() 
             ..Certificates::default()
         };
         let read: LXCCluster = serde_json::from_value(cluster()).unwrap();
-        let told = certificates(&ctx, read.clone(), &soon).await;
-        assert_eq!(told.is_ok(), code == 200);
+        let info = certificates(&ctx, read.clone(), &soon).await;
+        assert_eq!(info.is_ok(), code == 200);
         assert_eq!(*asked.lock().unwrap(), expected, "certificates, {code}");
 
         asked.lock().unwrap().clear();

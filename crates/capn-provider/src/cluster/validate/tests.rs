@@ -39,7 +39,7 @@ fn found() -> References {
 }
 
 #[test]
-fn only_load_balancers_we_can_keep_are_kept() {
+fn only_supported_load_balancers_are_managed() {
     let host = json!({ "host": "10.0.0.2" });
     for (spec, part) in [
         (json!({ "loadBalancer": { "external": {} } }), "controlPlaneEndpoint.host"),
@@ -61,7 +61,7 @@ fn only_load_balancers_we_can_keep_are_kept() {
                 "loadBalancer": { "ovn": { "networkName": "n" } },
                 "controlPlaneEndpoint": { "host": "api.example" },
             }),
-            "\"api.example\" is none",
+            "\"api.example\" is not one",
         ),
         (json!({ "loadBalancer": {} }), "exactly one"),
         (
@@ -77,14 +77,14 @@ fn only_load_balancers_we_can_keep_are_kept() {
                 "loadBalancer": { "kubeVIP": {} }, "network": { "mode": "own" },
                 "controlPlaneEndpoint": { "host": "10.0.0.2", "port": 6443 },
             }),
-            "name a network with mode existing",
+            "use mode existing with a network",
         ),
         (
             json!({
                 "loadBalancer": { "ovn": { "networkName": "n", "ranges": ["10.0.0.9"] } },
                 "network": { "mode": "own" },
             }),
-            "reaches machines on its own network \"n\" only",
+            "reaches only machines on its own network \"n\"",
         ),
         (
             json!({
@@ -100,48 +100,48 @@ fn only_load_balancers_we_can_keep_are_kept() {
         ),
         (
             json!({ "loadBalancer": { "oci": { "ranges": ["10.0.0.9-10.0.0.1"] } } }),
-            "spec.loadBalancer.oci.ranges: \"10.0.0.9-10.0.0.1\" ends before it begins",
+            "spec.loadBalancer.oci.ranges: the address range \"10.0.0.9-10.0.0.1\" ends before it begins",
         ),
     ] {
-        let Standing::Invalid(failure) = standing(&cluster(spec, json!({})), &found()) else {
+        let Disposition::Invalid(failure) = disposition(&cluster(spec, json!({})), &found()) else {
             panic!("{part}");
         };
         assert!(failure.message().contains(part), "{}", failure.message());
     }
     let external = json!({ "loadBalancer": { "external": {} }, "controlPlaneEndpoint": host });
-    assert!(matches!(standing(&cluster(external, json!({})), &found()), Standing::External));
+    assert!(matches!(disposition(&cluster(external, json!({})), &found()), Disposition::External));
     for kind in ["lxc", "oci"] {
         let instance = json!({ "loadBalancer": { (kind): { "ranges": ["10.0.0.5"] } } });
-        let standing = standing(&cluster(instance, json!({})), &found());
-        assert!(matches!(standing, Standing::Keep(_)), "{kind}");
+        let disposition = disposition(&cluster(instance, json!({})), &found());
+        assert!(matches!(disposition, Disposition::Keep(_)), "{kind}");
     }
     let kube_vip = json!({
         "loadBalancer": { "kubeVIP": {} }, "controlPlaneEndpoint": { "host": "10.0.0.2" },
     });
-    assert!(matches!(standing(&cluster(kube_vip, json!({})), &found()), Standing::External));
+    assert!(matches!(disposition(&cluster(kube_vip, json!({})), &found()), Disposition::External));
     let ovn = json!({ "loadBalancer": { "ovn": {
         "networkName": "n", "ranges": ["10.1.0.0/28"],
     } } });
-    assert!(matches!(standing(&cluster(ovn, json!({})), &found()), Standing::KeepOvn(_)));
+    assert!(matches!(disposition(&cluster(ovn, json!({})), &found()), Disposition::KeepOvn(_)));
 }
 
 #[test]
 fn image_servers_that_cannot_be_understood_are_final_but_not_for_a_deletion() {
     let wrong = json!({ "annotations": { keys::IMAGE_SERVERS_ANNOTATION: "ftp://a" } });
     let object = cluster(json!({ "loadBalancer": { "lxc": {} } }), wrong.clone());
-    let Standing::Invalid(failure) = standing(&object, &found()) else { panic!("accepted") };
+    let Disposition::Invalid(failure) = disposition(&object, &found()) else { panic!("accepted") };
     assert!(failure.message().contains("\"ftp://a\""), "{}", failure.message());
     let mut deleted = wrong;
     deleted["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     deleted["finalizers"] = json!([keys::CLUSTER_FINALIZER]);
     let object = cluster(json!({ "loadBalancer": { "lxc": {} } }), deleted);
-    assert!(matches!(standing(&object, &References::default()), Standing::Delete(_)));
+    assert!(matches!(disposition(&object, &References::default()), Disposition::Delete(_)));
 }
 
 #[test]
-fn a_name_that_leaves_no_room_for_the_load_balancer_is_refused() {
+fn a_cluster_name_too_long_for_the_load_balancer_is_rejected() {
     let long = cluster(json!({ "loadBalancer": { "lxc": {} } }), json!({ "name": "c".repeat(60) }));
-    let Standing::Invalid(failure) = standing(&long, &found()) else { panic!("accepted") };
+    let Disposition::Invalid(failure) = disposition(&long, &found()) else { panic!("accepted") };
     assert!(failure.message().contains("69 characters"), "{}", failure.message());
 }
 
@@ -158,21 +158,21 @@ fn control_planes_that_stay_are_backends() {
     };
     let expected = BTreeMap::from([("cp-a".to_owned(), "10.0.0.7".parse().unwrap())]);
     assert_eq!(first_of_each(backends(&found)), expected);
-    assert_eq!(leaving(&found), ["cp-b"], "its clients go to cp-a");
+    assert_eq!(draining(&found), ["cp-b"], "its clients go to cp-a");
     let last = References { machines: found.machines[1..].to_vec(), ..found };
-    assert_eq!(leaving(&last), [""; 0], "its clients have nowhere to go");
+    assert_eq!(draining(&last), [""; 0], "its clients have nowhere to go");
 }
 
 #[test]
-fn a_control_plane_leaves_with_its_machine_unless_it_is_the_last() {
+fn a_control_plane_is_drained_with_its_machine_unless_it_is_the_last() {
     let control_planes = ["cp-a", "cp-b"];
-    let of = |machines: &[&str], leaving: &[&str]| References {
+    let of = |machines: &[&str], draining: &[&str]| References {
         machines: machines.iter().map(|name| machine(name, "10.0.0.7", false)).collect(),
         control_planes: control_planes.map(str::to_owned).to_vec(),
-        leaving: leaving.iter().map(|name| (*name).to_owned()).collect(),
+        draining: draining.iter().map(|name| (*name).to_owned()).collect(),
         ..found()
     };
-    for (what, found, stay, leave) in [
+    for (what, found, stay, finish_deletion) in [
         ("nobody leaves", of(&control_planes, &[]), &["cp-a", "cp-b"][..], &[][..]),
         ("one leaves", of(&control_planes, &["cp-a"]), &["cp-b"], &["cp-a"]),
         ("all leave", of(&control_planes, &control_planes), &["cp-a", "cp-b"], &[]),
@@ -185,7 +185,7 @@ fn a_control_plane_leaves_with_its_machine_unless_it_is_the_last() {
         ),
     ] {
         assert_eq!(backends(&found).keys().collect::<Vec<_>>(), stay, "{what}");
-        assert_eq!(leaving(&found), leave, "{what}");
+        assert_eq!(draining(&found), finish_deletion, "{what}");
     }
 }
 
@@ -196,7 +196,7 @@ fn a_deletion_waits_for_the_machines_that_need_the_server() {
     });
     let object = cluster(json!({ "loadBalancer": { "lxc": {} } }), deleted);
     let machines = vec![machine("worker", "10.0.0.9", false)];
-    let remain = standing(&object, &References { machines, ..found() });
-    assert!(matches!(remain, Standing::WaitForMachines(names) if names == ["worker"]));
-    assert!(matches!(standing(&object, &References::default()), Standing::Delete(_)));
+    let remain = disposition(&object, &References { machines, ..found() });
+    assert!(matches!(remain, Disposition::WaitForMachines(names) if names == ["worker"]));
+    assert!(matches!(disposition(&object, &References::default()), Disposition::Delete(_)));
 }

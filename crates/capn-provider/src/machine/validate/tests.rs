@@ -63,25 +63,28 @@ fn ready() -> References {
     references(status, json!({ "spec": { "bootstrap": { "dataSecretName": "demo-x" } } }))
 }
 
-fn kept(standing: Standing) -> Subject {
-    match standing {
-        Standing::Keep(subject) => subject,
+fn report_isolation(disposition: Disposition) -> ValidMachine {
+    match disposition {
+        Disposition::Keep(valid) => valid,
         other => panic!("not kept: {other:?}"),
     }
 }
 
 #[test]
-fn the_making_of_an_instance_waits_for_what_it_needs() {
+fn the_creation_of_an_instance_waits_for_its_prerequisites() {
     let control_plane =
         json!({ "metadata": { "labels": { "cluster.x-k8s.io/control-plane": "" } } });
     let provisioned = json!({ "infrastructureProvisioned": true });
-    for (found, gate) in [
-        (references(json!({}), json!({})), Some(Gate::ClusterInfrastructure)),
-        (references(provisioned.clone(), json!({})), Some(Gate::ControlPlane)),
-        (references(provisioned, control_plane), Some(Gate::BootstrapData)),
+    for (found, prerequisite) in [
+        (references(json!({}), json!({})), Some(Prerequisite::ClusterInfrastructure)),
+        (references(provisioned.clone(), json!({})), Some(Prerequisite::ControlPlane)),
+        (references(provisioned, control_plane), Some(Prerequisite::BootstrapData)),
         (ready(), None),
     ] {
-        assert_eq!(kept(standing(&machine(json!({})), &found)).held_by(), gate);
+        assert_eq!(
+            report_isolation(disposition(&machine(json!({})), &found)).prerequisite(),
+            prerequisite
+        );
     }
 }
 
@@ -94,52 +97,58 @@ fn an_instance_may_be_made_before_its_data_and_its_cluster_is_ready() {
         (&early, provisioned.clone(), true),
         (&machine(json!({})), provisioned, false),
     ] {
-        let subject = kept(standing(machine, &references(status, json!({}))));
-        assert_eq!(subject.is_made_early(), is_early);
-        assert_eq!(subject.needs_launch(&Observed::default()), is_early);
+        let valid = report_isolation(disposition(machine, &references(status, json!({}))));
+        assert_eq!(valid.is_created_early(), is_early);
+        assert_eq!(valid.needs_launch(&Observed::default()), is_early);
     }
-    assert!(!kept(standing(&early, &ready())).is_made_early(), "there is data");
+    assert!(!report_isolation(disposition(&early, &ready())).is_created_early(), "there is data");
     let nowhere = References { lxc_cluster: None, ..references(json!({}), json!({})) };
-    assert!(!kept(standing(&early, &nowhere)).is_made_early(), "its server is not known");
+    assert!(
+        !report_isolation(disposition(&early, &nowhere)).is_created_early(),
+        "its server is not known"
+    );
 }
 
 #[test]
-fn no_instance_is_made_before_the_network_of_its_cluster() {
+fn no_instance_is_created_before_the_network_of_its_cluster() {
     let early = machine(json!({ "spec": { "createBeforeBootstrapData": true } }));
     let on = |network: Value, status: Value, mut found: References| {
         let mut cluster = serde_json::to_value(found.lxc_cluster.unwrap()).unwrap();
         cluster["spec"]["network"] = network;
         cluster["status"] = status;
         found.lxc_cluster = Some(serde_json::from_value(cluster).unwrap());
-        kept(standing(&early, &found))
+        report_isolation(disposition(&early, &found))
     };
     let waiting = || references(json!({}), json!({}));
-    let named = || json!({ "mode": "own", "name": "capn-1" });
+    let write_provider_id = || json!({ "mode": "own", "name": "capn-1" });
     for (network, status, may) in [
         (json!({ "mode": "own" }), json!({}), false),
-        (named(), json!({}), false),
-        (named(), json!({ "network": "capn-2" }), false),
-        (named(), json!({ "network": "capn-1" }), true),
+        (write_provider_id(), json!({}), false),
+        (write_provider_id(), json!({ "network": "capn-2" }), false),
+        (write_provider_id(), json!({ "network": "capn-1" }), true),
         (json!({ "mode": "existing", "name": "lab" }), json!({}), true),
         (json!({ "mode": "shared" }), json!({}), true),
     ] {
-        let subject = on(network.clone(), status.clone(), waiting());
-        assert_eq!(subject.is_made_early(), may, "{network} {status}");
-        let subject = on(network.clone(), status.clone(), ready());
-        assert_eq!(subject.needs_launch(&Observed::default()), may, "{network} {status}");
-        let gate = (!may).then_some(Gate::ClusterInfrastructure);
-        assert_eq!(subject.held_by(), gate, "{network} {status}");
+        let valid = on(network.clone(), status.clone(), waiting());
+        assert_eq!(valid.is_created_early(), may, "{network} {status}");
+        let valid = on(network.clone(), status.clone(), ready());
+        assert_eq!(valid.needs_launch(&Observed::default()), may, "{network} {status}");
+        let prerequisite = (!may).then_some(Prerequisite::ClusterInfrastructure);
+        assert_eq!(valid.prerequisite(), prerequisite, "{network} {status}");
     }
-    assert_eq!(on(named(), json!({ "network": "capn-1" }), ready()).network(), Some("capn-1"));
+    assert_eq!(
+        on(write_provider_id(), json!({ "network": "capn-1" }), ready()).network(),
+        Some("capn-1")
+    );
     assert_eq!(on(json!({ "mode": "shared" }), json!({}), ready()).network(), None);
 }
 
 #[test]
-fn nothing_holds_up_an_instance_that_was_made() {
+fn a_provisioned_instance_has_no_prerequisites() {
     let made = machine(json!({ "spec": { "providerID": "lxc:///demo-x" } }));
-    let subject = kept(standing(&made, &references(json!({}), json!({}))));
-    assert_eq!(subject.held_by(), None);
-    assert!(!subject.needs_launch(&Observed::default()));
+    let valid = report_isolation(disposition(&made, &references(json!({}), json!({}))));
+    assert_eq!(valid.prerequisite(), None);
+    assert!(!valid.needs_launch(&Observed::default()));
 }
 
 #[test]
@@ -149,17 +158,17 @@ fn an_object_without_owner_or_cluster_is_left_alone() {
         References { cluster: None, ..ready() },
         References::default(),
     ] {
-        assert!(matches!(standing(&machine(json!({})), &found), Standing::Nothing));
+        assert!(matches!(disposition(&machine(json!({})), &found), Disposition::Nothing));
     }
 }
 
 #[test]
-fn what_cannot_be_is_final_and_says_what_to_do() {
+fn an_invalid_machine_is_final_and_the_message_says_what_to_do() {
     for (changes, part) in [
         (json!({ "metadata": { "name": "a.b" } }), "host name"),
         (json!({ "metadata": { "name": "a".repeat(64) } }), "64 characters"),
     ] {
-        let Standing::Invalid(failure) = standing(&machine(changes.clone()), &ready()) else {
+        let Disposition::Invalid(failure) = disposition(&machine(changes.clone()), &ready()) else {
             panic!("accepted: {changes}");
         };
         assert_eq!(failure.class(), capn_plan::diagnosis::Class::Final);
@@ -174,34 +183,34 @@ fn a_deletion_needs_neither_owner_nor_bootstrap_data() {
         "labels": { "cluster.x-k8s.io/cluster-name": "demo" },
     } });
     let found = References { machine: None, cluster: None, ..ready() };
-    let Standing::Delete(subject) = standing(&machine(deleted.clone()), &found) else {
+    let Disposition::Delete(valid) = disposition(&machine(deleted.clone()), &found) else {
         panic!("not deleted");
     };
-    let owner = &subject.owner;
+    let owner = &valid.owner;
     assert_eq!((owner.cluster.as_str(), owner.machine.as_deref()), ("demo", Some("demo-x")));
 
     let orphan =
         json!({ "metadata": { "annotations": { keys::ORPHAN_INSTANCES_ANNOTATION: "true" } } });
     let mut object = deleted;
     merge(&mut object, orphan);
-    assert!(matches!(standing(&machine(object), &found), Standing::Orphan));
+    assert!(matches!(disposition(&machine(object), &found), Disposition::Orphan));
 }
 
 #[test]
-fn a_deleted_object_without_our_finalizer_is_somebody_elses_matter() {
+fn a_deleted_object_without_our_finalizer_is_ignored() {
     let deleted = json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:00Z" } });
-    assert!(matches!(standing(&machine(deleted), &ready()), Standing::Nothing));
+    assert!(matches!(disposition(&machine(deleted), &ready()), Disposition::Nothing));
 }
 
-fn material() -> Material {
-    Material {
-        wire: None,
+fn inputs() -> LaunchInputs {
+    LaunchInputs {
+        cluster_nic: None,
         image: crate::images::Image {
             source: incus_api::InstanceSource::alias("a"),
             text: "a".into(),
         },
         user_data: Some("#cloud-config\nruncmd: [kubeadm init]\n".into()),
-        fence: Default::default(),
+        restrictions: Default::default(),
         profiles: Vec::new(),
     }
 }
@@ -211,11 +220,11 @@ fn facts(clustered: bool) -> ServerFacts {
         flavor: incus_api::server::Flavor::Incus,
         clustered,
         create_and_start: true,
-        unloadable: Default::default(),
+        unloadable_modules: Default::default(),
     }
 }
 
-/// The launch of a machine with this spec, in a cluster with this LXCCluster.
+/// Returns the launch request of a machine with this spec, in a cluster with this LXCCluster.
 fn launched(spec: Value, cluster: Value, owner: Value, clustered: bool) -> launch::Launch {
     let mut found = ready();
     let owner_now = serde_json::to_value(found.machine.take()).unwrap();
@@ -227,8 +236,8 @@ fn launched(spec: Value, cluster: Value, owner: Value, clustered: bool) -> launc
         "metadata": { "name": "demo", "namespace": "default" }, "spec": cluster,
     });
     found.lxc_cluster = Some(serde_json::from_value(cluster).unwrap());
-    let subject = kept(standing(&machine(json!({ "spec": spec })), &found));
-    let wanted = wanted(&subject, Some(&material()), &facts(clustered), Timestamp::UNIX_EPOCH);
+    let valid = report_isolation(disposition(&machine(json!({ "spec": spec })), &found));
+    let wanted = wanted(&valid, Some(&inputs()), &facts(clustered), Timestamp::UNIX_EPOCH);
     *wanted.unwrap().launch.unwrap()
 }
 
@@ -240,14 +249,14 @@ fn kube_vip_runs_on_control_planes_only() {
     let control_plane =
         json!({ "metadata": { "labels": { "cluster.x-k8s.io/control-plane": "" } } });
     let launch = launched(json!({}), cluster.clone(), control_plane, false);
-    let [Piece::File { path, text, mode: 0o600 }] = launch.pieces.as_slice() else {
-        panic!("{:?}", launch.pieces);
+    let [InjectedFile::File { path, text, mode: 0o600 }] = launch.injected_files.as_slice() else {
+        panic!("{:?}", launch.injected_files);
     };
     assert_eq!(path, "/etc/kubernetes/manifests/kube-vip.yaml");
     assert!(text.contains("10.0.0.100") && text.contains("/etc/kubernetes/admin.conf"), "{text}");
     assert!(!launch.request.start, "it would run before the manifest is there");
     let worker = launched(json!({}), cluster, json!({}), false);
-    assert!(worker.pieces.is_empty() && worker.request.start);
+    assert!(worker.injected_files.is_empty() && worker.request.start);
 }
 
 #[test]
@@ -271,9 +280,12 @@ fn a_node_of_kinds_image_gets_its_bootstrap_data_as_a_script() {
     let cluster = json!({ "loadBalancer": { "lxc": {} } });
     let launch = launched(json!({ "instanceType": "kind" }), cluster, json!({}), false);
     assert!(!launch.request.start);
-    let script = launch.pieces.iter().find(|piece| piece.path() == "/opt/capn/bootstrap");
+    let script = launch
+        .injected_files
+        .iter()
+        .find(|injected_file| injected_file.path() == "/opt/capn/bootstrap");
     assert!(
-        matches!(script, Some(Piece::File { text, .. }) if text.ends_with("\nkubeadm init\n")),
+        matches!(script, Some(InjectedFile::File { text, .. }) if text.ends_with("\nkubeadm init\n")),
         "{script:?}"
     );
 }

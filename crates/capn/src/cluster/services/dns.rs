@@ -1,22 +1,22 @@
-//! The little of DNS that a proof needs: one question and its answer (RFC 1035).
+//! Minimal DNS client for the Service check: one query and its response (RFC 1035).
 
 use std::net::IpAddr;
 
-/// What each question of ours has as its ID.
+/// ID of every query.
 const ID: u16 = 0x6361;
 const TYPE_A: u16 = 1;
 const TYPE_AAAA: u16 = 28;
 const CLASS_IN: u16 = 1;
 
-/// A question for the addresses of a name, of the family of `like`.
+/// Returns a query for the addresses of a name, in the address family of `like`.
 pub(super) fn question(name: &str, like: IpAddr) -> Vec<u8> {
     let mut message = Vec::new();
-    // Recursion desired; one question and nothing else.
+    // Recursion desired; one question and no other records.
     for word in [ID, 0x0100, 1, 0, 0, 0] {
         message.extend(word.to_be_bytes());
     }
     for label in name.split('.').filter(|label| !label.is_empty()) {
-        // Labels of names in Kubernetes have at most 63 characters.
+        // DNS labels in Kubernetes have at most 63 characters.
         message.push(u8::try_from(label.len()).unwrap_or(u8::MAX));
         message.extend(label.as_bytes());
     }
@@ -27,19 +27,19 @@ pub(super) fn question(name: &str, like: IpAddr) -> Vec<u8> {
     message
 }
 
-/// The same with its length in front, as it goes over TCP.
+/// Returns the message with a length prefix, for TCP.
 pub(super) fn framed(message: &[u8]) -> Vec<u8> {
     let length = u16::try_from(message.len()).unwrap_or(u16::MAX);
     length.to_be_bytes().iter().chain(message).copied().collect()
 }
 
-/// The addresses in an answer.
+/// Returns the addresses in a response.
 ///
 /// # Errors
 ///
-/// What is wrong with it, to follow "answers with".
+/// Returns what is wrong with the response, as text to follow "gets".
 pub(super) fn addresses(message: &[u8]) -> Result<Vec<IpAddr>, String> {
-    let broken = || "something that is no DNS message".to_owned();
+    let broken = || "an invalid DNS message".to_owned();
     let word = |at: usize| {
         let bytes = message.get(at..at + 2)?;
         Some(u16::from_be_bytes(bytes.try_into().ok()?))
@@ -53,7 +53,7 @@ pub(super) fn addresses(message: &[u8]) -> Result<Vec<IpAddr>, String> {
         2 => return Err("SERVFAIL".to_owned()),
         3 => return Err("NXDOMAIN: no such name".to_owned()),
         5 => return Err("REFUSED".to_owned()),
-        code => return Err(format!("the error code {code}")),
+        code => return Err(format!("error code {code}")),
     }
     let (questions, answers) = (word(4).unwrap_or(0), word(6).unwrap_or(0));
     let mut at = 12;
@@ -75,7 +75,7 @@ pub(super) fn addresses(message: &[u8]) -> Result<Vec<IpAddr>, String> {
     Ok(found)
 }
 
-/// Where a name ends: after its last label, or after a pointer to the rest of it.
+/// Returns the offset after a name, which ends with its last label or with a compression pointer.
 fn after_name(message: &[u8], mut at: usize) -> Option<usize> {
     loop {
         match *message.get(at)? {
@@ -94,7 +94,7 @@ pub(super) mod tests {
 
     const NAME: &str = "kubernetes.default.svc.cluster.local";
 
-    /// What CoreDNS answers: the question, and one record whose name points to it.
+    /// A response as CoreDNS sends it: the question, and one record whose name is a pointer.
     pub(in crate::cluster::services) fn answer(question: &[u8], address: [u8; 4]) -> Vec<u8> {
         let mut message = question.to_vec();
         message[2] |= 0x84;
@@ -109,7 +109,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_question_has_its_name_in_labels_and_the_type_of_the_family() {
+    fn a_query_encodes_name_and_record_type() {
         let v4 = asked();
         assert_eq!(v4.get(12..24), Some(&b"\x0akubernetes\x07"[..]));
         assert_eq!(v4.get(v4.len() - 5..), Some(&[0, 0, 1, 0, 1][..]));
@@ -119,23 +119,23 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_answer_gives_its_addresses() {
+    fn a_response_yields_addresses() {
         let found = addresses(&answer(&asked(), [10, 96, 0, 1]));
         assert_eq!(found, Ok(vec![Ipv4Addr::new(10, 96, 0, 1).into()]));
     }
 
     #[test]
-    fn an_answer_that_is_none_says_what_it_is() {
+    fn an_invalid_response_is_described() {
         let mut no_name = asked();
         no_name[2] |= 0x80;
         no_name[3] = 3;
         let whole = answer(&asked(), [10, 96, 0, 1]);
         let cases = [
             (no_name, "NXDOMAIN: no such name"),
-            (asked(), "something that is no DNS message"),
-            (Vec::new(), "something that is no DNS message"),
-            (whole[..whole.len() - 2].to_vec(), "something that is no DNS message"),
-            (b"caNONSENSE, and more of it".to_vec(), "something that is no DNS message"),
+            (asked(), "an invalid DNS message"),
+            (Vec::new(), "an invalid DNS message"),
+            (whole[..whole.len() - 2].to_vec(), "an invalid DNS message"),
+            (b"caNONSENSE, and more of it".to_vec(), "an invalid DNS message"),
         ];
         for (message, want) in cases {
             assert_eq!(addresses(&message), Err(want.to_owned()), "{message:?}");

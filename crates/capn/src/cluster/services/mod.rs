@@ -1,8 +1,8 @@
-//! Proof, once a cluster, that applications can run: a Service and DNS are answered from each node.
+//! One-time check of a cluster that applications can run: a Service and DNS respond from each node.
 //!
-//! That nodes are Ready and pods Running says nothing of it: Services are rules that kube-proxy
-//! writes into each node, and it runs on when it cannot. The cluster's own DNS is the Service that
-//! is asked, since it has two endpoints in a cluster of kubeadm.
+//! Ready nodes and Running pods do not prove this: Services are rules that kube-proxy writes on
+//! each node, and kube-proxy keeps running if that fails. The check uses the cluster's DNS Service,
+//! which has two endpoints in a kubeadm cluster.
 
 mod cause;
 mod dns;
@@ -28,48 +28,48 @@ use crate::ui::Ui;
 use crate::watch::{Deadline, View};
 use probe::{Probe, Target};
 
-/// Domain of Services, as the manifests of this command have it.
+/// Cluster domain in capn's manifests.
 const DOMAIN: &str = "cluster.local";
-/// How long a node may take to be answered once kube-proxy runs on it and DNS has its endpoints.
+/// Time limit for a response once kube-proxy runs on the node and DNS has endpoints.
 const PATIENCE: Duration = Duration::from_secs(45);
-/// Pause between two looks at a node that is not answered.
+/// Pause between two probes of a node.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Pause between two looks at why a node is not answered: they take longer than asking it again.
+/// Pause between two diagnoses of a node, which are slower than probes.
 const LOOK: Duration = Duration::from_secs(10);
-/// How long the program in a node may take: all questions are asked at once.
+/// Time limit of the probe program in a node. It sends all queries in parallel.
 const PROGRAM: Duration = Duration::from_secs(15);
-/// How many nodes are asked at once.
+/// Number of nodes probed concurrently.
 const AT_ONCE: usize = 8;
 
-/// Whether it has yet to be proven. A cluster without a network of ours has no pods to answer.
+/// Returns whether the check is still due. Clusters without capn's pod network are not checked.
 pub(super) fn are_due(request: &ClusterRequest, existing: Option<&Existing>) -> bool {
     request.bootstrap == Bootstrap::Kubeadm
         && request.cni != Cni::None
         && !existing.is_some_and(|existing| existing.services_answered)
 }
 
-/// The cluster that is looked at.
-pub(super) struct Subject<'a> {
+/// The cluster under check.
+pub(super) struct ServiceCheck<'a> {
     pub(super) request: &'a ClusterRequest,
     pub(super) view: &'a View,
-    /// Its own API.
+    /// Client of the workload cluster.
     pub(super) workload: Client,
-    /// The server that its nodes are on.
+    /// Client of the server that runs its nodes.
     pub(super) server: Server,
-    /// How a command is run in a node, up to the node's name.
+    /// Command that runs something in a node, without the node's name.
     pub(super) exec: Option<&'a str>,
 }
 
-/// Proves it, and records that in the plane. Nothing is recorded where no node could be asked.
+/// Runs the check, and records success in the plane. Records nothing if no node could be probed.
 ///
 /// # Errors
 ///
-/// When a node is not answered, with the cause as far as it is seen. The next time it is proven
-/// anew.
-pub(super) async fn prove(
+/// Returns an error if a node gets no response, with the cause as far as known. The next command
+/// checks again.
+pub(super) async fn check(
     ui: &Ui,
     plane: &Client,
-    subject: &Subject<'_>,
+    subject: &ServiceCheck<'_>,
     deadline: Deadline,
 ) -> Result<(), CommandError> {
     let step = ui.step("Services and DNS");
@@ -81,31 +81,31 @@ pub(super) async fn prove(
         .map(|machine| machine.spec.infrastructure_ref.name.clone())
         .collect();
     let asking = nodes.iter().map(|node| ask(subject, &probe, node, deadline));
-    let found: Vec<Asked> = futures::stream::iter(asking).buffered(AT_ONCE).collect().await;
+    let found: Vec<ProbeOutcome> = futures::stream::iter(asking).buffered(AT_ONCE).collect().await;
     let mut mute = Vec::new();
     let mut answered = 0;
     for asked in found {
         match asked {
-            Asked::Answered => answered += 1,
-            Asked::Cannot(why) => mute.push(why),
-            Asked::Problem(error) => {
+            ProbeOutcome::Answered => answered += 1,
+            ProbeOutcome::Cannot(why) => mute.push(why),
+            ProbeOutcome::Problem(error) => {
                 step.failed("Services and DNS");
                 return Err(error);
             }
         }
     }
     if answered == 0 {
-        step.done("Services were not proven: no node could be asked");
+        step.done("Services were not checked: no node could be probed");
     } else {
         record(plane, subject.request).await?;
         let from = if answered == 1 { "1 node".to_owned() } else { format!("{answered} nodes") };
         step.done(match &probe.dns {
-            Some((_, name)) => format!("Services answer from {from}, and so does DNS ({name})"),
-            None => format!("the Service `kubernetes` answers from {from}"),
+            Some((_, name)) => format!("Services and DNS ({name}) respond from {from}"),
+            None => format!("Service `kubernetes` responds from {from}"),
         });
     }
     if probe.dns.is_none() {
-        ui.note("the cluster has no Service kube-system/kube-dns: DNS was not asked");
+        ui.note("the cluster has no Service kube-system/kube-dns, so DNS was not checked");
     }
     for why in mute {
         ui.note(why);
@@ -113,8 +113,8 @@ pub(super) async fn prove(
     Ok(())
 }
 
-/// What nodes are asked. Waits until DNS has the endpoints it is to have.
-async fn probe(subject: &Subject<'_>, deadline: Deadline) -> Result<Probe, CommandError> {
+/// Determines what nodes probe. Waits until DNS has its endpoints.
+async fn probe(subject: &ServiceCheck<'_>, deadline: Deadline) -> Result<Probe, CommandError> {
     let doing = "cannot read the cluster's Services";
     let services = |namespace| Api::<Service>::namespaced(subject.workload.clone(), namespace);
     let api = services("default").get("kubernetes").await.doing(doing)?;
@@ -136,16 +136,21 @@ fn target(name: &'static str, service: &Service) -> Option<Target> {
     Some(Target { name, ip, port: u16::try_from(port).ok()? })
 }
 
-/// What came of asking one node.
-enum Asked {
+/// Result of probing one node.
+enum ProbeOutcome {
     Answered,
-    /// It does not let itself be asked; why.
+    /// The node cannot be probed, and why.
     Cannot(String),
     Problem(CommandError),
 }
 
-/// Asks a node until it is answered, or has had its time.
-async fn ask(subject: &Subject<'_>, probe: &Probe, node: &str, deadline: Deadline) -> Asked {
+/// Probes a node until it gets a response or the time limit passes.
+async fn ask(
+    subject: &ServiceCheck<'_>,
+    probe: &Probe,
+    node: &str,
+    deadline: Deadline,
+) -> ProbeOutcome {
     let given = PATIENCE * subject.request.timeouts.factor();
     let mut patience = Instant::now() + given;
     let mut looked = Instant::now();
@@ -153,21 +158,21 @@ async fn ask(subject: &Subject<'_>, probe: &Probe, node: &str, deadline: Deadlin
         let request = ExecRequest { deadline: PROGRAM, ..ExecRequest::new(probe.command()) };
         let problem = match subject.server.exec(node, request).await {
             Ok(out) if matches!(out.exit_code, 126 | 127) => {
-                return Asked::Cannot(format!(
-                    "Services were not proven from node `{node}`: it lacks bash, timeout or base64"
+                return ProbeOutcome::Cannot(format!(
+                    "Services were not checked from node `{node}`, which lacks bash, timeout or base64"
                 ));
             }
             Ok(out) => probe.problem(node, &out.stdout_text()).map(CommandError::new),
             Err(error) if error.is_transient() => {
-                Some(CommandError::caused(format!("cannot ask node `{node}`"), error))
+                Some(CommandError::caused(format!("cannot probe node `{node}`"), error))
             }
             Err(error) => {
-                return Asked::Cannot(format!(
-                    "Services were not proven from node `{node}`, which cannot be asked: {error}"
+                return ProbeOutcome::Cannot(format!(
+                    "Services were not checked from node `{node}`: {error}"
                 ));
             }
         };
-        let Some(problem) = problem else { return Asked::Answered };
+        let Some(problem) = problem else { return ProbeOutcome::Answered };
         let now = Instant::now();
         if now - looked >= LOOK || now >= patience.min(deadline.at()) {
             let proxy = cause::proxy(&subject.workload, node).await;
@@ -176,10 +181,10 @@ async fn ask(subject: &Subject<'_>, probe: &Probe, node: &str, deadline: Deadlin
                 patience = looked + given;
             }
             if looked >= patience.min(deadline.at()) {
-                return Asked::Problem(explained(problem, proxy, subject, node));
+                return ProbeOutcome::Problem(explained(problem, proxy, subject, node));
             }
         }
-        tracing::debug!(node, %problem, "a node is not answered yet");
+        tracing::debug!(node, %problem, "a node gets no response yet");
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -187,7 +192,7 @@ async fn ask(subject: &Subject<'_>, probe: &Probe, node: &str, deadline: Deadlin
 fn explained(
     problem: CommandError,
     proxy: cause::Proxy,
-    subject: &Subject<'_>,
+    subject: &ServiceCheck<'_>,
     node: &str,
 ) -> CommandError {
     let mut error = match proxy.says {
@@ -202,10 +207,10 @@ fn explained(
             None => format!("see `kubectl -n kube-system logs {pod}`"),
         });
     }
-    error.hint("once it is put right, the same command proves it again")
+    error.hint("after fixing it, run the same command to check again")
 }
 
-/// Records in the plane that the proof was given.
+/// Records in the plane that the check succeeded.
 async fn record(plane: &Client, request: &ClusterRequest) -> Result<(), CommandError> {
     let clusters: Api<Cluster> = Api::namespaced(plane.clone(), &request.namespace);
     let at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
@@ -213,6 +218,6 @@ async fn record(plane: &Client, request: &ClusterRequest) -> Result<(), CommandE
     clusters
         .patch(&request.name, &PatchParams::default(), &Patch::Merge(&change))
         .await
-        .doing(format!("cannot record that Services answer in cluster `{}`", request.name))?;
+        .doing(format!("cannot record the Service check of cluster `{}`", request.name))?;
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! What a node is asked, and what its answer means. No I/O.
+//! The probe program that runs in a node, and how its output is read. No I/O.
 //!
-//! A node has bash, `timeout` and `base64`, and needs nothing else: bash opens sockets by names
-//! such as `/dev/udp/10.96.0.10/53`.
+//! It needs only bash, `timeout` and `base64`: bash opens sockets through paths such as
+//! `/dev/udp/10.96.0.10/53`.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::dns;
 
-/// A Service by its name and where it is.
+/// A Service with its address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     /// Name of the Service.
@@ -30,24 +30,24 @@ impl Target {
     }
 }
 
-/// What a node is to reach.
+/// What a node must reach.
 #[derive(Clone, Debug)]
 pub(super) struct Probe {
     /// The API server's Service.
     pub(super) api: Target,
-    /// The Service of the cluster's DNS, and the name of the API server's Service in it.
+    /// The cluster's DNS Service, and the name of the API server's Service in it.
     pub(super) dns: Option<(Target, String)>,
 }
 
-/// How often DNS is asked over each protocol. Each question goes to an endpoint by chance: that
-/// one of two is never asked, over either, happens once in 30 000 times.
+/// Number of DNS queries per protocol. Each goes to a random endpoint: with two endpoints, one of
+/// them gets no query at all in 1 of 30,000 runs.
 const QUESTIONS: usize = 8;
 
-/// Asks all at once, and prints a line for each: protocol, exit code (124: no answer in time),
-/// answer.
+/// Sends all queries in parallel and prints a line for each: protocol, exit code (124: timeout),
+/// response.
 ///
-/// Arguments: address and port of the API server, questions, address and port of DNS, question for
-/// UDP and for TCP.
+/// Arguments: address and port of the API server, number of queries, address and port of DNS, query
+/// for UDP and for TCP.
 const PROGRAM: &str = r#"
 for tool in timeout base64 dd; do command -v "$tool" >/dev/null || exit 127; done
 ask='set -o pipefail; exec 3<>"/dev/$0/$1/$2" && base64 -d <<<"$3" >&3 && dd bs=4096 count=1 <&3 | base64 -w0'
@@ -69,7 +69,7 @@ wait
 "#;
 
 impl Probe {
-    /// The command for a node.
+    /// Returns the command for a node.
     pub(super) fn command(&self) -> Vec<String> {
         let mut command: Vec<String> =
             ["bash", "-c", PROGRAM, "capn"].iter().map(|word| (*word).to_owned()).collect();
@@ -90,8 +90,7 @@ impl Probe {
         command
     }
 
-    /// Reads what the program printed in the node `node`. `None` when all was answered, else what
-    /// was not.
+    /// Interprets the output of the program on node `node`. `None` means all queries were answered.
     pub(super) fn problem(&self, node: &str, output: &str) -> Option<String> {
         let lines: Vec<Line<'_>> = output.lines().filter_map(Line::read).collect();
         if let Some((target, name)) = &self.dns {
@@ -106,7 +105,7 @@ impl Probe {
             line => Some(format!(
                 "node `{node}` cannot reach {} over TCP: {}",
                 self.api.shown(),
-                line.map_or("it was not asked", Line::silence)
+                line.map_or("no request was sent", Line::silence)
             )),
         }
     }
@@ -134,7 +133,7 @@ impl Probe {
                     Err(problem) => problem,
                 };
                 return Some(format!(
-                    "asks {} for {name} over {shown} and is answered with {with}, not with {}",
+                    "queries {} for {name} over {shown} and gets {with} instead of {}",
                     target.shown(),
                     self.api.ip
                 ));
@@ -144,15 +143,15 @@ impl Probe {
         if missing == 0 {
             return None;
         }
-        let why = silent.first().map_or("it was not asked", |line| line.silence());
+        let why = silent.first().map_or("no request was sent", |line| line.silence());
         Some(format!(
-            "cannot reach {} over {shown}: {missing} of {QUESTIONS} questions got no answer ({why})",
+            "cannot reach {} over {shown}: {missing} of {QUESTIONS} queries got no response ({why})",
             target.shown()
         ))
     }
 }
 
-/// One line of the program.
+/// One line of output.
 struct Line<'a> {
     kind: &'a str,
     code: i32,
@@ -174,10 +173,10 @@ impl<'a> Line<'a> {
         })
     }
 
-    /// Why there is no answer.
+    /// Returns why there is no response.
     fn silence(&self) -> &'static str {
         match self.code {
-            124 => "nothing within 2 s",
+            124 => "no response within 2 s",
             0 => "the connection was closed",
             _ => "refused or no route",
         }

@@ -1,4 +1,5 @@
-//! The program in this machine's bash against a DNS server of the test, and what is read from it.
+//! Runs the program in this machine's bash against a DNS server of the test, and checks how its
+//! output is read.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
@@ -45,7 +46,7 @@ fn serve(address: [u8; 4]) -> u16 {
         for connection in tcp.incoming() {
             let mut connection = connection.unwrap();
             let mut length = [0; 2];
-            // Who only connects, as the look at the API server does, asks nothing.
+            // A client that only connects, like the API server probe, sends no query.
             if connection.read_exact(&mut length).is_err() {
                 continue;
             }
@@ -58,7 +59,7 @@ fn serve(address: [u8; 4]) -> u16 {
 }
 
 #[test]
-fn a_node_that_is_answered_has_no_problem() {
+fn a_node_with_answers_has_no_problem() {
     let port = serve(API);
     let probe = probe(port, port);
     assert_eq!(probe.problem("a", &run(&probe)), None);
@@ -69,19 +70,19 @@ fn a_wrong_answer_is_named() {
     let port = serve([127, 0, 0, 2]);
     let probe = probe(port, port);
     let want = format!(
-        "node `a` asks Service kube-dns 127.0.0.1:{port} for {NAME} over UDP and is answered with 127.0.0.2, not with 127.0.0.1"
+        "node `a` queries Service kube-dns 127.0.0.1:{port} for {NAME} over UDP and gets 127.0.0.2 instead of 127.0.0.1"
     );
     assert_eq!(probe.problem("a", &run(&probe)), Some(want));
 }
 
 #[test]
-fn a_service_that_refuses_is_named() {
+fn a_refusing_service_is_named() {
     let port = serve(API);
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let to_dns = probe(port, closed);
     let problem = to_dns.problem("a", &run(&to_dns)).unwrap();
     let want = format!(
-        "node `a` cannot reach Service kube-dns 127.0.0.1:{closed} over UDP: 8 of 8 questions got no answer (refused or no route)"
+        "node `a` cannot reach Service kube-dns 127.0.0.1:{closed} over UDP: 8 of 8 queries got no response (refused or no route)"
     );
     assert_eq!(problem, want);
     let mut to_api = probe(closed, port);
@@ -93,7 +94,7 @@ fn a_service_that_refuses_is_named() {
 }
 
 #[test]
-fn one_endpoint_of_two_that_is_silent_is_a_problem() {
+fn one_silent_endpoint_of_two_is_a_problem() {
     let probe = probe(443, 53);
     let message = answer(&dns::question(NAME, probe.api.ip), API);
     let good = |protocol: &str| match protocol {
@@ -108,12 +109,12 @@ fn one_endpoint_of_two_that_is_silent_is_a_problem() {
     output.push_str(&"tcp 124 \n".repeat(3));
     assert_eq!(
         probe.problem("a", &output).unwrap(),
-        "node `a` cannot reach Service kube-dns 127.0.0.1:53 over TCP: 3 of 8 questions got no answer (nothing within 2 s)"
+        "node `a` cannot reach Service kube-dns 127.0.0.1:53 over TCP: 3 of 8 queries got no response (no response within 2 s)"
     );
 }
 
 #[test]
-fn a_program_that_printed_nothing_proves_nothing() {
+fn a_probe_without_output_is_inconclusive() {
     let problem = probe(443, 53).problem("a", "").unwrap();
-    assert!(problem.contains("8 of 8 questions got no answer (it was not asked)"), "{problem}");
+    assert!(problem.contains("8 of 8 queries got no response (no request was sent)"), "{problem}");
 }

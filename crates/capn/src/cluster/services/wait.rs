@@ -13,14 +13,14 @@ use crate::error::{CommandError, Doing as _};
 use crate::manifest::ClusterRequest;
 use crate::watch::Deadline;
 
-/// How many endpoints are enough: with two, the rules of kube-proxy have to choose.
+/// Number of endpoints that is enough: with two, kube-proxy's rules must choose.
 const ENOUGH: usize = 2;
 
-/// Waits until as many endpoints of DNS are ready as its Deployment asks for, two at the most.
+/// Waits until DNS has as many ready endpoints as its Deployment has replicas, up to two.
 ///
 /// # Errors
 ///
-/// When they are not within the deadline, with what their pods wait for.
+/// Returns an error at the deadline, with the reasons why its pods wait.
 pub(super) async fn endpoints(
     workload: &Client,
     deadline: Deadline,
@@ -46,26 +46,26 @@ pub(super) async fn endpoints(
     };
     Err(error
         .hint("see `kubectl -n kube-system describe pods -l k8s-app=kube-dns`")
-        .hint("once they run, the same command goes on"))
+        .hint("once they run, run the same command again to continue"))
 }
 
 async fn until_ready(workload: &Client, wanted: usize) -> Result<(), CommandError> {
     let slices: Api<EndpointSlice> = Api::namespaced(workload.clone(), "kube-system");
     let config = watcher::Config::default().labels("kubernetes.io/service-name=kube-dns");
-    // Errors of a watch are tried again, with pauses.
+    // The watch retries errors with backoff.
     let mut changes = std::pin::pin!(watcher(slices, config).default_backoff());
     loop {
         match changes.try_next().await {
             Ok(None) => return Ok(()),
             Err(error) => tracing::debug!(%error, "the watch of DNS endpoints failed"),
-            // A cluster's DNS has one slice for each family, so that asking anew costs nothing.
+            // DNS has one EndpointSlice per address family, so listing again is cheap.
             Ok(Some(_)) if ready_now(workload).await >= wanted => return Ok(()),
             Ok(Some(_)) => {}
         }
     }
 }
 
-/// Ready endpoints of the family that has the most.
+/// Returns the number of ready endpoints, of the address family that has the most.
 async fn ready_now(workload: &Client) -> usize {
     let slices: Api<EndpointSlice> = Api::namespaced(workload.clone(), "kube-system");
     let params = ListParams::default().labels("kubernetes.io/service-name=kube-dns");
@@ -85,7 +85,7 @@ fn ready(slice: &EndpointSlice) -> usize {
     slice.endpoints.iter().flatten().filter(is_ready).count()
 }
 
-/// What the pods of DNS wait for.
+/// Returns why the DNS pods are waiting.
 async fn pods(workload: &Client) -> Vec<String> {
     let pods: Api<Pod> = Api::namespaced(workload.clone(), "kube-system");
     let params = ListParams::default().labels("k8s-app=kube-dns");
@@ -109,7 +109,7 @@ mod tests {
             "endpoints": [endpoint(true.into()), endpoint(false.into()), endpoint(().into())],
         }))
         .unwrap();
-        // Without a word an endpoint counts as ready, as the API says.
+        // An endpoint without this condition counts as ready, as the API specifies.
         assert_eq!(ready(&slice), 2);
     }
 }

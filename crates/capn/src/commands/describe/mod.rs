@@ -3,7 +3,7 @@
 mod prune;
 mod stopped;
 
-use capi_api::conditions as core;
+use capi_api::{conditions as core, labels};
 use clap::Args;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -26,29 +26,29 @@ use crate::watch::{self, View, complaint};
 pub struct DescribeArgs {
     /// Name of the cluster
     pub name: String,
-    /// Where it is.
+    /// Namespace of the cluster.
     #[command(flatten)]
     pub namespace: NamespaceArg,
-    /// Show all conditions, not only those that do not hold and that no other line explains
+    /// Show all conditions. By default, only unmet conditions that no other line explains are shown
     #[arg(long)]
     pub all_conditions: bool,
-    /// Form of the output.
+    /// Output format.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
-/// One object of the tree.
+/// An object in the tree.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Node {
     kind: &'static str,
     name: String,
-    /// What the object says of itself, in a few words.
+    /// Short summary of the object's state.
     summary: String,
     /// `True`, `False` or `Unknown`.
     ready: String,
-    conditions: Vec<Shown>,
-    /// When the certificates of a control plane machine expire.
+    conditions: Vec<ConditionOutput>,
+    /// Expiry of a control plane machine's certificates.
     #[serde(skip_serializing_if = "Option::is_none")]
     certificates_expiry_date: Option<Timestamp>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -56,7 +56,7 @@ struct Node {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Shown {
+struct ConditionOutput {
     #[serde(rename = "type")]
     kind: String,
     status: String,
@@ -66,7 +66,7 @@ struct Shown {
 
 pub(super) async fn run(context: &Context, args: DescribeArgs) -> Result<(), CommandError> {
     let state = StateDir::of(context)?;
-    let written = freshness::Written::of(&state);
+    let written = freshness::LastWrite::of(&state);
     let session = Session::open(&state, Need::Objects).await?;
     let namespace = args.namespace.namespace.as_str();
     let read = async {
@@ -97,15 +97,15 @@ pub(super) async fn run(context: &Context, args: DescribeArgs) -> Result<(), Com
             let mut text = String::new();
             let paint = |tone, text: &str| context.ui.paint_data(tone, text);
             render(&tree, "", "", args.all_conditions, &paint, &mut text);
-            context.ui.data(&text)?;
+            context.ui.drawing(&text)?;
             if let Some(phase) = stopped {
                 let name = readable(&tree.name);
                 let advice = phase.advice(&name);
                 context.ui.data(&format!("\ncause: Cluster/{name} {advice}\n"))?;
             } else if let Some((object, cause)) = prune::cause(&tree) {
                 let cause = readable(&cause);
-                let next = match prune::is_mended_by_repair(&tree) {
-                    true => format!("; `capn repair {}` mends it", args.name),
+                let next = match prune::is_fixed_by_repair(&tree) {
+                    true => format!("; `capn repair {}` fixes it", args.name),
                     false => String::new(),
                 };
                 context.ui.data(&format!("\ncause: {}: {cause}{next}\n", readable(&object)))?;
@@ -115,7 +115,7 @@ pub(super) async fn run(context: &Context, args: DescribeArgs) -> Result<(), Com
     }
 }
 
-/// The tree of a cluster as text, with all conditions.
+/// Returns the tree of a cluster as text, with all conditions.
 pub(crate) fn text(view: &View) -> String {
     let mut text = String::new();
     render(&tree(view), "", "", true, &|_, text| text.to_owned(), &mut text);
@@ -184,6 +184,19 @@ fn tree(view: &View) -> Node {
         let summary = format!("{} of {wanted}", mine.len());
         children.push(node("MachineDeployment", name, summary, conditions, mine));
     }
+    for pool in &view.pools {
+        let name = pool.name_any();
+        let is_mine = |worker: &Node| {
+            let machine = view.machines.iter().find(|machine| machine.name_any() == worker.name);
+            let labels = machine.and_then(|machine| machine.metadata.labels.as_ref());
+            labels.and_then(|labels| labels.get(labels::POOL_NAME)) == Some(&name)
+        };
+        let (mine, others): (Vec<Node>, Vec<Node>) = workers.into_iter().partition(is_mine);
+        workers = others;
+        let conditions = pool.status.as_ref().and_then(|status| status.conditions.as_ref());
+        let summary = format!("{} of {}", mine.len(), pool.spec.replicas.unwrap_or(1));
+        children.push(node("MachinePool", name, summary, conditions, mine));
+    }
     children.extend(workers);
     let cluster = view.cluster.as_ref();
     let status = cluster.and_then(|cluster| cluster.status.as_ref());
@@ -207,7 +220,7 @@ fn node(
     let conditions = conditions
         .into_iter()
         .flatten()
-        .map(|condition| Shown {
+        .map(|condition| ConditionOutput {
             kind: condition.type_.clone(),
             status: condition.status.clone(),
             reason: condition.reason.clone(),
@@ -217,7 +230,7 @@ fn node(
     Node { kind, name, summary, ready, conditions, certificates_expiry_date: None, children }
 }
 
-/// Says that certificates expire within 30 days, or have expired.
+/// Returns a note on certificates that expire within 30 days or have expired.
 fn expires_soon(end: Timestamp, now: Timestamp) -> Option<String> {
     let left = end.duration_since(now);
     let day = end.strftime("%Y-%m-%d");
@@ -229,10 +242,10 @@ fn expires_soon(end: Timestamp, now: Timestamp) -> Option<String> {
     (days < WARN_DAYS).then(|| format!("its certificates expire on {day}, in {days} day{plural}"))
 }
 
-/// Days before the end of certificates from which on it is shown.
+/// Certificates are mentioned this many days before they expire.
 const WARN_DAYS: i64 = 30;
 
-/// Conditions that are good when they are false.
+/// Conditions for which `False` is the good status.
 const GOOD_WHEN_FALSE: &[&str] = &[
     core::PAUSED,
     core::DELETING,
@@ -243,7 +256,7 @@ const GOOD_WHEN_FALSE: &[&str] = &[
     core::UPDATING,
 ];
 
-impl Shown {
+impl ConditionOutput {
     fn is_good(&self) -> bool {
         let good = if GOOD_WHEN_FALSE.contains(&self.kind.as_str()) { "False" } else { "True" };
         self.status == good
@@ -297,7 +310,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn certificates_are_spoken_of_when_they_expire_soon() {
+    fn certificates_are_mentioned_when_they_expire_soon() {
         let now: Timestamp = "2027-01-31T12:00:00Z".parse().unwrap();
         for (end, said) in [
             ("2027-12-01T00:00:00Z", None),
@@ -311,8 +324,8 @@ mod tests {
         }
     }
 
-    fn shown(kind: &str, status: &str, reason: &str, message: &str) -> Shown {
-        Shown {
+    fn shown(kind: &str, status: &str, reason: &str, message: &str) -> ConditionOutput {
+        ConditionOutput {
             kind: kind.into(),
             status: status.into(),
             reason: reason.into(),
@@ -320,7 +333,7 @@ mod tests {
         }
     }
 
-    fn leaf(kind: &'static str, name: &str, ready: &str, conditions: Vec<Shown>) -> Node {
+    fn leaf(kind: &'static str, name: &str, ready: &str, conditions: Vec<ConditionOutput>) -> Node {
         Node {
             kind,
             name: name.into(),
@@ -350,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tree_shows_what_does_not_hold() {
+    fn the_tree_shows_failing_conditions() {
         let mut text = String::new();
         render(&sample(), "", "", false, &|_, text| text.to_owned(), &mut text);
         insta::assert_snapshot!(text, @r"
@@ -363,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_acts_on_is_not_shown() {
+    fn control_characters_are_not_printed() {
         let bad = vec![shown("Ready", "False", "X\u{9b}2J", "a\x1b]0;b\x07\u{202e}c")];
         let mut text = String::new();
         let node = leaf("LXCMachine", "a\x1b[2J", "False", bad);
@@ -373,9 +386,10 @@ mod tests {
     }
 
     #[test]
-    fn the_cause_is_what_failed_then_what_is_unknown_then_what_is_awaited() {
-        let cause =
-            |conditions: Vec<Shown>| prune::cause(&leaf("LXCMachine", "a", "False", conditions));
+    fn the_cause_prefers_failed_over_unknown_over_waiting() {
+        let cause = |conditions: Vec<ConditionOutput>| {
+            prune::cause(&leaf("LXCMachine", "a", "False", conditions))
+        };
         let of = |message: &str| Some(("LXCMachine/a".to_owned(), message.to_owned()));
         let awaited = || shown("A", "False", "WaitingForX", "waiting for x");
         let unknown = || shown("B", "Unknown", "InspectionFailed", "no answer");
@@ -390,10 +404,10 @@ mod tests {
     }
 
     #[test]
-    fn repair_is_named_where_it_helps() {
+    fn repair_is_suggested_when_it_helps() {
         let of = |kind: &str, reason: &str, message: &str| {
             let bad = vec![shown(kind, "False", reason, message)];
-            prune::is_mended_by_repair(&leaf("LXCMachine", "a", "False", bad))
+            prune::is_fixed_by_repair(&leaf("LXCMachine", "a", "False", bad))
         };
         assert!(of("InstanceProvisioned", "InstanceDeleted", "instance a is gone"));
         assert!(of("NodeReady", "NodeNotReady", "kubelet stopped posting node status"));
@@ -401,13 +415,13 @@ mod tests {
         assert!(!of("InstanceProvisioned", "InstanceProvisioningFailed", "no space left"));
         let paused = shown("Paused", "True", "Paused", "it is paused");
         let gone = shown("InstanceProvisioned", "False", "InstanceDeleted", "gone");
-        assert!(!prune::is_mended_by_repair(&leaf("LXCMachine", "a", "False", vec![paused, gone])));
+        assert!(!prune::is_fixed_by_repair(&leaf("LXCMachine", "a", "False", vec![paused, gone])));
     }
 
     #[test]
     fn a_paused_cluster_says_so_once() {
         let paused = || vec![shown("Paused", "True", "Paused", "it is paused")];
-        let tree = |root: Vec<Shown>| Node {
+        let tree = |root: Vec<ConditionOutput>| Node {
             children: vec![leaf("LXCCluster", "demo", "True", paused())],
             ..leaf("Cluster", "demo", "True", root)
         };
@@ -428,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_twice() {
+    fn messages_are_not_repeated() {
         let waiting = "waiting for the control plane to be initialized";
         let of_machine = vec![
             shown("Ready", "Unknown", "ReadyUnknown", "a: b; c: d"),

@@ -1,11 +1,11 @@
-//! Which conditions are worth a line: those that say something that no other line says. Pure.
+//! Selects the conditions worth showing: those that no other line explains. Pure functions.
 
 use capi_api::conditions as core;
 use capn_api::conditions::reasons;
 
-use super::{Node, Shown};
+use super::{ConditionOutput, Node};
 
-/// Conditions that sum up others, of the same object or of those below it.
+/// Conditions that summarize others, of the same object or of its children.
 const SUMMARIES: &[&str] = &[
     core::READY,
     core::AVAILABLE,
@@ -24,8 +24,8 @@ const SUMMARIES: &[&str] = &[
     "WorkersAvailable",
 ];
 
-/// Reasons against which `capn repair` helps.
-const MENDED: &[&str] = &[
+/// Condition reasons that `capn repair` fixes.
+const FIXED: &[&str] = &[
     reasons::INSTANCE_DELETED,
     reasons::INSTANCE_STOPPED,
     reasons::BOOTSTRAP_FAILED,
@@ -42,7 +42,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn of(condition: &Shown) -> Self {
+    pub(super) fn of(condition: &ConditionOutput) -> Self {
         Self {
             kinds: vec![condition.kind.clone()],
             status: condition.status.clone(),
@@ -51,7 +51,7 @@ impl Line {
         }
     }
 
-    /// `Ready=False Reason: message`, without a message that only repeats the reason.
+    /// `Ready=False Reason: message`. Omits a message that only repeats the reason.
     pub(super) fn text(&self) -> String {
         let Self { status, reason, message, .. } = self;
         let kinds = self.kinds.join(", ");
@@ -61,33 +61,34 @@ impl Line {
         }
     }
 
-    /// A machine is lost, stopped or broken.
-    fn is_mended_by_repair(&self) -> bool {
+    /// Returns whether the machine is lost, stopped or broken.
+    fn is_fixed_by_repair(&self) -> bool {
         let is_broken_node =
             |kind: &String| [core::NODE_READY, core::NODE_HEALTHY].contains(&kind.as_str());
-        MENDED.contains(&self.reason.as_str())
+        FIXED.contains(&self.reason.as_str())
             || (!self.waits() && self.kinds.iter().any(is_broken_node))
     }
 
-    /// Something else has to happen first.
+    /// Returns whether the condition waits for something else.
     fn waits(&self) -> bool {
         self.reason.starts_with("WaitingFor") || self.message.to_lowercase().contains("waiting for")
     }
 }
 
-/// The lines of an object: its conditions that do not hold and are not said elsewhere.
+/// Lines of an object: its unmet conditions that no other line explains.
 pub(super) fn lines(node: &Node) -> Vec<Line> {
-    let bad: Vec<&Shown> =
+    let bad: Vec<&ConditionOutput> =
         node.conditions.iter().filter(|condition| !condition.is_good()).collect();
-    let is_summary = |condition: &&&Shown| SUMMARIES.contains(&condition.kind.as_str());
+    let is_summary = |condition: &&&ConditionOutput| SUMMARIES.contains(&condition.kind.as_str());
     let below = below(node);
-    let is_said = |condition: &Shown| {
+    let is_said = |condition: &ConditionOutput| {
         below.iter().any(|line| line.message == condition.message && line.message != line.reason)
             || below.iter().any(|line| line.kinds.contains(&condition.kind))
     };
-    let own: Vec<&&Shown> = bad.iter().filter(|c| !is_summary(c) && !is_said(c)).collect();
+    let own: Vec<&&ConditionOutput> =
+        bad.iter().filter(|c| !is_summary(c) && !is_said(c)).collect();
     if own.is_empty() && below.is_empty() {
-        // Nobody says why.
+        // Nothing explains it.
         return bad.first().map(|condition| Line::of(condition)).into_iter().collect();
     }
     let mut lines: Vec<Line> = Vec::new();
@@ -105,7 +106,7 @@ pub(super) fn lines(node: &Node) -> Vec<Line> {
     lines
 }
 
-/// The tree, with the word that it is paused at its root alone if the whole cluster is.
+/// Returns the tree with the paused condition only at its root if the whole cluster is paused.
 pub(super) fn paused_once(mut root: Node) -> Node {
     fn forget(nodes: &mut [Node]) {
         for node in nodes {
@@ -119,22 +120,22 @@ pub(super) fn paused_once(mut root: Node) -> Node {
     root
 }
 
-/// All lines of the objects below one.
+/// Returns all lines of an object's descendants.
 fn below(node: &Node) -> Vec<Line> {
     node.children.iter().flat_map(|child| [lines(child), below(child)].concat()).collect()
 }
 
-/// Why the cluster is not as it should be, and the object that says so: what failed, else what is
-/// unknown, else what is awaited; of several, what the deepest object says that comes first.
+/// Returns the root cause and its object: a failed condition, else an unknown one, else a waiting
+/// one. Of several, the first of the deepest object.
 pub(super) fn cause(root: &Node) -> Option<(String, String)> {
     cause_line(root).map(|(object, line)| (object, line.message))
 }
 
-/// Whether `capn repair` is what helps against the cause.
-pub(super) fn is_mended_by_repair(root: &Node) -> bool {
+/// Returns whether `capn repair` fixes the cause.
+pub(super) fn is_fixed_by_repair(root: &Node) -> bool {
     let is_paused =
         root.conditions.iter().any(|shown| shown.kind == core::PAUSED && !shown.is_good());
-    !is_paused && cause_line(root).is_some_and(|(_, line)| line.is_mended_by_repair())
+    !is_paused && cause_line(root).is_some_and(|(_, line)| line.is_fixed_by_repair())
 }
 
 fn cause_line(root: &Node) -> Option<(String, Line)> {
@@ -149,7 +150,7 @@ fn cause_line(root: &Node) -> Option<(String, Line)> {
     Some(found.clone())
 }
 
-/// Lines with their objects, the deepest first.
+/// Collects lines with their objects, deepest first.
 fn collect(node: &Node, into: &mut Vec<(String, Line)>) {
     for child in &node.children {
         collect(child, into);

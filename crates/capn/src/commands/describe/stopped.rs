@@ -1,9 +1,10 @@
-//! The tree of a cluster that `capn stop` stopped: what its objects say is of the time before. Pure.
+//! The tree of a cluster stopped by `capn stop`, whose objects describe the state before. Pure
+//! functions.
 
 use super::Node;
 use crate::power::Phase;
 
-/// The tree, in which nothing is ready.
+/// Returns the tree with nothing ready.
 pub(super) fn tree(root: Node, phase: Phase) -> Node {
     Node { ready: "False".to_owned(), ..at_rest(root, phase) }
 }
@@ -17,7 +18,7 @@ fn at_rest(node: Node, phase: Phase) -> Node {
     Node { summary, ready: "Unknown".to_owned(), children, ..node }
 }
 
-/// The tree without conditions: one line says it all.
+/// Returns the tree without conditions; one line explains the state.
 pub(super) fn quiet(node: Node) -> Node {
     let children = node.children.into_iter().map(quiet).collect();
     Node { conditions: Vec::new(), children, ..node }
@@ -25,11 +26,11 @@ pub(super) fn quiet(node: Node) -> Node {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Shown, render};
+    use super::super::{ConditionOutput, render};
     use super::*;
 
     fn node(kind: &'static str, summary: &str, children: Vec<Node>) -> Node {
-        let condition = Shown {
+        let condition = ConditionOutput {
             kind: "Available".into(),
             status: "False".into(),
             reason: "NotAvailable".into(),
@@ -47,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_stopped_cluster_is_said_to_be_ready() {
+    fn nothing_of_a_stopped_cluster_is_shown_as_ready() {
         let lxc_machine = node("LXCMachine", "10.0.0.3", vec![]);
         let machine = node("Machine", "Running", vec![lxc_machine]);
         let root = tree(node("Cluster", "Provisioned", vec![machine]), Phase::Stopped);

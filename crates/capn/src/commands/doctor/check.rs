@@ -1,10 +1,10 @@
-//! Gathers facts and judges them.
+//! Gathers facts and evaluates them.
 
 use std::time::Duration;
 
 use camino::Utf8Path;
 use capn_doctor::facts::{self, HostFacts, ServerFacts};
-use capn_doctor::rules::{self, Wishes};
+use capn_doctor::rules::{self, CheckOptions};
 use capn_doctor::{Finding, Severity};
 use capn_plan::launch;
 use incus_client::api::Devices;
@@ -15,17 +15,17 @@ use crate::error::CommandError;
 use crate::identity::Identity;
 use crate::preflight;
 
-/// Where images of nodes come from when the server has none.
+/// Source of node images that the server does not have.
 const IMAGE_SERVER: (&str, u16) = ("images.linuxcontainers.org", 443);
 const SHORT: Duration = Duration::from_secs(3);
 
-/// What was looked at and found.
+/// What was checked, and the findings.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Report {
     /// The server, if there is one.
     pub(super) server: Option<String>,
-    /// Whether the host of this process was looked at: only if the server is on it.
+    /// Whether the host was checked. Only if the server runs on this host.
     pub(super) host_checked: bool,
     /// All findings.
     pub(super) findings: Vec<Finding>,
@@ -36,28 +36,31 @@ impl Report {
         self.findings.iter().filter(|finding| finding.severity == severity).count()
     }
 
-    /// Fails when a cluster cannot be made.
+    /// Returns an error if a cluster cannot be created.
     pub(super) fn verdict(&self, tried_to_fix: bool) -> Result<(), CommandError> {
         let error = CommandError::new(match self.count(Severity::Problem) {
             0 => return Ok(()),
-            1 => "1 problem: a cluster here does not come up, or is not safe".to_owned(),
-            n => format!("{n} problems: a cluster here does not come up, or is not safe"),
+            1 => "1 problem: a cluster on this server would not start or would not be secure"
+                .to_owned(),
+            n => format!(
+                "{n} problems: a cluster on this server would not start or would not be secure"
+            ),
         });
         let can_fix = self.findings.iter().any(|f| f.is_problem() && f.fix.is_some());
         Err(match can_fix && !tried_to_fix {
-            true => error.hint("mend what can be mended safely: `capn doctor --fix`"),
+            true => error.hint("apply the safe fixes: `capn doctor --fix`"),
             false => error,
         })
     }
 }
 
-/// Looks at everything. What cannot be reached becomes a finding too.
+/// Runs all checks. What cannot be reached becomes a finding.
 pub(super) async fn all(
     identity: &Result<Identity, CommandError>,
     args: &DoctorArgs,
     root: &Utf8Path,
 ) -> Report {
-    let wishes = Wishes { allow_cgroup_v1: args.allow_cgroup_v1 };
+    let wishes = CheckOptions { allow_cgroup_v1: args.allow_cgroup_v1 };
     let (server, host_checked) = match identity {
         Ok(identity) => (Some(identity.server.clone()), identity.socket().is_some()),
         Err(_) => (None, args.server.remote.is_none()),
@@ -80,7 +83,7 @@ pub(super) async fn all(
                 if let Some(bridge) = bridge {
                     host.offer = Some(facts::offer(&bridge.name).await);
                 }
-                findings.extend(rules::together_findings(host, &facts));
+                findings.extend(rules::combined_findings(host, &facts));
             }
         }
         Err(error) => findings.push(unreachable(&error)),
@@ -105,7 +108,7 @@ async fn server_facts(
     }
     ServerFacts::read(&client, &args.profiles, &devices)
         .await
-        .map_err(|error| CommandError::caused(format!("cannot look at {}", identity.server), error))
+        .map_err(|error| CommandError::caused(format!("cannot check {}", identity.server), error))
 }
 
 fn unreachable(error: &CommandError) -> Finding {
@@ -113,13 +116,14 @@ fn unreachable(error: &CommandError) -> Finding {
         id: "server",
         severity: Severity::Problem,
         found: error.chain().join(": "),
-        means: "instances are made by an Incus or LXD server".to_owned(),
-        mend: error.hint_texts().to_vec(),
+        means: "capn needs an Incus or LXD server to create instances".to_owned(),
+        remedies: error.hint_texts().to_vec(),
         fix: None,
     }
 }
 
-/// Whether images could be downloaded. Asked from here; the server may have other ways.
+/// Checks whether images can be downloaded from this machine. The server may have other network
+/// access.
 async fn image_server() -> Finding {
     let (host, port) = IMAGE_SERVER;
     let connect = tokio::time::timeout(SHORT, tokio::net::TcpStream::connect((host, port)));
@@ -127,9 +131,9 @@ async fn image_server() -> Finding {
     let finding = Finding {
         id: "image-server",
         severity: Severity::Ok,
-        found: format!("the image server {host} answers"),
+        found: format!("image server {host} responds"),
         means: String::new(),
-        mend: Vec::new(),
+        remedies: Vec::new(),
         fix: None,
     };
     if is_reached {
@@ -137,10 +141,9 @@ async fn image_server() -> Finding {
     }
     Finding {
         severity: Severity::Warning,
-        found: format!("the image server {host} is not reached from here"),
-        means: "images that are on the server already can be used, others cannot be downloaded"
-            .to_owned(),
-        mend: vec![
+        found: format!("cannot reach image server {host} from this machine"),
+        means: "images on the server can be used, but others may not be downloadable".to_owned(),
+        remedies: vec![
             "build images here instead: `capn image build kubeadm` and `capn image build haproxy`"
                 .to_owned(),
         ],

@@ -1,7 +1,7 @@
-//! `--escape-test`: the doors out of a node, or of a pod in it.
+//! `--escape-test`: tests escape vectors of a node, or of a pod in it.
 
 use camino::Utf8Path;
-use capn_doctor::escape::{self, DoorState, EscapeReport, PodName, Targets};
+use capn_doctor::escape::{self, EscapeReport, PodName, Targets, VectorState};
 
 use crate::Context;
 use crate::error::CommandError;
@@ -10,7 +10,8 @@ use crate::output::{self, Format};
 use crate::preflight;
 use crate::ui::Table;
 
-/// Tries the doors of a node, or of a pod in it, and prints them; an open one is a failure.
+/// Tests the escape vectors of a node or of a pod in it and prints the results. Fails if one is
+/// open.
 pub(super) async fn run(
     context: &Context,
     identity: &Identity,
@@ -21,18 +22,23 @@ pub(super) async fn run(
 ) -> Result<(), CommandError> {
     let client = identity.client()?;
     preflight::contact(identity, &client).await?;
-    // What a node must not reach is known only of the host we are on.
+    // Only this host's own files and addresses are known.
     let targets = match identity.socket() {
         Some(_) => Targets::of_host(root),
         None => Targets::default(),
     };
     let subject = escape::subject(node, pod);
-    let step = context.ui.step(format!("doors out of {subject}"));
-    let report = escape::try_doors(&client, node, pod, &targets).await.map_err(|error| {
+    let step = context.ui.step(format!("escape vectors of {subject}"));
+    let report = escape::try_vectors(&client, node, pod, &targets).await.map_err(|error| {
         let hint = error.hint();
-        CommandError::caused(format!("cannot try the doors of {subject}"), error).hints(hint)
+        CommandError::caused(format!("cannot test the escape vectors of {subject}"), error)
+            .hints(hint)
     })?;
-    step.done(format!("{} doors out of {subject} ({}) tried", report.doors.len(), report.mode));
+    step.done(format!(
+        "tested {} escape vectors of {subject} ({})",
+        report.vectors.len(),
+        report.mode
+    ));
     print(context, &report, format)?;
     verdict(&report)
 }
@@ -42,23 +48,23 @@ fn print(context: &Context, report: &EscapeReport, format: Format) -> Result<(),
         Format::Json => return context.ui.data(&output::json(report)?),
         Format::Yaml => return context.ui.data(&output::yaml(report)?),
         Format::Name => {
-            let open = report.names(DoorState::Open);
+            let open = report.names(VectorState::Open);
             return context.ui.data(&open.iter().map(|n| format!("{n}\n")).collect::<String>());
         }
         Format::Table | Format::Wide => {}
     }
-    let mut doors: Vec<_> = report.doors.iter().collect();
-    // Open ones first; within a state as in the table of doors.
+    let mut doors: Vec<_> = report.vectors.iter().collect();
+    // Open ones first, then in table order.
     doors.sort_by_key(|tried| tried.result);
     let wide = format == Format::Wide;
-    let mut head = vec!["RESULT", "FAMILY", "DOOR"];
-    head.extend(if wide { vec!["AN OPEN ONE GIVES", "ANSWER"] } else { vec!["ANSWER"] });
+    let mut head = vec!["RESULT", "FAMILY", "VECTOR"];
+    head.extend(if wide { vec!["IMPACT", "DETAIL"] } else { vec!["DETAIL"] });
     let mut table = Table::new(head);
     for tried in doors {
         let mut cells =
-            vec![tried.result.to_string(), tried.door.family.into(), tried.door.name.into()];
+            vec![tried.result.to_string(), tried.vector.family.into(), tried.vector.name.into()];
         if wide {
-            cells.push(tried.door.gives.into());
+            cells.push(tried.vector.gives.into());
         }
         cells.push(tried.detail.clone());
         table.row(cells);
@@ -69,10 +75,10 @@ fn print(context: &Context, report: &EscapeReport, format: Format) -> Result<(),
     }
     context.ui.say(format!(
         "{} open, {} unknown, {} absent, {} closed",
-        report.count(DoorState::Open),
-        report.count(DoorState::Unknown),
-        report.count(DoorState::Absent),
-        report.count(DoorState::Closed),
+        report.count(VectorState::Open),
+        report.count(VectorState::Unknown),
+        report.count(VectorState::Absent),
+        report.count(VectorState::Closed),
     ));
     Ok(())
 }
@@ -81,27 +87,29 @@ fn verdict(report: &EscapeReport) -> Result<(), CommandError> {
     if report.holds() {
         return Ok(());
     }
-    let (open, unknown) = (report.names(DoorState::Open), report.names(DoorState::Unknown));
+    let (open, unknown) = (report.names(VectorState::Open), report.names(VectorState::Unknown));
     let subject = escape::subject(&report.node, report.pod.as_ref());
     if open.is_empty() {
         return Err(CommandError::new(format!(
-            "{} doors of {subject} could not be told: {}",
+            "the test of {} escape vectors of {subject} is inconclusive: {}",
             unknown.len(),
             unknown.join(", ")
         )));
     }
     let mut error = CommandError::new(match open.as_slice() {
-        [one] => format!("a door of {subject} is open: {one}"),
-        many => format!("{} doors of {subject} are open", many.len()),
+        [one] => format!("an escape vector of {subject} is open: {one}"),
+        many => format!("{} escape vectors of {subject} are open", many.len()),
     });
     if open.contains(&"processors-offline") {
-        error = error.hint("`capn doctor` on the host says whether lxcfs lets nodes write");
+        error = error
+            .hint("run `capn doctor` on the host to check whether lxcfs allows nodes to write");
     }
     if report.pod.is_some() && open.contains(&"initial-user-namespace") {
-        error = error.hint("a pod has a user namespace of its own with `hostUsers: false`");
+        error = error.hint("give the pod its own user namespace: `hostUsers: false`");
     }
     if report.mode == escape::Mode::Privileged {
-        error = error.hint("unprivileged nodes keep them shut: `--isolation shared` or `isolated`");
+        error =
+            error.hint("use unprivileged nodes to close them: `--isolation shared` or `isolated`");
     }
     Err(error)
 }

@@ -1,8 +1,9 @@
-//! `capn doctor`: what is wrong with the host and server, and `--escape-test`.
+//! `capn doctor`: checks host and server; `--escape-test` tests node isolation.
 
 mod check;
 mod escape;
-mod mend;
+mod fix;
+mod orphans;
 mod show;
 
 use camino::Utf8Path;
@@ -17,31 +18,35 @@ use crate::{Context, identity};
 /// Options of `doctor`.
 #[derive(Clone, Debug, Args)]
 pub struct DoctorArgs {
-    /// Which server.
+    /// The server to check.
     #[command(flatten)]
     pub server: ServerArgs,
-    /// Profile nodes would have, may be given several times [default: default]
+    /// Profile that nodes would use; can be repeated [default: default]
     #[arg(long = "profile", value_name = "NAME")]
     pub profiles: Vec<String>,
-    /// Storage pool the root disks of nodes would be in [default: the profiles']
+    /// Storage pool for root disks of nodes [default: the pool of the profiles]
     #[arg(long, value_name = "POOL")]
     pub storage_pool: Option<String>,
-    /// Nodes run on cgroup v1, as with the option of `create cluster`
+    /// Allow nodes on cgroup v1, like the option of `create cluster`
     #[arg(long)]
     pub allow_cgroup_v1: bool,
-    /// Mend what can be mended safely, after asking, and check again
+    /// Apply safe fixes after asking, then check again
     #[arg(long)]
     pub fix: bool,
-    /// Mend without asking
+    /// With --fix: do not ask for confirmation
     #[arg(long, requires = "fix")]
     pub yes: bool,
-    /// Try the doors out of a node instead, as root inside it; nothing outside it is changed
+    /// Test the escape vectors of a node, as root inside it; changes nothing outside the node
     #[arg(long, value_name = "NODE", conflicts_with_all = ["fix", "yes", "profiles", "storage_pool", "allow_cgroup_v1"])]
     pub escape_test: Option<String>,
-    /// Try the doors out of a pod that runs in that node, as root in the pod
+    /// Test the escape vectors of a running pod on that node, as root in the pod
     #[arg(long, value_name = "NAMESPACE/NAME", requires = "escape_test")]
     pub pod: Option<PodName>,
-    /// Form of the output.
+    /// List server resources of clusters that no state directory on this machine knows, in all
+    /// projects or the one given by --project; changes nothing
+    #[arg(long, conflicts_with_all = ["fix", "yes", "profiles", "storage_pool", "allow_cgroup_v1", "escape_test"])]
+    pub orphans: bool,
+    /// Output format.
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -55,6 +60,9 @@ pub(in crate::commands) async fn run(
         args.server.remote.as_deref(),
         args.server.project.as_deref(),
     );
+    if args.orphans {
+        return orphans::run(context, &identity?, &args.server, args.output.format()).await;
+    }
     let root = Utf8Path::new("/");
     if let Some(node) = &args.escape_test {
         return escape::run(
@@ -70,7 +78,7 @@ pub(in crate::commands) async fn run(
     let mut report = check::all(&identity, &args, root).await;
     if args.fix {
         let client = identity.as_ref().ok().map(identity::Identity::client).transpose()?;
-        if mend::all(context, client.as_ref(), &report, args.yes, root).await? {
+        if fix::all(context, client.as_ref(), &report, args.yes, root).await? {
             report = check::all(&identity, &args, root).await;
         }
     }

@@ -8,7 +8,7 @@ use crate::error::CommandError;
 use crate::output::{self, Format};
 use crate::ui::{Tone, readable};
 
-/// Prints a report in the form that was asked for.
+/// Prints a report in the requested format.
 pub(super) fn report(
     context: &Context,
     report: &Report,
@@ -25,7 +25,7 @@ pub(super) fn report(
             context.ui.data(&text(report, |tone, text| context.ui.paint_data(tone, text)))?;
             if !report.host_checked {
                 context.ui.note(
-                    "the server is on another machine: its host was not looked at, run `capn doctor` there",
+                    "the server is on another machine, whose host was not checked: run `capn doctor` there",
                 );
             }
             Ok(())
@@ -53,8 +53,8 @@ fn text(report: &Report, paint: impl Fn(Tone, &str) -> String) -> String {
         if !finding.means.is_empty() {
             text.push_str(&format!("{indent}{}\n", readable(&finding.means)));
         }
-        for line in &finding.mend {
-            text.push_str(&format!("{indent}{} {}\n", paint(Tone::Hint, "mend:"), readable(line)));
+        for line in &finding.remedies {
+            text.push_str(&format!("{indent}{} {}\n", paint(Tone::Hint, "fix:"), readable(line)));
         }
     }
     let [ok, warnings, problems] =
@@ -76,13 +76,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_is_followed_by_its_meaning_and_its_cure() {
-        let finding = |id, severity, means: &str, mend: &[&str]| Finding {
+    fn a_finding_shows_its_meaning_and_fix() {
+        let finding = |id, severity, means: &str, remedies: &[&str]| Finding {
             id,
             severity,
             found: "found".into(),
             means: means.into(),
-            mend: mend.iter().map(|line| (*line).to_owned()).collect(),
+            remedies: remedies.iter().map(|line| (*line).to_owned()).collect(),
             fix: None,
         };
         let report = Report {
@@ -94,8 +94,8 @@ mod tests {
             ],
         };
         let expected = "ok       clock  found\n\
-                        warning  nat    found\n                means\n                mend: do a\n                \
-                        mend: do b\n1 ok, 1 warning, 0 problems\n";
+                        warning  nat    found\n                means\n                fix: do a\n                \
+                        fix: do b\n1 ok, 1 warning, 0 problems\n";
         assert_eq!(text(&report, |_, text| text.to_owned()), expected);
     }
 }

@@ -7,49 +7,44 @@ use crate::Context;
 use crate::commands::NamespaceArg;
 use crate::error::CommandError;
 use crate::etcd::{self, Folder, Kept};
-use crate::output::{self, Format, OutputArgs};
+use crate::output::{self, OutputArgs};
 use crate::state::StateDir;
 use crate::ui::Table;
 
 /// Options of `etcd snapshot list`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Example: `capn etcd snapshot list demo`. Snapshots of a cluster that is deleted are listed too."
+    after_help = "Example: `capn etcd snapshot list demo`. Snapshots of deleted clusters are listed too."
 )]
 pub struct ListArgs {
     /// Name of the cluster
     pub name: String,
-    /// Where it is.
+    /// Namespace of the cluster.
     #[command(flatten)]
     pub namespace: NamespaceArg,
-    /// Form of the output.
+    /// Output format.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
 pub(crate) fn run(context: &Context, args: &ListArgs) -> Result<(), CommandError> {
     let state = StateDir::of(context)?;
-    let folder = Folder::of(&state, &args.namespace.namespace, &args.name)?;
-    let found = folder.list()?;
-    let values = || -> Vec<Value> { found.iter().map(value).collect() };
-    match args.output.format() {
-        Format::Json => context.ui.data(&output::json(&values())?),
-        Format::Yaml => context.ui.data(&output::yaml(&values())?),
-        Format::Name => context
-            .ui
-            .data(&found.iter().map(|kept| format!("{}\n", kept.path)).collect::<String>()),
-        Format::Table | Format::Wide if found.is_empty() => {
-            context.ui.say(format!(
-                "no snapshots of cluster `{0}` in {1}; take one: `capn etcd snapshot save {0}`",
-                args.name,
-                folder.path()
+    let dir = Folder::of(&state, &args.namespace.namespace, &args.name)?;
+    let found = dir.list()?;
+    let values: Vec<Value> = found.iter().map(value).collect();
+    let (ui, name) = (&context.ui, &args.name);
+    let path = |value: &Value| vec![value["path"].as_str().unwrap_or_default().to_owned()];
+    output::list(ui, args.output.format(), "EtcdSnapshot", &values, path, |is_wide| {
+        if found.is_empty() {
+            let take = format!("capn etcd snapshot save {name}");
+            ui.say(format!(
+                "cluster `{name}` has no snapshots in {}; take one: `{take}`",
+                dir.path()
             ));
-            Ok(())
+            return Ok(());
         }
-        format @ (Format::Table | Format::Wide) => {
-            context.ui.table(&table(&found, format == Format::Wide))
-        }
-    }
+        ui.table(&table(&found, is_wide))
+    })
 }
 
 fn table(found: &[Kept], wide: bool) -> Table {
@@ -79,7 +74,7 @@ fn table(found: &[Kept], wide: bool) -> Table {
     table
 }
 
-/// A snapshot for programs, stable between releases.
+/// Returns the output of a snapshot; stable between releases.
 fn value(kept: &Kept) -> Value {
     let record = kept.record.as_ref();
     json!({

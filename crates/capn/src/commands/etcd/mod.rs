@@ -1,4 +1,4 @@
-//! `capn etcd …`: snapshots of the etcd of clusters.
+//! `capn etcd`: etcd snapshots of clusters.
 
 pub mod list;
 pub mod restore;

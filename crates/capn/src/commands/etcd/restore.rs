@@ -12,24 +12,24 @@ use crate::etcd::restore;
 /// Options of `etcd snapshot restore`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Example: `capn etcd snapshot restore demo --from latest`. What was written to the cluster since is lost. One control plane machine that runs takes the data and becomes the only member of etcd, the others are replaced. The same command continues what was interrupted."
+    after_help = "Example: `capn etcd snapshot restore demo --from latest`. Changes since the snapshot are lost. One running control plane machine restores the data and becomes the only etcd member; the others are replaced. Run the same command again to continue an interrupted restore."
 )]
 pub struct RestoreArgs {
     /// Name of the cluster
     pub name: String,
-    /// The snapshot: a file, a name that `capn etcd snapshot list` shows, or `latest`
+    /// Snapshot to restore: a file, a name from `capn etcd snapshot list`, or `latest`
     #[arg(long, value_name = "FILE", default_value = "latest")]
     pub from: String,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     pub yes: bool,
-    /// Also a snapshot of which nothing is known, of another cluster, or of a later Kubernetes
+    /// Accept a snapshot of unknown origin, of another cluster, or of a newer Kubernetes version
     #[arg(long)]
     pub force: bool,
-    /// Where it is.
+    /// Namespace of the cluster.
     #[command(flatten)]
     pub namespace: NamespaceArg,
-    /// How long to wait in all
+    /// Total time limit
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30m")]
     pub wait: Duration,
 }

@@ -15,16 +15,16 @@ use crate::state::StateDir;
 /// Options of `etcd snapshot save`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Example: `capn etcd snapshot save demo --output demo.db`. The file holds all objects of the cluster, its Secrets too, and is readable by you alone. Beside it, as FILE.json, is what it is of."
+    after_help = "Example: `capn etcd snapshot save demo --output demo.db`. The file contains all objects of the cluster, including its Secrets, and only you can read it. FILE.json next to it describes the snapshot."
 )]
 pub struct SaveArgs {
     /// Name of the cluster
     pub name: String,
-    /// The file, which must not be there yet [default: one in the state folder, which
-    /// `capn etcd snapshot list` lists]
+    /// Output file, which must not exist [default: a file in the state directory, listed by `capn
+    /// etcd snapshot list`]
     #[arg(long, value_name = "FILE")]
     pub output: Option<Utf8PathBuf>,
-    /// Where it is.
+    /// Namespace of the cluster.
     #[command(flatten)]
     pub namespace: NamespaceArg,
 }
@@ -34,13 +34,11 @@ pub(crate) async fn run(context: &Context, args: SaveArgs) -> Result<(), Command
     let state = StateDir::of(context)?;
     let output = match output {
         None => None,
-        Some(path) => {
-            Some(camino::absolute_utf8(&path).doing(format!("cannot find out where {path} is"))?)
-        }
+        Some(path) => Some(camino::absolute_utf8(&path).doing(format!("cannot resolve {path}"))?),
     };
     let mut interrupt = Interrupt::listen()?;
     let session = Session::open(&state, Need::Objects).await?;
-    let step = context.ui.step(format!("snapshot of the etcd of cluster `{name}`"));
+    let step = context.ui.step(format!("etcd snapshot of cluster `{name}`"));
     let work = async {
         cluster::existing(session.client(), &namespace.namespace, &name).await?;
         let wanted = Wanted {
@@ -53,14 +51,11 @@ pub(crate) async fn run(context: &Context, args: SaveArgs) -> Result<(), Command
     };
     let result = tokio::select! {
         result = work => result,
-        () = interrupt.wait() => Err(CommandError::interrupted("interrupted: nothing was kept")),
+        () = interrupt.wait() => Err(CommandError::interrupted("interrupted; no snapshot was saved")),
     };
     let closed = session.close().await;
     let (path, record) = result?;
-    step.done(format!(
-        "snapshot of the etcd of cluster `{name}`, {}",
-        etcd::size(record.size_bytes)
-    ));
+    step.done(format!("etcd snapshot of cluster `{name}`, {}", etcd::size(record.size_bytes)));
     context.ui.data(&format!("{path}\n"))?;
     closed
 }

@@ -1,4 +1,4 @@
-//! `capn generate cluster` from a template: a flavor, a file or a URL.
+//! `capn generate cluster` from a template: a built-in flavor, a file or a URL.
 
 use std::collections::BTreeMap;
 
@@ -13,35 +13,34 @@ use crate::commands::cluster_args::{self, ClusterArgs};
 use crate::error::CommandError;
 use crate::output::{self, Format};
 use crate::preflight;
-use crate::template::Read;
+use crate::template::LoadedTemplate;
 use crate::template::source::{self, TemplateText};
-use crate::template::values::{self, Given};
+use crate::template::values::{self, Variables};
 use crate::ui::Table;
 
-/// Where a template and the values of its variables come from.
+/// A template and the sources of its variables.
 #[derive(Clone, Debug, Default, Args)]
 pub struct TemplateArgs {
-    /// Template that comes with capn, whose variables say what the cluster is; `--flavor` with one
-    /// of these names is the same
+    /// Built-in template, configured by variables; `--flavor` with one of these names does the same
     #[arg(short = 'f', long = "template", value_name = "FLAVOR", value_parser = PossibleValuesParser::new(source::flavor_names()), conflicts_with = "from", help_heading = "Template")]
     pub template: Option<String>,
-    /// Template of your own: a file, a URL, or `-` for standard input
+    /// Custom template: a file, a URL, or `-` for standard input
     #[arg(long, value_name = "FILE|URL", help_heading = "Template")]
     pub from: Option<String>,
-    /// Print the variables of the template instead of manifests
+    /// List the variables of the template instead of printing manifests
     #[arg(long, help_heading = "Template")]
     pub list_variables: bool,
-    /// Value of a variable; can be repeated. Variables in the environment count as well
+    /// Value of a variable; can be repeated. Environment variables are used as well
     #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = cluster_args::key_value, help_heading = "Template")]
     pub variables: Vec<(String, String)>,
-    /// File with variables, as clusterctl has them
-    /// [default: $XDG_CONFIG_HOME/cluster-api/clusterctl.yaml, if there is one]
+    /// File with variables, in clusterctl's format [default:
+    /// $XDG_CONFIG_HOME/cluster-api/clusterctl.yaml, if it exists]
     #[arg(long, value_name = "FILE", help_heading = "Template")]
     pub config_file: Option<Utf8PathBuf>,
 }
 
 impl TemplateArgs {
-    /// Whether anything of a template is asked for.
+    /// Returns whether any template option is given.
     pub fn is_given(&self) -> bool {
         self.template.is_some()
             || self.from.is_some()
@@ -51,12 +50,12 @@ impl TemplateArgs {
     }
 }
 
-/// Takes `--flavor` for a template where it names one, as clusterctl means it. Sizes of machines,
-/// which it is for `create`, have a number in them.
+/// Treats `--flavor` as a template name, as clusterctl does. Machine sizes, which `--flavor` means
+/// for `create`, contain a digit.
 ///
 /// # Errors
 ///
-/// When it is neither, or the template is given twice.
+/// Returns an error if it is neither, or if the template is given twice.
 pub(super) fn settle_flavor(
     template: &mut TemplateArgs,
     cluster: &mut ClusterArgs,
@@ -70,9 +69,9 @@ pub(super) fn settle_flavor(
         cluster.flavor = None;
     } else if !name.contains(|c: char| c.is_ascii_digit()) {
         let names: Vec<&str> = source::flavor_names().collect();
-        let act = format!("`{name}` is neither a template nor a size of machines");
+        let act = format!("`{name}` is neither a template nor a machine size");
         return Err(CommandError::usage(act)
-            .hint(format!("templates are {}; a size is written like c2-m4", names.join(", "))));
+            .hint(format!("templates are {}; a machine size looks like c2-m4", names.join(", "))));
     }
     Ok(())
 }
@@ -82,7 +81,7 @@ pub(super) async fn run(context: &Context, args: GenerateArgs) -> Result<(), Com
     preflight::cluster_name(&name)?;
     check_others(&cluster)?;
     let text = text(&template).await?;
-    let read = Read::new(&text)?;
+    let read = LoadedTemplate::new(&text)?;
     let namespace = cluster.namespace.clone().unwrap_or_else(|| "default".to_owned());
     let given = given(context, &name, &namespace, &template, &cluster)?;
     let environment = &context.environment;
@@ -93,7 +92,7 @@ pub(super) async fn run(context: &Context, args: GenerateArgs) -> Result<(), Com
     let documents = read.documents(&given.values(names, environment), &namespace)?;
     if text.needs_topology {
         context.ui.note(
-            "a cluster with a topology needs a management cluster with Cluster API and its feature ClusterTopology",
+            "a cluster with a topology needs a management cluster with Cluster API and the feature gate ClusterTopology",
         );
     }
     print(context, &documents, output)
@@ -102,9 +101,9 @@ pub(super) async fn run(context: &Context, args: GenerateArgs) -> Result<(), Com
 async fn text(args: &TemplateArgs) -> Result<TemplateText, CommandError> {
     match (&args.template, &args.from) {
         (Some(name), _) => {
-            // The command line takes no other names.
+            // The parser only accepts these names.
             let flavor = flavor::find(name)
-                .ok_or_else(|| CommandError::usage(format!("there is no flavor {name}")))?;
+                .ok_or_else(|| CommandError::usage(format!("flavor {name} does not exist")))?;
             Ok(source::of_flavor(flavor))
         }
         (None, Some(from)) => source::read(from).await,
@@ -112,12 +111,12 @@ async fn text(args: &TemplateArgs) -> Result<TemplateText, CommandError> {
             let names: Vec<&str> = source::flavor_names().collect();
             let act = "--list-variables, --variable and --config-file need a template";
             Err(CommandError::usage(act)
-                .hint(format!("give --from FILE, or --flavor with one of {}", names.join(", "))))
+                .hint(format!("use --from FILE, or --flavor with one of {}", names.join(", "))))
         }
     }
 }
 
-/// A template has its own variables: options for what `create` makes would change nothing.
+/// Rejects cluster options, which would have no effect on a template.
 fn check_others(cluster: &ClusterArgs) -> Result<(), CommandError> {
     let used = ClusterArgs {
         kubernetes_version: cluster.kubernetes_version.clone(),
@@ -129,8 +128,8 @@ fn check_others(cluster: &ClusterArgs) -> Result<(), CommandError> {
     if *cluster == used {
         return Ok(());
     }
-    Err(CommandError::usage("of the options for clusters, a template takes only --kubernetes-version, --control-planes, --workers and --namespace")
-        .hint("leave the others out and set variables; --list-variables lists them"))
+    Err(CommandError::usage("a template only supports the cluster options --kubernetes-version, --control-planes, --workers and --namespace")
+        .hint("use variables instead of the other options; --list-variables lists them"))
 }
 
 fn given(
@@ -139,7 +138,7 @@ fn given(
     namespace: &str,
     args: &TemplateArgs,
     cluster: &ClusterArgs,
-) -> Result<Given, CommandError> {
+) -> Result<Variables, CommandError> {
     let mut options = BTreeMap::from([
         ("CLUSTER_NAME".to_owned(), name.to_owned()),
         ("NAMESPACE".to_owned(), namespace.to_owned()),
@@ -160,17 +159,17 @@ fn given(
         Some(file) => values::configured(&file)?,
         None => BTreeMap::new(),
     };
-    Ok(Given { options, variables: args.variables.iter().cloned().collect(), configured })
+    Ok(Variables { options, variables: args.variables.iter().cloned().collect(), configured })
 }
 
-/// The variables: those that have to be set, and the others with what they are without.
+/// Lists required variables, and optional ones with their defaults.
 fn list<'a>(
     context: &Context,
     variables: impl Iterator<Item = &'a Variable>,
-    given: &Given,
+    given: &Variables,
     output: Option<Format>,
 ) -> Result<(), CommandError> {
-    // What an option says is not asked for any more.
+    // Variables set by an option are not listed as required.
     let variables: Vec<Variable> = variables
         .cloned()
         .map(|variable| match given.options.get(&variable.name) {

@@ -14,10 +14,10 @@ use crate::error::{CommandError, Doing as _};
 /// Options of `generate provider`.
 #[derive(Clone, Debug, Args)]
 pub struct ProviderArgs {
-    /// Write a repository for clusterctl into this folder instead, with all templates
+    /// Write a clusterctl repository with all templates to this directory instead
     #[arg(long, value_name = "DIR")]
     pub out: Option<Utf8PathBuf>,
-    /// Image of the manager, without its tag
+    /// Image of the manager, without a tag
     #[arg(long, value_name = "IMAGE", default_value = "ghcr.io/capn-rs/capn")]
     pub image: String,
 }
@@ -27,12 +27,12 @@ pub(super) fn run(context: &Context, args: &ProviderArgs) -> Result<(), CommandE
     let release = Release::new(version, &format!("{}:v{version}", args.image))
         .doing("cannot describe this release")?;
     match &args.out {
-        Some(folder) => repository(context, &release, folder),
+        Some(dir) => repository(context, &release, dir),
         None => components(context, &release),
     }
 }
 
-/// What `kubectl apply` takes: variables are replaced, as clusterctl does it.
+/// Returns the components for `kubectl apply`, with variables substituted as clusterctl does.
 fn components(context: &Context, release: &Release) -> Result<(), CommandError> {
     let text = clusterctl::components(release).doing("cannot write the components")?;
     let template = Template::new(&text).doing("cannot read the components")?;
@@ -47,14 +47,14 @@ fn components(context: &Context, release: &Release) -> Result<(), CommandError> 
     context.ui.data(&text)
 }
 
-fn repository(context: &Context, release: &Release, folder: &Utf8Path) -> Result<(), CommandError> {
+fn repository(context: &Context, release: &Release, dir: &Utf8Path) -> Result<(), CommandError> {
     let files =
         clusterctl::repository(release, &templates()).doing("cannot write the repository")?;
     let mut first = None;
     for file in files {
-        let path = folder.join(&file.path);
+        let path = dir.join(&file.path);
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).doing(format!("cannot make {parent}"))?;
+            fs::create_dir_all(parent).doing(format!("cannot create {parent}"))?;
         }
         fs::write(&path, &file.text).doing(format!("cannot write {path}"))?;
         context.ui.data(&format!("{path}\n"))?;
@@ -63,16 +63,16 @@ fn repository(context: &Context, release: &Release, folder: &Utf8Path) -> Result
         }
     }
     let Some(components) = first else { return Ok(()) };
-    context.ui.say("tell clusterctl of it, in its clusterctl.yaml:");
+    context.ui.say("add it to clusterctl.yaml:");
     context.ui.say("  providers:");
     context.ui.say("    - name: incus");
     context.ui.say("      type: InfrastructureProvider");
     context.ui.say(format!("      url: file://{components}"));
-    context.ui.say("then: clusterctl init --infrastructure incus");
+    context.ui.say("then run: clusterctl init --infrastructure incus");
     Ok(())
 }
 
-/// As clusterctl looks for them in a repository.
+/// Templates with the names that clusterctl expects in a repository.
 fn templates() -> Vec<File> {
     let clusters = flavor::FLAVORS.iter().map(|flavor| {
         let name = match flavor.name {
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_repository_has_what_clusterctl_looks_for() {
+    fn a_repository_has_the_files_that_clusterctl_reads() {
         let names: Vec<String> = templates().into_iter().map(|file| file.path).collect();
         for name in [
             "cluster-template.yaml",

@@ -2,15 +2,15 @@
 
 use clap::Args;
 
-use super::{Place, TargetArgs};
+use super::{SecretStore, TargetArgs};
 use crate::Context;
 use crate::cluster;
 use crate::commands::NamespaceArg;
 use crate::error::{CommandError, Doing as _};
-use crate::identity::fence::Wishes;
-use crate::identity::kept::{self, Kept};
-use crate::identity::proof::{Proof, Tries};
-use crate::identity::tenant::{self, Fenced};
+use crate::identity::access_check::{AccessCheck, AccessTester};
+use crate::identity::restrictions::TenantOptions;
+use crate::identity::stored::{self, StoredIdentity};
+use crate::identity::tenant::{self, ProjectOutcome};
 use crate::identity::{self, Identity, listen, secret, token};
 use crate::manifest::{Document, to_yaml};
 use crate::output::{self, Format};
@@ -22,7 +22,7 @@ use crate::ui::Tone;
 /// Options of `identity create`.
 #[derive(Clone, Debug, Args)]
 pub struct IdentityCreateArgs {
-    /// Name of the identity, and of its Secret
+    /// Name of the identity and of its Secret
     pub name: String,
     /// Project on the server [default: the remote's]
     #[arg(long, value_name = "PROJECT")]
@@ -30,28 +30,28 @@ pub struct IdentityCreateArgs {
     /// Namespace of the Secret
     #[command(flatten)]
     pub namespace: NamespaceArg,
-    /// Form of the Secret [default: yaml]
-    #[arg(short, long, value_enum, value_name = "FORM")]
+    /// Output format of the Secret [default: yaml]
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub output: Option<Format>,
-    /// Apply the Secret to the embedded plane, or to the cluster that --kubeconfig names, instead
-    /// of printing it
+    /// Apply the Secret instead of printing it: to the embedded plane, or to the cluster given by
+    /// --kubeconfig
     #[arg(long)]
     pub apply: bool,
     /// Where to apply it.
     #[command(flatten)]
     pub target: TargetArgs,
-    /// Accept a server behind a socket of this machine
+    /// Allow a server behind a local Unix socket
     #[arg(long)]
     pub allow_unix_socket: bool,
 
     /// Remote of the `incus` or `lxc` command, or unix:///PATH [default: the local socket]
     #[arg(long, value_name = "REMOTE", help_heading = "Server")]
     pub remote: Option<String>,
-    /// Trust token of a server, as `incus config trust add NAME` prints it
+    /// Trust token of the server, as printed by `incus config trust add NAME`
     #[arg(long, value_name = "TOKEN", conflicts_with = "remote", help_heading = "Server")]
     pub token: Option<String>,
 
-    /// A restricted project and a certificate that is limited to it.
+    /// A restricted project and a certificate limited to it.
     #[command(flatten)]
     pub tenant: TenantArgs,
 }
@@ -60,56 +60,56 @@ pub struct IdentityCreateArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Restricted identity")]
 pub struct TenantArgs {
-    /// Make the project, restricted, and an identity that can use nothing else on the server
+    /// Create a restricted project and an identity that cannot access anything else on the server
     #[arg(long, requires = "project", conflicts_with = "token")]
     pub restricted: bool,
-    /// Let a server that does not listen yet do so, at this address
+    /// Make a server listen on this address if it does not listen on the network yet
     #[arg(long, value_name = "ADDRESS[:PORT]", requires = "restricted")]
     pub listen: Option<String>,
-    /// Address at which clients reach the server [default: what it listens on]
+    /// Address that clients use to reach the server [default: its listen address]
     #[arg(long, value_name = "ADDRESS[:PORT]", requires = "restricted")]
     pub address: Option<String>,
-    /// Most instances at once, load balancers included [default: 10]
+    /// Maximum number of instances, including load balancers [default: 10]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000), requires = "restricted")]
     pub instances: Option<u32>,
-    /// Most processors of all instances together [default: --instances times --machine-cpus]
+    /// CPU limit of the project [default: --instances times --machine-cpus]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000), requires = "restricted")]
     pub cpus: Option<u32>,
-    /// Most memory of all instances together, as 40GiB [default: 4 GiB an instance]
+    /// Memory limit of the project, for example 40GiB [default: 4 GiB per instance]
     #[arg(long, value_name = "SIZE", value_parser = size, requires = "restricted")]
     pub memory: Option<String>,
-    /// Processors of a machine that names no flavor [default: 2]
+    /// CPU limit of machines without a flavor [default: 2]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096), requires = "restricted")]
     pub machine_cpus: Option<u32>,
-    /// Memory of a machine that names no flavor [default: 4GiB]
+    /// Memory limit of machines without a flavor [default: 4GiB]
     #[arg(long, value_name = "SIZE", value_parser = size, requires = "restricted")]
     pub machine_memory: Option<String>,
-    /// Most processes of all instances together [default: --instances times --machine-processes]
+    /// Process limit of the project [default: --instances times --machine-processes]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), requires = "restricted")]
     pub processes: Option<u32>,
-    /// Processes of a machine that does not say [default: 10000]
+    /// Process limit of machines that do not set one [default: 10000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=4_194_304), requires = "restricted")]
     pub machine_processes: Option<u32>,
-    /// Most room of all root disks together, as 200GiB [default: not limited]
+    /// Disk limit of the project, for example 200GiB [default: unlimited]
     #[arg(long, value_name = "SIZE", value_parser = size, requires = "restricted")]
     pub disk: Option<String>,
-    /// Room of the root disk of a machine that does not say [default with --disk: 20GiB]
+    /// Root disk size of machines that do not set one [default with --disk: 20GiB]
     #[arg(long, value_name = "SIZE", value_parser = size, requires = "restricted")]
     pub machine_disk: Option<String>,
-    /// Give each machine host user ids of its own
+    /// Give each machine its own range of host user IDs
     #[arg(long, requires = "restricted")]
     pub isolated: bool,
-    /// Network of the machines [default: that of the default profile]
+    /// Network of the machines [default: the network of the default profile]
     #[arg(long, value_name = "NETWORK", requires = "restricted")]
     pub network: Option<String>,
-    /// Storage pool of the machines [default: that of the default profile]
+    /// Storage pool of the machines [default: the pool of the default profile]
     #[arg(long, value_name = "POOL", requires = "restricted")]
     pub pool: Option<String>,
 }
 
 impl TenantArgs {
-    fn wishes(&self) -> Wishes {
-        Wishes {
+    fn options(&self) -> TenantOptions {
+        TenantOptions {
             instances: self.instances,
             cpus: self.cpus,
             memory: self.memory.clone(),
@@ -124,22 +124,22 @@ impl TenantArgs {
     }
 }
 
-/// Sizes as the servers write them. They take more forms; these are those that people type.
+/// Parses a size. The servers accept more notations than these.
 fn size(text: &str) -> Result<String, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = &text[digits.len()..];
     let known = ["MB", "GB", "TB", "MiB", "GiB", "TiB"].contains(&unit);
     match digits.parse::<u64>() {
         Ok(1..) if known => Ok(text.to_owned()),
-        _ => Err("write it like `512MiB` or `40GiB`".to_owned()),
+        _ => Err("expected a size such as `512MiB` or `40GiB`".to_owned()),
     }
 }
 
 pub(crate) async fn run(context: &Context, args: IdentityCreateArgs) -> Result<(), CommandError> {
     secret::check_name(&args.name)?;
     if args.target.kubeconfig.is_some() && !args.apply {
-        return Err(CommandError::usage("`--kubeconfig` says where `--apply` goes")
-            .hint("add `--apply`, or leave `--kubeconfig` out"));
+        return Err(CommandError::usage("`--kubeconfig` requires `--apply`")
+            .hint("add `--apply`, or omit `--kubeconfig`"));
     }
     let mut interrupt = Interrupt::listen()?;
     let work = async {
@@ -157,10 +157,10 @@ pub(crate) async fn run(context: &Context, args: IdentityCreateArgs) -> Result<(
     };
     tokio::select! {
         result = work => result
-            .map_err(|error| error.while_doing(format!("cannot make identity `{}`", args.name))),
+            .map_err(|error| error.while_doing(format!("cannot create identity `{}`", args.name))),
         () = interrupt.wait() => Err(CommandError::interrupted("interrupted")
-            .hint("the same command continues")
-            .hint(format!("undo it: `capn identity delete {}`", args.name))),
+            .hint("run the same command again to continue")
+            .hint(format!("to undo it: `capn identity delete {}`", args.name))),
     }
 }
 
@@ -181,16 +181,16 @@ async fn apply(
     args: &IdentityCreateArgs,
     document: &Document,
 ) -> Result<(), CommandError> {
-    let place = Place::open(state, args.target.kubeconfig.as_deref()).await?;
-    let applied = cluster::apply(place.client(), document, &args.namespace.namespace).await;
-    let closed = place.close().await;
+    let store = SecretStore::open(state, args.target.kubeconfig.as_deref()).await?;
+    let applied = cluster::apply(store.client(), document, &args.namespace.namespace).await;
+    let closed = store.close().await;
     let applied = applied?;
     closed?;
     match args.output {
         None | Some(Format::Table | Format::Wide) => {
             context.ui.data(&format!("{} {}\n", document.shown(), applied.as_str()))
         }
-        // What is printed names the Secret without what is in it.
+        // The output names the Secret without its content.
         Some(Format::Name) => context.ui.data(&format!("{}\n", document.shown())),
         Some(Format::Json) => context.ui.data(&output::json(&outcome(document, applied))?),
         Some(Format::Yaml) => context.ui.data(&output::yaml(&outcome(document, applied))?),
@@ -203,14 +203,14 @@ fn outcome(document: &Document, applied: cluster::Applied) -> serde_json::Value 
     })
 }
 
-/// The identity of a remote of the client configuration, as it is.
+/// Returns the identity of a configured remote.
 async fn from_remote(
     context: &Context,
     args: &IdentityCreateArgs,
 ) -> Result<Identity, CommandError> {
     let environment = &context.environment;
     let identity = identity::resolve(environment, args.remote.as_deref(), args.project.as_deref())?;
-    // The embedded plane's controllers run on this machine and reach its sockets.
+    // The controllers of the embedded plane run on this machine and can use its sockets.
     let is_for_here = args.apply && args.target.kubeconfig.is_none();
     if !args.allow_unix_socket && !is_for_here {
         let https = identity::remotes_with_address(environment);
@@ -233,7 +233,7 @@ async fn check(context: &Context, identity: &Identity) -> Result<(), CommandErro
     Ok(())
 }
 
-/// An identity from a trust token: its key is made here.
+/// Creates an identity from a trust token, with a new key.
 async fn from_token(
     context: &Context,
     state: &StateDir,
@@ -241,46 +241,49 @@ async fn from_token(
     text: &str,
 ) -> Result<Identity, CommandError> {
     let parsed = token::parse(text)?;
-    let mut kept = match kept::find(state, &args.name)? {
-        Some(kept) if parsed.names(&kept.server) => kept,
+    let mut stored = match stored::find(state, &args.name)? {
+        Some(stored) if parsed.names(&stored.server) => stored,
         found => {
             let (url, certificate) = token::find_server(&parsed).await?;
-            let kept = match found {
-                None => Kept::mint(&args.name, url, certificate, args.project.clone(), None)?,
+            let stored = match found {
+                None => {
+                    StoredIdentity::mint(&args.name, url, certificate, args.project.clone(), None)?
+                }
                 Some(found) => found.at(url, certificate)?,
             };
-            kept::keep(state, &kept)?;
-            kept
+            stored::keep(state, &stored)?;
+            stored
         }
     };
-    let client = Identity { project: None, ..kept.identity() }.client()?;
-    let server = client.server().await.doing(format!("cannot reach {}", kept.server))?;
+    let client = Identity { project: None, ..stored.identity() }.client()?;
+    let server = client.server().await.doing(format!("cannot reach {}", stored.server))?;
     if server.is_trusted() {
-        context.ui.note(format!("identity `{}` was made before: it is used again", kept.name));
+        context.ui.note(format!("using existing identity `{}`", stored.name));
     } else if let Err(error) =
         token::redeem(&client, text, &tenant::certificate_name(&args.name)).await
     {
-        // Where the answer was lost, the key may be known there: then it stays for the next run.
+        // If the response was lost, the server may already trust the key, so keep it for the next
+        // run.
         if client.server().await.is_ok_and(|server| !server.is_trusted()) {
-            kept::forget(state, &args.name)?;
+            stored::forget(state, &args.name)?;
         }
         return Err(error);
     }
     let project = match &args.project {
         Some(project) => Some(project.clone()),
-        None if kept.project.is_some() => kept.project.clone(),
+        None if stored.project.is_some() => stored.project.clone(),
         None => only_project(&client).await?,
     };
-    if project != kept.project {
-        kept.project = project;
-        kept::keep(state, &kept)?;
+    if project != stored.project {
+        stored.project = project;
+        stored::keep(state, &stored)?;
     }
-    let identity = kept.identity();
+    let identity = stored.identity();
     check(context, &identity).await?;
     Ok(identity)
 }
 
-/// The project of a certificate that is limited to one.
+/// Returns the project of a certificate that is limited to one project.
 async fn only_project(client: &incus_client::Client) -> Result<Option<String>, CommandError> {
     let mut projects = client.projects().await.doing("cannot list the projects of the server")?;
     match projects.pop() {
@@ -289,7 +292,7 @@ async fn only_project(client: &incus_client::Client) -> Result<Option<String>, C
     }
 }
 
-/// A restricted project, and a certificate that can use nothing else.
+/// Creates a restricted project and a certificate that is limited to it.
 async fn restricted(
     context: &Context,
     state: &StateDir,
@@ -297,19 +300,19 @@ async fn restricted(
 ) -> Result<Identity, CommandError> {
     let ui = &context.ui;
     let tenant = &args.tenant;
-    // The parser sees to it that there is one.
+    // The parser guarantees a project.
     let Some(project) = args.project.as_deref() else {
         return Err(CommandError::usage("`--restricted` needs `--project PROJECT`"));
     };
     if project == "default" {
-        return Err(CommandError::usage("the project `default` cannot be a tenant's"));
+        return Err(CommandError::usage("project `default` cannot be used for a tenant"));
     }
-    let found = kept::find(state, &args.name)?;
+    let found = stored::find(state, &args.name)?;
     if let Some(found) = &found
         && found.project.as_deref() != Some(project)
     {
         return Err(CommandError::new(format!(
-            "identity `{}` was made for project `{}` before",
+            "identity `{}` already exists for project `{}`",
             args.name,
             found.project.as_deref().unwrap_or("default")
         ))
@@ -330,82 +333,83 @@ async fn restricted(
     )
     .await?;
     tenant::usable(&admin, &args.name, project).await?;
-    let place = tenant::place(&admin, tenant.network.as_deref(), tenant.pool.as_deref()).await?;
+    let network_and_pool =
+        tenant::network_and_pool(&admin, tenant.network.as_deref(), tenant.pool.as_deref()).await?;
     let made_through = match administrator.socket() {
         Some(_) => administrator.server.clone(),
         None => through.unwrap_or_default().to_owned(),
     };
-    let kept = prepare(args, found, url, server.environment.certificate.clone(), made_through)?;
-    // Before the server learns of the certificate: a key that is lost leaves nothing to undo.
-    kept::keep(state, &kept)?;
-    let fenced = tenant::project(&admin, &args.name, project, &tenant.wishes(), &place).await?;
-    ui.say(match fenced {
-        Fenced::Made => format!("project `{project}` is made, restricted to its own instances"),
-        Fenced::Kept => format!("project `{project}` is restricted to its own instances"),
-        Fenced::Foreign => format!(
-            "project `{project}` was there and is restricted: its settings stay as they are"
-        ),
+    let stored = prepare(args, found, url, server.environment.certificate.clone(), made_through)?;
+    // Stored before the server learns the certificate: losing an unregistered key needs no cleanup.
+    stored::keep(state, &stored)?;
+    let outcome =
+        tenant::project(&admin, &args.name, project, &tenant.options(), &network_and_pool).await?;
+    ui.say(match outcome {
+        ProjectOutcome::Created => {
+            format!("project `{project}` is created, restricted to its own instances")
+        }
+        ProjectOutcome::Reused => format!("project `{project}` is restricted to its own instances"),
+        ProjectOutcome::Foreign => {
+            format!("project `{project}` exists and is restricted: its settings are not changed")
+        }
     });
-    tenant::trust(&admin, &kept, project).await?;
-    if listen::is_loopback(&kept.server) {
+    tenant::trust(&admin, &stored, project).await?;
+    if listen::is_loopback(&stored.server) {
         ui.note(format!(
-            "{} is for this machine only: a manager in a pod does not reach it; `--address` names another",
-            kept.server
+            "{} is only reachable from this machine, not from a manager in a pod; use `--address` to set another address",
+            stored.server
         ));
     }
-    let identity = kept.identity();
+    let identity = stored.identity();
     let holder = identity.client()?;
-    let tries = Tries {
+    let tester = AccessTester {
         holder: &holder,
         admin: &admin,
         project,
-        network: &place.network,
+        network: &network_and_pool.network,
         flavor: server.flavor(),
     };
     let step = ui.step("what the holder can and cannot do");
-    let proofs = tries.all().await?;
-    step.done(format!(
-        "what the holder of identity `{}` can and cannot do, tried with its certificate:",
-        args.name
-    ));
-    show(context, &proofs)?;
+    let checks = tester.all().await?;
+    step.done(format!("access of identity `{}`, tested with its certificate:", args.name));
+    show(context, &checks)?;
     Ok(identity)
 }
 
 fn prepare(
     args: &IdentityCreateArgs,
-    found: Option<Kept>,
+    found: Option<StoredIdentity>,
     server: String,
     server_certificate: String,
     made_through: String,
-) -> Result<Kept, CommandError> {
+) -> Result<StoredIdentity, CommandError> {
     let made_through = Some(made_through);
     match found {
-        Some(found) => Ok(Kept { server, server_certificate, made_through, ..found }),
+        Some(found) => Ok(StoredIdentity { server, server_certificate, made_through, ..found }),
         None => {
             let project = args.project.clone();
-            Kept::mint(&args.name, server, server_certificate, project, made_through)
+            StoredIdentity::mint(&args.name, server, server_certificate, project, made_through)
         }
     }
 }
 
-fn show(context: &Context, proofs: &[Proof]) -> Result<(), CommandError> {
+fn show(context: &Context, checks: &[AccessCheck]) -> Result<(), CommandError> {
     let ui = &context.ui;
-    for proof in proofs {
-        let (tone, mark) = match (proof.holds(), proof.is_open()) {
+    for check in checks {
+        let (tone, mark) = match (check.holds(), check.is_open()) {
             (true, _) => (Tone::Good, "  ✓"),
             (false, true) => (Tone::Bad, "  ✗"),
             (false, false) => (Tone::Note, "  !"),
         };
-        ui.say_marked(tone, mark, proof.line());
+        ui.say_marked(tone, mark, check.line());
     }
     let open: Vec<&str> =
-        proofs.iter().filter(|proof| proof.is_open()).map(|proof| proof.what.as_str()).collect();
+        checks.iter().filter(|check| check.is_open()).map(|check| check.what.as_str()).collect();
     if open.is_empty() {
         return Ok(());
     }
-    Err(CommandError::caused("the holder can do what it should not", open.join("; "))
-        .hint("look at the project's restrictions: `incus project show PROJECT`"))
+    Err(CommandError::caused("the identity has more access than intended", open.join("; "))
+        .hint("check the project's restrictions: `incus project show PROJECT`"))
 }
 
 #[cfg(test)]
@@ -413,7 +417,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_those_the_servers_understand() {
+    fn sizes_use_units_that_servers_accept() {
         for good in ["512MiB", "40GiB", "1TB"] {
             assert_eq!(size(good).unwrap(), good);
         }

@@ -13,15 +13,15 @@ use crate::session::{Need, Session};
 use crate::state::StateDir;
 
 /// Where Secrets are applied.
-enum Place {
+enum SecretStore {
     /// The embedded plane.
     Plane(Session),
     /// Another management cluster.
     Other(Client),
 }
 
-impl Place {
-    /// Opens the cluster that a kubeconfig names, else the embedded plane.
+impl SecretStore {
+    /// Opens the cluster of a kubeconfig, or the embedded plane.
     async fn open(state: &StateDir, kubeconfig: Option<&Utf8Path>) -> Result<Self, CommandError> {
         let Some(path) = kubeconfig else {
             return Ok(Self::Plane(Session::open_or_make(state, Need::Objects).await?));
@@ -50,7 +50,7 @@ impl Place {
     }
 }
 
-/// The management cluster that is not the embedded plane.
+/// A management cluster other than the embedded plane.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct TargetArgs {
     /// Kubeconfig of a management cluster [default: the embedded plane]

@@ -14,10 +14,10 @@ use crate::output::{self, Format, OutputArgs};
 use crate::signal::Interrupt;
 use crate::{identity, images, preflight};
 
-/// What an image is for.
+/// Kind of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum ImageKind {
-    /// Nodes with Kubernetes, from a folder of binaries
+    /// Nodes with Kubernetes, from a directory of binaries
     Kubeadm,
     /// Nodes without Kubernetes, for `--bootstrap none`
     Node,
@@ -25,19 +25,19 @@ pub enum ImageKind {
     Haproxy,
 }
 
-/// The distribution under an image.
+/// Base distribution of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum BaseSystem {
-    /// Boots also on hosts with cgroup v1
+    /// Also boots on hosts with cgroup v1
     Debian12,
-    /// Needs a host with cgroup v2
+    /// Requires a host with cgroup v2
     Debian13,
-    /// Boots also on hosts with cgroup v1; with containerd 2
+    /// Also boots on hosts with cgroup v1; includes containerd 2
     #[value(name = "ubuntu24.04")]
     Ubuntu2404,
 }
 
-/// What machines an image is for.
+/// Architecture of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum ImageArchitecture {
     /// x86_64
@@ -49,59 +49,61 @@ pub enum ImageArchitecture {
 /// Options of `image build`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Needs root and the packages debootstrap and squashfs-tools. Finished stages are kept and used again."
+    after_help = "Example: `sudo capn image build kubeadm --kubernetes-binaries DIR`. Needs root and the packages debootstrap and squashfs-tools. Completed build stages are cached."
 )]
 pub struct BuildArgs {
-    /// What the image is for [default: kubeadm if there are binaries, else node]
+    /// Kind of the image [default: kubeadm if Kubernetes binaries exist, otherwise node]
     #[arg(value_enum)]
     pub kind: Option<ImageKind>,
-    /// Folder with kubeadm, kubelet, etcd and the others
-    /// [default: $CAPN_KUBERNETES_BINARIES, else /var/lib/capn/kubernetes]
+    /// Directory with the Kubernetes binaries (kubeadm, kubelet, etcd and others) [default:
+    /// $CAPN_KUBERNETES_BINARIES, or /var/lib/capn/kubernetes]
     #[arg(long, value_name = "DIR")]
     pub kubernetes_binaries: Option<Utf8PathBuf>,
-    /// Folder with containerd, containerd-shim-runc-v2, ctr and runc, optionally crictl
-    /// [default: $CAPN_RUNTIME_BINARIES, else /var/lib/capn/runtime, else the base's packages if they
-    /// are current, else the official downloads]
+    /// Directory with containerd, containerd-shim-runc-v2, ctr, runc and optionally crictl
+    /// [default: $CAPN_RUNTIME_BINARIES, or /var/lib/capn/runtime, or the distribution's packages
+    /// if they are recent, or the official downloads]
     #[arg(long, value_name = "DIR")]
     pub runtime_binaries: Option<Utf8PathBuf>,
-    /// Kubernetes version that the binaries must be of
+    /// Kubernetes version that the binaries must have
     #[arg(long, value_name = "VERSION")]
     pub kubernetes_version: Option<String>,
     /// Alias of the image [default: capn/kubeadm/VERSION, capn/node or capn/haproxy]
     #[arg(long, value_name = "ALIAS")]
     pub alias: Option<String>,
-    /// Distribution under the image [default: the newest that boots on this host]
+    /// Base distribution [default: the newest one that boots on this host]
     #[arg(long, value_enum, value_name = "BASE")]
     pub base: Option<BaseSystem>,
-    /// Stock image of Debian or Ubuntu to make a kubeadm image from, on the server and with the
-    /// internet: an alias there, or ubuntu:24.04, debian:13
+    /// Build a kubeadm image on the server from this stock image of Debian or Ubuntu: an alias, or
+    /// ubuntu:24.04, debian:13; requires internet access
     #[arg(long, value_name = "NAME", conflicts_with_all = ["base", "mirror", "kubernetes_binaries", "runtime_binaries"])]
     pub base_image: Option<String>,
-    /// Where VERSION/bin/linux/ARCH/NAME is, for `--base-image` [default: the official downloads]
+    /// URL of VERSION/bin/linux/ARCH/NAME, for `--base-image` [default: the official downloads]
     #[arg(long, value_name = "URL", requires = "base_image")]
     pub kubernetes_url: Option<String>,
-    /// Architecture of the image; only this machine's can be built [default: this machine's]
+    /// Architecture of the image; only this machine's architecture is supported [default: this
+    /// machine's]
     #[arg(long, value_enum, value_name = "ARCH")]
     pub architecture: Option<ImageArchitecture>,
-    /// Mirror of the distribution [default: this machine's, else the public one]
+    /// Mirror of the distribution [default: the mirror of this machine, or the public one]
     #[arg(long, value_name = "URL")]
     pub mirror: Option<String>,
-    /// Folder where finished stages are kept
+    /// Directory for completed build stages
     #[arg(long, value_name = "DIR", default_value_t = images::cache_dir())]
     pub cache_dir: Utf8PathBuf,
-    /// Write what is inside (packages, digests) to a file as JSON; - for stdout
+    /// Write a manifest of the image (packages, digests) to this file as JSON; `-` writes to stdout
     #[arg(long, value_name = "FILE")]
     pub manifest: Option<Utf8PathBuf>,
-    /// Launch the image unprivileged and privileged, and check both, before it gets its alias
+    /// Before setting the alias, launch the image unprivileged and privileged and check both
+    /// instances
     #[arg(long)]
     pub validate: bool,
-    /// Build again even if the server has the same image
+    /// Build again even if the server already has the same image
     #[arg(long)]
     pub rebuild: bool,
-    /// Which server gets it.
+    /// Server that gets the image.
     #[command(flatten)]
     pub server: ServerArgs,
-    /// Form of the output.
+    /// Output format.
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -172,7 +174,7 @@ pub(in crate::commands) async fn run(
                 remove_validation(&client, &alias).await.doing("cannot clean up")?;
             }
             return Err(CommandError::interrupted(format!("the build of image `{alias}` was interrupted"))
-                .hint("the same command continues: finished stages are kept"));
+                .hint("completed stages are kept; run the same command again to continue"));
         }
     };
     if let Some((file, text)) = args.manifest.as_deref().zip(built.manifest.as_deref()) {
@@ -195,12 +197,12 @@ async fn request(context: &Context, args: &BuildArgs) -> Result<BuildRequest, Co
     let runtime = match kind {
         Kind::Haproxy if args.runtime_binaries.is_some() => {
             return Err(CommandError::usage("a load balancer image has no container runtime")
-                .hint("leave out --runtime-binaries"));
+                .hint("omit --runtime-binaries"));
         }
         Kind::Haproxy => None,
         Kind::Kubeadm(_) | Kind::Node => {
-            let folder = images::runtime(context, args.runtime_binaries.as_deref()).await?;
-            images::runtime_for(&context.ui, folder.as_ref(), base).await
+            let dir = images::runtime(context, args.runtime_binaries.as_deref()).await?;
+            images::runtime_for(&context.ui, dir.as_ref(), base).await
         }
     };
     Ok(BuildRequest {
@@ -225,23 +227,23 @@ async fn kind(context: &Context, args: &BuildArgs) -> Result<Kind, CommandError>
         other => other,
     };
     match images::binaries(context, args.kubernetes_binaries.as_deref()).await? {
-        Some(folder) => {
+        Some(dir) => {
             let asked = args.kubernetes_version.as_deref().map(|v| v.trim_start_matches('v'));
-            let found = folder.version().trim_start_matches('v');
+            let found = dir.version().trim_start_matches('v');
             match asked {
                 Some(asked) if asked != found => Err(CommandError::new(format!(
-                    "the binaries in {} are of Kubernetes {}, not v{asked}",
-                    folder.path(),
-                    folder.version()
+                    "the binaries in {} have Kubernetes version {}, not v{asked}",
+                    dir.path(),
+                    dir.version()
                 ))
-                .hint("name a folder of that version: `--kubernetes-binaries DIR`")),
-                _ => Ok(Kind::Kubeadm(folder)),
+                .hint("use a directory with that version: `--kubernetes-binaries DIR`")),
+                _ => Ok(Kind::Kubeadm(dir)),
             }
         }
         None if wanted.is_none() && args.kubernetes_version.is_none() => Ok(Kind::Node),
-        None => Err(CommandError::new("there are no Kubernetes binaries to build a node image from")
-            .hint("put kubeadm, kubelet, kubectl, kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy and etcd into a folder: `--kubernetes-binaries DIR`")
-            .hint("an image without Kubernetes: `capn image build node`")),
+        None => Err(CommandError::new("no Kubernetes binaries found for a node image")
+            .hint("put kubeadm, kubelet, kubectl, kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy and etcd into a directory: `--kubernetes-binaries DIR`")
+            .hint("or build an image without Kubernetes: `capn image build node`")),
     }
 }
 

@@ -20,28 +20,28 @@ use crate::signal::Interrupt;
 use crate::ui::Ui;
 use crate::{identity, preflight};
 
-/// A disk of some gigabytes over a slow line.
+/// Time limit for uploading a disk of some gigabytes over a slow connection.
 const UPLOAD: Duration = Duration::from_secs(60 * 60);
 
 /// Options of `image import`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "FILE is one tarball with everything, or the metadata tarball followed by rootfs.squashfs, a tarball of the root filesystem or disk.qcow2. ALIAS is a name on the image server, as `capn image list --remote` shows it; the server fetches it by itself."
+    after_help = "Example: `capn image import kubeadm/v1.37.2`. FILE is a unified tarball, or a metadata tarball followed by rootfs.squashfs, a root filesystem tarball or disk.qcow2. ALIAS is an image name from `capn image list --remote`; the server downloads that image itself."
 )]
 pub struct ImportArgs {
-    /// Image on the image server, or files of an image
+    /// Alias on the image server, or files of an image
     #[arg(value_name = "ALIAS|FILE", required = true, num_args = 1..=2)]
     pub what: Vec<String>,
-    /// Alias of the image [default: the one `capn up` looks for, if it is an image of the project]
+    /// Alias of the image [default: the alias `capn up` uses, for images of this project]
     #[arg(long, value_name = "ALIAS")]
     pub alias: Option<String>,
-    /// Where an ALIAS comes from.
+    /// Image server for an ALIAS.
     #[command(flatten)]
     pub image_server: ImageServerArgs,
-    /// Which server gets it.
+    /// Server that gets the image.
     #[command(flatten)]
     pub server: ServerArgs,
-    /// Form of the output.
+    /// Output format.
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -62,7 +62,7 @@ pub(in crate::commands) async fn run(
     args: ImportArgs,
 ) -> Result<(), CommandError> {
     let mut interrupt = Interrupt::listen()?;
-    let wanted = wanted(context, &args)?;
+    let source = source(context, &args)?;
     let identity = identity::resolve(
         &context.environment,
         args.server.remote.as_deref(),
@@ -71,8 +71,8 @@ pub(in crate::commands) async fn run(
     let client = identity.client()?;
     preflight::contact(&identity, &client).await?;
     let work = async {
-        match wanted {
-            Wanted::Named { server, name } => {
+        match source {
+            ImportSource::Named { server, name } => {
                 let alias = args.alias.as_deref();
                 let pull = Pull { server: &server, name: &name, alias };
                 let pulled = images::pull(&context.ui, &client, &pull).await?;
@@ -82,7 +82,7 @@ pub(in crate::commands) async fn run(
                     fingerprint: pulled.fingerprint,
                 })
             }
-            Wanted::Files { files, properties } => {
+            ImportSource::Files { files, properties } => {
                 let alias = args.alias.clone().or_else(|| images::alias_of(&properties));
                 upload(&context.ui, &client, files, alias, &properties).await
             }
@@ -92,24 +92,24 @@ pub(in crate::commands) async fn run(
         imported = work => imported?,
         () = interrupt.wait() => {
             return Err(CommandError::interrupted("the import was interrupted")
-                .hint("the same command begins anew; nothing has to be removed"));
+                .hint("run the same command again to start over; no cleanup is needed"));
         }
     };
     print(context, &imported, args.output.format())
 }
 
-enum Wanted {
+enum ImportSource {
     Named { server: String, name: String },
     Files { files: ImageFiles, properties: BTreeMap<String, String> },
 }
 
-/// What is there as a file is one; everything else is a name.
-fn wanted(context: &Context, args: &ImportArgs) -> Result<Wanted, CommandError> {
+/// Existing files are imported as files; anything else is an alias.
+fn source(context: &Context, args: &ImportArgs) -> Result<ImportSource, CommandError> {
     let paths: Vec<Utf8PathBuf> = args.what.iter().map(Utf8PathBuf::from).collect();
     match (args.what.as_slice(), paths.as_slice()) {
         ([name], [path]) if !path.is_file() => {
             if name.starts_with(['/', '.']) {
-                return Err(CommandError::new(format!("there is no file {name}")));
+                return Err(CommandError::new(format!("file {name} does not exist")));
             }
             let servers = args.image_server.servers(&context.environment)?;
             let (server, name) = match name.split_once(':') {
@@ -119,14 +119,14 @@ fn wanted(context: &Context, args: &ImportArgs) -> Result<Wanted, CommandError> 
                     None => {
                         let known: Vec<&str> = servers.prefixes().collect();
                         return Err(CommandError::usage(format!(
-                            "{prefix:?} is no image server; known are {}",
+                            "{prefix:?} is not a known image server (known: {})",
                             known.join(", ")
                         ))
-                        .hint(format!("name it: `--image-server {prefix}=https://HOST/PATH`")));
+                        .hint(format!("define it: `--image-server {prefix}=https://HOST/PATH`")));
                     }
                 },
             };
-            Ok(Wanted::Named { server: server.to_owned(), name: name.to_owned() })
+            Ok(ImportSource::Named { server: server.to_owned(), name: name.to_owned() })
         }
         (_, [first, rest @ ..]) => {
             let doing = || format!("cannot import {first}");
@@ -142,9 +142,9 @@ fn wanted(context: &Context, args: &ImportArgs) -> Result<Wanted, CommandError> 
                     }
                 }
             };
-            Ok(Wanted::Files { files, properties })
+            Ok(ImportSource::Files { files, properties })
         }
-        (_, []) => Err(CommandError::usage("name an image or its files")),
+        (_, []) => Err(CommandError::usage("specify the alias of an image, or its files")),
     }
 }
 
@@ -159,7 +159,7 @@ async fn upload(
     let upload =
         ImageUpload { files, public: false, properties: BTreeMap::new(), aliases: Vec::new() };
     if let Some(alias) = &alias {
-        // Before gigabytes are sent; any fingerprint of ours may be there.
+        // Checked before gigabytes are sent. The fingerprint does not matter here.
         images::check_alias(client, alias, "").await?;
     }
     let (sender, mut receiver) = tokio::sync::watch::channel(String::new());
@@ -177,10 +177,10 @@ async fn upload(
     if let Some(alias) = &alias {
         images::give_alias(client, alias, &imported.fingerprint)
             .await
-            .doing(format!("cannot give the image the alias `{alias}`"))?;
+            .doing(format!("cannot assign the image alias `{alias}`"))?;
     }
     let name = alias.as_deref().unwrap_or(&imported.fingerprint);
-    let how = if imported.existed { "was there already" } else { "imported" };
+    let how = if imported.existed { "already exists" } else { "imported" };
     step.done(format!("image {name} {how}"));
     Ok(Imported {
         kind: properties.get(PROPERTY_KIND).cloned(),
@@ -195,7 +195,7 @@ fn shown(at: UploadProgress) -> String {
     match at {
         UploadProgress::Hashing { bytes, total } => format!("reading, {} %", percent(bytes, total)),
         UploadProgress::Sending { bytes, total } => format!("sending, {} %", percent(bytes, total)),
-        UploadProgress::Importing => "the server reads it".to_owned(),
+        UploadProgress::Importing => "the server is processing it".to_owned(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `capn image list`, and `capn get images`: of the server, or of an image server.
+//! `capn image list` and `capn get images`: images on a server or on an image server.
 
 use std::collections::BTreeMap;
 
@@ -21,33 +21,34 @@ use crate::{identity, preflight};
 /// Options of `image list`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "`--remote` alone lists the default image server. A NAME is an image server's prefix, a simplestreams remote of the `incus` or `lxc` command, or a server's remote, whose own images are listed then."
+    after_help = "Example: `capn image list --remote --filter kubeadm`. `--remote` without a value lists the default image server. NAME is the prefix of an image server, a simplestreams remote of the `incus` or `lxc` command, or the remote of a server."
 )]
 pub struct ListArgs {
-    /// Image server to list, or remote of the `incus` or `lxc` command, or unix:///PATH
-    /// [default: the images on the local server]
+    /// Image server, remote of the `incus` or `lxc` command, or unix:///PATH [default: the images
+    /// on the local server]
     #[arg(long, value_name = "URL|NAME", num_args = 0..=1, default_missing_value = "")]
     pub remote: Option<String>,
     /// Project on the server [default: the remote's]
     #[arg(long, value_name = "PROJECT")]
     pub project: Option<String>,
-    /// Which images of an image server.
+    /// Filter for an image server.
     #[command(flatten)]
     pub filter: FilterArgs,
-    /// What prefixes stand for.
+    /// Image servers and their prefixes.
     #[command(flatten)]
     pub image_server: ImageServerArgs,
-    /// Form of the output.
+    /// Output format.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
-/// One image of ours.
+/// An image built by capn.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Row {
+struct ImageRow {
     aliases: Vec<String>,
-    kind: String,
+    /// Kind of the image.
+    image_kind: String,
     fingerprint: String,
     size_bytes: u64,
     uploaded_at: String,
@@ -70,15 +71,15 @@ pub(in crate::commands) async fn run(
     }
     if !args.filter.is_empty() {
         return Err(CommandError::usage(
-            "--filter, --architecture, --type and --all-versions are for image servers",
+            "--filter, --architecture, --type and --all-versions only apply to image servers",
         )
-        .hint("list one: `capn image list --remote`"));
+        .hint("list an image server: `capn image list --remote`"));
     }
     let server = ServerArgs { remote: args.remote, project: args.project };
     of_server(context, server, args.output).await
 }
 
-/// The image server that is meant, if it is one.
+/// Returns the selected image server, if any.
 fn image_server(context: &Context, args: &ListArgs) -> Result<Option<Source>, CommandError> {
     let Some(remote) = &args.remote else { return Ok(None) };
     let servers = args.image_server.servers(&context.environment)?;
@@ -94,7 +95,7 @@ fn image_server(context: &Context, args: &ListArgs) -> Result<Option<Source>, Co
     url.map(|url| simplestreams::source(&url)).transpose()
 }
 
-/// Lists the images of the project on a server.
+/// Lists capn's images on a server.
 pub(in crate::commands) async fn of_server(
     context: &Context,
     server: ServerArgs,
@@ -107,10 +108,10 @@ pub(in crate::commands) async fn of_server(
     )?;
     let client = identity.client()?;
     preflight::contact(&identity, &client).await?;
-    let mut rows: Vec<Row> = client
+    let mut rows: Vec<ImageRow> = client
         .images()
         .await
-        .doing("cannot list the images of the server")?
+        .doing("cannot list the images on the server")?
         .into_iter()
         .filter(|image| image.properties.contains_key(PROPERTY_KIND))
         .map(row)
@@ -119,15 +120,15 @@ pub(in crate::commands) async fn of_server(
     print(context, &rows, output.format())
 }
 
-fn row(image: incus_client::api::Image) -> Row {
+fn row(image: incus_client::api::Image) -> ImageRow {
     let of = |properties: &BTreeMap<String, String>, key: &str| properties.get(key).cloned();
     let base = match (of(&image.properties, "os"), of(&image.properties, "release")) {
         (Some(os), Some(release)) => Some(format!("{os} {release}")),
         (os, _) => os,
     };
-    Row {
+    ImageRow {
         aliases: image.aliases.into_iter().map(|alias| alias.name).collect(),
-        kind: of(&image.properties, PROPERTY_KIND).unwrap_or_default(),
+        image_kind: of(&image.properties, PROPERTY_KIND).unwrap_or_default(),
         kubernetes_version: of(&image.properties, PROPERTY_KUBERNETES_VERSION),
         etcd_version: of(&image.properties, PROPERTY_ETCD_VERSION),
         recipe: of(&image.properties, PROPERTY_RECIPE),
@@ -138,49 +139,43 @@ fn row(image: incus_client::api::Image) -> Row {
     }
 }
 
-fn print(context: &Context, rows: &[Row], format: Format) -> Result<(), CommandError> {
-    match format {
-        Format::Json => context.ui.data(&output::json(&rows)?),
-        Format::Yaml => context.ui.data(&output::yaml(&rows)?),
-        Format::Name => {
-            let names: String =
-                rows.iter().flat_map(|row| &row.aliases).map(|name| format!("{name}\n")).collect();
-            context.ui.data(&names)
+fn print(context: &Context, rows: &[ImageRow], format: Format) -> Result<(), CommandError> {
+    let ui = &context.ui;
+    let aliases = |row: &ImageRow| row.aliases.clone();
+    output::list(ui, format, "Image", rows, aliases, |is_wide| {
+        if rows.is_empty() {
+            ui.say("no images yet; build them: `capn image build`, or let `capn up` do it");
+            return Ok(());
         }
-        Format::Table | Format::Wide => {
-            if rows.is_empty() {
-                context
-                    .ui
-                    .say("no images yet; build them: `capn image build`, or let `capn up` do it");
-                return Ok(());
-            }
-            let is_wide = format == Format::Wide;
-            let mut head = vec!["ALIAS", "KIND", "KUBERNETES", "SIZE", "FINGERPRINT"];
-            if is_wide {
-                head.extend(["ETCD", "BASE", "RECIPE", "UPLOADED"]);
-            }
-            let mut table = Table::new(head);
-            for row in rows {
-                let text = |value: &Option<String>| value.clone().unwrap_or_default();
-                let short = |value: &str| value.chars().take(12).collect::<String>();
-                let mut cells = vec![
-                    row.aliases.join(","),
-                    row.kind.clone(),
-                    text(&row.kubernetes_version),
-                    format!("{} MiB", row.size_bytes / (1024 * 1024)),
-                    short(&row.fingerprint),
-                ];
-                if is_wide {
-                    cells.extend([
-                        text(&row.etcd_version),
-                        text(&row.base),
-                        short(row.recipe.as_deref().unwrap_or_default()),
-                        row.uploaded_at.clone(),
-                    ]);
-                }
-                table.row(cells);
-            }
-            context.ui.table(&table)
-        }
+        ui.table(&table(rows, is_wide))
+    })
+}
+
+fn table(rows: &[ImageRow], is_wide: bool) -> Table {
+    let mut head = vec!["ALIAS", "KIND", "KUBERNETES", "SIZE", "FINGERPRINT"];
+    if is_wide {
+        head.extend(["ETCD", "BASE", "RECIPE", "UPLOADED"]);
     }
+    let mut table = Table::new(head);
+    for row in rows {
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let short = |value: &str| value.chars().take(12).collect::<String>();
+        let mut cells = vec![
+            row.aliases.join(","),
+            row.image_kind.clone(),
+            text(&row.kubernetes_version),
+            format!("{} MiB", row.size_bytes / (1024 * 1024)),
+            short(&row.fingerprint),
+        ];
+        if is_wide {
+            cells.extend([
+                text(&row.etcd_version),
+                text(&row.base),
+                short(row.recipe.as_deref().unwrap_or_default()),
+                row.uploaded_at.clone(),
+            ]);
+        }
+        table.row(cells);
+    }
+    table
 }

@@ -9,7 +9,7 @@ mod validation;
 
 use clap::Args;
 
-/// Which server.
+/// Server options.
 #[derive(Clone, Debug, Args)]
 pub struct ServerArgs {
     /// Remote of the `incus` or `lxc` command, or unix:///PATH [default: the local socket]

@@ -1,4 +1,5 @@
-//! `capn image publish`: images of the server, or files, into a folder for a web server.
+//! `capn image publish`: publishes images from the server or from files to a simplestreams
+//! directory.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,35 +12,35 @@ use incus_client::Client;
 use super::ServerArgs;
 use crate::Context;
 use crate::commands::simplestreams as streams;
-use crate::commands::simplestreams::import::PlaceArgs;
+use crate::commands::simplestreams::import::AliasArgs;
 use crate::error::{CommandError, Doing as _};
 use crate::output::OutputArgs;
 use crate::signal::Interrupt;
 use crate::ui::Ui;
 use crate::{identity, preflight};
 
-/// A disk of some gigabytes over a slow line.
+/// Time limit for downloading a disk of some gigabytes over a slow connection.
 const EXPORT: Duration = Duration::from_secs(60 * 60);
 
 /// Options of `image publish`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "The folder becomes an image server of the kind `simplestreams` once a web server serves it over HTTPS. The image capn/haproxy is called haproxy there, and capn/kubeadm/VERSION kubeadm/VERSION, as `--image-server` expects it."
+    after_help = "Example: `capn image publish capn/haproxy --to DIR`. Serve the directory over HTTPS to use it as a simplestreams image server. Image capn/haproxy is published as haproxy, and capn/kubeadm/VERSION as kubeadm/VERSION, as `--image-server` expects."
 )]
 pub struct PublishArgs {
-    /// Image of the server, or folder with the files of one
+    /// Image on the server, or a directory with the files of one image
     #[arg(value_name = "ALIAS|DIR", required = true)]
     pub what: Vec<String>,
-    /// Folder of the image server; made if it is not there
-    #[arg(long, value_name = "FOLDER")]
+    /// Directory of the image server; it is created if it does not exist
+    #[arg(long, value_name = "DIR")]
     pub to: Utf8PathBuf,
-    /// How the image gets its place.
+    /// Alias and product of the image.
     #[command(flatten)]
-    pub place: PlaceArgs,
-    /// Which server has it.
+    pub place: AliasArgs,
+    /// Server that has the image.
     #[command(flatten)]
     pub server: ServerArgs,
-    /// Form of the output.
+    /// Output format.
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -49,17 +50,15 @@ pub(in crate::commands) async fn run(
     args: PublishArgs,
 ) -> Result<(), CommandError> {
     if args.what.len() > 1 && !(args.place.aliases.is_empty() && args.place.product.is_none()) {
-        return Err(CommandError::usage(
-            "`--alias` and `--product` are for one image: publish them one by one",
-        ));
+        return Err(CommandError::usage("`--alias` and `--product` only apply to a single image"));
     }
     let mut interrupt = Interrupt::listen()?;
     let work = async {
         let mut published = Vec::new();
         for what in &args.what {
-            let folder = Utf8Path::new(what);
-            let imported = match folder.is_dir() {
-                true => from_folder(context, &args, folder).await?,
+            let dir = Utf8Path::new(what);
+            let imported = match dir.is_dir() {
+                true => from_dir(context, &args, dir).await?,
                 false => from_server(context, &args, what).await?,
             };
             published.push(imported);
@@ -70,22 +69,22 @@ pub(in crate::commands) async fn run(
         published = work => published?,
         () = interrupt.wait() => {
             return Err(CommandError::interrupted("publishing was interrupted")
-                .hint("the folder is as it was; the same command begins anew"));
+                .hint("the directory is unchanged; run the same command again to start over"));
         }
     };
     let published: Vec<&Imported> = published.iter().collect();
     streams::import::print(context, &published, args.output.format())
 }
 
-async fn from_folder(
+async fn from_dir(
     context: &Context,
     args: &PublishArgs,
-    folder: &Utf8Path,
+    dir: &Utf8Path,
 ) -> Result<Imported, CommandError> {
-    let act = format!("cannot publish the image in {folder}");
-    let files = image_files_in(folder).map_err(|error| streams::failed(act, error))?;
+    let act = format!("cannot publish the image in {dir}");
+    let files = image_files_in(dir).map_err(|error| streams::failed(act, error))?;
     let wanted = import(args, files, args.place.aliases.clone(), BTreeMap::new(), Placement::Copy);
-    let step = context.ui.step(format!("image in {folder}"));
+    let step = context.ui.step(format!("image in {dir}"));
     let imported = streams::import(&step, &args.to, wanted).await?;
     streams::import::done(context, step, &args.to, &imported);
     Ok(imported)
@@ -125,11 +124,13 @@ async fn from_server(
         .await
         .doing(format!("cannot look up image `{alias}`"))?
         .ok_or_else(|| {
-            CommandError::new(format!("there is no image `{alias}` on the server, and no folder"))
-                .hint("see those that are there: `capn image list`")
+            CommandError::new(format!(
+                "`{alias}` is neither an image on the server nor a directory"
+            ))
+            .hint("list images: `capn image list`")
         })?;
     let step = context.ui.step(format!("image {alias}"));
-    // Beside the tree, so that the files are moved into it and not copied.
+    // In the same filesystem as the tree, so that files can be moved instead of copied.
     let short: String = image.fingerprint.chars().take(12).collect();
     let export = Export::make(args.to.join(format!(".export-{short}")))?;
     let files = export_image(&context.ui, &client, alias, &image.fingerprint, &export.0).await?;
@@ -141,7 +142,7 @@ async fn from_server(
     let imported = streams::import(&step, &args.to, wanted).await?;
     if imported.image.fingerprint != image.fingerprint {
         return Err(CommandError::new(format!(
-            "the server gave other files for {alias}: they have the fingerprint {}, not {}",
+            "the files of {alias} from the server have fingerprint {}, not {}",
             imported.image.fingerprint, image.fingerprint
         )));
     }
@@ -149,7 +150,7 @@ async fn from_server(
     Ok(imported)
 }
 
-/// A folder that is gone afterwards, whatever happened.
+/// A temporary directory that is removed on drop.
 struct Export(Utf8PathBuf);
 
 impl Export {
@@ -163,7 +164,7 @@ impl Export {
 impl Drop for Export {
     fn drop(&mut self) {
         if let Err(error) = remove(&self.0) {
-            tracing::warn!(%error, "a folder is left behind");
+            tracing::warn!(%error, "a temporary directory could not be removed");
         }
     }
 }
@@ -182,11 +183,11 @@ async fn export_image(
     client: &Client,
     alias: &str,
     fingerprint: &str,
-    folder: &Utf8Path,
+    dir: &Utf8Path,
 ) -> Result<ImageFiles, CommandError> {
     let step = ui.step(format!("image {alias} from the server"));
     let (sender, mut receiver) = tokio::sync::watch::channel(0);
-    let work = client.export_image(fingerprint, folder.as_std_path(), EXPORT, move |bytes| {
+    let work = client.export_image(fingerprint, dir.as_std_path(), EXPORT, move |bytes| {
         let mebibytes = bytes >> 20;
         sender.send_if_modified(|shown| std::mem::replace(shown, mebibytes) != mebibytes);
     });

@@ -1,4 +1,4 @@
-//! `capn image build --base-image`: a node image made on the server from a stock one.
+//! `capn image build --base-image`: builds a node image on the server from a stock image.
 
 use capn_image::build::{BuildError, BuiltImage, Kind, StockRequest, build_from_stock};
 use capn_image::install::InstallScript;
@@ -13,33 +13,33 @@ use crate::Context;
 use crate::error::{CommandError, Doing as _};
 use crate::images;
 
-/// What is to be made.
+/// Returns the build request.
 ///
 /// # Errors
 ///
-/// Wrong usage, a name that cannot be understood, or a server that cannot be asked.
+/// Returns a usage error, or an error if a name is invalid or the server does not respond.
 pub(super) async fn request(
     args: &BuildArgs,
     name: &str,
     client: &Client,
 ) -> Result<StockRequest, CommandError> {
     if args.kind.is_some_and(|kind| kind != ImageKind::Kubeadm) {
-        return Err(CommandError::usage("`--base-image` is for kubeadm images"));
+        return Err(CommandError::usage("`--base-image` requires a kubeadm image"));
     }
     if args.manifest.is_some() {
-        return Err(CommandError::usage("`--manifest` is for images that are built here")
-            .hint("leave out --base-image, and name a distribution: `--base ubuntu24.04`"));
+        return Err(CommandError::usage("`--manifest` is not supported with `--base-image`")
+            .hint("omit --base-image and set a distribution: `--base ubuntu24.04`"));
     }
     let version = match args.kubernetes_version.as_deref() {
         Some(version) => format!("v{}", version.trim_start_matches('v')),
         None => images::NEWEST_KNOWN.to_owned(),
     };
-    let server = client.server().await.doing("cannot ask the server what it is")?;
+    let server = client.server().await.doing("cannot read the server's information")?;
     let flavor = ServerFlavor::from_server_name(&server.environment.server);
     let fields = ImageFields { name, ..ImageFields::default() };
     let source = resolve(&fields, Some(&version), flavor, &ImageServers::default())
         .map_err(|error| CommandError::usage(error.to_string()))?
-        .ok_or_else(|| CommandError::usage("`--base-image` names no image"))?;
+        .ok_or_else(|| CommandError::usage("`--base-image` is empty"))?;
     let mut script = InstallScript::new(version.as_str());
     if let Some(url) = &args.kubernetes_url {
         script.kubernetes_url = url.trim_end_matches('/').to_owned();
@@ -60,13 +60,13 @@ pub(super) async fn request(
     })
 }
 
-/// Makes it, with one step for each stage.
+/// Builds it, with one step per stage.
 pub(super) async fn build(
     context: &Context,
     client: &Client,
     request: &StockRequest,
 ) -> Result<BuiltImage, BuildError> {
-    let mut shown = images::Shown::new(&context.ui, &request.alias);
+    let mut shown = images::BuildProgress::new(&context.ui, &request.alias);
     build_from_stock(request, client, &mut |event| shown.event(event)).await
 }
 

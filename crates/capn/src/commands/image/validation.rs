@@ -1,8 +1,8 @@
-//! The instances an image is looked at in: as the provider makes them.
+//! Instances in which an image is validated, configured as the provider does.
 
 use capn_api::Isolation;
 use capn_image::build::{Kind, Validated, ValidationCase};
-use capn_plan::{fence::Fence, modules::Unloadable, profile};
+use capn_plan::{modules::UnloadableModules, profile, restrictions::ProjectRestrictions};
 use incus_client::{Client, api::server::Flavor};
 
 use crate::error::{CommandError, Doing as _};
@@ -13,7 +13,7 @@ pub(super) async fn cases(
     client: &Client,
     kind: &Kind,
 ) -> Result<Vec<ValidationCase>, CommandError> {
-    let flavor = client.server().await.doing("cannot ask the server what it is")?.flavor();
+    let flavor = client.server().await.doing("cannot read the server's information")?.flavor();
     Ok([("unprivileged", Isolation::Shared), ("privileged", Isolation::Privileged)]
         .into_iter()
         .map(|(name, isolation)| case(name, isolation, flavor, kind))
@@ -21,10 +21,14 @@ pub(super) async fn cases(
 }
 
 fn case(name: &'static str, isolation: Isolation, flavor: Flavor, kind: &Kind) -> ValidationCase {
-    let mut defaults =
-        profile::kubeadm(isolation, flavor, &Unloadable::default(), &Fence::default());
+    let mut defaults = profile::kubeadm(
+        isolation,
+        flavor,
+        &UnloadableModules::default(),
+        &ProjectRestrictions::default(),
+    );
     if let Kind::Haproxy = kind {
-        // A load balancer gets nothing but this.
+        // A load balancer needs no more than this.
         defaults.config.retain(|key, _| key == "security.nesting" || key == "security.privileged");
         defaults.devices.clear();
     }
@@ -36,11 +40,11 @@ fn case(name: &'static str, isolation: Isolation, flavor: Flavor, kind: &Kind) -
     }
 }
 
-/// Says what was seen.
+/// Prints the results.
 pub(super) fn show(ui: &Ui, validated: &[Validated]) {
     for Validated { case, checks } in validated {
         for check in checks {
-            ui.say(format!("{case}: {}: {}", check.name, check.seen));
+            ui.say(format!("{case}: {}: {}", check.name, check.observed));
         }
     }
 }
@@ -50,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_is_looked_at_as_it_is_made_and_a_load_balancer_gets_no_more_than_it_has() {
+    fn node_images_are_validated_as_nodes_and_load_balancers_without_extra_privileges() {
         let node = case("privileged", Isolation::Privileged, Flavor::Incus, &Kind::Node);
         assert_eq!(node.config["security.privileged"], "true");
         assert!(node.config.contains_key("raw.lxc") && !node.unprivileged);

@@ -14,39 +14,39 @@ use crate::ui::Step;
 /// Options of `simplestreams import`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "FILE is one tarball with everything, or the metadata tarball (lxd.tar.xz, incus.tar.xz) followed by rootfs.squashfs, a tarball of the root filesystem or disk.qcow2. The folder is readable by Incus and LXD; both want it over HTTPS."
+    after_help = "Example: `capn simplestreams import DIR image.tar.xz`. FILE is a unified tarball, or a metadata tarball (lxd.tar.xz, incus.tar.xz) followed by rootfs.squashfs, a root filesystem tarball or disk.qcow2. Incus and LXD can read the directory over HTTPS."
 )]
 pub struct ImportArgs {
-    /// Folder of the image server; made if it is not there
-    #[arg(value_name = "FOLDER")]
-    pub folder: Utf8PathBuf,
+    /// Directory of the image server; it is created if it does not exist
+    #[arg(value_name = "DIR")]
+    pub dir: Utf8PathBuf,
     /// Files of the image
     #[arg(value_name = "FILE", required = true, num_args = 1..=2)]
     pub files: Vec<Utf8PathBuf>,
-    /// How the image gets its place.
+    /// Alias and product of the image.
     #[command(flatten)]
-    pub place: PlaceArgs,
-    /// Link the files instead of copying them, where that can be done
+    pub place: AliasArgs,
+    /// Link the files instead of copying them, where possible
     #[arg(long, conflicts_with = "move_files")]
     pub link: bool,
     /// Move the files instead of copying them
     #[arg(long = "move")]
     pub move_files: bool,
-    /// Form of the output.
+    /// Output format.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
-/// What an image is called in a folder.
+/// Alias and product options of a published image.
 #[derive(Clone, Debug, Default, Args)]
-pub struct PlaceArgs {
-    /// Name of the image; can be repeated [default: OS/RELEASE/VARIANT for a new product]
+pub struct AliasArgs {
+    /// Alias of the image; can be repeated [default: OS/RELEASE/VARIANT for a new product]
     #[arg(long = "alias", value_name = "ALIAS")]
     pub aliases: Vec<String>,
-    /// Take the aliases away from other products
+    /// Take the aliases from other products
     #[arg(long)]
     pub move_aliases: bool,
-    /// Product that the image is a version of [default: OS:RELEASE:VARIANT:ARCHITECTURE]
+    /// Product that this image is a version of [default: OS:RELEASE:VARIANT:ARCHITECTURE]
     #[arg(long, value_name = "KEY")]
     pub product: Option<String>,
 }
@@ -68,9 +68,9 @@ pub(in crate::commands) async fn run(
         placement,
         ..simplestreams::Import::new(files)
     };
-    let step = context.ui.step(format!("image into {}", args.folder));
-    let imported = super::import(&step, &args.folder, wanted).await?;
-    done(context, step, &args.folder, &imported);
+    let step = context.ui.step(format!("image into {}", args.dir));
+    let imported = super::import(&step, &args.dir, wanted).await?;
+    done(context, step, &args.dir, &imported);
     print(context, &[&imported], args.output.format())
 }
 
@@ -81,43 +81,45 @@ pub(in crate::commands) fn files(paths: &[Utf8PathBuf]) -> Result<ImageFiles, Co
         [metadata, root] => {
             Ok(ImageFiles::Split { metadata: metadata.clone(), root: root.clone() })
         }
-        _ => Err(CommandError::usage("an image is one file, or two: its metadata and its root")),
+        _ => Err(CommandError::usage(
+            "an image consists of one file, or of two: its metadata and its root filesystem",
+        )),
     }
 }
 
-/// The line on stderr about one image.
+/// Prints one line about an image on stderr.
 pub(in crate::commands) fn done(
     context: &Context,
     step: Step,
-    folder: &camino::Utf8Path,
+    dir: &camino::Utf8Path,
     imported: &Imported,
 ) {
     let image = &imported.image;
     let name = image.aliases.first().unwrap_or(&image.product);
-    let how = if imported.existed { "is in" } else { "added to" };
-    step.done(format!("image {name} {how} {folder}, {}", rows::mebibytes(image.size)));
+    let how = if imported.existed { "already in" } else { "added to" };
+    step.done(format!("image {name} {how} {dir}, {}", rows::mebibytes(image.size)));
     for (alias, product) in &imported.moved_aliases {
-        context.ui.note(format!("alias {alias} was that of {product}"));
+        context.ui.note(format!("alias {alias} belonged to {product}"));
     }
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Row<'a> {
+struct ImportedRow<'a> {
     existed: bool,
     #[serde(flatten)]
     image: &'a Image,
 }
 
-/// Prints what is in the folder now.
+/// Prints the imported image.
 pub(in crate::commands) fn print(
     context: &Context,
     imported: &[&Imported],
     format: Format,
 ) -> Result<(), CommandError> {
-    let rows: Vec<Row<'_>> = imported
+    let rows: Vec<ImportedRow<'_>> = imported
         .iter()
-        .map(|imported| Row { existed: imported.existed, image: &imported.image })
+        .map(|imported| ImportedRow { existed: imported.existed, image: &imported.image })
         .collect();
     match format {
         Format::Json => context.ui.data(&output::json(&rows)?),

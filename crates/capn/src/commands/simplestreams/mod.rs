@@ -1,4 +1,4 @@
-//! `capn simplestreams`: image servers, and folders that become one.
+//! `capn simplestreams`: image servers and their directories.
 
 pub mod import;
 pub mod show;
@@ -11,7 +11,7 @@ use capn_image::simplestreams::{HttpOptions, ImageType, Source, StreamsError};
 
 use crate::error::CommandError;
 
-/// What an image becomes.
+/// Type of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum TypeArg {
     /// System containers
@@ -29,30 +29,30 @@ impl From<TypeArg> for ImageType {
     }
 }
 
-/// A folder or a server, as it is written.
+/// Parses a directory or server address.
 pub(in crate::commands) fn source(text: &str) -> Result<Source, CommandError> {
     let doing = || format!("cannot use {text:?} as an image server");
     Source::parse(text, &HttpOptions::default()).map_err(|error| failed(doing(), error))
 }
 
-/// An error of a tree, with what the user can do.
+/// Adds hints to an error of an image tree.
 pub(in crate::commands) fn failed(act: impl Into<String>, error: StreamsError) -> CommandError {
     let hint = error.hint();
     CommandError::caused(act, error).hints(hint)
 }
 
-/// Runs something that blocks, and shows how far it is.
+/// Runs a blocking import and shows its progress.
 pub(in crate::commands) async fn import(
     step: &crate::ui::Step,
-    folder: &Utf8Path,
+    dir: &Utf8Path,
     wanted: capn_image::simplestreams::Import,
 ) -> Result<capn_image::simplestreams::Imported, CommandError> {
-    let folder = folder.to_owned();
-    let act = format!("cannot add the image to {folder}");
+    let dir = dir.to_owned();
+    let act = format!("cannot add the image to {dir}");
     let (sender, mut receiver) = tokio::sync::watch::channel(0);
     let work = tokio::task::spawn_blocking(move || {
         let now = jiff::Timestamp::now();
-        capn_image::simplestreams::import(&folder, &wanted, now, &mut |done, total| {
+        capn_image::simplestreams::import(&dir, &wanted, now, &mut |done, total| {
             let percent = done.saturating_mul(100).checked_div(total).unwrap_or(100);
             sender.send_if_modified(|shown| std::mem::replace(shown, percent) != percent);
         })

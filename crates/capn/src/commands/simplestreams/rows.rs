@@ -1,4 +1,4 @@
-//! Images of an image server, as a table or for programs.
+//! Prints images of an image server.
 
 use capn_image::catalog::PROPERTY_KUBERNETES_VERSION;
 use capn_image::simplestreams::Image;
@@ -9,10 +9,10 @@ use crate::error::CommandError;
 use crate::output::{self, Format};
 use crate::ui::Table;
 
-/// One image of an image server.
+/// An image on an image server.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Row<'a> {
+struct ImageRow<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     kubernetes_version: Option<String>,
     servers: Vec<&'static str>,
@@ -20,7 +20,7 @@ struct Row<'a> {
     image: &'a Image,
 }
 
-impl<'a> Row<'a> {
+impl<'a> ImageRow<'a> {
     fn of(image: &'a Image) -> Self {
         let servers = [("incus", image.for_incus), ("lxd", image.for_lxd)];
         Self {
@@ -35,7 +35,7 @@ impl<'a> Row<'a> {
     }
 }
 
-/// What the image says, else what its name says.
+/// Returns the version from the image's properties, or from its name.
 fn kubernetes_version(image: &Image) -> Option<String> {
     let said = image.properties.get(PROPERTY_KUBERNETES_VERSION).cloned();
     said.or_else(|| {
@@ -45,28 +45,28 @@ fn kubernetes_version(image: &Image) -> Option<String> {
     })
 }
 
-/// Prints images in the form that is asked for.
+/// Prints images in the requested format.
 pub(in crate::commands) fn print(
     context: &Context,
     images: &[&Image],
     format: Format,
 ) -> Result<(), CommandError> {
-    let rows: Vec<Row<'_>> = images.iter().map(|image| Row::of(image)).collect();
-    match format {
-        Format::Json => context.ui.data(&output::json(&rows)?),
-        Format::Yaml => context.ui.data(&output::yaml(&rows)?),
-        Format::Name => {
-            let mut names: Vec<&str> =
-                images.iter().flat_map(|image| &image.aliases).map(String::as_str).collect();
-            names.sort_unstable();
-            names.dedup();
-            context.ui.data(&names.iter().map(|name| format!("{name}\n")).collect::<String>())
-        }
-        Format::Table | Format::Wide => context.ui.table(&table(&rows, format == Format::Wide)),
+    let rows: Vec<ImageRow<'_>> = images.iter().map(|image| ImageRow::of(image)).collect();
+    let ui = &context.ui;
+    if format == Format::Name {
+        let mut names: Vec<&str> =
+            images.iter().flat_map(|image| &image.aliases).map(String::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        return ui.data(&names.iter().map(|name| format!("{name}\n")).collect::<String>());
     }
+    let aliases = |row: &ImageRow<'_>| row.image.aliases.clone();
+    output::list(ui, format, "PublishedImage", &rows, aliases, |is_wide| {
+        ui.table(&table(&rows, is_wide))
+    })
 }
 
-fn table(rows: &[Row<'_>], is_wide: bool) -> Table {
+fn table(rows: &[ImageRow<'_>], is_wide: bool) -> Table {
     let mut head = vec!["ALIAS", "KUBERNETES", "ARCH", "TYPE", "SIZE", "DATE"];
     if is_wide {
         head.extend(["VERSION", "READ BY", "FINGERPRINT", "PRODUCT"]);
@@ -95,7 +95,7 @@ fn table(rows: &[Row<'_>], is_wide: bool) -> Table {
     table
 }
 
-/// A size as people read it; nothing real is shown as 0.
+/// Returns a human-readable size; non-zero sizes are never shown as 0.
 pub(in crate::commands) fn mebibytes(bytes: u64) -> String {
     format!("{} MiB", bytes.div_ceil(1024 * 1024))
 }

@@ -1,4 +1,4 @@
-//! `capn simplestreams show`, and `capn image list --remote` of an image server.
+//! `capn simplestreams show`, and `capn image list --remote` for an image server.
 
 use capn_image::simplestreams::{Image, ImageType, Source, load};
 use clap::Args;
@@ -11,36 +11,36 @@ use crate::output::OutputArgs;
 /// Options of `simplestreams show`.
 #[derive(Clone, Debug, Args)]
 pub struct ShowArgs {
-    /// Address of an image server, or a folder of one
-    #[arg(value_name = "URL|FOLDER")]
+    /// URL or directory of an image server
+    #[arg(value_name = "URL|DIR")]
     pub source: String,
-    /// Which images.
+    /// Image filter.
     #[command(flatten)]
     pub filter: FilterArgs,
-    /// Form of the output.
+    /// Output format.
     #[command(flatten)]
     pub output: OutputArgs,
 }
 
-/// Which images of an image server.
+/// Filter for images of an image server.
 #[derive(Clone, Debug, Default, Args)]
 pub struct FilterArgs {
-    /// Only with an alias, release or product that contains this
+    /// Only list images whose alias, release or product contains this text
     #[arg(long, value_name = "TEXT")]
     pub filter: Option<String>,
-    /// Only of this architecture, as amd64 or aarch64
+    /// Only list images for this architecture, for example amd64 or aarch64
     #[arg(long, value_name = "ARCHITECTURE")]
     pub architecture: Option<String>,
-    /// Only of this type
+    /// Only list images of this type
     #[arg(long = "type", value_enum, value_name = "TYPE")]
     pub image_type: Option<TypeArg>,
-    /// Older versions too
+    /// List older versions too
     #[arg(long)]
     pub all_versions: bool,
 }
 
 impl FilterArgs {
-    /// Whether anything was asked for.
+    /// Returns whether no filter is given.
     pub fn is_empty(&self) -> bool {
         let Self { filter, architecture, image_type, all_versions } = self;
         filter.is_none() && architecture.is_none() && image_type.is_none() && !all_versions
@@ -57,10 +57,10 @@ impl FilterArgs {
             && self.image_type.is_none_or(|wanted| image.image_type == ImageType::from(wanted))
     }
 
-    /// The images that are asked for, in the order of their names.
+    /// Returns the matching images, sorted by name.
     fn pick<'a>(&self, images: &'a [Image]) -> Vec<&'a Image> {
         let mut picked: Vec<&Image> = Vec::new();
-        // Newest first: an older version of the same is one that is there already.
+        // Newest first; older versions of the same product are skipped.
         for image in images.iter().filter(|image| self.wants(image)) {
             let is_newest = !picked.iter().any(|other| {
                 other.product == image.product
@@ -83,7 +83,7 @@ pub(in crate::commands) async fn run(
     show(context, &super::source(&args.source)?, &args.filter, args.output).await
 }
 
-/// Prints what an image server has.
+/// Prints the images of an image server.
 pub(in crate::commands) async fn show(
     context: &Context,
     source: &Source,

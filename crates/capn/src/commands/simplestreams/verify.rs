@@ -12,13 +12,13 @@ use crate::signal::Interrupt;
 /// Options of `simplestreams verify`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Reads every file of every image: that it is there, its size, its SHA-256, and the fingerprint of the image."
+    after_help = "Example: `capn simplestreams verify https://images.example.org`. Reads every file of every image and checks its size, its SHA-256 and the image fingerprint."
 )]
 pub struct VerifyArgs {
-    /// Address of an image server, or a folder of one
-    #[arg(value_name = "URL|FOLDER")]
+    /// URL or directory of an image server
+    #[arg(value_name = "URL|DIR")]
     pub source: String,
-    /// Form of the output.
+    /// Output format.
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -59,7 +59,7 @@ pub(in crate::commands) async fn run(
     );
     match verified.problems.len() {
         0 => step.done(format!("{source} holds: {counted}")),
-        _ => step.failed(format!("{source} does not hold: {counted}")),
+        _ => step.failed(format!("verification of {source} failed: {counted}")),
     }
     print(context, &verified, args.output.format())?;
     match verified.problems.len() {

@@ -17,50 +17,51 @@ use crate::error::{CommandError, Doing as _};
 use crate::session::{self, Need, Session, roles};
 use crate::state::{StateDir, write_private};
 
-/// Where `capn serve` listens unless it is told otherwise.
+/// Default listen address of `capn serve`.
 const USUAL: &str = "https://127.0.0.1:16443";
 const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// Options of `user create`.
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = "\
-Example: a user who makes clusters in the namespace `team-a`, and sees nothing of any other
+Example: a user who can create clusters in namespace `team-a`, and has no access to others
 
   capn user create jane --namespace team-a --role edit --output jane.kubeconfig
   kubectl --kubeconfig jane.kubeconfig auth can-i create clusters
 
-The file holds a key: hand it over as you would a password. It works while `capn serve` runs.
-What the roles allow is in docs/users.md.")]
+The file contains a private key: treat it like a password. It works while `capn serve` runs.
+docs/how-to/users.md describes the roles.")]
 pub struct UserCreateArgs {
-    /// Name of the user, as role bindings have it
+    /// Name of the user, as used in role bindings
     #[arg(value_parser = user_name)]
     pub name: String,
-    /// Namespace the user works in; made if it is absent
+    /// Namespace of the user; it is created if it does not exist
     #[arg(short, long, value_name = "NAMESPACE")]
     pub namespace: String,
-    /// What the user may do there: view, edit or admin, or the name of a ClusterRole or of a Role of the namespace
+    /// Role in the namespace: view, edit or admin, or the name of a ClusterRole, or of a Role in
+    /// the namespace
     #[arg(long, value_name = "ROLE")]
     pub role: String,
-    /// How long the certificate lasts, as 12h, 90d or 1y
+    /// Lifetime of the certificate, for example 12h, 90d or 1y
     #[arg(long, value_name = "DURATION", default_value = "1y", value_parser = lifetime)]
     pub expires: Duration,
-    /// File for the kubeconfig, which only you can read [default: stdout]
+    /// Output file for the kubeconfig, which only you can read [default: stdout]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<Utf8PathBuf>,
-    /// URL by which the user reaches the plane [default: where `capn serve` serves it]
+    /// URL of the plane in the kubeconfig [default: where `capn serve` serves it]
     #[arg(long, value_name = "URL")]
     pub server: Option<String>,
 }
 
-/// Reads `12h`, `90d` or `1y`.
+/// Parses `12h`, `90d` or `1y`.
 fn lifetime(text: &str) -> Result<Duration, String> {
-    let how = || "write it like `12h`, `90d` or `1y`".to_owned();
+    let how = || "expected a duration such as `12h`, `90d` or `1y`".to_owned();
     let span: jiff::Span = text.parse().map_err(|_| how())?;
     let now = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
     let duration = span.to_duration(SpanRelativeTo::from(&now)).map_err(|_| how())?;
     match Duration::try_from(duration) {
         Ok(duration) if duration >= Duration::from_secs(60) => Ok(duration),
-        _ => Err("a certificate lasts at least a minute".to_owned()),
+        _ => Err("the lifetime must be at least one minute".to_owned()),
     }
 }
 
@@ -73,8 +74,8 @@ pub(crate) async fn run(context: &Context, args: UserCreateArgs) -> Result<(), C
     let pki = Pki::open(state.pki().as_std_path(), &[])
         .doing("cannot use the certificates of the plane")?;
     let client = pki
-        .client_lasting(&args.name, &[], args.expires)
-        .doing(format!("cannot make a certificate for `{}`", args.name))?;
+        .client_with_lifetime(&args.name, &[], args.expires)
+        .doing(format!("cannot issue a certificate for `{}`", args.name))?;
     let (server, is_served) = match (args.server, session::url(&state)) {
         (Some(server), _) => (server, true),
         (None, Some(server)) => (server, true),
@@ -88,27 +89,26 @@ pub(crate) async fn run(context: &Context, args: UserCreateArgs) -> Result<(), C
     let (name, namespace, until) = (&args.name, &args.namespace, client.expires());
     let file = args.output.as_ref().map(|file| format!("; the kubeconfig is in {file}"));
     context.ui.say(format!(
-        "user `{name}` has the {role} in namespace `{namespace}` until {}{}",
+        "user `{name}` has {role} in namespace `{namespace}` until {}{}",
         until.strftime("%Y-%m-%d %H:%M UTC"),
         file.unwrap_or_default(),
     ));
     if !is_served {
         context.ui.note(format!(
-            "nobody serves the plane now: the kubeconfig names {server}, where `capn serve` listens \
-             unless it is told otherwise; name another: `--server URL`"
+            "the plane is not being served; the kubeconfig uses {server}, the default address of `capn serve` (to change it: `--server URL`)"
         ));
     }
     Ok(())
 }
 
-/// Makes the namespace and the binding. Gives the role as a person reads it.
+/// Creates the namespace and the binding. Returns a description of the role.
 async fn grant(client: &Client, args: &UserCreateArgs) -> Result<String, CommandError> {
     let UserCreateArgs { name, namespace, role, .. } = args;
     let mut made = Namespace::default();
     made.metadata.name = Some(namespace.clone());
     let namespaces = Api::<Namespace>::all(client.clone());
     absent(namespaces.create(&PostParams::default(), &made).await)
-        .doing(format!("cannot make namespace `{namespace}`"))?;
+        .doing(format!("cannot create namespace `{namespace}`"))?;
     let role_ref = find_role(client, namespace, role).await?;
     let shown = format!("{} `{}`", role_ref.kind, role_ref.name);
     let mut binding = RoleBinding {
@@ -125,17 +125,15 @@ async fn grant(client: &Client, args: &UserCreateArgs) -> Result<String, Command
     binding.metadata.name = Some(named.clone());
     binding.metadata.labels = Some([(LABEL.to_owned(), "true".to_owned())].into());
     let bindings = Api::<RoleBinding>::namespaced(client.clone(), namespace);
-    let doing = || format!("cannot give `{name}` the {shown} in namespace `{namespace}`");
+    let doing = || format!("cannot grant `{name}` {shown} in namespace `{namespace}`");
     match bindings.create(&PostParams::default(), &binding).await {
         Err(kube::Error::Api(status)) if status.is_already_exists() => {
             let found = bindings.get(&named).await.doing(doing())?;
             if found.metadata.deletion_timestamp.is_some() || !same_grant(&found, &binding) {
                 return Err(CommandError::new(format!(
-                    "RoleBinding `{named}` in namespace `{namespace}` is not one that `capn user \
-                     create` made: it gives another role, gives it to somebody else, or is being \
-                     deleted"
+                    "RoleBinding `{named}` in namespace `{namespace}` was not created by `capn user create`: it grants another role, has another subject, or is being deleted"
                 ))
-                .hint("look who made it, and delete it; then run the command again"));
+                .hint("find out who created it, delete it, and run the command again"));
             }
         }
         created => created.map(drop).doing(doing())?,
@@ -143,14 +141,14 @@ async fn grant(client: &Client, args: &UserCreateArgs) -> Result<String, Command
     Ok(shown)
 }
 
-/// Whether a binding that was there gives what ours would, and is known as ours.
+/// Returns whether an existing binding grants the same and has our label.
 fn same_grant(found: &RoleBinding, wanted: &RoleBinding) -> bool {
     found.role_ref == wanted.role_ref
         && found.subjects == wanted.subjects
         && found.labels().contains_key(LABEL)
 }
 
-/// What is there already is as good as made.
+/// Creates an object; succeeds if it exists.
 fn absent<T>(created: kube::Result<T>) -> kube::Result<()> {
     match created {
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
@@ -167,8 +165,9 @@ async fn find_role(client: &Client, namespace: &str, role: &str) -> Result<RoleR
     if roles::ROLES.contains(&role) {
         return Ok(reference("ClusterRole", roles::cluster_role(role)));
     }
-    let doing = || format!("cannot look for the role `{role}`");
-    // A tenant's Role of the same name is not what whoever runs capn means.
+    let doing = || format!("cannot look up role `{role}`");
+    // A tenant could create a Role with the same name as a ClusterRole; the ClusterRole takes
+    // precedence.
     if Api::<ClusterRole>::all(client.clone()).get_opt(role).await.doing(doing())?.is_some() {
         return Ok(reference("ClusterRole", role.to_owned()));
     }
@@ -177,9 +176,9 @@ async fn find_role(client: &Client, namespace: &str, role: &str) -> Result<RoleR
         return Ok(reference("Role", role.to_owned()));
     }
     Err(CommandError::new(format!(
-        "there is no Role `{role}` in namespace `{namespace}` and no ClusterRole of that name"
+        "role `{role}` does not exist: no Role in namespace `{namespace}` and no ClusterRole has that name"
     ))
-    .hint("`view`, `edit` and `admin` are always there: `--role edit`"))
+    .hint("built-in roles are `view`, `edit` and `admin`, for example `--role edit`"))
 }
 
 #[cfg(test)]
@@ -189,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_binding_of_the_name_is_not_ours() {
+    fn a_foreign_binding_with_the_name_is_refused() {
         let binding = |role: &str, user: &str, label: &str| -> RoleBinding {
             serde_json::from_value(json!({
                 "metadata": {"name": "a", "labels": {label: "true"}},
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn lifetimes_are_read_as_people_write_them() {
+    fn lifetimes_accept_common_notations() {
         let days = |text: &str| lifetime(text).unwrap().as_secs() / 86_400;
         assert_eq!((days("90d"), days("8760h")), (90, 365));
         assert!((365..=366).contains(&days("1y")));

@@ -18,7 +18,7 @@ pub struct UserDeleteArgs {
     /// Name of the user
     #[arg(value_parser = user_name)]
     pub name: String,
-    /// Namespace in which the user loses what `user create` gave [default: all]
+    /// Namespace in which to revoke the user's role [default: all]
     #[arg(short, long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
 }
@@ -33,7 +33,7 @@ pub(crate) async fn run(context: &Context, args: UserDeleteArgs) -> Result<(), C
         for binding in &ours {
             take(client, binding, &name).await?;
         }
-        // What is left is what others made, or still there for whatever reason.
+        // Bindings that others created, or that could not be deleted.
         let (left, others) = bindings_of(client, &name, within).await?;
         let everywhere = match within {
             None => cluster_bindings_of(client, &name).await?,
@@ -59,23 +59,23 @@ pub(crate) async fn run(context: &Context, args: UserDeleteArgs) -> Result<(), C
             shown.push_str(&format!("; and {more} more"));
         }
         return Err(CommandError::new(format!("user `{name}` still has roles: {shown}"))
-            .hint("`capn user create` did not make these: delete them with kubectl"));
+            .hint("they were not created by `capn user create`: delete them with kubectl"));
     }
     if taken.is_empty() {
         context.ui.say(format!("user `{name}` has no role"));
         return Ok(());
     }
     context.ui.note(
-        "the certificate is good until it expires, but for nothing: whoever shows it may read what \
-         kinds there are. Another user of the same name would share the roles with it",
+        "the certificate stays valid until it expires, but only allows API discovery. A new user with the same name would share their roles with it",
     );
     Ok(())
 }
 
-/// Bindings that are named, at most.
+/// Maximum number of bindings that are listed.
 const SHOWN: usize = 10;
 
-/// The role bindings that name a user: those of `user create`, whatever became of them since, and others.
+/// Returns the role bindings with this user as a subject: those created by `user create`, even if
+/// changed since, and others.
 async fn bindings_of(
     client: &Client,
     user: &str,
@@ -106,7 +106,7 @@ async fn cluster_bindings_of(client: &Client, user: &str) -> Result<Vec<String>,
     Ok(of_user
         .map(|binding| {
             let role = &binding.role_ref.name;
-            format!("`{role}` everywhere, by ClusterRoleBinding `{}`", binding.name_any())
+            format!("`{role}` in all namespaces, by ClusterRoleBinding `{}`", binding.name_any())
         })
         .collect())
 }
@@ -120,14 +120,14 @@ fn what_it_gives(binding: &RoleBinding) -> String {
     )
 }
 
-/// Takes a binding away, also one that somebody gave finalizers: what gives rights has nothing to wait
-/// for. Once it is being deleted it gets no new ones.
+/// Deletes a binding, even if it has finalizers: revoking access must not wait. An object that is
+/// being deleted cannot get new finalizers.
 async fn take(client: &Client, binding: &RoleBinding, user: &str) -> Result<(), CommandError> {
     let (namespace, name) = (binding.namespace().unwrap_or_default(), binding.name_any());
     let api = Api::<RoleBinding>::namespaced(client.clone(), &namespace);
     let doing = || {
         let role = &binding.role_ref.name;
-        format!("cannot take the role `{role}` in namespace `{namespace}` from `{user}`")
+        format!("cannot revoke role `{role}` of `{user}` in namespace `{namespace}`")
     };
     let free = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
     for result in [
@@ -159,13 +159,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_tenant_did_to_a_binding_keeps_no_role() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = StateDir::at(camino::Utf8Path::from_path(folder.path()).unwrap());
-        let plane = open_plane(&state, 1000).await.ok().unwrap();
+    async fn a_binding_changed_by_a_tenant_is_still_deleted() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::at(camino::Utf8Path::from_path(dir.path()).unwrap());
+        let plane = open_plane(&state, Default::default()).await.ok().unwrap();
         let client = plane.client();
         let api = Api::<RoleBinding>::namespaced(client.clone(), "default");
-        // A finalizer, no label, and another subject beside.
+        // A finalizer, no label, and a second subject.
         for made in [binding("capn-user-jane-edit", &["jane", "joe"]), binding("keep", &["jane"])] {
             api.create(&Default::default(), &made).await.unwrap();
         }

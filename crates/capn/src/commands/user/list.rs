@@ -1,7 +1,7 @@
 //! `capn user list`
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::grants;
 use crate::Context;
@@ -14,10 +14,10 @@ use crate::ui::Table;
 /// Options of `user list`.
 #[derive(Clone, Debug, Args)]
 pub struct UserListArgs {
-    /// Namespace to look in [default: all]
+    /// Namespace to list [default: all]
     #[arg(short, long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
-    /// Form of the output.
+    /// Output format.
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -28,35 +28,37 @@ pub(crate) async fn run(context: &Context, args: UserListArgs) -> Result<(), Com
     let found = grants(session.client(), args.namespace.as_deref()).await;
     session.close().await?;
     let found = found?;
-    let values = || -> Vec<serde_json::Value> {
-        let value = |grant: &super::Grant| {
-            json!({
-                "user": grant.user, "namespace": grant.namespace, "role": grant.role,
-                "since": grant.since,
-            })
-        };
-        found.iter().map(value).collect()
+    let row = |grant: &super::Grant| {
+        json!({
+            "user": grant.user, "namespace": grant.namespace, "role": grant.role,
+            "since": grant.since,
+        })
     };
-    match args.output.format() {
-        Format::Json => context.ui.data(&output::json(&values())?),
-        Format::Yaml => context.ui.data(&output::yaml(&values())?),
-        Format::Name => {
-            let mut names: Vec<&str> = found.iter().map(|grant| grant.user.as_str()).collect();
-            names.dedup();
-            context.ui.data(&names.iter().map(|name| format!("{name}\n")).collect::<String>())
-        }
-        Format::Table | Format::Wide if found.is_empty() => {
-            let how = "capn user create NAME --namespace NAMESPACE --role edit";
-            context.ui.say(format!("no users yet; make one: `{how}`"));
-            Ok(())
-        }
-        Format::Table | Format::Wide => {
+    let rows: Vec<Value> = found.iter().map(row).collect();
+    let (ui, format) = (&context.ui, args.output.format());
+    if format == Format::Name {
+        let mut names: Vec<&str> = found.iter().map(|grant| grant.user.as_str()).collect();
+        names.dedup();
+        return ui.data(&names.iter().map(|name| format!("{name}\n")).collect::<String>());
+    }
+    output::list(
+        ui,
+        format,
+        "UserGrant",
+        &rows,
+        |_| Vec::new(),
+        |_| {
+            if found.is_empty() {
+                let how = "capn user create NAME --namespace NAMESPACE --role edit";
+                ui.say(format!("no users yet; create one: `{how}`"));
+                return Ok(());
+            }
             let mut table = Table::new(["NAME", "NAMESPACE", "ROLE", "SINCE"]);
             for grant in &found {
                 let since = grant.since.map(|since| since.strftime("%Y-%m-%d").to_string());
                 table.row([&grant.user, &grant.namespace, &grant.role, &since.unwrap_or_default()]);
             }
-            context.ui.table(&table)
-        }
-    }
+            ui.table(&table)
+        },
+    )
 }

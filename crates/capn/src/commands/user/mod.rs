@@ -1,4 +1,4 @@
-//! `capn user …`: who else may use the plane.
+//! `capn user`: manages users of the plane.
 
 pub mod create;
 pub mod delete;
@@ -11,29 +11,29 @@ use kube::{Api, Client, ResourceExt as _};
 use crate::error::{CommandError, Doing as _};
 use crate::session::roles;
 
-/// Label of the bindings that `user create` makes. Their subject is the user.
+/// Label of bindings created by `user create`. Their subject is the user.
 const LABEL: &str = "capn.cluster.x-k8s.io/user";
-/// The longest common name of a certificate.
+/// Maximum length of a certificate's common name.
 const LONGEST_NAME: usize = 64;
-/// The longest name of a role that fits into a table, and into the name of a binding.
+/// Maximum length of a role name that fits into a table and into the name of a binding.
 const LONGEST_ROLE: usize = 128;
 
 /// A user's role in a namespace.
 struct Grant {
     user: String,
     namespace: String,
-    /// `Role/` before the name of one of the namespace's, which its tenants may write.
+    /// Prefixed with `Role/` for a Role of the namespace, which its tenants may change.
     role: String,
     since: Option<jiff::Timestamp>,
 }
 
-/// The name of the binding that gives a user a role.
+/// Returns the name of the binding that grants a role to a user.
 fn binding_name(user: &str, role: &str) -> String {
     format!("capn-user-{user}-{role}")
 }
 
-/// What a binding gives, if it has the form that `user create` gives it. Its label is not enough: who
-/// administers a namespace can set it too.
+/// Returns what a binding grants, if it has the form that `user create` uses. The label alone
+/// proves nothing: namespace administrators can set it too.
 fn grant(binding: &RoleBinding) -> Option<Grant> {
     let [subject] = binding.subjects.as_deref()? else { return None };
     let Subject { kind, name: user, .. } = subject;
@@ -54,25 +54,25 @@ fn grant(binding: &RoleBinding) -> Option<Grant> {
     })
 }
 
-/// The grants that `user create` made, in all namespaces or one.
+/// Grants made by `user create`, in all namespaces or one.
 async fn grants(client: &Client, namespace: Option<&str>) -> Result<Vec<Grant>, CommandError> {
     let api: Api<RoleBinding> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
     let bindings = api.list(&ListParams::default().labels(LABEL)).await;
-    let bindings = bindings.doing("cannot list the users' role bindings")?;
+    let bindings = bindings.doing("cannot list role bindings of users")?;
     let mut grants: Vec<Grant> = bindings.iter().filter_map(grant).collect();
     grants.sort_by(|a, b| (&a.user, &a.namespace).cmp(&(&b.user, &b.namespace)));
     Ok(grants)
 }
 
-/// Reads the name of a user: what a certificate and the name of an object can hold, and nobody of
-/// Kubernetes' own.
+/// Parses a user name. It must be valid in a certificate and in an object name, and must not be a
+/// reserved name of Kubernetes.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// Returns a message if the name is invalid.
 fn user_name(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@');
     let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
@@ -84,8 +84,7 @@ fn user_name(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(format!(
-        "a user is named by at most {LONGEST_NAME} letters, digits, `-`, `_`, `.` and `@`, with a \
-         letter or digit at both ends"
+        "a user name has at most {LONGEST_NAME} letters, digits, `-`, `_`, `.` and `@`, and begins and ends with a letter or digit"
     ))
 }
 
@@ -96,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_bindings_of_the_form_of_user_create_are_shown() {
+    fn only_bindings_made_by_user_create_are_listed() {
         let found = |name: &str, kind: &str, users: &[&str], role: &str| {
             let subjects: Vec<_> =
                 users.iter().map(|user| json!({"kind": kind, "name": user})).collect();
@@ -118,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn users_have_names_that_fit_everywhere() {
+    fn user_names_must_be_valid_everywhere() {
         for good in ["jane", "jane.doe@example.org", "CI-1"] {
             assert!(user_name(good).is_ok(), "{good}");
         }

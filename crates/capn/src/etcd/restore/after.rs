@@ -1,4 +1,5 @@
-//! The cluster after its data has gone back: nodes as the machines are, and machines as they are asked for.
+//! Steps after the data is restored: nodes are matched with machines, and machines with the desired
+//! state.
 
 use std::time::Duration;
 
@@ -16,26 +17,26 @@ use tokio::time::Instant;
 use crate::error::{CommandError, Doing as _};
 use crate::watch::{self, Deadline, Objects, View};
 
-/// How long the API server may take to answer from the data.
+/// Time limit for the API server to respond with the restored data.
 const API: Duration = Duration::from_secs(300);
-/// How long nodes may take to be heard of.
+/// Time limit for fresh status of nodes.
 const NODES: Duration = Duration::from_secs(300);
-/// How long one question may take.
+/// Time limit of one request.
 const ANSWER: Duration = Duration::from_secs(10);
-/// Pause between two questions.
+/// Pause between requests.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Begins the provider ID of nodes that are instances.
+/// Prefix of provider IDs of capn's nodes.
 const PROVIDER: &str = "lxc:///";
 const LEASES: &str = "kube-node-lease";
-/// What kubeadm writes to a node of the control plane.
+/// Labels and taints that kubeadm sets on control plane nodes.
 const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 const NO_BALANCER: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 
-/// A client of the cluster whose API server answers, and answers from etcd.
+/// Returns a client of the cluster, once its API server responds with data from etcd.
 ///
 /// # Errors
 ///
-/// When it does not within five minutes.
+/// Returns an error if it does not within five minutes.
 pub(super) async fn served(plane: &Client, cluster: &Cluster) -> Result<Client, CommandError> {
     let mut options = Options::default();
     options.workloads = Workloads::default();
@@ -45,25 +46,28 @@ pub(super) async fn served(plane: &Client, cluster: &Cluster) -> Result<Client, 
         .map_err(|error| CommandError::caused("cannot reach the cluster", error))?;
     let end = Instant::now() + API;
     loop {
-        let request = http::Request::get("/readyz").body(Vec::new()).doing("cannot ask /readyz")?;
+        let request =
+            http::Request::get("/readyz").body(Vec::new()).doing("cannot read /readyz")?;
         let said = match tokio::time::timeout(ANSWER, client.request_text(request)).await {
             Ok(Ok(_)) => return Ok(client),
             Ok(Err(error)) => CommandError::caused("the API server is not ready", error),
-            Err(_) => CommandError::new("the API server does not answer"),
+            Err(_) => CommandError::new("the API server does not respond"),
         };
         if Instant::now() > end {
-            return Err(said
-                .while_doing(format!("the cluster did not come back within {} s", API.as_secs())));
+            return Err(
+                said.while_doing(format!("the cluster did not respond within {} s", API.as_secs()))
+            );
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// Waits until nodes are there, Ready, and heard of since a time: what the data says of them is old.
+/// Waits until nodes exist, are Ready, and have reported since a given time, since the restored
+/// status is old.
 ///
 /// # Errors
 ///
-/// When they are not within five minutes.
+/// Returns an error if they do not within five minutes.
 pub(super) async fn heard_of(
     client: &Client,
     names: &[String],
@@ -83,12 +87,12 @@ pub(super) async fn heard_of(
                     break;
                 }
                 Ok(Ok((Some(_), _))) => "it is not Ready".to_owned(),
-                Ok(Ok((None, _))) => "it is not there".to_owned(),
+                Ok(Ok((None, _))) => "it does not exist".to_owned(),
                 Ok(Err(error)) => error.to_string(),
-                Err(_) => "the API server does not answer".to_owned(),
+                Err(_) => "the API server does not respond".to_owned(),
             };
             if Instant::now() > end {
-                let act = format!("node `{name}` is not heard of within {} s", NODES.as_secs());
+                let act = format!("node `{name}` did not report within {} s", NODES.as_secs());
                 return Err(CommandError::caused(act, problem));
             }
             tokio::time::sleep(PAUSE).await;
@@ -107,12 +111,12 @@ fn is_new(lease: Option<&Lease>, since: Timestamp) -> bool {
     renewed.is_some_and(|at| at.0 >= since)
 }
 
-/// Waits until the static pods of a control plane node are Ready, and of containers that were started
-/// since: the data knows of earlier ones.
+/// Waits until the static pods of a control plane node are Ready with containers started since a
+/// given time, since the restored status is old.
 ///
 /// # Errors
 ///
-/// When they are not within five minutes.
+/// Returns an error if they are not within five minutes.
 pub(super) async fn pods_ready(
     client: &Client,
     node: &str,
@@ -139,7 +143,7 @@ pub(super) async fn pods_ready(
                 waits.join(", ")
             }
             Ok(Err(error)) => error.to_string(),
-            Err(_) => "the API server does not answer".to_owned(),
+            Err(_) => "the API server does not respond".to_owned(),
         };
         if Instant::now() > end {
             let act =
@@ -150,9 +154,9 @@ pub(super) async fn pods_ready(
     }
 }
 
-/// All containers are ready, and none is older.
+/// Returns whether all containers are ready and none was started earlier.
 fn is_started(pod: &Pod, since: Timestamp) -> bool {
-    // kube-vip and the like were not stopped.
+    // kube-vip and similar pods were not stopped.
     const STOPPED: [&str; 4] =
         ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
     let status = pod.status.as_ref();
@@ -168,17 +172,17 @@ fn is_started(pod: &Pod, since: Timestamp) -> bool {
     is_ready && is_new
 }
 
-/// Deletes the nodes that the data knows and no machine has, and gives their names.
+/// Deletes nodes without a machine and returns their names.
 ///
 /// # Errors
 ///
-/// When the cluster does not answer.
+/// Returns an error if the cluster does not respond.
 pub(super) async fn forget_nodes(
     client: &Client,
     machines: &[String],
 ) -> Result<Vec<String>, CommandError> {
     let nodes: Api<Node> = Api::all(client.clone());
-    let doing = "cannot delete nodes that are no more";
+    let doing = "cannot delete nodes without a machine";
     let params = ListParams::default();
     let listing = capn_controller::workload::list(&nodes, &params);
     let found = tokio::time::timeout(NODES, listing).await.doing(doing)?.doing(doing)?;
@@ -194,17 +198,18 @@ pub(super) async fn forget_nodes(
     Ok(gone)
 }
 
-/// A node of an instance, and none of the machines'.
+/// Returns a node of an instance that belongs to no machine.
 fn is_gone(node: &Node, machines: &[String]) -> bool {
     let provider = node.spec.as_ref().and_then(|spec| spec.provider_id.as_deref());
     provider.is_some_and(|id| id.starts_with(PROVIDER)) && !machines.contains(&node.name_any())
 }
 
-/// Marks the node of the control plane as kubeadm does, in case that the data did not know it.
+/// Labels and taints the control plane node like kubeadm, in case the restored data does not have
+/// it.
 ///
 /// # Errors
 ///
-/// When the cluster does not answer.
+/// Returns an error if the cluster does not respond.
 pub(super) async fn mark(client: &Client, name: &str) -> Result<(), CommandError> {
     let nodes: Api<Node> = Api::all(client.clone());
     let doing = || format!("cannot mark the node `{name}`");
@@ -220,11 +225,11 @@ pub(super) async fn mark(client: &Client, name: &str) -> Result<(), CommandError
     nodes.patch(name, &PatchParams::default(), &patch).await.map(drop).doing(doing())
 }
 
-/// Deletes machines, which others replace once the cluster is not paused any more.
+/// Deletes machines, which are replaced once the cluster is resumed.
 ///
 /// # Errors
 ///
-/// When the plane does not answer.
+/// Returns an error if the plane does not respond.
 pub(super) async fn replace(
     plane: &Client,
     namespace: &str,
@@ -240,11 +245,11 @@ pub(super) async fn replace(
     Ok(())
 }
 
-/// Pauses a cluster, or resumes it.
+/// Pauses or resumes a cluster.
 ///
 /// # Errors
 ///
-/// When the plane does not answer.
+/// Returns an error if the plane does not respond.
 pub(super) async fn pause(
     plane: &Client,
     namespace: &str,
@@ -257,27 +262,27 @@ pub(super) async fn pause(
     changed.map(drop).doing(format!("cannot change the Cluster `{name}`"))
 }
 
-/// Waits until machines are gone.
+/// Waits until machines are deleted.
 ///
 /// # Errors
 ///
-/// When the time is over.
+/// Returns an error at the deadline.
 pub(super) async fn gone(
     objects: &mut Objects,
     names: &[String],
     deadline: Deadline,
 ) -> Result<(), CommandError> {
-    until(objects, deadline, "machines are still there", |view| {
+    until(objects, deadline, "machines are not deleted yet", |view| {
         !view.machines.iter().any(|machine| names.contains(&machine.name_any()))
     })
     .await
 }
 
-/// Waits until the Cluster says that it is available.
+/// Waits until the Cluster is Available.
 ///
 /// # Errors
 ///
-/// When the time is over.
+/// Returns an error at the deadline.
 pub(super) async fn available(
     objects: &mut Objects,
     deadline: Deadline,
@@ -295,7 +300,7 @@ async fn until(
         tokio::select! {
             view = objects.changed() => if holds(&view) { return Ok(()) },
             () = tokio::time::sleep_until(deadline.at()) => {
-                return Err(CommandError::caused(format!("not done within {deadline}"), missing.to_owned()));
+                return Err(CommandError::caused(format!("did not finish within {deadline}"), missing.to_owned()));
             }
         }
     }

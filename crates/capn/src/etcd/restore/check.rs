@@ -1,4 +1,4 @@
-//! Whether a file is a snapshot that a cluster may go back to.
+//! Checks whether a file is a snapshot that a cluster can be restored from.
 
 use std::io::Read as _;
 
@@ -12,49 +12,48 @@ use crate::preflight::KubernetesVersion;
 
 /// Length of the digest at the end of a snapshot.
 const DIGEST: usize = 32;
-/// No page of a database is smaller.
+/// Minimum page size of a database.
 const PAGE: u64 = 512;
-/// The newest one.
+/// Name of the newest snapshot.
 pub(super) const LATEST: &str = "latest";
 
-/// The file that is meant: the newest of this cluster, a name in its folder, or a path.
+/// Finds the file: the newest snapshot of the cluster, a name in its directory, or a path.
 ///
 /// # Errors
 ///
-/// When there is none.
+/// Returns an error if it does not exist.
 pub(super) fn find(folder: &Folder, from: &str, uid: &str) -> Result<Kept, CommandError> {
     let kept = folder.list()?;
-    let hint = || format!("look for it in {}, or name a file: `--from FILE`", folder.path());
+    let hint = || format!("list the snapshots in {}, or use a file: `--from FILE`", folder.path());
     if from == LATEST {
         let is_of = |kept: &Kept| kept.record.as_ref().is_some_and(|record| record.uid == uid);
         return kept.into_iter().find(is_of).ok_or_else(|| {
-            CommandError::new("there is no snapshot of this cluster in the state folder")
-                .hint(hint())
+            CommandError::new("the state directory has no snapshot of this cluster").hint(hint())
         });
     }
     if let Some(found) = kept.into_iter().find(|kept| kept.name == from) {
         return Ok(found);
     }
     let path = Utf8PathBuf::from(from);
-    let path = camino::absolute_utf8(&path).doing(format!("cannot find out where {path} is"))?;
+    let path = camino::absolute_utf8(&path).doing(format!("cannot resolve {path}"))?;
     Kept::at(&path).map_err(|error| error.hint(hint()))
 }
 
-/// What is in a file.
+/// Properties of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Content {
     pub(super) size_bytes: u64,
     /// SHA-256 of all of it.
     pub(super) sha256: String,
-    /// Whether it ends with the digest of what is before.
+    /// Whether it ends with the digest of the preceding data.
     pub(super) is_whole: bool,
 }
 
-/// Reads a file. It is long: not on a thread that others wait for.
+/// Reads a file. Blocks for a while, so do not call it on a runtime thread.
 ///
 /// # Errors
 ///
-/// When it cannot be read, or is longer than any snapshot.
+/// Returns an error if it cannot be read or is larger than any snapshot.
 pub(super) fn read(path: &Utf8Path) -> Result<Content, CommandError> {
     let doing = || format!("cannot read {path}");
     let mut file = std::fs::File::open(path).doing(doing())?;
@@ -75,7 +74,7 @@ pub(super) fn read(path: &Utf8Path) -> Result<Content, CommandError> {
         size_bytes = size_bytes.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
         if size_bytes > MOST_BYTES.saturating_add(PAGE) {
             return Err(CommandError::new(format!(
-                "{path} is longer than 8 GiB: it is no snapshot"
+                "{path} is larger than 8 GiB, so it is not a snapshot"
             )));
         }
     }
@@ -84,21 +83,21 @@ pub(super) fn read(path: &Utf8Path) -> Result<Content, CommandError> {
     Ok(Content { size_bytes, sha256: hex::encode(all.finalize()), is_whole })
 }
 
-/// The cluster that is to go back.
+/// The cluster to restore.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Subject<'a> {
     pub(super) namespace: &'a str,
     pub(super) name: &'a str,
     pub(super) uid: &'a str,
-    /// The version that its control plane asks for.
+    /// Version of its control plane.
     pub(super) version: &'a str,
 }
 
-/// What is against it.
+/// Reason against the restore.
 ///
 /// # Errors
 ///
-/// The first reason. `force` passes over what is only unlikely to work.
+/// Returns the first reason. `force` skips reasons that only make success unlikely.
 pub(super) fn verdict(
     content: &Content,
     record: Option<&Record>,
@@ -106,23 +105,21 @@ pub(super) fn verdict(
     force: bool,
 ) -> Result<(), CommandError> {
     let damaged = |why: &str| {
-        Err(CommandError::new(format!("the file is damaged, or no snapshot: {why}"))
-            .hint("take another: `capn etcd snapshot list` shows what there is"))
+        Err(CommandError::new(format!("the file is damaged or not a snapshot: {why}"))
+            .hint("use another one: `capn etcd snapshot list`"))
     };
     if !content.is_whole {
-        return damaged("it does not end with the SHA-256 of what is before");
+        return damaged("it does not end with the SHA-256 of its data");
     }
     let unlikely = |why: String| match force {
         true => Ok(()),
-        false => Err(CommandError::new(why).hint("if you are sure: `--force`")),
+        false => Err(CommandError::new(why).hint("to restore anyway: `--force`")),
     };
     let Some(record) = record else {
-        return unlikely(
-            "it is not known which cluster the snapshot is of: there is no record beside it".into(),
-        );
+        return unlikely("the cluster of the snapshot is unknown, since it has no record".into());
     };
     if record.sha256 != content.sha256 || record.size_bytes != content.size_bytes {
-        return damaged("its SHA-256 is not the one that was recorded when it was taken");
+        return damaged("its SHA-256 differs from the recorded one");
     }
     if record.uid != subject.uid {
         let Record { namespace, cluster, .. } = record;
@@ -130,10 +127,10 @@ pub(super) fn verdict(
         let of = if other {
             format!("`{namespace}/{cluster}`")
         } else {
-            "an earlier one of that name".into()
+            "an earlier cluster with that name".into()
         };
         return unlikely(format!(
-            "the snapshot is of another cluster, {of}: its keys are not those of `{}`",
+            "the snapshot belongs to another cluster ({of}), whose keys differ from those of `{}`",
             subject.name
         ));
     }
@@ -143,7 +140,7 @@ pub(super) fn verdict(
         && then > now
     {
         return unlikely(format!(
-            "the snapshot is of Kubernetes {taken}, and the control plane runs {}: an older API server does not understand all that a newer one has stored",
+            "the snapshot was taken with Kubernetes {taken}, but the control plane runs {}: an older API server cannot read everything that a newer one stored",
             subject.version
         ));
     }

@@ -52,7 +52,7 @@ fn only_a_whole_snapshot_of_this_cluster_is_taken_and_force_passes_over_doubts_a
             false,
             "is damaged",
         ),
-        ("no record", content(), None, false, true, "not known which cluster"),
+        ("no record", content(), None, false, true, "the cluster of the snapshot is unknown"),
         (
             "another",
             content(),
@@ -62,12 +62,12 @@ fn only_a_whole_snapshot_of_this_cluster_is_taken_and_force_passes_over_doubts_a
             "`default/b`",
         ),
         (
-            "an earlier one",
+            "an earlier cluster",
             content(),
             of(|r| r.uid = "x".into()),
             false,
             true,
-            "an earlier one of that name",
+            "an earlier cluster with that name",
         ),
         (
             "newer",
@@ -75,7 +75,7 @@ fn only_a_whole_snapshot_of_this_cluster_is_taken_and_force_passes_over_doubts_a
             of(|r| r.kubernetes_version = Some("v1.37.0".into())),
             false,
             true,
-            "is of Kubernetes v1.37.0",
+            "was taken with Kubernetes v1.37.0",
         ),
     ];
     for (what, content, record, is_taken, is_forced, said) in table {

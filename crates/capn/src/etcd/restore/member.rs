@@ -1,33 +1,33 @@
-//! What the static pod of etcd says of its member. The manifest is a node's: it is bounded and checked.
+//! Reads the etcd member from its static pod manifest, which is untrusted node data.
 
 use capn_text::yaml::{self, Bounds};
 use serde_json::Value;
 
 use crate::error::CommandError;
 
-/// A member of etcd as its manifest has it.
+/// An etcd member according to its manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Member {
-    /// Its name, that of its node.
+    /// Its name, which equals the node's name.
     pub(super) name: String,
-    /// Where others would reach it.
+    /// Its peer URL.
     pub(super) peer: String,
-    /// The folder of its data.
+    /// Its data directory.
     pub(super) data: String,
     /// Its container image.
     pub(super) image: String,
 }
 
-/// Reads a manifest.
+/// Parses a manifest.
 ///
 /// # Errors
 ///
-/// When it is not that of etcd as kubeadm writes it.
+/// Returns an error if it is not an etcd manifest written by kubeadm.
 pub(super) fn read(manifest: &[u8]) -> Result<Member, CommandError> {
     let text = std::str::from_utf8(manifest)
-        .map_err(|_| CommandError::new("the manifest of etcd is no text"))?;
+        .map_err(|_| CommandError::new("the etcd manifest is not text"))?;
     let pod: Value = yaml::from_str(text, Bounds::FILE)
-        .map_err(|error| CommandError::caused("cannot understand the manifest of etcd", error))?;
+        .map_err(|error| CommandError::caused("cannot parse the etcd manifest", error))?;
     let container = &pod["spec"]["containers"][0];
     let command = container["command"].as_array().map(Vec::as_slice).unwrap_or_default();
     let flag = |name: &str| {
@@ -63,12 +63,12 @@ pub(super) fn read(manifest: &[u8]) -> Result<Member, CommandError> {
     match parts.iter().find(|(_, _, is_good)| !is_good) {
         None => Ok(member),
         Some((name, value, _)) => Err(CommandError::new(format!(
-            "the manifest of etcd is not as kubeadm writes it: `{name}` is `{value}`"
+            "the etcd manifest was not written by kubeadm: `{name}` is `{value}`"
         ))),
     }
 }
 
-/// Whether a text consists of letters, digits and these.
+/// Returns whether a text only consists of letters, digits and these characters.
 fn is_of(text: &str, others: &str) -> bool {
     let is_good = |c: char| c.is_ascii_alphanumeric() || others.contains(c);
     !text.is_empty() && text.len() <= 512 && text.chars().all(is_good)

@@ -1,17 +1,21 @@
-//! Bringing a cluster back to a snapshot.
+//! Restores a cluster from an etcd snapshot.
 //!
-//! What there is is looked at, [chosen](plan) without I/O, [noted](note), and then carried out: the control
-//! plane stops on all its machines, one of them takes the data and becomes the only member of etcd, and
-//! the KubeadmControlPlane makes the others anew. Meanwhile the cluster is paused, so that nobody
-//! replaces what does not answer. Every step can be repeated, and the note says which come.
+//! The state is observed, a machine is [chosen](plan) without I/O and [noted](note), and the
+//! restore is carried out: the control plane stops on all its machines, one of them restores the
+//! data and becomes the only etcd member, and the KubeadmControlPlane recreates the others. If no
+//! control plane instance is left, a [new first machine](anew) is created before that. The cluster
+//! is paused meanwhile, so that nothing replaces unresponsive machines. Every step is idempotent,
+//! and the note records the progress.
 
 mod after;
+mod anew;
 mod check;
 mod member;
 mod node;
 mod note;
 mod plan;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use capi_api::{Cluster, Machine};
@@ -25,43 +29,45 @@ use super::{Folder, Kept, size};
 use crate::Context;
 use crate::cluster::{self, Existing};
 use crate::error::{CommandError, Doing as _};
-use crate::identity::Identity;
+use crate::identity::{self, Identity};
 use crate::preflight;
 use crate::session;
 use crate::state::StateDir;
 use crate::ui::Ui;
-use crate::watch::{self, Deadline, Objects, View};
+use crate::watch::{self, Deadline, Objects, Scope, View};
+use anew::Anew;
 use node::Node;
 use note::{Note, Phase};
 use plan::{Candidate, Choice, Instance};
 
-/// What is asked for.
+/// A restore request.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     /// Name of the cluster.
     pub name: &'a str,
     /// Its namespace.
     pub namespace: &'a str,
-    /// The snapshot: a file, a name in the state folder, or `latest`.
+    /// The snapshot: a file, a name in the state directory, or `latest`.
     pub from: &'a str,
-    /// Nobody is asked.
+    /// Skip the confirmation.
     pub yes: bool,
-    /// Doubts are passed over.
+    /// Skip plausibility checks.
     pub force: bool,
-    /// How long to wait in all.
+    /// Total time limit.
     pub wait: Duration,
 }
 
-/// Brings a cluster back to a snapshot, or continues to.
+/// Restores a cluster from a snapshot, or continues to.
 ///
 /// # Errors
 ///
-/// When it is refused, with nothing changed, or a step fails: the same command continues from there.
+/// Returns an error if it is refused before any change, or if a step fails; the same command then
+/// continues.
 pub async fn restore(context: &Context, asked: &Asked<'_>) -> Result<(), CommandError> {
     let state = StateDir::of(context)?;
-    let hint = "what was begun stays begun, and the cluster paused: the same command continues";
+    let hint = "the restore is not complete and the cluster stays paused; run the same command again to continue";
     let work = async |client: Client| run(context, &state, &client, asked).await;
-    let act = format!("cannot restore the etcd of cluster `{}`", asked.name);
+    let act = format!("cannot restore etcd of cluster `{}`", asked.name);
     let done = session::on_cluster(&state, asked.namespace, false, hint, work).await;
     done.map_err(|error| error.while_doing(act))
 }
@@ -76,23 +82,29 @@ async fn run(
     let existing = cluster::existing(client, namespace, name).await?;
     let view = watch::read(client, namespace, name).await;
     let found = view.cluster.clone();
-    let cluster = found.as_deref().ok_or_else(|| CommandError::new("the cluster is gone"))?;
+    let cluster =
+        found.as_deref().ok_or_else(|| CommandError::new("the cluster no longer exists"))?;
+    let folder = Keeper::of(state).folder(namespace, name)?;
+    let uid = cluster.uid().unwrap_or_default();
+    let begun = Note::read(&folder, &uid)?;
     match fitness(cluster, view.control_plane.as_deref()) {
         Ok(()) | Err(Unfit::Paused) => {}
+        // An interrupted restore is creating the first machine.
+        Err(Unfit::NotInitialized) if begun.as_ref().is_some_and(|note| note.anew.is_some()) => {}
         Err(unfit) => return Err(CommandError::new(unfit.to_string())),
     }
     let identity = cluster::identity(client, namespace, &existing, &view).await?;
     let server = identity.client()?;
     preflight::contact(&identity, &server).await?;
-    let folder = Keeper::of(state).folder(namespace, name)?;
-    let uid = cluster.uid().unwrap_or_default();
-    let note = match Note::read(&folder, &uid)? {
+    let note = match begun {
         Some(note) => {
-            context.ui.note(format!("continues to restore {}", note.snapshot));
+            context.ui.note(format!("continuing the restore of {}", note.snapshot));
             note
         }
         None => {
-            let Some(note) = begin(context, &server, asked, &view, cluster, &folder).await? else {
+            let Some(note) =
+                begin(context, client, &server, asked, &view, cluster, &folder).await?
+            else {
                 return Ok(());
             };
             note
@@ -110,13 +122,14 @@ async fn run(
     };
     let done = work.run(note).await;
     done.map_err(|error| {
-        error.hint("the cluster stays paused until it is done: the same command continues")
+        error.hint("the cluster stays paused until the restore is complete; run the same command again to continue")
     })
 }
 
-/// Checks, chooses and asks; nothing is changed but that it is noted. `None` if it is not to be.
+/// Validates, plans and asks for confirmation. Only writes the note. `None` if the user declines.
 async fn begin(
     context: &Context,
+    plane: &Client,
     server: &incus_client::Client,
     asked: &Asked<'_>,
     view: &View,
@@ -134,16 +147,24 @@ async fn begin(
     let subject =
         check::Subject { namespace, name, uid: &uid, version: version.unwrap_or_default() };
     check::verdict(&content, kept.record.as_ref(), subject, asked.force)?;
-    step.done(format!("{} is whole, {}", kept.path, size(content.size_bytes)));
-    let choice = plan::choose(name, &candidates(server, view, cluster).await?)?;
-    tell(&context.ui, name, &kept, &choice);
+    step.done(format!("{} is complete, {}", kept.path, size(content.size_bytes)));
+    let candidates = candidates(server, view, cluster).await?;
+    let (choice, anew) = match (anew::lost(&candidates), view.control_plane.as_deref()) {
+        (Some(lost), Some(control_plane)) => {
+            anew::check(plane, namespace, name).await?;
+            let anew = anew::observe(plane, namespace, control_plane, name, lost).await?;
+            (Choice::default(), Some(anew))
+        }
+        _ => (plan::choose(name, &candidates)?, None),
+    };
+    tell(&context.ui, name, &kept, &choice, anew.as_ref());
     if !asked.yes {
-        match context.ui.ask("Do that?") {
+        match context.ui.ask("Restore the snapshot?") {
             Some(true) => {}
             Some(false) => return Ok(None),
             None => {
                 return Err(CommandError::usage(
-                    "it asks before it changes anything, and there is no terminal to ask on",
+                    "the restore asks for confirmation, but there is no terminal",
                 )
                 .hint(format!(
                     "restore without asking: `capn etcd snapshot restore {name} --from {} --yes`",
@@ -162,20 +183,34 @@ async fn begin(
         instance,
         others,
         was_paused: cluster.spec.paused == Some(true),
-        phase: Phase::Data,
+        phase: if anew.is_some() { Phase::First } else { Phase::Data },
         started: None,
+        anew,
     };
     note.write(folder)?;
     Ok(Some(note))
 }
 
-/// What will be done, and what it costs.
-fn tell(ui: &Ui, name: &str, kept: &Kept, choice: &Choice) {
+/// Prints what will be done and its consequences.
+fn tell(ui: &Ui, name: &str, kept: &Kept, choice: &Choice, anew: Option<&Anew>) {
     let taken = kept.taken().strftime("%Y-%m-%d %H:%M:%SZ");
     ui.say(format!(
-        "cluster `{name}` goes back to {taken}: what was written to its API since is lost, and it does not answer meanwhile"
+        "cluster `{name}` will be restored to {taken}: later changes in its API are lost, and it is unavailable during the restore"
     ));
-    ui.say(format!("  `{}` takes the data, and its etcd becomes the only member", choice.instance));
+    if let Some(anew) = anew {
+        ui.say("  no instance of the control plane is left: a new first machine runs `kubeadm init` and restores the data");
+        if !anew.lost.is_empty() {
+            ui.say(format!(
+                "  machines whose instances are gone are deleted: {}",
+                anew.lost.join(", ")
+            ));
+        }
+        if anew.replicas.is_some_and(|replicas| replicas > 1) {
+            ui.say("  the other control plane machines join after it");
+        }
+        return;
+    }
+    ui.say(format!("  `{}` restores the data and becomes the only etcd member", choice.instance));
     if !choice.others.is_empty() {
         ui.say(format!(
             "  other control plane machines are replaced: {}",
@@ -184,7 +219,7 @@ fn tell(ui: &Ui, name: &str, kept: &Kept, choice: &Choice) {
     }
 }
 
-/// What there is to see of the control plane machines.
+/// Returns the state of the control plane machines.
 async fn candidates(
     server: &incus_client::Client,
     view: &View,
@@ -209,7 +244,7 @@ async fn candidates(
     Ok(candidates)
 }
 
-/// What there is to see of an instance.
+/// Returns the state of an instance.
 async fn look(
     server: &incus_client::Client,
     machine: &Machine,
@@ -217,8 +252,7 @@ async fn look(
     cluster: &Cluster,
 ) -> Result<Instance, CommandError> {
     let name = lxc_machine.name_any();
-    let found =
-        server.instance(&name).await.doing(format!("cannot look at the instance `{name}`"))?;
+    let found = server.instance(&name).await.doing(format!("cannot read instance `{name}`"))?;
     let Some(found) = found else { return Ok(Instance::Missing) };
     let role = if machine.is_control_plane() { Role::ControlPlane } else { Role::Worker };
     let owner = Owner {
@@ -243,7 +277,7 @@ async fn look(
     Ok(if node.is_true(node::HAS_ETCD).await? { Instance::Fit } else { Instance::WithoutEtcd })
 }
 
-/// What it takes to carry it out.
+/// A restore in progress.
 struct Work<'a> {
     ui: &'a Ui,
     client: &'a Client,
@@ -260,13 +294,16 @@ impl Work<'_> {
         let Asked { name, namespace, wait, .. } = *self.asked;
         let deadline = Deadline::after(wait);
         let exec = self.identity.exec_command();
+        if note.phase == Phase::First {
+            self.first(&mut note, deadline).await?;
+        }
         let node = Node { server: self.server, instance: &note.instance, exec: exec.as_deref() };
         if note.phase == Phase::Data {
             after::pause(self.client, namespace, name, true).await?;
             let started = self.data(&note, &node).await?;
             let step = self.ui.step("API server");
             after::served(self.client, self.cluster).await?;
-            step.done("API server answers from the snapshot");
+            step.done("API server responds with the snapshot");
             (note.phase, note.started) = (Phase::Machines, Some(started));
             note.write(self.folder)?;
         }
@@ -274,39 +311,64 @@ impl Work<'_> {
         let workload = after::served(self.client, self.cluster).await?;
         self.nodes(&note, &node, &workload).await?;
         after::replace(self.client, namespace, &note.others).await?;
+        if let Some(anew) = &note.anew {
+            anew::replicas(self.client, namespace, anew).await?;
+        }
         if !note.was_paused {
             after::pause(self.client, namespace, name, false).await?;
             self.machines(&note, deadline).await?;
         }
+        if let Some(anew) = &note.anew {
+            anew::health_checks(self.client, namespace, anew, false).await?;
+        }
         node.clean().await?;
         Note::delete(self.folder)?;
-        self.ui.say(format!("cluster `{name}` is back at the snapshot {}", note.snapshot));
+        self.ui.say(format!("cluster `{name}` is restored from snapshot {}", note.snapshot));
         self.ui.say(format!(
-            "  the data of before is kept in `{}`: /var/lib/etcd.before-{}; delete it when you are sure",
+            "  the previous data is kept in `{}`: /var/lib/etcd.before-{}; delete it when it is no longer needed",
             note.instance, note.id
         ));
         if note.was_paused {
             self.ui.note(format!(
-                "it is paused, as it was; `capn resume {name}` makes the other machines anew"
+                "it is still paused, as before; resume it to recreate the other machines: `capn resume {name}`"
             ));
         }
         Ok(())
     }
 
-    /// Stops the control plane everywhere, and starts it from the data on one machine.
-    /// Gives the time of that.
+    /// Creates a new first machine, and notes it as the one that restores the data.
+    async fn first(&self, note: &mut Note, deadline: Deadline) -> Result<(), CommandError> {
+        let Asked { name, namespace, .. } = *self.asked;
+        let anew = note.anew.clone().unwrap_or_default();
+        after::pause(self.client, namespace, name, true).await?;
+        anew::ask(self.client, namespace, self.cluster, &anew).await?;
+        after::pause(self.client, namespace, name, false).await?;
+        let mut objects = Objects::of(self.client, namespace, name);
+        after::gone(&mut objects, &anew.lost, deadline).await?;
+        let scope = Scope::Some { control_planes: true, deployments: Vec::new() };
+        let mut objects = Objects::of(self.client, namespace, name).within(scope);
+        let view = watch::follow_wanted(self.ui, &mut objects, deadline, HashSet::new()).await?;
+        let choice = plan::choose(name, &candidates(self.server, &view, self.cluster).await?)?;
+        after::pause(self.client, namespace, name, true).await?;
+        (note.machine, note.instance) = (choice.machine, choice.instance);
+        (note.others, note.phase) = (choice.others, Phase::Data);
+        note.write(self.folder)
+    }
+
+    /// Stops all control planes and starts one from the restored data. Returns the start time.
     async fn data(&self, note: &Note, node: &Node<'_>) -> Result<Timestamp, CommandError> {
         let view = watch::read(self.client, self.asked.namespace, self.asked.name).await;
         for one in candidates(self.server, &view, self.cluster).await? {
             let is_chosen = one.name == note.instance;
             match &one.instance {
                 Instance::Fit => {}
-                // It has nothing that runs, or nothing of ours.
+                // It runs no control plane, or does not belong to the cluster.
                 _ if !is_chosen => continue,
                 other => {
                     return Err(CommandError::new(format!("the instance `{}` {other}", one.name))
                         .hint(format!(
-                            "start it, and repeat the command: `incus start {}`",
+                            "start it and run the command again: `{} {}`",
+                            identity::incus("start", self.server),
                             one.name
                         )));
                 }
@@ -316,7 +378,8 @@ impl Work<'_> {
             other.stop().await.map_err(|error| match is_chosen {
                 true => error,
                 false => error.hint(format!(
-                    "or stop the instance, which is replaced: `incus stop --force {}`",
+                    "or stop the instance, which will be replaced: `{} --force {}`",
+                    identity::incus("stop", self.server),
                     one.name
                 )),
             })?;
@@ -334,7 +397,7 @@ impl Work<'_> {
         Ok(started)
     }
 
-    /// Has kubelets look at the API anew, and forgets nodes that are no more.
+    /// Restarts kubelets, and deletes nodes that no longer exist.
     async fn nodes(
         &self,
         note: &Note,
@@ -372,17 +435,17 @@ impl Work<'_> {
         }
         step.done(format!("nodes are Ready: {}", staying.join(", ")));
         if !gone.is_empty() {
-            self.ui.note(format!("nodes that no machine has were deleted: {}", gone.join(", ")));
+            self.ui.note(format!("deleted nodes without a machine: {}", gone.join(", ")));
         }
         Ok(())
     }
 
-    /// Waits for the machines that are made anew, and for what runs on them.
+    /// Waits for the replaced machines and their nodes.
     async fn machines(&self, note: &Note, deadline: Deadline) -> Result<(), CommandError> {
         let Asked { name, namespace, .. } = *self.asked;
         let mut objects = Objects::of(self.client, namespace, name);
         let before = watch::read(self.client, namespace, name).await;
-        let known = watch::reached(&before, &watch::Asked::by(&before));
+        let known = watch::reached(&before, &watch::DesiredState::by(&before));
         after::gone(&mut objects, &note.others, deadline).await?;
         let mut objects = Objects::of(self.client, namespace, name);
         watch::follow_wanted(self.ui, &mut objects, deadline, known).await?;
@@ -390,7 +453,7 @@ impl Work<'_> {
         let available = after::available(&mut objects, deadline).await;
         available.map_err(|error| {
             error.hint(format!(
-                "see why: `capn describe cluster {name}`; the same command goes on waiting"
+                "see why: `capn describe cluster {name}`; run the same command again to continue waiting"
             ))
         })?;
         match &self.existing.request {

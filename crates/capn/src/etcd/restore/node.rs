@@ -1,4 +1,4 @@
-//! What is done in the instances, as root, through the server. Each step can be repeated.
+//! Steps in the instances, run as root through the server. Every step is idempotent.
 
 use std::time::Duration;
 
@@ -12,33 +12,34 @@ use super::member::{self, Member};
 use super::note::Note;
 use crate::error::{CommandError, Doing as _};
 
-/// Where the snapshot and the program lie, until the end. Only root looks into it.
+/// Directory of the snapshot and the program during the restore. Only accessible to root.
 const WORK: &str = "/var/lib/capn-etcd-restore";
-/// Where kubelet looks for static pods.
+/// Directory of kubelet's static pods.
 const MANIFESTS: &str = "/etc/kubernetes/manifests";
-/// Where their manifests are meanwhile.
+/// Temporary directory of their manifests.
 const ASIDE: &str = "/etc/kubernetes/capn-etcd-restore";
-/// How long a short command may take.
+/// Time limit of a short command.
 const SHORT: Duration = Duration::from_secs(60);
-/// How long pods may take to stop: kubelet gives them 30 s. It may not run: then they are killed.
+/// Time limit for pods to stop; kubelet's grace period is 30 s. If kubelet is not running, they are
+/// killed.
 const STOP: Duration = Duration::from_secs(45);
-/// How long they may take after that.
+/// Time limit for pods to exit after they were killed.
 const KILLED: Duration = Duration::from_secs(60);
-/// How long a large snapshot may take, one way or the other.
+/// Time limit for transferring a large snapshot.
 const LONG: Duration = Duration::from_secs(3_600);
-/// Pause between two looks at pods that stop: nothing tells of it.
+/// Pause between checks of stopping pods, for which there is no event.
 const PAUSE: Duration = Duration::from_secs(1);
-/// What is kept of what commands print.
+/// Amount of command output that is kept.
 const OUTPUT: usize = 16 << 10;
-/// Lines of it that are shown.
+/// Number of output lines shown.
 const LINES: usize = 3;
-/// The revision grows by so much, so that no client meets one that it has seen before.
+/// Added to the revision, so that clients never see a revision twice.
 const BUMP: &str = "1000000000";
 
-/// Whether the instance has a static pod of etcd, now or moved aside.
+/// Whether the instance has an etcd static pod, active or moved aside.
 pub(super) const HAS_ETCD: &str = "test -e /etc/kubernetes/manifests/etcd.yaml || test -e /etc/kubernetes/capn-etcd-restore/etcd.yaml";
 
-/// Moves the manifests aside. The controllers stop too: they would go on with what they remember.
+/// Moves the manifests aside. Controllers stop too, since their caches would be outdated.
 const MOVE_ASIDE: &str = r#"set -eu
 umask 077
 mkdir -p "$ASIDE"
@@ -47,14 +48,14 @@ for name in etcd kube-apiserver kube-controller-manager kube-scheduler; do
 done
 "#;
 
-/// Ends with 1 while one of the programs runs.
+/// Exits with 1 while one of the programs is running.
 const STOPPED: &str = r#"for comm in /proc/[0-9]*/comm; do
   { read -r name <"$comm"; } 2>/dev/null || continue
   case $name in etcd|kube-apiserver) exit 1 ;; esac
 done
 "#;
 
-/// Kills what the manifests started. kubelet starts nothing again that has no manifest.
+/// Kills the programs. kubelet does not restart pods without a manifest.
 const KILL: &str = r#"for comm in /proc/[0-9]*/comm; do
   { read -r name <"$comm"; } 2>/dev/null || continue
   case $name in etcd|kube-apiserver) pid=${comm%/comm}; kill -9 "${pid#/proc/}" || true ;; esac
@@ -72,7 +73,7 @@ cat >"$WORK/snapshot.part"
 mv -f "$WORK/snapshot.part" "$WORK/snapshot.db"
 "#;
 
-/// Takes `etcdutl` out of the image that the node runs etcd from.
+/// Extracts `etcdutl` from the etcd image of the node.
 const TAKE_PROGRAM: &str = r#"set -eu
 umask 077
 mkdir -p "$WORK/image"
@@ -97,10 +98,10 @@ chmod 700 "$WORK/etcdutl.part"
 mv -f "$WORK/etcdutl.part" "$WORK/etcdutl"
 "#;
 
-/// The image has no etcdutl.
+/// The image does not contain etcdutl.
 const NO_PROGRAM: i32 = 3;
 
-/// Makes the data and puts it in the place of the old, which is kept.
+/// Creates the data and replaces the old data, which is kept.
 const RESTORE: &str = r#"set -eu
 umask 077
 old=$DATA.before-$ID new=$DATA.restored-$ID
@@ -133,31 +134,31 @@ systemctl start kubelet
 
 const CLEAN: &str = r#"rm -rf --one-file-system "$WORK""#;
 
-/// An instance of the control plane.
+/// A control plane instance.
 pub(super) struct Node<'a> {
     pub(super) server: &'a Client,
     pub(super) instance: &'a str,
-    /// How a command is run in it by hand, up to its name.
+    /// Command that runs something in the instance, without its name.
     pub(super) exec: Option<&'a str>,
 }
 
 impl Node<'_> {
-    /// Whether a command ends with 0.
+    /// Returns whether a command exits with 0.
     ///
     /// # Errors
     ///
-    /// When it cannot be run.
+    /// Returns an error if it cannot be run.
     pub(super) async fn is_true(&self, script: &str) -> Result<bool, CommandError> {
         let request = request(script).deadline(SHORT);
         let code = self.server.exec_code(self.instance, &request).await;
         code.map(|code| code == 0).map_err(|error| self.failed("cannot run a command", error))
     }
 
-    /// Stops the control plane, and waits until etcd and the API server are gone.
+    /// Stops the control plane and waits until etcd and the API server have exited.
     ///
     /// # Errors
     ///
-    /// When they do not stop even when they are killed.
+    /// Returns an error if they do not exit even after they were killed.
     pub(super) async fn stop(&self) -> Result<(), CommandError> {
         self.run("move the manifests aside", request(MOVE_ASIDE).deadline(SHORT)).await?;
         if self.has_stopped(STOP).await? {
@@ -168,7 +169,7 @@ impl Node<'_> {
             return Ok(());
         }
         let error = CommandError::new(format!(
-            "etcd or the API server in `{}` still runs, {} s after it was killed",
+            "etcd or the API server in `{}` is still running {} s after it was killed",
             self.instance,
             KILLED.as_secs()
         ));
@@ -186,11 +187,11 @@ impl Node<'_> {
         Ok(true)
     }
 
-    /// What the manifest of etcd says.
+    /// Returns the member according to the etcd manifest.
     ///
     /// # Errors
     ///
-    /// When there is none, or not one of kubeadm.
+    /// Returns an error if the manifest is missing or was not written by kubeadm.
     pub(super) async fn member(&self) -> Result<Member, CommandError> {
         for folder in [ASIDE, MANIFESTS] {
             let path = format!("{folder}/etcd.yaml");
@@ -199,14 +200,14 @@ impl Node<'_> {
                 return member::read(&file.content);
             }
         }
-        Err(CommandError::new(format!("there is no manifest of etcd in `{}`", self.instance)))
+        Err(CommandError::new(format!("`{}` has no etcd manifest", self.instance)))
     }
 
-    /// Whether the data is in its place, from an earlier run.
+    /// Returns whether an earlier run already restored the data.
     ///
     /// # Errors
     ///
-    /// When no command can be run.
+    /// Returns an error if the command cannot be run.
     pub(super) async fn is_restored(
         &self,
         note: &Note,
@@ -217,11 +218,11 @@ impl Node<'_> {
         code.map(|code| code == 0).map_err(|error| self.failed("cannot run a command", error))
     }
 
-    /// Sends the snapshot, unless it is there.
+    /// Sends the snapshot unless it is already there.
     ///
     /// # Errors
     ///
-    /// When it does not arrive as it is.
+    /// Returns an error if it does not arrive intact.
     pub(super) async fn send(&self, note: &Note) -> Result<(), CommandError> {
         let request = |script: &str| request(script).env("SHA256", &note.sha256).deadline(LONG);
         let has = self.server.exec_code(self.instance, &request(HAS_SNAPSHOT)).await;
@@ -237,16 +238,16 @@ impl Node<'_> {
         }
     }
 
-    /// Makes the data of etcd from the snapshot. The old data stays beside it.
+    /// Creates the etcd data from the snapshot. The old data is kept next to it.
     ///
     /// # Errors
     ///
-    /// When there is no etcdutl, or it fails.
+    /// Returns an error if etcdutl is missing or fails.
     pub(super) async fn restore(&self, note: &Note, member: &Member) -> Result<(), CommandError> {
         let take = request(TAKE_PROGRAM).env("IMAGE", &member.image).deadline(LONG);
-        self.run("take etcdutl out of the image of etcd", take).await.map_err(|error| {
+        self.run("extract etcdutl from the etcd image", take).await.map_err(|error| {
             error.hint(format!(
-                "the image `{}` has to have /usr/local/bin/etcdutl: official images have it since etcd 3.5, those that capn makes if the folder of binaries has it",
+                "image `{}` must contain /usr/local/bin/etcdutl: official images have it since etcd 3.5, images built by capn if the directory of binaries has it",
                 member.image
             ))
         })?;
@@ -264,7 +265,7 @@ impl Node<'_> {
     ///
     /// # Errors
     ///
-    /// When the manifests cannot be moved.
+    /// Returns an error if the manifests cannot be moved.
     pub(super) async fn start(&self) -> Result<(), CommandError> {
         if !self.is_true(&format!("test -d {ASIDE}")).await? {
             return Ok(());
@@ -272,33 +273,33 @@ impl Node<'_> {
         self.run("move the manifests back", request(MOVE_BACK).deadline(SHORT)).await
     }
 
-    /// The time there, which other machines of the cluster have too.
+    /// Returns the current time in the instance, which all machines of the cluster share.
     ///
     /// # Errors
     ///
-    /// When it does not say.
+    /// Returns an error if it cannot be read.
     pub(super) async fn now(&self) -> Result<Timestamp, CommandError> {
         let out = self.server.exec(self.instance, request("date +%s").deadline(SHORT)).await;
-        let out = out.map_err(|error| self.failed("cannot ask for the time", error))?;
+        let out = out.map_err(|error| self.failed("cannot read the time", error))?;
         let seconds = out.stdout_text().trim().parse::<i64>();
-        let act = || format!("cannot understand the time in `{}`", self.instance);
+        let act = || format!("cannot parse the time in `{}`", self.instance);
         Timestamp::from_second(seconds.doing(act())?).doing(act())
     }
 
-    /// Restarts kubelet, which then makes the Node anew if that is gone.
+    /// Restarts kubelet, which recreates a missing Node.
     ///
     /// # Errors
     ///
-    /// When it does not start.
+    /// Returns an error if it does not start.
     pub(super) async fn restart_kubelet(&self) -> Result<(), CommandError> {
         self.run("restart kubelet", request("systemctl restart kubelet").deadline(SHORT)).await
     }
 
-    /// Takes the snapshot away. The data as it was before stays.
+    /// Deletes the snapshot. The previous data is kept.
     ///
     /// # Errors
     ///
-    /// When it cannot be deleted.
+    /// Returns an error if it cannot be deleted.
     pub(super) async fn clean(&self) -> Result<(), CommandError> {
         self.run("delete the snapshot", request(CLEAN).deadline(SHORT)).await
     }
@@ -309,10 +310,10 @@ impl Node<'_> {
         let out = out.map_err(|error| self.failed(&format!("cannot {what}"), error))?;
         match out.exit_code {
             0 => Ok(()),
-            NO_PROGRAM => Err(CommandError::caused(act, "it is not there".to_owned())),
+            NO_PROGRAM => Err(CommandError::caused(act, "it does not exist".to_owned())),
             code => {
                 let said = out.last_lines(LINES);
-                Err(CommandError::caused(act, format!("it ended with {code}: {said}")))
+                Err(CommandError::caused(act, format!("it exited with {code}: {said}")))
             }
         }
     }
@@ -322,7 +323,7 @@ impl Node<'_> {
     }
 
     fn by_hand(&self, command: &str) -> Option<String> {
-        Some(format!("look into it: `{} {} -- {command}`", self.exec?, self.instance))
+        Some(format!("inspect it: `{} {} -- {command}`", self.exec?, self.instance))
     }
 }
 
@@ -333,7 +334,7 @@ fn request(script: &str) -> ExecRequest {
         .env("MANIFESTS", MANIFESTS)
 }
 
-/// Runs a command that reads a file of this machine, piece by piece.
+/// Runs a command with a local file as its stdin.
 async fn stream(
     server: &Client,
     instance: &str,
@@ -356,11 +357,11 @@ async fn stream(
     let (fed, read, _) =
         tokio::join!(feed, errors.read_to_end(&mut said), out.read_to_end(&mut printed),);
     let code = control.wait(SHORT).await;
-    let code = code.map_err(|error| CommandError::caused("the command did not end", error))?;
+    let code = code.map_err(|error| CommandError::caused("the command did not exit", error))?;
     let said = String::from_utf8_lossy(&said);
     match code {
-        0 => fed.and(read.map(drop)).doing("the connection broke"),
-        code => Err(CommandError::new(format!("it ended with {code}: {}", said.trim()))),
+        0 => fed.and(read.map(drop)).doing("the connection was lost"),
+        code => Err(CommandError::new(format!("it exited with {code}: {}", said.trim()))),
     }
 }
 

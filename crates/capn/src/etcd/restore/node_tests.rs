@@ -1,4 +1,4 @@
-//! The scripts, run on this machine in folders of their own.
+//! Runs the scripts on this machine in temporary directories.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::*;
 
-/// What etcdutl does, as far as the script sees it.
+/// Stand-in for etcdutl.
 const ETCDUTL: &str = r#"#!/bin/sh
 while [ $# -gt 0 ]; do
   case $1 in --data-dir) mkdir -p "$2/member" && echo restored >"$2/member/db" ;; esac

@@ -1,12 +1,13 @@
-//! How far a restore is, in a file of the state folder, so that the same command continues.
+//! Progress of a restore, in a file in the state directory, so that the same command can continue.
 //!
-//! Not in the plane: who may write to the namespace of the cluster would tell the command which file of
-//! this machine to send into a node.
+//! Not in the plane: otherwise a user who can write to the cluster's namespace could choose which
+//! local file is sent into a node.
 
 use camino::Utf8PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::anew::Anew;
 use crate::error::{CommandError, Doing as _};
 use crate::etcd::{Folder, record::LONGEST};
 use crate::state::write_private;
@@ -14,21 +15,23 @@ use crate::state::write_private;
 /// Name of the file.
 const NAME: &str = "restore.json";
 
-/// How far it is.
+/// Phase of the restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Phase {
-    /// The data goes into the instance.
+    /// A new first control plane machine is being created.
+    First,
+    /// The data is being restored in the instance.
     Data,
-    /// The API server answers from it: nodes and machines follow.
+    /// The API server runs with the data; nodes and machines follow.
     Machines,
 }
 
-/// A restore that has begun.
+/// A restore in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Note {
-    /// Names what is moved aside.
+    /// Suffix of the names of moved files.
     pub(super) id: String,
     pub(super) uid: String,
     pub(super) snapshot: Utf8PathBuf,
@@ -36,12 +39,15 @@ pub(super) struct Note {
     pub(super) machine: String,
     pub(super) instance: String,
     pub(super) others: Vec<String>,
-    /// The cluster was paused before.
+    /// Whether the cluster was paused before.
     pub(super) was_paused: bool,
     pub(super) phase: Phase,
-    /// When the control plane was started from the data, by the clock of its node.
+    /// When the control plane was started with the data, by the clock of its node.
     #[serde(default)]
     pub(super) started: Option<Timestamp>,
+    /// Input of a new first machine, if no instance is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) anew: Option<Anew>,
 }
 
 impl Note {
@@ -49,40 +55,40 @@ impl Note {
         folder.path().join(NAME)
     }
 
-    /// The restore of a cluster that has begun and not ended.
+    /// Reads the restore in progress of a cluster, if there is one.
     ///
     /// # Errors
     ///
-    /// When it cannot be read or understood.
+    /// Returns an error if it cannot be read or parsed.
     pub(super) fn read(folder: &Folder, uid: &str) -> Result<Option<Self>, CommandError> {
         let path = Self::path(folder);
         let doing = || format!("cannot read {path}");
         match std::fs::metadata(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Ok(found) if found.len() <= LONGEST => {}
-            Ok(_) => return Err(CommandError::new(format!("{path} is too long"))),
+            Ok(_) => return Err(CommandError::new(format!("{path} is too large"))),
             Err(error) => return Err(error).doing(doing()),
         }
         let text = std::fs::read(&path).doing(doing())?;
         let note: Self = serde_json::from_slice(&text).doing(doing())?;
-        // Of a cluster that is gone.
+        // The cluster of the note is gone.
         Ok(Some(note).filter(|note| note.uid == uid))
     }
 
-    /// Writes it down.
+    /// Writes the note.
     ///
     /// # Errors
     ///
-    /// When it cannot be written.
+    /// Returns an error if it cannot be written.
     pub(super) fn write(&self, folder: &Folder) -> Result<(), CommandError> {
         write_private(&Self::path(folder), &crate::output::json(self)?)
     }
 
-    /// It has ended.
+    /// Deletes the note.
     ///
     /// # Errors
     ///
-    /// When the file cannot be deleted.
+    /// Returns an error if the file cannot be deleted.
     pub(super) fn delete(folder: &Folder) -> Result<(), CommandError> {
         let path = Self::path(folder);
         match std::fs::remove_file(&path) {
@@ -116,11 +122,17 @@ mod tests {
             was_paused: false,
             phase: Phase::Data,
             started: Some(Timestamp::UNIX_EPOCH),
+            anew: Some(Anew { lost: vec!["l".into()], replicas: Some(3), ..Anew::default() }),
         };
         note.write(&folder).unwrap();
         assert_eq!(Note::read(&folder, "u").unwrap(), Some(note));
         assert_eq!(Note::read(&folder, "another").unwrap(), None);
         assert_eq!(folder.list().unwrap().len(), 0);
+        // As releases wrote it that could not make a first machine.
+        let earlier = r#"{"id":"1","uid":"u","snapshot":"/a.db","sha256":"ab","machine":"m",
+            "instance":"i","others":[],"wasPaused":false,"phase":"data"}"#;
+        std::fs::write(folder.path().join(NAME), earlier).unwrap();
+        assert_eq!(Note::read(&folder, "u").unwrap().unwrap().anew, None);
         Note::delete(&folder).unwrap();
         Note::delete(&folder).unwrap();
         assert_eq!(Note::read(&folder, "u").unwrap(), None);

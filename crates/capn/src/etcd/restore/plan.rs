@@ -1,4 +1,4 @@
-//! Which machine takes the data, and which are replaced. Pure: no I/O.
+//! Chooses the machine that restores the data, and the machines to replace. Pure functions.
 
 use std::fmt;
 
@@ -6,28 +6,28 @@ use jiff::Timestamp;
 
 use crate::error::CommandError;
 
-/// What there is to see of the instance of a control plane machine.
+/// State of a control plane machine's instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Instance {
-    /// There is none.
+    /// It does not exist.
     Missing,
-    /// It does not run.
+    /// It is not running.
     Stopped,
-    /// It belongs to somebody else.
+    /// It does not belong to the cluster.
     Foreign(String),
-    /// It runs, and has no static pod of etcd.
+    /// It is running, but has no etcd static pod.
     WithoutEtcd,
-    /// It runs, and etcd can run on it.
+    /// It is running and can run etcd.
     Fit,
 }
 
 impl fmt::Display for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing => f.write_str("is gone"),
-            Self::Stopped => f.write_str("does not run"),
-            Self::Foreign(whose) => write!(f, "belongs to somebody else: {whose}"),
-            Self::WithoutEtcd => f.write_str("has no static pod of etcd"),
+            Self::Missing => f.write_str("does not exist"),
+            Self::Stopped => f.write_str("is not running"),
+            Self::Foreign(whose) => write!(f, "does not belong to the cluster: {whose}"),
+            Self::WithoutEtcd => f.write_str("has no etcd static pod"),
             Self::Fit => f.write_str("runs"),
         }
     }
@@ -43,22 +43,23 @@ pub(super) struct Candidate {
     pub(super) instance: Instance,
 }
 
-/// What is decided.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The decision.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Choice {
-    /// The Machine whose instance takes the data.
+    /// The Machine whose instance restores the data.
     pub(super) machine: String,
     /// The instance.
     pub(super) instance: String,
-    /// Machines that are replaced, by name.
+    /// Machines to replace, by name.
     pub(super) others: Vec<String>,
 }
 
-/// Chooses: the oldest that runs and stays, since the snapshot most likely knows its node.
+/// Chooses the oldest running machine that is not being deleted, since the snapshot most likely
+/// contains its node.
 ///
 /// # Errors
 ///
-/// When none runs.
+/// Returns an error if none is running.
 pub(super) fn choose(cluster: &str, candidates: &[Candidate]) -> Result<Choice, CommandError> {
     let fit = |one: &&Candidate| one.instance == Instance::Fit && !one.is_leaving;
     let first = candidates.iter().filter(fit).min_by_key(|one| (one.created, &one.machine));
@@ -74,19 +75,25 @@ pub(super) fn choose(cluster: &str, candidates: &[Candidate]) -> Result<Choice, 
 fn nothing(cluster: &str, candidates: &[Candidate]) -> CommandError {
     let all: Vec<_> =
         candidates.iter().map(|one| format!("`{}` {}", one.name, one.instance)).collect();
-    let error = CommandError::new("no instance of the control plane can take the data");
+    let error = CommandError::new("no control plane instance can restore the data");
     let error = match all.is_empty() {
         true => error,
-        false => CommandError::caused(
-            "no instance of the control plane can take the data",
-            all.join(", "),
-        ),
+        false => {
+            CommandError::caused("no control plane instance can restore the data", all.join(", "))
+        }
     };
     let stopped = candidates.iter().find(|one| one.instance == Instance::Stopped);
-    match stopped {
-        Some(one) => error.hint(format!("start one: `incus start {}`", one.name)),
-        None => error.hint(format!(
-            "the data can only go into a control plane instance that is left: without one, make another cluster, `capn up`, and bring your applications there; the snapshot of `{cluster}` stays"
+    let empty = candidates.iter().find(|one| one.instance == Instance::WithoutEtcd);
+    match (stopped, empty) {
+        (Some(one), _) => error.hint(format!("start one: `incus start {}`", one.name)),
+        (None, Some(one)) => error.hint(format!(
+            "if it contains no etcd data, delete it (`incus delete --force {}`) and try again: \
+             once no control plane instance is left, a new first machine is created",
+            one.name
+        )),
+        (None, None) => error.hint(format!(
+            "data can only be restored into an existing control plane instance: create another \
+             cluster (`capn up`) and move your applications; the snapshot of `{cluster}` is kept"
         )),
     }
 }
@@ -109,7 +116,7 @@ mod tests {
     fn the_oldest_that_runs_takes_the_data_and_all_others_are_replaced() {
         let leaving = Candidate { is_leaving: true, ..one("l", 1, Instance::Fit) };
         let foreign = || Instance::Foreign("another".into());
-        // The machines, the one that is chosen with the others, and else the hint.
+        // Candidates, the chosen one with the others, or else the hint.
         type Case<'a> = (&'a [Candidate], Option<(&'a str, &'a [&'a str])>, &'a str);
         let table: [Case<'_>; 7] = [
             (&[one("a", 5, Instance::Fit)], Some(("a", &[])), ""),
@@ -128,9 +135,9 @@ mod tests {
             (
                 &[one("a", 1, foreign()), one("b", 1, Instance::WithoutEtcd)],
                 None,
-                "make another cluster",
+                "incus delete --force i-b",
             ),
-            (&[], None, "make another cluster"),
+            (&[], None, "create another cluster"),
         ];
         for (candidates, chosen, hint) in table {
             match (choose("demo", candidates), chosen) {

@@ -1,4 +1,4 @@
-//! Snapshots that `capn serve` takes by itself.
+//! Scheduled snapshots of `capn serve`.
 
 mod plan;
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use capi_api::{Cluster, KubeadmControlPlane, labels};
 use capn_controller::lists;
-use capn_text::shown;
+use capn_text::display;
 use futures::future::join_all;
 use jiff::Timestamp;
 use kube::api::ListParams;
@@ -22,21 +22,21 @@ use plan::{Due, Key, Seen, due};
 
 pub use plan::Policy;
 
-/// The reason of Events of failures.
+/// Event reason of a failed snapshot.
 const FAILED: &str = "EtcdSnapshotFailed";
-/// How long the snapshots of a namespace may take in one pass.
+/// Time limit for the snapshots of a namespace in one pass.
 const LANE: Duration = Duration::from_secs(30 * 60);
-/// What the snapshots of a namespace may take before the schedule takes no more, in bytes.
+/// Total size of a namespace's snapshots at which the schedule stops, in bytes.
 const MOST_OF_NAMESPACE: u64 = 8 << 30;
-/// The reason of Events of snapshots.
+/// Event reason of a snapshot.
 const TAKEN: &str = "EtcdSnapshotTaken";
 
-/// Takes snapshots of all clusters of a plane as the policy says. Never ends: what fails is told as an
-/// Event of the cluster, and tried again.
+/// Takes snapshots of all clusters in a plane according to the policy. Never returns: failures
+/// become Events of the cluster and are retried.
 ///
 /// # Cancellation
 ///
-/// Safe: nothing is left of a snapshot that is not whole.
+/// Cancel safe: incomplete snapshots are removed.
 pub async fn keep_snapshots(keeper: Keeper, client: Client, policy: Policy) {
     let reporter = Reporter { controller: "capn".to_owned(), instance: None };
     let recorder = Recorder::new(client.clone(), reporter);
@@ -55,12 +55,12 @@ struct Schedule {
 }
 
 impl Schedule {
-    /// Looks, does what is due, and says how long there is nothing to do.
+    /// Takes and deletes due snapshots. Returns the time until the next pass.
     async fn pass(&self, policy: Policy, failed: &mut HashMap<Key, Timestamp>) -> Duration {
         let (clusters, control_planes) = match self.objects().await {
             Ok(objects) => objects,
             Err(error) => {
-                tracing::warn!(%error, "no snapshots of etcd are taken");
+                tracing::warn!(%error, "cannot take etcd snapshots");
                 Default::default()
             }
         };
@@ -71,11 +71,14 @@ impl Schedule {
             let removed =
                 self.keeper.folder(&namespace, &name).and_then(|folder| folder.remove(&file));
             match removed {
-                Ok(()) => tracing::info!(namespace, name, file, "deleted an old snapshot of etcd"),
-                Err(error) => tracing::warn!(namespace, name, %error, "an old snapshot stays"),
+                Ok(()) => tracing::info!(namespace, name, file, "deleted an old etcd snapshot"),
+                Err(error) => {
+                    tracing::warn!(namespace, name, %error, "cannot delete an old snapshot");
+                }
             }
         }
-        // One after the other in a namespace, and not for ever: the next pass waits for the slowest.
+        // Sequentially within a namespace, and with a time limit: the next pass waits for the
+        // slowest one.
         let mut lanes: BTreeMap<&str, Vec<&Cluster>> = BTreeMap::new();
         for cluster in clusters.iter().filter(|cluster| take.contains(&key_of(cluster))) {
             lanes
@@ -107,7 +110,7 @@ impl Schedule {
         let failures = join_all(work).await.concat();
         failed.retain(|key, _| !take.contains(key));
         failed.extend(failures.into_iter().map(|key| (key, Timestamp::now())));
-        // What was taken may have one go that is more than are kept.
+        // A new snapshot may make one more due for deletion.
         if take.is_empty() { pause } else { Duration::from_secs(1) }
     }
 
@@ -136,7 +139,7 @@ impl Schedule {
             let kept = match listed {
                 Ok(kept) => kept,
                 Err(error) => {
-                    tracing::warn!(namespace = key.0, name = key.1, %error, "no snapshots are taken");
+                    tracing::warn!(namespace = key.0, name = key.1, %error, "cannot take snapshots");
                     continue;
                 }
             };
@@ -153,7 +156,7 @@ impl Schedule {
         seen
     }
 
-    /// Whether it was taken.
+    /// Returns whether a snapshot was taken.
     async fn take(&self, cluster: &Cluster) -> bool {
         let (namespace, name) = key_of(cluster);
         let wanted = Wanted {
@@ -174,19 +177,19 @@ impl Schedule {
             Err(error) => (false, error.to_string()),
         };
         match is_taken {
-            true => tracing::info!(namespace, name, note, "took a snapshot of etcd"),
-            false => tracing::warn!(namespace, name, note, "took no snapshot of etcd"),
+            true => tracing::info!(namespace, name, note, "took an etcd snapshot"),
+            false => tracing::warn!(namespace, name, note, "cannot take an etcd snapshot"),
         }
         let (type_, reason) =
             if is_taken { (EventType::Normal, TAKEN) } else { (EventType::Warning, FAILED) };
         let event = Event {
             type_,
             reason: reason.to_owned(),
-            note: Some(shown::text(&note, shown::EVENT).into_owned()),
+            note: Some(display::text(&note, display::EVENT_NOTE).into_owned()),
             action: reason.to_owned(),
             secondary: None,
         };
-        // A courtesy: the log has it too.
+        // Best effort: the log has it too.
         if let Err(error) = self.recorder.publish(&event, &cluster.object_ref(&())).await {
             tracing::debug!(%error, "cannot publish an event");
         }
@@ -194,13 +197,14 @@ impl Schedule {
     }
 }
 
-/// Whether a namespace may have one more: who may write Clusters in it decides how many there are and how large.
+/// Returns whether a namespace may have another snapshot: its users determine how many clusters
+/// exist and how large they are.
 fn within(used: u64, namespace: &str) -> Result<(), CommandError> {
     if used < MOST_OF_NAMESPACE {
         return Ok(());
     }
     Err(CommandError::new(format!(
-        "the snapshots of namespace `{namespace}` take {}, and the schedule takes none from {} on; delete some that are not needed",
+        "the snapshots of namespace `{namespace}` take {}, and the schedule stops at {}; delete unused snapshots",
         super::size(used),
         super::size(MOST_OF_NAMESPACE)
     )))

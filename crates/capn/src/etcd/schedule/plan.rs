@@ -1,4 +1,4 @@
-//! Which snapshots are due, and which go. Pure: no I/O, and the clock is given.
+//! Decides which snapshots to take and which to delete. Pure functions; the clock is an argument.
 
 use std::time::Duration;
 
@@ -6,48 +6,48 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::etcd::take::Unfit;
 
-/// A new cluster has its first snapshot after so long, unless they are taken more often.
+/// Delay of a new cluster's first snapshot, unless the interval is shorter.
 const FIRST: SignedDuration = SignedDuration::from_hours(1);
-/// The pause after a failure, unless snapshots are taken more often.
+/// Delay after a failure, unless the interval is shorter.
 const AGAIN: SignedDuration = SignedDuration::from_mins(10);
-/// The longest pause between two looks: clusters come meanwhile.
+/// Maximum pause between passes, since clusters may be added.
 const LOOK: SignedDuration = SignedDuration::from_mins(10);
-/// The shortest.
+/// Minimum pause between passes.
 const BREATH: SignedDuration = SignedDuration::from_secs(1);
 
-/// How often, and how many.
+/// Interval and retention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// The time from one snapshot of a cluster to its next.
+    /// Interval between snapshots of a cluster.
     pub every: Duration,
-    /// How many of those that the schedule took are kept.
+    /// Number of scheduled snapshots to keep.
     pub keep: usize,
 }
 
 /// Namespace and name of a cluster.
 pub(super) type Key = (String, String);
 
-/// A cluster and the snapshots that the schedule took of it.
+/// A cluster and its scheduled snapshots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) key: Key,
     pub(super) created: Timestamp,
-    /// Why it has none taken.
+    /// Why no snapshots can be taken.
     pub(super) unfit: Option<Unfit>,
-    /// Times and names of files, in any order.
+    /// Times and file names, in any order.
     pub(super) scheduled: Vec<(Timestamp, String)>,
-    /// When taking one failed last.
+    /// Time of the last failure.
     pub(super) failed: Option<Timestamp>,
 }
 
-/// What is to be done now.
+/// The due work.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Due {
-    /// Clusters of which a snapshot is taken.
+    /// Clusters to take a snapshot of.
     pub(super) take: Vec<Key>,
-    /// Snapshots that are deleted.
+    /// Snapshots to delete.
     pub(super) remove: Vec<(Key, String)>,
-    /// How long nothing is to be done then.
+    /// Pause until the next pass.
     pub(super) pause: Duration,
 }
 
@@ -64,7 +64,7 @@ pub(super) fn due(now: Timestamp, policy: Policy, seen: &[Seen]) -> Due {
         if one.unfit.is_some() {
             continue;
         }
-        // One of tomorrow was taken when the clock was wrong, and says nothing.
+        // A snapshot from the future was taken with a wrong clock; ignore it.
         let last = kept.iter().map(|(at, _)| *at).find(|at| *at <= now);
         let after = |at: Timestamp, pause: SignedDuration| at.saturating_add(pause).unwrap_or(at);
         let wanted = match last {

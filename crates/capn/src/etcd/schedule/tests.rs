@@ -5,7 +5,7 @@ use crate::etcd::testing::{Etcd, make_authority, make_cluster};
 use crate::session::{Need, Session};
 use crate::state::StateDir;
 
-/// The schedule of a plane with one cluster, and the plane.
+/// A plane with one cluster, and its schedule.
 async fn world(etcd: &Etcd) -> (tempfile::TempDir, Session, Schedule) {
     let held = tempfile::tempdir().unwrap();
     let state = StateDir::at(held.path().join("state").to_str().unwrap());

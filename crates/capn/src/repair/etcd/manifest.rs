@@ -1,13 +1,13 @@
-//! The manifest by which etcd begins a cluster of one. Pure.
+//! The manifest that restarts etcd as a single-member cluster. Pure functions.
 
-/// Where that etcd takes clients: nobody knows the port, so that no API server writes and nobody joins
-/// before it has ended. A member that joined would be thrown out by its next start.
+/// Client address of that etcd: an unknown port, so that no API server can write and no member can
+/// join before it stops. A new member would be removed by the next forced start.
 const CLIENTS: &str = "https://127.0.0.1:22379";
-/// The flag by which it forgets all other members, and keeps its data.
+/// etcd flag that removes all other members and keeps the data.
 const FORCE: &str = "--force-new-cluster";
 
-/// The same manifest with the flag, and with clients at a port of its own. `None` when it is not one that
-/// kubeadm writes.
+/// Returns the manifest with this flag and a separate client port. `None` if the manifest was not
+/// written by kubeadm.
 pub fn forced(manifest: &str) -> Option<String> {
     const LISTEN: &str = "- --listen-client-urls=";
     let (mut has_program, mut has_clients) = (false, false);
@@ -33,7 +33,7 @@ pub fn forced(manifest: &str) -> Option<String> {
     (has_program && has_clients).then_some(text)
 }
 
-/// Whether a manifest is one of [`forced`].
+/// Returns whether a manifest comes from [`forced`].
 pub fn is_forced(manifest: &str) -> bool {
     manifest.lines().any(|line| line.trim().starts_with("- --force-new-cluster"))
 }
@@ -56,7 +56,7 @@ spec:
 ";
 
     #[test]
-    fn etcd_is_told_to_be_alone_and_no_client_finds_it() {
+    fn etcd_is_forced_to_a_new_cluster_and_hidden_from_clients() {
         let text = forced(MANIFEST).unwrap();
         let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
         let (before, after) = (lines(MANIFEST), lines(&text));
@@ -73,7 +73,7 @@ spec:
     }
 
     #[test]
-    fn what_kubeadm_does_not_write_is_left_alone() {
+    fn a_manifest_that_kubeadm_did_not_write_is_not_changed() {
         for text in
             ["", "- etcd\n", &MANIFEST.replace("- etcd\n", "- sh\n"), &forced(MANIFEST).unwrap()]
         {

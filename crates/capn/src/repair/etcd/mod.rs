@@ -1,8 +1,8 @@
-//! The etcd of a control plane node, seen and changed by root in the node.
+//! Inspects and changes the etcd of a control plane node, as root in the node.
 //!
-//! A program in Python, which every image with cloud-init has, does one [act](Act) at a time; what is done
-//! next is [decided](next) here, from what it [sees](Etcd). When a quorum is lost nothing else can:
-//! the API server is dead, and with it all controllers.
+//! A Python program (every image with cloud-init has Python) carries out one [step](EtcdStep) at a
+//! time. The [next step](next) is decided here from the [state](Etcd) that it reports. After a
+//! quorum loss nothing else can do this: the API server is down, and so are all controllers.
 
 pub mod manifest;
 pub mod next;
@@ -14,97 +14,97 @@ use serde::Deserialize;
 
 use crate::error::{CommandError, Doing as _};
 
-pub use next::{Act, Next, next};
+pub use next::{EtcdStep, NextStep, next};
 
-/// The program, without what is set before and called after.
+/// The program, without its parameters and the call of a function.
 const PROGRAM: &str = include_str!("program.py");
-/// How long a look may take: each of its questions has a deadline of its own, 10 s at most.
+/// Time limit of an inspection; each of its requests times out after 10 s at most.
 const LOOK: Duration = Duration::from_secs(30);
-/// How long an act may take. A copy of 8 GiB on a slow disk takes most of it.
+/// Time limit of a step. Copying 8 GiB on a slow disk takes most of it.
 const ACT: Duration = Duration::from_secs(15 * 60);
-/// Most bytes that it may say.
+/// Maximum size of the reply in bytes.
 const LONGEST: usize = 256 << 10;
-/// Most members that are looked at; etcd advises seven.
+/// Maximum number of members considered; etcd recommends at most seven.
 const MEMBERS: usize = 64;
-/// Where a node keeps what was there before, until the cluster is Available again.
-pub const FOLDER: &str = "/var/lib/capn-repair";
+/// Directory in the node that keeps the previous data until the cluster is Available again.
+pub const DIR: &str = "/var/lib/capn-repair";
 
-/// What root in a control plane node sees.
+/// State of the services in a control plane node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Inside {
-    /// kubelet is active, or the node still boots.
+pub struct NodeServices {
+    /// kubelet is active, or the node is still booting.
     pub kubelet: bool,
-    /// Seconds that it has been.
+    /// Seconds since kubelet became active.
     pub kubelet_seconds: u32,
-    /// containerd is active, or the node still boots.
+    /// containerd is active, or the node is still booting.
     pub containerd: bool,
-    /// Its etcd.
+    /// State of its etcd.
     #[serde(flatten)]
     pub etcd: Etcd,
 }
 
-/// The etcd of a node.
+/// State of a node's etcd.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Etcd {
-    /// The manifest by which kubelet runs it.
+    /// The manifest that kubelet runs.
     pub live: Option<String>,
-    /// The manifest as it was before a repair began that is not over.
+    /// The original manifest, if a repair is in progress.
     pub aside: Option<String>,
-    /// There is a copy of the data as it was.
+    /// A copy of the original data exists.
     pub copied: bool,
-    /// A process of it is there.
+    /// An etcd process is running.
     pub runs: bool,
-    /// That process was told to begin a new cluster.
+    /// That process was started with the flag to force a new cluster.
     pub forced: bool,
-    /// It has a leader; `None` if it does not answer.
+    /// It has a leader; `None` if it does not respond.
     pub healthy: Option<bool>,
-    /// Its members; `None` if it does not answer.
+    /// Its members; `None` if it does not respond.
     pub members: Option<Vec<EtcdMember>>,
 }
 
-/// A member, as etcd tells of it.
+/// An etcd member.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct EtcdMember {
-    /// Its name, which is the node's; empty before it started for the first time.
+    /// Its name, which equals the node's name; empty before its first start.
     pub name: String,
-    /// Where the others reach it.
+    /// Its peer URLs.
     #[serde(default)]
     pub peers: Vec<String>,
-    /// It does not vote yet.
+    /// It is a learner without a vote.
     #[serde(default)]
     pub learner: bool,
 }
 
 impl Etcd {
-    /// The node has an etcd.
+    /// Returns whether the node runs etcd.
     pub fn is_there(&self) -> bool {
         self.live.is_some() || self.aside.is_some()
     }
 
-    /// It serves by the manifest that it is meant to have.
+    /// Returns whether etcd runs with its original manifest and has a leader.
     pub fn serves(&self) -> bool {
         self.healthy == Some(true) && !self.forced && !self.is_held_up()
     }
 
-    /// A repair of it has begun and is not over.
+    /// Returns whether a repair is in progress.
     pub fn is_held_up(&self) -> bool {
         self.aside.is_some() && self.live != self.aside
     }
 
-    /// Members that vote.
+    /// Returns the voting members.
     pub fn voters(&self) -> Option<impl Iterator<Item = &EtcdMember>> {
         Some(self.members.as_ref()?.iter().take(MEMBERS).filter(|member| !member.learner))
     }
 }
 
-/// Looks at a node.
+/// Inspects a node.
 ///
 /// # Errors
 ///
-/// When the node cannot be asked, or answers what is not understood.
-pub async fn look(client: &Client, instance: &str) -> Result<Inside, CommandError> {
-    let doing = || format!("cannot look into instance `{instance}`");
+/// Returns an error if the node does not respond or its reply cannot be parsed.
+pub async fn look(client: &Client, instance: &str) -> Result<NodeServices, CommandError> {
+    let doing = || format!("cannot inspect instance `{instance}`");
     let text = run(client, instance, "look", "", LOOK).await.map_err(|e| e.while_doing(doing()))?;
     serde_json::from_str(&text).doing(doing())
 }
@@ -113,24 +113,24 @@ pub async fn look(client: &Client, instance: &str) -> Result<Inside, CommandErro
 ///
 /// # Errors
 ///
-/// When they do not start.
+/// Returns an error if they do not start.
 pub async fn start_units(client: &Client, instance: &str) -> Result<(), CommandError> {
     act(client, instance, "units", "", "start kubelet in").await
 }
 
-/// Does one act in a node.
+/// Carries out one step in a node.
 ///
 /// # Errors
 ///
-/// What is in its way.
+/// Returns an error that describes the obstacle.
 ///
 /// # Cancellation
 ///
-/// The act goes on or ends in the node; the same one can be done again.
+/// The step continues or stops in the node; it can be repeated.
 pub async fn carry_out(
     client: &Client,
     instance: &str,
-    step: Act,
+    step: EtcdStep,
     manifest: &str,
 ) -> Result<(), CommandError> {
     act(client, instance, step.name(), manifest, "repair etcd in").await
@@ -144,14 +144,14 @@ async fn act(
     what: &str,
 ) -> Result<(), CommandError> {
     #[derive(Deserialize)]
-    struct Said {
+    struct ScriptReply {
         problem: Option<String>,
     }
     let doing = || format!("cannot {what} instance `{instance}`");
     let text =
         run(client, instance, name, manifest, ACT).await.map_err(|e| e.while_doing(doing()))?;
-    let said: Said = serde_json::from_str(&text).doing(doing())?;
-    match said.problem {
+    let reply: ScriptReply = serde_json::from_str(&text).doing(doing())?;
+    match reply.problem {
         None => Ok(()),
         Some(problem) => Err(CommandError::caused(doing(), problem)),
     }
@@ -164,7 +164,7 @@ async fn run(
     manifest: &str,
     deadline: Duration,
 ) -> Result<String, CommandError> {
-    // What JSON writes as a text is one for Python too.
+    // A JSON string is also a valid Python string.
     let given = serde_json::Value::from(manifest);
     let program = format!("MANIFEST = {given}\n{PROGRAM}\n\nmain(\"{act}\")\n");
     let mut request = ExecRequest::new(["python3", "-I", "-"]).stdin(program).deadline(deadline);
@@ -173,9 +173,9 @@ async fn run(
     match output.exit_code {
         0 => Ok(output.stdout_text().into_owned()),
         127 => Err(CommandError::new("it has no python3")
-            .hint("images of `capn image build` and all with cloud-init have it")),
+            .hint("images from `capn image build` and images with cloud-init have it")),
         code => Err(CommandError::caused(
-            format!("the program in it ended with {code}"),
+            format!("its program exited with {code}"),
             output.last_lines(3),
         )),
     }
@@ -186,8 +186,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_node_says_is_understood() {
-        let inside: Inside = serde_json::from_str(
+    fn the_reply_of_a_node_is_parsed() {
+        let inside: NodeServices = serde_json::from_str(
             r#"{"kubelet": true, "kubeletSeconds": 7, "containerd": true, "live": "a", "aside": null, "copied": false,
             "runs": true, "forced": false, "healthy": false,
             "members": [{"name": "a", "peers": ["https://10.0.0.1:2380"], "learner": false}]}"#,

@@ -1,38 +1,38 @@
-//! The next act on the way to a cluster of one. Pure.
+//! The next step towards a single-member cluster. Pure functions.
 
 use super::Etcd;
 use super::manifest::is_forced;
 
-/// One act in a node. Each can be interrupted anywhere and done again.
+/// One step in a node. Each can be interrupted anywhere and repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
-    /// Keep the manifest.
+pub enum EtcdStep {
+    /// Back up the manifest.
     SetAside,
-    /// Take it away, and let kubelet end etcd.
+    /// Remove the manifest, so that kubelet stops etcd.
     Stop,
     /// Copy the data.
     Copy,
-    /// Let kubelet start etcd as a cluster of one.
+    /// Let kubelet start etcd as a single-member cluster.
     Force,
-    /// Put the manifest back as it was.
+    /// Restore the original manifest.
     PutBack,
-    /// Take away what was kept.
+    /// Remove the backups.
     Clean,
 }
 
-/// What is done now.
+/// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// An act.
-    Do(Act),
-    /// Nothing before something else has happened; what, in words.
+pub enum NextStep {
+    /// Carry out a step.
+    Do(EtcdStep),
+    /// Wait for something, described in words.
     Wait(&'static str),
-    /// etcd is well, by its own manifest.
+    /// etcd is healthy and runs with its original manifest.
     Over,
 }
 
-impl Act {
-    /// The name by which the program in the node knows it.
+impl EtcdStep {
+    /// Returns the name of the step in the node's program.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::SetAside => "aside",
@@ -44,48 +44,48 @@ impl Act {
         }
     }
 
-    /// What is being done.
+    /// Returns the text while the step is in progress.
     pub fn doing(self) -> &'static str {
         match self {
-            Self::SetAside => "keep the manifest of etcd",
+            Self::SetAside => "back up the etcd manifest",
             Self::Stop => "stop etcd",
-            Self::Copy => "copy the data of etcd",
-            Self::Force => "start etcd as a cluster of one",
-            Self::PutBack => "put the manifest of etcd back",
-            Self::Clean => "remove the copies",
+            Self::Copy => "copy the etcd data",
+            Self::Force => "start etcd as a single-member cluster",
+            Self::PutBack => "restore the etcd manifest",
+            Self::Clean => "remove the backups",
         }
     }
 }
 
-/// Decides from what is seen in the node; nothing else is remembered.
-pub fn next(etcd: &Etcd) -> Next {
+/// Decides from the current state of the node; nothing else is remembered.
+pub fn next(etcd: &Etcd) -> NextStep {
     if etcd.serves() {
-        return Next::Over;
+        return NextStep::Over;
     }
     let members = etcd.members.as_ref().map(Vec::len);
     let Some(live) = &etcd.live else {
         return match (&etcd.aside, etcd.runs, etcd.copied) {
-            (None, _, _) => Next::Wait("a manifest of etcd in the node"),
-            (Some(_), true, _) => Next::Do(Act::Stop),
-            (Some(_), false, false) => Next::Do(Act::Copy),
-            (Some(_), false, true) => Next::Do(Act::Force),
+            (None, _, _) => NextStep::Wait("an etcd manifest in the node"),
+            (Some(_), true, _) => NextStep::Do(EtcdStep::Stop),
+            (Some(_), false, false) => NextStep::Do(EtcdStep::Copy),
+            (Some(_), false, true) => NextStep::Do(EtcdStep::Force),
         };
     };
     if is_forced(live) {
         return match (etcd.healthy, members) {
-            (Some(true), Some(1)) if etcd.forced => Next::Do(Act::PutBack),
-            _ => Next::Wait("etcd to be a cluster of one"),
+            (Some(true), Some(1)) if etcd.forced => NextStep::Do(EtcdStep::PutBack),
+            _ => NextStep::Wait("etcd to become a single-member cluster"),
         };
     }
     match (members, etcd.copied) {
-        _ if etcd.forced => Next::Do(Act::PutBack),
-        _ if etcd.aside.is_none() => Next::Do(Act::SetAside),
-        // Its data says that it is alone: what was forced is done.
-        (Some(1), _) => Next::Wait("etcd to have a leader"),
-        // It ran since a copy was made, and the others are members still: all begins anew.
-        (Some(_), _) => Next::Do(Act::Stop),
-        (None, false) if !etcd.runs => Next::Do(Act::Stop),
-        (None, _) => Next::Wait("etcd to answer"),
+        _ if etcd.forced => NextStep::Do(EtcdStep::PutBack),
+        _ if etcd.aside.is_none() => NextStep::Do(EtcdStep::SetAside),
+        // The data has a single member, so the forced start is complete.
+        (Some(1), _) => NextStep::Wait("etcd to have a leader"),
+        // etcd ran after the copy was made and still has other members: start over.
+        (Some(_), _) => NextStep::Do(EtcdStep::Stop),
+        (None, false) if !etcd.runs => NextStep::Do(EtcdStep::Stop),
+        (None, _) => NextStep::Wait("etcd to respond"),
     }
 }
 
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn each_state_has_one_act_that_leads_on() {
+    fn each_state_has_one_next_step() {
         let lost = Etcd {
             live: own(),
             runs: true,
@@ -133,24 +133,24 @@ mod tests {
         let between =
             Etcd { runs: false, forced: false, healthy: None, members: None, ..put_back.clone() };
         let over = Etcd { forced: false, ..put_back.clone() };
-        for (what, seen, wanted) in [
-            ("lost", &lost, Next::Do(Act::SetAside)),
-            ("the manifest is kept", &kept, Next::Do(Act::Stop)),
-            ("it ends", &ending, Next::Do(Act::Stop)),
-            ("it has ended", &ended, Next::Do(Act::Copy)),
-            ("the data is copied", &copied, Next::Do(Act::Force)),
-            ("it starts", &starting, Next::Wait("etcd to be a cluster of one")),
-            ("it is alone", &alone, Next::Do(Act::PutBack)),
-            ("the forced one has not ended yet", &put_back, Next::Do(Act::PutBack)),
-            ("it is not there for a moment", &between, Next::Wait("etcd to answer")),
-            ("it is well", &over, Next::Over),
+        for (what, observed, wanted) in [
+            ("lost", &lost, NextStep::Do(EtcdStep::SetAside)),
+            ("the manifest is kept", &kept, NextStep::Do(EtcdStep::Stop)),
+            ("it ends", &ending, NextStep::Do(EtcdStep::Stop)),
+            ("it has ended", &ended, NextStep::Do(EtcdStep::Copy)),
+            ("the data is copied", &copied, NextStep::Do(EtcdStep::Force)),
+            ("it starts", &starting, NextStep::Wait("etcd to become a single-member cluster")),
+            ("it is alone", &alone, NextStep::Do(EtcdStep::PutBack)),
+            ("the forced one has not ended yet", &put_back, NextStep::Do(EtcdStep::PutBack)),
+            ("it is not there for a moment", &between, NextStep::Wait("etcd to respond")),
+            ("it is well", &over, NextStep::Over),
         ] {
-            assert_eq!(next(seen), wanted, "{what}");
+            assert_eq!(next(observed), wanted, "{what}");
         }
     }
 
     #[test]
-    fn a_copy_of_before_is_not_taken_for_one_of_now() {
+    fn an_old_copy_is_not_mistaken_for_a_new_one() {
         let again = Etcd {
             live: own(),
             aside: own(),
@@ -160,11 +160,11 @@ mod tests {
             members: members(3),
             ..Etcd::default()
         };
-        assert_eq!(next(&again), Next::Do(Act::Stop));
+        assert_eq!(next(&again), NextStep::Do(EtcdStep::Stop));
     }
 
     #[test]
-    fn one_that_is_alone_already_is_not_forced_again() {
+    fn a_single_member_cluster_is_not_forced_again() {
         let slow = Etcd {
             live: own(),
             aside: own(),
@@ -174,6 +174,6 @@ mod tests {
             members: members(1),
             ..Etcd::default()
         };
-        assert_eq!(next(&slow), Next::Wait("etcd to have a leader"));
+        assert_eq!(next(&slow), NextStep::Wait("etcd to have a leader"));
     }
 }

@@ -1,7 +1,7 @@
-"""Looks at the etcd of a control plane node, and takes single steps towards a cluster of one.
+"""Inspects the etcd of a control plane node, and carries out single steps towards a single-member cluster.
 
-Run as root in the node by `python3 -I -`, with MANIFEST set before and `main(ACT)` called after. Each act can
-be interrupted anywhere and taken again; what is in the folder says how far it came. Prints one JSON object.
+Run as root in the node by `python3 -I -`, with MANIFEST set before and `main(ACT)` called after. Each step can
+be interrupted anywhere and repeated; the directory contains the state. Prints one JSON object.
 """
 
 import fcntl
@@ -19,14 +19,14 @@ import urllib.error
 import urllib.request
 
 LIVE = "/etc/kubernetes/manifests/etcd.yaml"
-FOLDER = "/var/lib/capn-repair"
-ASIDE = FOLDER + "/etcd.yaml"
-COPY = FOLDER + "/data"
-# Beside the folder of manifests: kubelet reads every file in that one.
+DIRECTORY = "/var/lib/capn-repair"
+ASIDE = DIRECTORY + "/etcd.yaml"
+COPY = DIRECTORY + "/data"
+# Outside of the manifest directory: kubelet reads every file in it.
 STAGED = "/etc/kubernetes/.etcd.capn-repair"
-# Most bytes of a manifest and of an answer.
+# Maximum size of a manifest and of a response, in bytes.
 LONGEST = 65536
-# Seconds for kubelet to end etcd, whose own grace is 30, and for etcd to end in all.
+# Seconds for kubelet to stop etcd, whose own grace period is 30, and for etcd to stop in total.
 PATIENCE = 45
 END = 90
 
@@ -40,16 +40,16 @@ def read(path):
 
 
 def flags():
-    """The flags of the manifest as it is meant to be."""
+    """The flags of the original manifest."""
     text = read(ASIDE) or read(LIVE) or ""
     found = re.findall(r"^\s*- --([a-z-]+)=(\S+)\s*$", text, re.MULTILINE)
     return dict(found)
 
 
-def data_folder():
+def data_directory():
     path = flags().get("data-dir", "/var/lib/etcd")
     if not re.fullmatch(r"/[A-Za-z0-9._/-]+", path) or ".." in path:
-        fail(f"the manifest names a data directory that is not understood: {path[:100]!r}")
+        fail(f"the manifest has an invalid data directory: {path[:100]!r}")
     return path
 
 
@@ -58,7 +58,7 @@ def first(urls):
 
 
 def health(known):
-    """Whether etcd has a leader; None when it does not answer."""
+    """Whether etcd has a leader; None if it does not respond."""
     url = first(known.get("listen-metrics-urls"))
     if not url:
         return None
@@ -72,7 +72,7 @@ def health(known):
 
 
 def members(known):
-    """The members that etcd knows, which it also tells without a leader; None when it does not answer."""
+    """The members of etcd, which it reports even without a leader; None if it does not respond."""
     url = first(known.get("listen-peer-urls"))
     try:
         context = ssl.create_default_context(cafile=known["peer-trusted-ca-file"])
@@ -93,7 +93,7 @@ def members(known):
 
 
 def processes():
-    """The command lines of etcd's processes, by id."""
+    """Command lines of etcd processes, by process id."""
     found = {}
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -107,7 +107,7 @@ def processes():
 
 
 def forced():
-    """Those that were told to begin a new cluster."""
+    """Those started with the flag to force a new cluster."""
     return {
         pid: words
         for pid, words in processes().items()
@@ -116,13 +116,13 @@ def forced():
 
 
 def end(which):
-    """Waits until processes have ended. kubelet ends what is not in its manifests; one that has begun anew
-    since does not know of them, and without an API server leaves them."""
+    """Waits until processes have exited. kubelet stops pods that are not in its manifests; a restarted
+    kubelet does not know them, and without an API server leaves them running."""
     began = time.monotonic()
     while which():
         waited = time.monotonic() - began
         if waited > END:
-            fail(f"etcd has not ended within {END} s")
+            fail(f"etcd did not stop within {END} s")
         if waited > PATIENCE:
             for pid in which():
                 try:
@@ -137,13 +137,13 @@ def is_active(unit):
 
 
 def is_booting():
-    """Units that do not run may be about to."""
+    """Inactive units may be about to start."""
     said = subprocess.run(["systemctl", "is-system-running"], capture_output=True, text=True).stdout
     return said.strip() in ("initializing", "starting")
 
 
 def active_seconds(unit):
-    """How long a unit has been active; 0 when it is not."""
+    """Seconds since a unit became active; 0 if it is not active."""
     show = ["systemctl", "show", "-p", "ActiveEnterTimestampMonotonic", "--value", unit]
     began = subprocess.run(show, capture_output=True, text=True).stdout.strip()
     if not began.isdigit() or not is_active(unit):
@@ -175,7 +175,7 @@ def fail(problem):
 
 
 def put(path, text, like):
-    """A file in one move, with owner and mode of another."""
+    """Writes a file atomically, with owner and mode of another."""
     with open(STAGED, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -187,12 +187,12 @@ def put(path, text, like):
 
 
 def set_aside():
-    """Keeps the manifest as it is. One that is kept already stays."""
+    """Backs up the manifest. An existing backup is kept."""
     if os.path.exists(ASIDE):
         return
     text = read(LIVE)
     if text is None or "--force-new-cluster" in text:
-        fail(f"{LIVE} is not the manifest of an etcd that can be set aside")
+        fail(f"{LIVE} is not an etcd manifest that can be backed up")
     shutil.copy2(LIVE, ASIDE + ".new")
     state = os.stat(LIVE)
     os.chown(ASIDE + ".new", state.st_uid, state.st_gid)
@@ -201,12 +201,12 @@ def set_aside():
 
 
 def stop():
-    """Takes the manifest away and waits until etcd has ended."""
+    """Removes the manifest and waits until etcd has stopped."""
     kept = read(ASIDE)
     if kept is None:
-        fail("the manifest is not kept")
+        fail("the manifest is not backed up")
     if read(LIVE) == kept:
-        # etcd has run by it since: a copy from before is not of what it has now.
+        # etcd has run with it since, so an earlier copy of the data is outdated.
         shutil.rmtree(COPY, ignore_errors=True)
     if os.path.exists(LIVE):
         os.unlink(LIVE)
@@ -214,21 +214,21 @@ def stop():
 
 
 def copy():
-    """Copies the data directory. A copy that is whole stays: what came later is not what it keeps."""
+    """Copies the data directory. A complete copy is kept, since later data is not the original data."""
     if os.path.isdir(COPY):
         return
     if processes():
-        fail("etcd runs")
-    source = data_folder()
-    for name in os.listdir(FOLDER):
+        fail("etcd is running")
+    source = data_directory()
+    for name in os.listdir(DIRECTORY):
         if name.startswith("part."):
-            shutil.rmtree(os.path.join(FOLDER, name), ignore_errors=True)
+            shutil.rmtree(os.path.join(DIRECTORY, name), ignore_errors=True)
     used = subprocess.run(["du", "-sb", source], capture_output=True, text=True, check=True)
     wanted = int(used.stdout.split()[0])
-    free = shutil.disk_usage(FOLDER).free
+    free = shutil.disk_usage(DIRECTORY).free
     if wanted > free:
-        fail(f"a copy of {source} takes {wanted >> 20} MiB, and {free >> 20} MiB are free")
-    part = tempfile.mkdtemp(prefix="part.", dir=FOLDER)
+        fail(f"a copy of {source} needs {wanted >> 20} MiB, but only {free >> 20} MiB are free")
+    part = tempfile.mkdtemp(prefix="part.", dir=DIRECTORY)
     subprocess.run(["cp", "-a", source, part + "/data"], check=True)
     os.sync()
     os.rename(part + "/data", COPY)
@@ -236,20 +236,20 @@ def copy():
 
 
 def force():
-    """Lets kubelet start etcd by the manifest that was given."""
+    """Lets kubelet start etcd with the given manifest."""
     if not os.path.isdir(COPY):
         fail("the data is not copied")
     if "--force-new-cluster" not in MANIFEST:
-        fail("no manifest was given")
+        fail("no manifest is given")
     put(LIVE, MANIFEST, ASIDE)
 
 
 def back():
-    """Puts the manifest back as it was. When what was forced has ended, kubelet begins anew, so that
-    nothing waits for its pauses between restarts; not before, since then it would leave that running."""
+    """Restores the manifest. Restarts kubelet once the forced etcd has stopped, to avoid its restart
+    backoff; not earlier, since kubelet would then leave the forced etcd running."""
     text = read(ASIDE)
     if text is None:
-        fail("the manifest is not kept")
+        fail("the manifest is not backed up")
     if read(LIVE) != text:
         put(LIVE, text, ASIDE)
     end(forced)
@@ -264,12 +264,12 @@ def units():
 
 
 def clean():
-    """Takes away what was kept."""
+    """Removes the backups."""
     if os.path.exists(ASIDE) and read(LIVE) != read(ASIDE):
-        fail("the manifest of etcd is not as it was")
-    # The copy first: without the manifest nothing would say that it is there.
+        fail("the etcd manifest is not the original one")
+    # The copy first: without the manifest, nothing would show that it exists.
     shutil.rmtree(COPY, ignore_errors=True)
-    shutil.rmtree(FOLDER)
+    shutil.rmtree(DIRECTORY)
 
 
 ACTS = {"aside": set_aside, "stop": stop, "copy": copy, "force": force, "back": back, "clean": clean}
@@ -283,16 +283,16 @@ def main(act):
         if act == "units":
             units()
         else:
-            os.makedirs(FOLDER, mode=0o700, exist_ok=True)
-            handle = os.open(FOLDER, os.O_RDONLY | os.O_DIRECTORY)
+            os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
+            handle = os.open(DIRECTORY, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                fail("another repair works in this node")
+                fail("another repair is running in this node")
             ACTS[act]()
     except subprocess.CalledProcessError as error:
         said = (error.stderr or "").strip().splitlines()[-1:] or [""]
-        fail(f"{' '.join(error.cmd)} ended with {error.returncode}: {said[0][:300]}")
+        fail(f"{' '.join(error.cmd)} exited with {error.returncode}: {said[0][:300]}")
     except OSError as error:
         fail(str(error)[:300])
     print(json.dumps({}))

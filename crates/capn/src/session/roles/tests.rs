@@ -1,4 +1,4 @@
-//! What a user with one role in one namespace may do, on a plane.
+//! Access of users with one role in one namespace, checked on a plane.
 
 use http::{Method, Request, StatusCode};
 use kube::Client;
@@ -26,10 +26,10 @@ async fn ask(client: &Client, method: Method, path: &str, body: serde_json::Valu
 }
 
 #[tokio::test]
-async fn roles_give_what_they_say_in_one_namespace_and_nothing_elsewhere() {
-    let folder = tempfile::tempdir().unwrap();
-    let state = StateDir::at(camino::Utf8Path::from_path(folder.path()).unwrap());
-    let plane = open_plane(&state, super::super::quotas::MACHINES).await.ok().unwrap();
+async fn roles_grant_access_in_one_namespace_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = StateDir::at(camino::Utf8Path::from_path(dir.path()).unwrap());
+    let plane = open_plane(&state, Default::default()).await.ok().unwrap();
     let root = plane.client();
     for namespace in ["team", "other"] {
         let body = json!({"metadata": {"name": namespace}});
@@ -60,7 +60,7 @@ async fn roles_give_what_they_say_in_one_namespace_and_nothing_elsewhere() {
     let get = || (Method::GET, json!({}));
     let machine = capi("team", "infrastructure", "v1alpha2", "lxcmachines/m");
     let machine_status = format!("{machine}/status");
-    // What is asked, and whether those who view, edit and administer may.
+    // The request, and whether view, edit and admin are allowed.
     let table: Vec<(String, (Method, serde_json::Value), [bool; 3])> = vec![
         (clusters("team"), get(), [true, true, true]),
         (clusters("other"), get(), [false; 3]),
@@ -101,12 +101,12 @@ async fn roles_give_what_they_say_in_one_namespace_and_nothing_elsewhere() {
                 body["metadata"]["name"] = json!(format!("by-{short}"));
             }
             let code = ask(&client, method.clone(), &path, body).await;
-            // What is allowed may still be about something that is not there, or not be valid.
+            // An allowed request may still fail because the object is missing or invalid.
             assert_eq!(code != 403, may, "{short}: {method} {path}: {code}");
         }
     }
     plane.close().await;
-    // The next start finds them as they should be.
+    // The next start restores the roles.
     let session = Session::open(&state, Need::Objects).await.unwrap();
     session.close().await.unwrap();
 }

@@ -1,11 +1,11 @@
-//! Upgrades on a plane and a simulated server, with the controllers played by the test.
+//! Upgrade tests with a plane and a simulated server; the test plays the controllers.
 
 mod world;
 
 use std::time::Duration;
 
 use capi_api::bootstrap::KubeadmConfigTemplate;
-use capi_api::{KubeadmControlPlane, MachineDeployment};
+use capi_api::{KubeadmConfig, KubeadmControlPlane, MachineDeployment, MachinePool};
 use insta::assert_snapshot;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
@@ -16,7 +16,7 @@ use crate::etcd::Reason;
 use crate::etcd::testing::Etcd;
 use world::{NEW, OLD, World};
 
-/// Text of a kubelet patch that is for versions before 1.37 alone.
+/// A kubelet patch that only applies to versions before 1.37.
 const GATE: &str = "KubeletInUserNamespace";
 
 async fn control_plane(world: &World) -> KubeadmControlPlane {
@@ -49,9 +49,9 @@ async fn the_control_plane_is_replaced_before_the_workers_and_each_machine_is_to
     for line in [
         "cluster `demo`: Kubernetes v1.36.1 to v1.37.2, 2 machines are replaced; kubelets are up to 1 of 3 minor versions older than API servers",
         "✓ node `control-plane-1` is Ready",
-        "✓ control plane `control-plane-0` of v1.36.1 is gone",
+        "✓ control plane `control-plane-0` (v1.36.1) is deleted",
         "✓ node `worker-1` is Ready",
-        "✓ worker `worker-0` of v1.36.1 is gone",
+        "✓ worker `worker-0` (v1.36.1) is deleted",
         "cluster `demo` runs v1.37.2",
     ] {
         assert!(told.contains(line), "{line} in:\n{told}");
@@ -65,8 +65,8 @@ async fn the_plan_is_printed_for_people_and_for_programs() {
     let plan = world.plan(Duration::ZERO).await.unwrap();
     assert_snapshot!(show::table(&plan).render(false), @r"
     STEP  WHAT                                    FROM     TO       HOW
-    1     image capn/kubeadm/v1.37.2              -        v1.37.2  is on the server
-    2     KubeadmControlPlane/demo-control-plane  v1.36.1  v1.37.2  control-plane-0, control-plane-1, control-plane-2, one after the other
+    1     image capn/kubeadm/v1.37.2              -        v1.37.2  on the server
+    2     KubeadmControlPlane/demo-control-plane  v1.36.1  v1.37.2  control-plane-0, control-plane-1, control-plane-2, one by one
     3     MachineDeployment/demo-md-0             v1.36.1  v1.37.2  worker-0
     ");
     let rollout = |kind: &str, name: &str, machines: &[&str]| {
@@ -91,8 +91,8 @@ async fn a_snapshot_of_etcd_comes_before_the_first_machine_and_once() {
     let plan = world.plan(Duration::ZERO).await.unwrap();
     assert_snapshot!(show::table(&plan).render(false), @r"
     STEP  WHAT                                    FROM     TO       HOW
-    1     image capn/kubeadm/v1.37.2              -        v1.37.2  is on the server
-    2     snapshot of etcd                        -        -        `capn etcd snapshot restore` goes back to it
+    1     image capn/kubeadm/v1.37.2              -        v1.37.2  on the server
+    2     snapshot of etcd                        -        -        restored by `capn etcd snapshot restore`
     3     KubeadmControlPlane/demo-control-plane  v1.36.1  v1.37.2  control-plane-0
     4     MachineDeployment/demo-md-0             v1.36.1  v1.37.2  worker-0
     ");
@@ -163,6 +163,33 @@ async fn the_version_comes_with_the_etcd_of_its_image_and_the_configuration_of_i
 }
 
 #[tokio::test]
+async fn a_pool_is_replaced_last_with_the_configuration_of_the_version() {
+    let world = World::new(1, 1).await.with_pool(2).await;
+    let plan = world.plan(Duration::ZERO).await.unwrap();
+    assert_snapshot!(show::table(&plan).render(false), @r"
+    STEP  WHAT                                    FROM     TO       HOW
+    1     image capn/kubeadm/v1.37.2              -        v1.37.2  on the server
+    2     KubeadmControlPlane/demo-control-plane  v1.36.1  v1.37.2  control-plane-0
+    3     MachineDeployment/demo-md-0             v1.36.1  v1.37.2  worker-0
+    4     MachinePool/demo-mp-0                   v1.36.1  v1.37.2  pool-0, pool-1, all new ones at once
+    ");
+    world.upgrade().await.unwrap();
+    let happened = world.happened();
+    assert!(happened[..2].iter().all(|one| one.starts_with("control-plane")), "{happened:?}");
+    assert!(happened[2..4].iter().all(|one| one.starts_with("worker")), "{happened:?}");
+    assert_eq!(happened[4..].len(), 4, "{happened:?}");
+    assert!(happened[4..].iter().all(|one| one.starts_with("pool")), "{happened:?}");
+    let pool = world.api::<MachinePool>().get("demo-mp-0").await.unwrap();
+    let template = pool.spec.template.spec;
+    assert_eq!(template.version.as_deref(), Some(NEW));
+    assert_eq!(template.bootstrap.config_ref.unwrap().name, "demo-mp-0");
+    let config = world.api::<KubeadmConfig>().get("demo-mp-0").await.unwrap();
+    assert!(!files(serde_json::to_value(config.spec).unwrap()).contains(GATE));
+    world.upgrade().await.unwrap();
+    assert!(world.told().contains("cluster `demo` runs v1.37.2: nothing to do"));
+}
+
+#[tokio::test]
 async fn the_same_command_continues_where_it_was_ended() {
     for ended_by in [1, 4, 7] {
         let world = World::new(3, 1).await;
@@ -220,7 +247,7 @@ async fn nothing_is_changed_when_the_image_is_of_another_version() {
     world.image(NEW, OLD);
     let error = world.upgrade().await.unwrap_err();
     assert!(
-        error.to_string().contains("the node image of v1.37.2 is of Kubernetes v1.36.1"),
+        error.to_string().contains("the node image for v1.37.2 contains Kubernetes v1.36.1"),
         "{error}"
     );
     assert_eq!(control_plane(&world).await.spec.version, OLD);

@@ -1,4 +1,4 @@
-//! A plane in memory, a simulated server, and somebody who replaces machines as controllers do.
+//! A plane in memory, a simulated server, and stand-in controllers.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -6,8 +6,11 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use capi_api::{Cluster, KubeadmControlPlane, Machine, MachineDeployment};
-use capn_api::{LXCCluster, LXCMachine};
+use capi_api::{
+    Cluster, KubeadmConfig, KubeadmConfigTemplate, KubeadmControlPlane, Machine, MachineDeployment,
+    MachinePool,
+};
+use capn_api::{LXCCluster, LXCMachine, LXCMachinePool};
 use capn_image::catalog::{
     PROPERTY_ETCD_IMAGE_TAG, PROPERTY_KIND, PROPERTY_KUBERNETES_VERSION, kubeadm_alias,
 };
@@ -27,7 +30,7 @@ use crate::etcd::Keeper;
 use crate::etcd::testing::{Etcd, make_authority};
 use crate::identity::Identity;
 use crate::manifest::request::testing::demo;
-use crate::manifest::{ClusterRequest, Cni, documents};
+use crate::manifest::{ClusterRequest, Cni, Secrets, documents};
 use crate::session::{Need, Session};
 use crate::state::StateDir;
 use crate::ui::Ui;
@@ -56,7 +59,7 @@ fn asked(aim: &Aim, etcd_snapshot: bool) -> Asked<'_> {
     }
 }
 
-/// A cluster of the old version, Available, and the images of both.
+/// An Available cluster of the old version, and images of both versions.
 pub(super) struct World {
     client: Client,
     takes_snapshots: bool,
@@ -87,11 +90,11 @@ impl World {
             kubernetes_version: Some(OLD.into()),
             control_planes,
             workers,
-            // Nobody is there to answer for Services.
+            // Nothing responds for Services here.
             cni: Cni::None,
             ..demo()
         };
-        for document in documents(&request, &identity, None) {
+        for document in documents(&request, &identity, &Secrets::default()) {
             create_missing(&client, &document, NAMESPACE).await.unwrap();
         }
         let world = Self {
@@ -120,13 +123,41 @@ impl World {
         world
     }
 
-    /// The same with a snapshot of this etcd.
+    /// The same with etcd snapshots.
     pub(super) async fn taking_snapshots(mut self, etcd: &Etcd) -> Self {
         make_authority(&self.client).await;
         let initialized = json!({ "initialization": { "controlPlaneInitialized": true } });
         self.status::<Cluster>("demo", initialized).await;
         self.takes_snapshots = true;
         self.keeper = self.keeper.with(etcd.workloads(&self.client));
+        self
+    }
+
+    /// The same with a MachinePool of so many machines, whose KubeadmConfig is as that of the workers.
+    pub(super) async fn with_pool(self, count: u32) -> Self {
+        let template: KubeadmConfigTemplate = self.api().get("demo-md-0").await.unwrap();
+        let labels = json!({ "cluster.x-k8s.io/cluster-name": "demo" });
+        let meta = json!({ "name": "demo-mp-0", "labels": labels });
+        let made = PostParams::default();
+        let config: KubeadmConfig =
+            object_of(json!({ "metadata": meta, "spec": template.spec.template.spec }));
+        self.api().create(&made, &config).await.unwrap();
+        let infrastructure: LXCMachinePool =
+            object_of(json!({ "metadata": meta, "spec": { "template": { "spec": {} } } }));
+        self.api().create(&made, &infrastructure).await.unwrap();
+        let pool: MachinePool = object_of(json!({ "metadata": meta, "spec": {
+            "clusterName": "demo", "replicas": count,
+            "template": { "spec": { "clusterName": "demo", "version": OLD,
+                "bootstrap": { "configRef": { "apiGroup": "bootstrap.cluster.x-k8s.io",
+                    "kind": "KubeadmConfig", "name": "demo-mp-0" } },
+                "infrastructureRef": { "apiGroup": "infrastructure.cluster.x-k8s.io",
+                    "kind": "LXCMachinePool", "name": "demo-mp-0" },
+            } },
+        } }));
+        self.api().create(&made, &pool).await.unwrap();
+        for number in 0..count {
+            self.machine("pool", number, OLD).await;
+        }
         self
     }
 
@@ -169,12 +200,14 @@ impl World {
         self.api::<K>().patch_status(name, &PatchParams::default(), &change).await.unwrap();
     }
 
-    /// A machine whose node is Ready.
+    /// A machine with a Ready node.
     async fn machine(&self, role: &str, number: u32, version: &str) {
         let name = format!("{role}-{number}");
         let labels = match role {
             "worker" => json!({ "cluster.x-k8s.io/cluster-name": "demo",
                 "cluster.x-k8s.io/deployment-name": "demo-md-0" }),
+            "pool" => json!({ "cluster.x-k8s.io/cluster-name": "demo",
+                "cluster.x-k8s.io/pool-name": "demo-mp-0" }),
             _ => json!({ "cluster.x-k8s.io/cluster-name": "demo",
                 "cluster.x-k8s.io/control-plane": "" }),
         };
@@ -196,6 +229,7 @@ impl World {
             "worker" => {
                 self.api::<MachineDeployment>().get("demo-md-0").await.unwrap().owner_ref(&())
             }
+            "pool" => self.api::<MachinePool>().get("demo-mp-0").await.unwrap().owner_ref(&()),
             _ => {
                 let name = "demo-control-plane";
                 self.api::<KubeadmControlPlane>().get(name).await.unwrap().owner_ref(&())
@@ -216,12 +250,12 @@ impl World {
         self.status::<Machine>(&name, status).await;
     }
 
-    /// What later commands take the cluster to be.
+    /// The recorded request that later commands see.
     pub(super) async fn recorded(&self) -> ClusterRequest {
         find(&self.client, NAMESPACE, "demo").await.unwrap().unwrap().request.unwrap()
     }
 
-    /// What the command would do.
+    /// The plan of the command.
     pub(super) async fn plan(&self, patience: Duration) -> Result<Plan, CommandError> {
         self.ready(&to_new(), patience).await.map(|ready| ready.plan)
     }
@@ -231,14 +265,14 @@ impl World {
             .await
     }
 
-    /// Says whether the cluster is Available.
+    /// Sets the Available condition of the cluster.
     pub(super) async fn available(&self, status: &str) {
         let condition = json!({ "conditions": [{ "type": "Available", "status": status,
             "reason": "Fine", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z" }] });
         self.status::<Cluster>("demo", condition).await;
     }
 
-    /// The command, with the controllers at work as long as it runs.
+    /// Runs the command with the controllers.
     pub(super) async fn upgrade(&self) -> Result<(), CommandError> {
         self.run(&to_new()).await
     }
@@ -254,11 +288,25 @@ impl World {
         let ready = self.ready(aim, Duration::ZERO).await?;
         tokio::select! {
             done = carry_out(&ui, &self.client, &asked, &ready, &self.keeper) => done,
-            () = self.controllers() => unreachable!("they never end"),
+            () = self.controllers_for(aim) => unreachable!("they never end"),
         }
     }
 
-    /// Replaces machines one by one: a new one comes, an old one leaves.
+    /// Runs the controllers. A rollback is seen before they act on the version that it takes back.
+    async fn controllers_for(&self, aim: &Aim) {
+        if matches!(aim, Aim::Back) {
+            let mut objects = Objects::of(&self.client, NAMESPACE, "demo");
+            loop {
+                let view = objects.changed().await;
+                if view.control_plane.as_ref().is_some_and(|found| found.spec.version == OLD) {
+                    break;
+                }
+            }
+        }
+        self.controllers().await;
+    }
+
+    /// Replaces machines one by one: creates a new one, deletes an old one.
     async fn controllers(&self) {
         let mut objects = Objects::of(&self.client, NAMESPACE, "demo");
         loop {
@@ -278,13 +326,16 @@ impl World {
                 let version = found.spec.template.spec.version.clone().unwrap_or_default();
                 self.turn(&view, "worker", &version, found.spec.replicas).await;
             }
+            for found in &view.pools {
+                let version = found.spec.template.spec.version.clone().unwrap_or_default();
+                self.turn(&view, "pool", &version, found.spec.replicas).await;
+            }
         }
     }
 
-    /// The next act on the machines of a role, if there is one.
+    /// The next action for the machines of a role, if any.
     async fn turn(&self, view: &View, role: &str, version: &str, replicas: Option<i32>) {
-        let is_control_plane = role == "control-plane";
-        let machines = || view.machines.iter().filter(|m| m.is_control_plane() == is_control_plane);
+        let machines = || view.machines.iter().filter(|m| m.name_any().starts_with(role));
         if let Some(gone) = machines().find(|m| m.metadata.deletion_timestamp.is_some()) {
             let name = gone.name_any();
             self.patch::<Machine>(&name, json!({ "metadata": { "finalizers": null } })).await;
@@ -307,18 +358,18 @@ impl World {
         self.happened.send_modify(|list| list.push(format!("{role} {version} comes")));
     }
 
-    /// What the controllers did.
+    /// Actions of the controllers.
     pub(super) fn happened(&self) -> Vec<String> {
         self.happened.borrow().clone()
     }
 
-    /// Waits until the controllers did so much.
+    /// Waits until the controllers have done this many actions.
     pub(super) async fn until_happened(&self, count: usize) {
         let mut seen = self.happened.subscribe();
         seen.wait_for(|list| list.len() >= count).await.unwrap();
     }
 
-    /// What the command said.
+    /// Output of the command.
     pub(super) fn told(&self) -> String {
         String::from_utf8_lossy(&self.told.0.lock().unwrap()).into_owned()
     }

@@ -1,14 +1,14 @@
-//! Bodies of somebody whom nobody knows.
+//! Request bodies from unauthenticated clients.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::raw::many;
-use crate::attack::scene::Scene;
-use crate::attack::table::{Attack, Class, Done, On, Who};
+use crate::attack::fixture::Fixture;
+use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
 
 pub(super) fn all() -> Vec<Attack> {
-    Class::new("bodies of strangers", Who::Anonymous, On::Serve)
+    AttackGroup::new("bodies of unauthenticated clients", Attacker::Anonymous, Target::Serve)
         .gate("who is it, then what may it, then its body: nothing is read before")
         .add("ten bodies in chunks of one byte to /healthz", |s| chunks(s, "/healthz", 10))
         .add("ten bodies in chunks of one byte to the Secrets", |s| {
@@ -29,36 +29,36 @@ pub(super) fn all() -> Vec<Attack> {
             let trailers = "x-a: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n".repeat(26_000);
             send(s, 10, format!("POST /healthz HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n{trailers}\r\n"))
         })
-        .who(Who::Tenant)
+        .who(Attacker::Tenant)
         .gate("bodies are read into one buffer, and bytes of one user's requests in flight are counted")
         .add("bodies in chunks of one byte", one_by_one)
         .add("80 bodies of two users that come a little at a time", two_users)
         .end()
 }
 
-async fn send(scene: Arc<Scene>, connections: usize, text: String) -> Done {
-    many(&scene.anonymous, connections, text.as_bytes(), Duration::from_secs(10)).await
+async fn send(fixture: Arc<Fixture>, connections: usize, text: String) -> AttackResult {
+    many(&fixture.anonymous, connections, text.as_bytes(), Duration::from_secs(10)).await
 }
 
-async fn chunks(scene: Arc<Scene>, path: &str, connections: usize) -> Done {
+async fn chunks(fixture: Arc<Fixture>, path: &str, connections: usize) -> AttackResult {
     let text = format!(
         "POST {path} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{}",
         "1\r\na\r\n".repeat(2_000_000)
     );
-    many(&scene.anonymous, connections, text.as_bytes(), Duration::from_secs(8)).await
+    many(&fixture.anonymous, connections, text.as_bytes(), Duration::from_secs(8)).await
 }
 
-async fn one_by_one(scene: Arc<Scene>) -> Done {
+async fn one_by_one(fixture: Arc<Fixture>) -> AttackResult {
     let text = format!(
         "POST {} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n{}",
-        scene.core("configmaps"),
+        fixture.core("configmaps"),
         "1\r\n \r\n".repeat(1_500_000)
     );
-    many(&scene.tenant, 8, text.as_bytes(), Duration::from_secs(5)).await
+    many(&fixture.tenant, 8, text.as_bytes(), Duration::from_secs(5)).await
 }
 
-/// Their ends never come.
-async fn two_users(scene: Arc<Scene>) -> Done {
+/// Requests that never complete.
+async fn two_users(fixture: Arc<Fixture>) -> AttackResult {
     let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
     let text = |path: &str| {
         format!(
@@ -66,11 +66,11 @@ async fn two_users(scene: Arc<Scene>) -> Done {
             " ".repeat(2_900_000)
         )
     };
-    let (one, other) = (text(&scene.core("configmaps")), text(definitions));
+    let (one, other) = (text(&fixture.core("configmaps")), text(definitions));
     let patience = Duration::from_secs(12);
     let (first, second) = tokio::join!(
-        many(&scene.tenant, 40, one.as_bytes(), patience),
-        many(&scene.definer, 40, other.as_bytes(), patience)
+        many(&fixture.tenant, 40, one.as_bytes(), patience),
+        many(&fixture.definer, 40, other.as_bytes(), patience)
     );
     first.and(second)
 }

@@ -1,4 +1,4 @@
-//! Connections that are opened and not used.
+//! Connections that are opened but not used.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,18 +9,18 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::raw::{exchange, many, open_of_plain, open_of_tls, open_plain, open_tls};
-use crate::attack::scene::Scene;
-use crate::attack::table::{Attack, Class, Done, On, Who};
+use crate::attack::fixture::Fixture;
+use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
 
-/// For as long as what was opened is looked at.
+/// How long the opened connections are observed.
 const HOLD: Duration = Duration::from_secs(1);
-/// Within which one that does not go on is ended; the times of the limits are shorter.
+/// Time within which an inactive connection must be closed; the actual limits are shorter.
 const TIMES: Duration = Duration::from_secs(23);
-/// Connections of strangers at the same time, at most; the limits are lower.
+/// Maximum number of open connections of unauthenticated clients; the actual limits are lower.
 const MOST_OPEN: usize = 600;
 
 pub(super) fn all() -> Vec<Attack> {
-    Class::new("connections", Who::Anonymous, On::Serve)
+    AttackGroup::new("connections", Attacker::Anonymous, Target::Serve)
         .gate("connections of strangers are counted, and idle ones make place; handshakes, headers and idle times have an end; too many open files end nothing")
         .add("1,300 connections that say nothing", |s| plain(s, 1300, b""))
         .add("1,300 idle connections with TLS", idle)
@@ -35,7 +35,7 @@ pub(super) fn all() -> Vec<Attack> {
             tls(s, 600, b"POST /version HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 1000000\r\n\r\n")
         })
         .add("connections that never go on", stuck)
-        .add("1,500 connections one after the other", churn)
+        .add("1,500 connections one by one", churn)
         .add("1,000 handshakes that are broken off", broken_handshakes)
         .gate("headers are bounded in size and number")
         .add("headers of 30 MB", |s| {
@@ -51,11 +51,11 @@ pub(super) fn all() -> Vec<Attack> {
             request(s, 2, "GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n".repeat(10_000))
         })
         .add("requests that are smuggled in bodies", smuggle)
-        .who(Who::Tenant)
+        .who(Attacker::Tenant)
         .gate("connections of one user are counted")
         .add("700 idle connections of one tenant", tenants)
-        .who(Who::Anonymous)
-        .on(On::Manager)
+        .who(Attacker::Anonymous)
+        .on(Target::Manager)
         .gate("the manager's servers have the same limits")
         .add("1,100 half requests to the manager's probes", |s| {
             probe(s, 1100, b"GET /healthz HTTP/1.1\r\nhost: a\r\nx-a: ")
@@ -68,78 +68,78 @@ pub(super) fn all() -> Vec<Attack> {
         .end()
 }
 
-/// The begin of a ClientHello.
+/// The beginning of a ClientHello.
 const HALF_HELLO: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03aaaaaaaaaaaaaaaa";
 
-async fn plain(scene: Arc<Scene>, count: usize, first: &[u8]) -> Done {
-    open_plain(&scene, scene.plane, count, first).await;
+async fn plain(fixture: Arc<Fixture>, count: usize, first: &[u8]) -> AttackResult {
+    open_plain(&fixture, fixture.plane, count, first).await;
     tokio::time::sleep(HOLD).await;
     Ok(())
 }
 
-async fn tls(scene: Arc<Scene>, count: usize, first: &[u8]) -> Done {
-    open_tls(&scene, &scene.anonymous, count, first).await;
+async fn tls(fixture: Arc<Fixture>, count: usize, first: &[u8]) -> AttackResult {
+    open_tls(&fixture, &fixture.anonymous, count, first).await;
     tokio::time::sleep(HOLD).await;
     Ok(())
 }
 
-/// Somebody else still finds a place.
-async fn tenants(scene: Arc<Scene>) -> Done {
-    open_tls(&scene, &scene.tenant, 700, b"").await;
-    let other = scene.definer.again();
-    other.get("/version").await?.granted().context("another user finds no place")?;
+/// Another user can still connect.
+async fn tenants(fixture: Arc<Fixture>) -> AttackResult {
+    open_tls(&fixture, &fixture.tenant, 700, b"").await;
+    let other = fixture.definer.again();
+    other.get("/version").await?.granted().context("another user cannot connect")?;
     tokio::time::sleep(HOLD).await;
     Ok(())
 }
 
-/// The other side ends each of them.
-async fn stuck(scene: Arc<Scene>) -> Done {
+/// The server closes each of them.
+async fn stuck(fixture: Arc<Fixture>) -> AttackResult {
     let handshake = async {
-        let mut stream = TcpStream::connect(scene.plane).await?;
+        let mut stream = TcpStream::connect(fixture.plane).await?;
         stream.write_all(HALF_HELLO).await?;
-        ended(stream, &scene, "half a handshake").await
+        ended(stream, &fixture, "half a handshake").await
     };
     let request = async {
-        let mut stream = scene.anonymous.stream().await?;
+        let mut stream = fixture.anonymous.stream().await?;
         stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\nx-a: ").await?;
-        ended(stream, &scene, "half a request").await
+        ended(stream, &fixture, "half a request").await
     };
     let nothing =
-        async { ended(scene.anonymous.stream().await?, &scene, "an idle connection").await };
+        async { ended(fixture.anonymous.stream().await?, &fixture, "an idle connection").await };
     tokio::try_join!(handshake, request, nothing).map(drop)
 }
 
-async fn ended(mut stream: impl AsyncRead + Unpin, scene: &Scene, what: &str) -> Done {
+async fn ended(mut stream: impl AsyncRead + Unpin, fixture: &Fixture, what: &str) -> AttackResult {
     let mut sink = tokio::io::sink();
     let reading = tokio::io::copy(&mut stream, &mut sink);
     // However it ends.
-    let ended = timeout(TIMES * scene.slower, reading).await.is_ok();
-    ensure!(ended, "{what} has no end");
+    let ended = timeout(TIMES * fixture.slower, reading).await.is_ok();
+    ensure!(ended, "{what} is never closed");
     Ok(())
 }
 
-async fn churn(scene: Arc<Scene>) -> Done {
+async fn churn(fixture: Arc<Fixture>) -> AttackResult {
     for _ in 0..1500 {
-        drop(TcpStream::connect(scene.plane).await);
+        drop(TcpStream::connect(fixture.plane).await);
     }
     Ok(())
 }
 
-async fn broken_handshakes(scene: Arc<Scene>) -> Done {
+async fn broken_handshakes(fixture: Arc<Fixture>) -> AttackResult {
     for _ in 0..1000 {
-        if let Ok(mut stream) = TcpStream::connect(scene.plane).await {
+        if let Ok(mut stream) = TcpStream::connect(fixture.plane).await {
             drop(stream.write_all(HALF_HELLO).await);
         }
     }
     Ok(())
 }
 
-async fn request(scene: Arc<Scene>, connections: usize, text: String) -> Done {
-    many(&scene.anonymous, connections, text.as_bytes(), Duration::from_secs(3)).await
+async fn request(fixture: Arc<Fixture>, connections: usize, text: String) -> AttackResult {
+    many(&fixture.anonymous, connections, text.as_bytes(), Duration::from_secs(3)).await
 }
 
-/// Two requests where one was sent, of which the second would be looked at as somebody's.
-async fn smuggle(scene: Arc<Scene>) -> Done {
+/// Two requests in the body of one, where the second would run with somebody else's rights.
+async fn smuggle(fixture: Arc<Fixture>) -> AttackResult {
     let inner = "GET /api/v1/namespaces/canary/secrets HTTP/1.1\r\nhost: a\r\n\r\n";
     for head in [
         format!(
@@ -152,42 +152,43 @@ async fn smuggle(scene: Arc<Scene>) -> Done {
         "content-length: +0\r\n\r\n".to_owned(),
     ] {
         let text = format!("POST /healthz HTTP/1.1\r\nhost: a\r\n{head}{inner}");
-        let answer = exchange(&scene.anonymous, text.as_bytes(), Duration::from_millis(500)).await;
+        let answer =
+            exchange(&fixture.anonymous, text.as_bytes(), Duration::from_millis(500)).await;
         let answer = String::from_utf8_lossy(&answer).into_owned();
         anyhow::ensure!(!answer.contains("SecretList"), "a smuggled request was granted");
     }
     Ok(())
 }
 
-/// Most of them lose their place again.
-async fn idle(scene: Arc<Scene>) -> Done {
-    let open = open_of_tls(&scene.anonymous, 1300).await;
-    ensure!(open <= MOST_OPEN, "{open} connections of strangers are open");
+/// Most of them are closed again.
+async fn idle(fixture: Arc<Fixture>) -> AttackResult {
+    let open = open_of_tls(&fixture.anonymous, 1300).await;
+    ensure!(open <= MOST_OPEN, "{open} connections of unauthenticated clients are open");
     Ok(())
 }
 
-async fn idle_probes(scene: Arc<Scene>) -> Done {
-    let open = open_of_plain(manager(&scene)?, 1300).await;
+async fn idle_probes(fixture: Arc<Fixture>) -> AttackResult {
+    let open = open_of_plain(manager(&fixture)?, 1300).await;
     ensure!(open <= MOST_OPEN, "{open} connections to the manager's probes are open");
     Ok(())
 }
 
-fn manager(scene: &Scene) -> anyhow::Result<std::net::SocketAddr> {
-    scene.probes.get(1).copied().context("there is no manager")
+fn manager(fixture: &Fixture) -> anyhow::Result<std::net::SocketAddr> {
+    fixture.probes.get(1).copied().context("no manager is running")
 }
 
-async fn probe(scene: Arc<Scene>, count: usize, first: &[u8]) -> Done {
-    open_plain(&scene, manager(&scene)?, count, first).await;
+async fn probe(fixture: Arc<Fixture>, count: usize, first: &[u8]) -> AttackResult {
+    open_plain(&fixture, manager(&fixture)?, count, first).await;
     tokio::time::sleep(HOLD).await;
     Ok(())
 }
 
-async fn endless_probe(scene: Arc<Scene>) -> Done {
+async fn endless_probe(fixture: Arc<Fixture>) -> AttackResult {
     let text = format!(
         "GET /healthz HTTP/1.1\r\nhost: a\r\n{}",
         "x-a: aaaaaaaaaaaaaaaa\r\n".repeat(50_000)
     );
-    open_plain(&scene, manager(&scene)?, 40, text.as_bytes()).await;
+    open_plain(&fixture, manager(&fixture)?, 40, text.as_bytes()).await;
     tokio::time::sleep(HOLD).await;
     Ok(())
 }

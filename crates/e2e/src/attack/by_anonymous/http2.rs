@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
-use crate::attack::client::Caller;
-use crate::attack::scene::Scene;
-use crate::attack::table::{Attack, Class, Done, On, Who};
+use crate::attack::client::ApiClient;
+use crate::attack::fixture::Fixture;
+use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
 
 pub(super) fn all() -> Vec<Attack> {
-    Class::new("HTTP/2", Who::Anonymous, On::Serve)
+    AttackGroup::new("HTTP/2", Attacker::Anonymous, Target::Serve)
         .gate("streams, resets, frames and windows of a connection are bounded")
         .add("30,000 streams that are reset at once", |s| {
             flood(s, false, 4, 30_000, |n| [headers(stream(n), GET, 5), reset(stream(n))].concat())
@@ -47,7 +47,7 @@ pub(super) fn all() -> Vec<Attack> {
             flood(s, false, 20, 1, |_| vec![0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1])
         })
         .add("connections that only say hello", |s| flood(s, false, 300, 0, |_| Vec::new()))
-        .who(Who::Tenant)
+        .who(Attacker::Tenant)
         .add("30,000 streams of a tenant that are reset at once", |s| {
             flood(s, true, 2, 30_000, |n| [headers(stream(n), GET, 5), reset(stream(n))].concat())
         })
@@ -58,7 +58,7 @@ pub(super) fn all() -> Vec<Attack> {
 const GET: &[u8] = b"\x82\x87\x04\x08/healthz\x01\x01a";
 /// The same with POST.
 const POST: &[u8] = b"\x83\x87\x04\x08/healthz\x01\x01a";
-/// A header of its own, not kept: `x-a: aaaaaaaaaaaaaaaa`.
+/// A literal header without indexing: `x-a: aaaaaaaaaaaaaaaa`.
 const LITERAL: &[u8] = b"\x00\x03x-a\x10aaaaaaaaaaaaaaaa";
 
 fn stream(number: usize) -> u32 {
@@ -82,29 +82,29 @@ fn reset(stream: u32) -> Vec<u8> {
     frame(3, 0, stream, &[0, 0, 0, 8])
 }
 
-/// Sends `count` times what is made of a number, over some connections; reads nothing.
+/// Sends `count` frames, each made from a number, over several connections. Reads nothing.
 async fn flood(
-    scene: Arc<Scene>,
+    fixture: Arc<Fixture>,
     known: bool,
     connections: usize,
     count: usize,
     make: impl Fn(usize) -> Vec<u8>,
-) -> Done {
+) -> AttackResult {
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     bytes.extend(frame(4, 0, 0, &[]));
     for number in 0..count {
         bytes.extend(make(number));
     }
-    let caller = if known { &scene.tenant } else { &scene.anonymous };
-    let all = (0..connections).map(|_| send(&scene, caller, &bytes));
+    let caller = if known { &fixture.tenant } else { &fixture.anonymous };
+    let all = (0..connections).map(|_| send(&fixture, caller, &bytes));
     futures::future::join_all(all).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     Ok(())
 }
 
-async fn send(scene: &Scene, caller: &Caller, bytes: &[u8]) {
+async fn send(fixture: &Fixture, caller: &ApiClient, bytes: &[u8]) {
     let Ok(mut stream) = caller.stream_h2().await else { return };
-    // That the other side ends it is the good end.
+    // A connection closed by the server is the expected outcome.
     drop(timeout(Duration::from_secs(3), stream.write_all(bytes)).await);
-    scene.keep(stream);
+    fixture.keep(stream);
 }

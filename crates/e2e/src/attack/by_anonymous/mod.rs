@@ -1,4 +1,4 @@
-//! What somebody tries whom nobody knows.
+//! Attacks of unauthenticated clients.
 
 mod bodies;
 mod connections;

@@ -1,4 +1,4 @@
-//! Connections of which only a part is sent.
+//! Connections that only send part of a request.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,43 +7,43 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::attack::client::Caller;
-use crate::attack::scene::Scene;
-use crate::attack::table::Done;
+use crate::attack::client::ApiClient;
+use crate::attack::fixture::Fixture;
+use crate::attack::table::AttackResult;
 
-/// How long one connection may take to be made. Where there is no place for it, it is given up.
+/// Time limit for connecting. A refused connection is skipped.
 const CONNECT: Duration = Duration::from_secs(2);
-/// How long is waited for the end of one.
+/// How long to wait for a connection to be closed.
 const LOOK: Duration = Duration::from_millis(500);
-/// How many are made at the same time.
+/// Number of connections opened concurrently.
 const AT_ONCE: usize = 64;
 
-/// Opens connections without TLS, sends `first` over each, and keeps them.
-pub(crate) async fn open_plain(scene: &Scene, address: SocketAddr, count: usize, first: &[u8]) {
+/// Opens connections without TLS, sends `first` on each, and keeps them open.
+pub(crate) async fn open_plain(fixture: &Fixture, address: SocketAddr, count: usize, first: &[u8]) {
     let make = |_| async move {
         let mut stream = TcpStream::connect(address).await.ok()?;
         stream.write_all(first).await.ok()?;
         Some(stream)
     };
-    keep(scene, count, make).await;
+    keep(fixture, count, make).await;
 }
 
 /// The same with TLS.
-pub(crate) async fn open_tls(scene: &Scene, caller: &Caller, count: usize, first: &[u8]) {
+pub(crate) async fn open_tls(fixture: &Fixture, caller: &ApiClient, count: usize, first: &[u8]) {
     let make = |_| async move {
         let mut stream = caller.stream().await.ok()?;
         stream.write_all(first).await.ok()?;
         stream.flush().await.ok()?;
         Some(stream)
     };
-    keep(scene, count, make).await;
+    keep(fixture, count, make).await;
 }
 
-async fn keep<S: Send + 'static, F>(scene: &Scene, count: usize, make: impl Fn(usize) -> F)
+async fn keep<S: Send + 'static, F>(fixture: &Fixture, count: usize, make: impl Fn(usize) -> F)
 where
     F: Future<Output = Option<S>>,
 {
-    made(count, make).await.into_iter().for_each(|stream| scene.keep(stream));
+    made(count, make).await.into_iter().for_each(|stream| fixture.keep(stream));
 }
 
 async fn made<S, F>(count: usize, make: impl Fn(usize) -> F) -> Vec<S>
@@ -59,12 +59,12 @@ where
         .await
 }
 
-/// Of so many connections with TLS those that are still open when the last was made.
-pub(crate) async fn open_of_tls(caller: &Caller, count: usize) -> usize {
+/// Opens connections with TLS. Returns how many are still open after the last one was made.
+pub(crate) async fn open_of_tls(caller: &ApiClient, count: usize) -> usize {
     still_open(made(count, |_| async { caller.stream().await.ok() }).await).await
 }
 
-/// The same without TLS, of those over which a request was answered.
+/// The same without TLS, counting connections on which a request was answered.
 pub(crate) async fn open_of_plain(address: SocketAddr, count: usize) -> usize {
     let make = |_| async move {
         let mut stream = TcpStream::connect(address).await.ok()?;
@@ -81,7 +81,7 @@ pub(crate) async fn open_of_plain(address: SocketAddr, count: usize) -> usize {
 }
 
 async fn still_open<S: AsyncRead + Unpin>(mut streams: Vec<S>) -> usize {
-    // What was answered before is read to its end, or to that of the connection.
+    // Read earlier responses to their end, or until the connection closes.
     let looks = streams.iter_mut().map(|stream| async {
         let mut sink = tokio::io::sink();
         timeout(LOOK, tokio::io::copy(stream, &mut sink)).await.is_err()
@@ -89,19 +89,19 @@ async fn still_open<S: AsyncRead + Unpin>(mut streams: Vec<S>) -> usize {
     futures::future::join_all(looks).await.into_iter().filter(|open| *open).count()
 }
 
-/// Sends bytes over TLS and reads what comes, for a while.
-pub(crate) async fn exchange(caller: &Caller, bytes: &[u8], patience: Duration) -> Vec<u8> {
+/// Sends bytes over TLS and reads the response for a while.
+pub(crate) async fn exchange(caller: &ApiClient, bytes: &[u8], patience: Duration) -> Vec<u8> {
     let mut answer = Vec::new();
     let exchanging = async {
         let stream = caller.stream().await.ok()?;
         let (reader, mut writer) = tokio::io::split(stream);
         let reading = reader.take(1 << 20);
         tokio::pin!(reading);
-        let (written, read) =
+        let (page, read) =
             tokio::join!(write(&mut writer, bytes), reading.read_to_end(&mut answer));
-        written.and(read.map(drop)).ok()
+        page.and(read.map(drop)).ok()
     };
-    // What came until then is the answer.
+    // What was received until then is the response.
     drop(timeout(patience, exchanging).await);
     answer
 }
@@ -111,8 +111,13 @@ async fn write(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io:
     writer.flush().await
 }
 
-/// Sends the same bytes over many connections at once.
-pub(crate) async fn many(caller: &Caller, count: usize, bytes: &[u8], patience: Duration) -> Done {
+/// Sends the same bytes over many connections concurrently.
+pub(crate) async fn many(
+    caller: &ApiClient,
+    count: usize,
+    bytes: &[u8],
+    patience: Duration,
+) -> AttackResult {
     let all = (0..count).map(|_| exchange(caller, bytes, patience));
     futures::future::join_all(all).await;
     Ok(())

@@ -1,4 +1,4 @@
-//! Answers of an Incus server.
+//! Responses of an Incus server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,17 +6,17 @@ use std::time::Duration;
 use anyhow::ensure;
 use serde_json::{Value, json};
 
+use crate::attack::fixture::Fixture;
 use crate::attack::hostile::{Hostile, Reply, identity, json_reply, reply};
-use crate::attack::scene::Scene;
-use crate::attack::table::{Attack, Class, Done, On, Who};
+use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
 use crate::attack::text::{items, nested};
 use crate::attack::tls::self_signed;
 
-/// After which what a server said has been looked at.
+/// Time after which a server's response has been processed.
 const LOOKED: Duration = Duration::from_secs(1);
 
 pub(super) fn all() -> Vec<Attack> {
-    Class::new("answers of Incus servers", Who::Server, On::Both)
+    AttackGroup::new("answers of Incus servers", Attacker::Server, Target::Both)
         .gate("bodies of servers are bounded by route, and in time")
         .add("an answer to /1.0 without an end", |s| first(s, endless))
         .add("headers of /1.0 without an end", |s| {
@@ -28,7 +28,7 @@ pub(super) fn all() -> Vec<Attack> {
         .add("an answer to /1.0 a byte each second", |s| {
             first(s, || Reply::Slow(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n".to_vec(), vec![b' '; 1000]))
         })
-        .on(On::Serve)
+        .on(Target::Serve)
         .add("an answer to /1.0 with 200,000 extensions", |s| {
             first(s, || {
                 let names = items(200_000, |n| format!("\"e{n}\""));
@@ -39,14 +39,14 @@ pub(super) fn all() -> Vec<Attack> {
             first(s, || json_reply(r#"{"type":5,"metadata":{"api_extensions":{},"auth":[],"environment":"incus","config":7}}"#))
         })
         .add("an empty answer to /1.0", |s| first(s, || Reply::Whole(Vec::new())))
-        .on(On::Both)
+        .on(Target::Both)
         .add("an answer about instances without an end", |s| async move {
             later(s, endless).await?;
-            // It takes its time to come in.
+            // It is slow to arrive.
             tokio::time::sleep(5 * LOOKED).await;
             Ok(())
         })
-        .on(On::Serve)
+        .on(Target::Serve)
         .add("an answer about instances that is nested 100,000 deep", |s| {
             later(s, || json_reply(&format!(r#"{{"type":"sync","metadata":{}}}"#, nested("[", 100_000, "", "]"))))
         })
@@ -63,13 +63,13 @@ pub(super) fn all() -> Vec<Attack> {
             later(s, || reply("202 Accepted", "application/json", br#"{"type":"async","status_code":100,"operation":"/../../../1.0/instances/a?x=\r\ny: z","metadata":{"id":"../a","status_code":103}}"#))
         })
         .gate("redirects of a server are not followed, and its certificate is pinned")
-        .on(On::Both)
+        .on(Target::Both)
         .add("a redirect to another service", redirect)
         .add("a server that shows another certificate", other_certificate)
         .gate("control characters never reach a condition or an event")
         .add("escape sequences in what a server says", escapes)
         .gate("what a server said is shortened")
-        .on(On::Serve)
+        .on(Target::Serve)
         .add("an error text of a megabyte", |s| long_error(s, 500_000))
         .add("an error text of 60 kB", |s| long_error(s, 30_000))
         .end()
@@ -80,7 +80,7 @@ fn endless() -> Reply {
     Reply::Endless(head.to_vec(), vec![b'a'; 65536])
 }
 
-/// What a real server says of itself.
+/// What a real server reports about itself.
 pub(super) fn about() -> Value {
     json!({ "type": "sync", "status": "Success", "status_code": 200, "metadata": {
         "api_extensions": ["instances", "projects", "api_filtering", "event_lifecycle", "operation_wait", "instance_create_start"],
@@ -92,44 +92,45 @@ pub(super) fn about() -> Value {
     } })
 }
 
-/// Points a cluster at a server and waits until it was asked and something was said of it.
-pub(super) async fn point(scene: &Scene, hostile: &Hostile) -> Done {
-    scene.secret("identity", identity(&hostile.url(), &hostile.pair)?).await?;
+/// Points a cluster to a server and waits until the server was queried and a condition reports the
+/// result.
+pub(super) async fn point(fixture: &Fixture, hostile: &Hostile) -> AttackResult {
+    fixture.secret("identity", identity(&hostile.url(), &hostile.pair)?).await?;
     let spec = json!({
         "secretRef": { "name": "identity" }, "unprivileged": true,
         "loadBalancer": { "lxc": { "instanceSpec": { "image": { "name": "capn/test" } } } },
     });
-    scene.lxc_cluster(spec).await?;
+    fixture.lxc_cluster(spec).await?;
     let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
     while hostile.connections() == 0 && tokio::time::Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    ensure!(hostile.connections() > 0, "the server was not asked, so nothing was tried");
+    ensure!(hostile.connections() > 0, "the server was not queried, so nothing was tested");
     tokio::time::sleep(LOOKED).await;
     Ok(())
 }
 
-/// The attack is the first answer.
-async fn first(scene: Arc<Scene>, make: fn() -> Reply) -> Done {
+/// The attack is the first response.
+async fn first(fixture: Arc<Fixture>, make: fn() -> Reply) -> AttackResult {
     let hostile = Hostile::start(move |_| make()).await?;
-    point(&scene, &hostile).await?;
-    scene.keep(hostile);
+    point(&fixture, &hostile).await?;
+    fixture.keep(hostile);
     Ok(())
 }
 
-/// The server is one at first sight.
-async fn later(scene: Arc<Scene>, make: fn() -> Reply) -> Done {
+/// The server looks valid at first.
+async fn later(fixture: Arc<Fixture>, make: fn() -> Reply) -> AttackResult {
     let hostile = Hostile::start(move |path| match path.split('?').next() {
         Some("/1.0") => json_reply(&about().to_string()),
         _ => make(),
     })
     .await?;
-    point(&scene, &hostile).await?;
-    scene.keep(hostile);
+    point(&fixture, &hostile).await?;
+    fixture.keep(hostile);
     Ok(())
 }
 
-async fn redirect(scene: Arc<Scene>) -> Done {
+async fn redirect(fixture: Arc<Fixture>) -> AttackResult {
     let other = Hostile::plain(|_| reply("200 OK", "text/plain", b"a")).await?;
     let target = format!("http://{}/1.0", other.address);
     let hostile = Hostile::start(move |_| {
@@ -138,22 +139,22 @@ async fn redirect(scene: Arc<Scene>) -> Done {
         )
     })
     .await?;
-    point(&scene, &hostile).await?;
+    point(&fixture, &hostile).await?;
     ensure!(other.connections() == 0, "a redirect was followed");
     Ok(())
 }
 
-async fn other_certificate(scene: Arc<Scene>) -> Done {
+async fn other_certificate(fixture: Arc<Fixture>) -> AttackResult {
     let mut hostile = Hostile::start(|_| json_reply(&about().to_string())).await?;
-    hostile.pair = self_signed("somebody else", &[])?;
-    point(&scene, &hostile).await?;
+    hostile.pair = self_signed("another server", &[])?;
+    point(&fixture, &hostile).await?;
     ensure!(hostile.heard().is_empty(), "a request was sent to a server with another certificate");
     Ok(())
 }
 
 const EVIL: &str = "\\u001b]0;owned\\u0007\\u001b[2J\\u009b31m\\u202e";
 
-async fn escapes(scene: Arc<Scene>) -> Done {
+async fn escapes(fixture: Arc<Fixture>) -> AttackResult {
     let hostile = Hostile::start(|path| match path.split('?').next() {
         Some("/1.0") => {
             json_reply(&about().to_string().replace("\"hostile\"", &format!("\"{EVIL}\"")))
@@ -165,15 +166,15 @@ async fn escapes(scene: Arc<Scene>) -> Done {
         ),
     })
     .await?;
-    point(&scene, &hostile).await?;
-    let shown = scene.shown().await?;
+    point(&fixture, &hostile).await?;
+    let shown = fixture.shown().await?;
     let found = ["\\u001b", "\\u0007", "\u{9b}", "\\u009b", "\u{202e}", "\u{1b}"];
     let found = found.iter().find(|text| shown.contains(*text));
     ensure!(found.is_none(), "a control character of the server is in a condition or an event");
     Ok(())
 }
 
-async fn long_error(scene: Arc<Scene>, words: usize) -> Done {
+async fn long_error(fixture: Arc<Fixture>, words: usize) -> AttackResult {
     let hostile = Hostile::start(move |path| match path.split('?').next() {
         Some("/1.0") => json_reply(&about().to_string()),
         _ => reply(
@@ -184,8 +185,8 @@ async fn long_error(scene: Arc<Scene>, words: usize) -> Done {
         ),
     })
     .await?;
-    point(&scene, &hostile).await?;
-    let shown = scene.shown().await?.len();
+    point(&fixture, &hostile).await?;
+    let shown = fixture.shown().await?.len();
     ensure!(shown < 100_000, "conditions and events hold {shown} bytes of what the server said");
     Ok(())
 }

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
+use crate::attack::fixture::Fixture;
 use crate::attack::hostile::{Hostile, Reply, json_reply};
-use crate::attack::scene::Scene;
-use crate::attack::table::{Attack, Class, Done, On, Who};
+use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
 use crate::attack::text::nested;
 
 use super::answers::{about, point};
 
 pub(super) fn all() -> Vec<Attack> {
-    Class::new("event streams of Incus servers", Who::Server, On::Serve)
+    AttackGroup::new("event streams of Incus servers", Attacker::Server, Target::Serve)
         .gate("frames and messages of a WebSocket are bounded, and events are taken at a pace")
         .add("a frame that says it is 2^62 bytes", |s| {
             stream(s, vec![0x81, 0x7f, 0x3f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff])
@@ -27,7 +27,7 @@ pub(super) fn all() -> Vec<Attack> {
         .end()
 }
 
-/// A frame of a server: not masked.
+/// A frame of a server; not masked.
 fn frame(first: u8, text: &str) -> Vec<u8> {
     let mut bytes = vec![first];
     match text.len() {
@@ -45,8 +45,8 @@ fn frame(first: u8, text: &str) -> Vec<u8> {
     bytes
 }
 
-async fn stream(scene: Arc<Scene>, again: Vec<u8>) -> Done {
-    // Many small frames at once, so that it is the other side that is slow.
+async fn stream(fixture: Arc<Fixture>, again: Vec<u8>) -> AttackResult {
+    // Many small frames at once, so that the receiver is the slow side.
     let again = match again.len() {
         length if length < 4096 => again.repeat(4096 / length),
         _ => again,
@@ -57,7 +57,7 @@ async fn stream(scene: Arc<Scene>, again: Vec<u8>) -> Done {
         _ => json_reply(r#"{"type":"error","error":"not found","error_code":404}"#),
     })
     .await?;
-    point(&scene, &hostile).await?;
-    scene.keep(hostile);
+    point(&fixture, &hostile).await?;
+    fixture.keep(hostile);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What an Incus server tries with those who ask it.
+//! Attacks of Incus servers on their clients.
 
 mod answers;
 mod events;

@@ -1,4 +1,4 @@
-//! Bodies that are hard to read, in each verb and content type.
+//! Bodies that are expensive to parse, with each verb and content type.
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use serde_json::json;
 use crate::attack::client::{
     APPLY_PATCH, JSON, JSON_PATCH, MERGE_PATCH, PROTOBUF, STRATEGIC_PATCH, YAML,
 };
-use crate::attack::scene::Scene;
-use crate::attack::table::{Attack, Class, Done, On, Who};
+use crate::attack::fixture::Fixture;
+use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
 use crate::attack::text::{items, members, nested};
 
 pub(super) fn all() -> Vec<Attack> {
-    Class::new("bodies", Who::Tenant, On::Serve)
+    AttackGroup::new("bodies", Attacker::Tenant, Target::Serve)
         .gate("one gate before the store: depth at most 100, size, number of values")
         .add("an object that is nested 100,000 deep, in each verb", |s| {
             everywhere(s, nested("[", 100_000, "", "]"))
@@ -67,22 +67,22 @@ pub(super) fn all() -> Vec<Attack> {
         .end()
 }
 
-/// Puts JSON into an unstructured place of objects, with each verb and content type.
-async fn everywhere(scene: Arc<Scene>, value: String) -> Done {
-    let (core, path) = (scene.core("configmaps"), scene.infrastructure("lxcmachinetemplates"));
+/// Sends JSON in an unstructured field of objects, with each verb and content type.
+async fn everywhere(fixture: Arc<Fixture>, value: String) -> AttackResult {
+    let (core, path) = (fixture.core("configmaps"), fixture.infrastructure("lxcmachinetemplates"));
     let map = json!({ "metadata": { "name": "map" } });
-    scene.tenant.post(&core, &map).await?.granted()?;
+    fixture.tenant.post(&core, &map).await?.granted()?;
     let object = format!(
         r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"map","annotations":{{"a":"b"}}}},"data":{value}}}"#
     );
-    let clusters = scene.clusters();
-    // It is there, with a place for anything in its status; the spec of another has one too.
+    let clusters = fixture.clusters();
+    // The existing object has a free-form field in its status; another kind has one in its spec.
     let plain = json!({
         "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
         "metadata": { "name": "deep", "finalizers": ["attack.example.com/held"] },
         "spec": { "paused": true },
     });
-    scene.tenant.post(&clusters, &plain).await?.granted()?;
+    fixture.tenant.post(&clusters, &plain).await?.granted()?;
     let cluster = format!(
         r#"{{"apiVersion":"cluster.x-k8s.io/v1beta2","kind":"Cluster","metadata":{{"name":"deep"}},"status":{{"deprecated":{{"a":{value}}}}}}}"#
     );
@@ -111,20 +111,20 @@ async fn everywhere(scene: Arc<Scene>, value: String) -> Done {
         ("DELETE", deep.clone(), JSON, &object),
     ];
     for (method, path, kind, body) in tries {
-        // That it is refused, or that the connection ends, is a good answer.
-        drop(scene.tenant.call(method, &path, kind, body.to_owned()).await);
+        // A refusal or a closed connection is a good outcome.
+        drop(fixture.tenant.call(method, &path, kind, body.to_owned()).await);
     }
-    // Its finalizer holds it, whatever was stored and however it was deleted.
-    drop(scene.tenant.delete(&deep).await);
-    readable(&scene, &clusters, "deep").await
+    // Its finalizer must hold it, whatever was stored and however it was deleted.
+    drop(fixture.tenant.delete(&deep).await);
+    readable(&fixture, &clusters, "deep").await
 }
 
-/// The object is listed, and can be read by its name.
-async fn readable(scene: &Scene, collection: &str, name: &str) -> Done {
-    let list = scene.tenant.get(collection).await?.granted()?.json();
+/// The object is listed and can be read by name.
+async fn readable(fixture: &Fixture, collection: &str, name: &str) -> AttackResult {
+    let list = fixture.tenant.get(collection).await?.granted()?.json();
     let all = list["items"].as_array().cloned().unwrap_or_default();
     ensure!(all.iter().any(|one| one["metadata"]["name"] == name), "the list lacks the object");
-    let one = scene.tenant.get(&format!("{collection}/{name}")).await?;
+    let one = fixture.tenant.get(&format!("{collection}/{name}")).await?;
     ensure!(
         one.json()["metadata"]["uid"].is_string(),
         "the object reads back as {}",
@@ -133,63 +133,63 @@ async fn readable(scene: &Scene, collection: &str, name: &str) -> Done {
     Ok(())
 }
 
-async fn yaml(scene: Arc<Scene>, text: String) -> Done {
+async fn yaml(fixture: Arc<Fixture>, text: String) -> AttackResult {
     let text = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: map}}\n{text}\n");
-    drop(scene.tenant.call("POST", &scene.core("configmaps"), YAML, text.clone()).await);
-    drop(scene.tenant.apply(&format!("{}/map", scene.core("configmaps")), text).await);
+    drop(fixture.tenant.call("POST", &fixture.core("configmaps"), YAML, text.clone()).await);
+    drop(fixture.tenant.apply(&format!("{}/map", fixture.core("configmaps")), text).await);
     Ok(())
 }
 
-async fn aliases(scene: Arc<Scene>) -> Done {
+async fn aliases(fixture: Arc<Fixture>) -> AttackResult {
     let mut text = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
     for level in 1..10 {
         let before = format!("*a{},", level - 1).repeat(10);
         text.push_str(&format!("a{level}: &a{level} [{before}]\n"));
     }
-    yaml(scene, text).await
+    yaml(fixture, text).await
 }
 
-async fn merges(scene: Arc<Scene>) -> Done {
+async fn merges(fixture: Arc<Fixture>) -> AttackResult {
     let mut text = "m0: &m0 {a: 1, b: 2, c: 3, d: 4}\n".to_owned();
     for level in 1..200 {
         let all: Vec<String> = (0..level).map(|n| format!("*m{n}")).collect();
         text.push_str(&format!("m{level}: &m{level} {{<<: [{}], f{level}: 1}}\n", all.join(",")));
     }
-    yaml(scene, text).await
+    yaml(fixture, text).await
 }
 
-/// What Kubernetes' protobuf bodies begin with.
+/// Prefix of Kubernetes' protobuf bodies.
 const MAGIC: [u8; 4] = *b"k8s\0";
 
-async fn protobuf(scene: Arc<Scene>, message: Vec<u8>) -> Done {
+async fn protobuf(fixture: Arc<Fixture>, message: Vec<u8>) -> AttackResult {
     let body = Bytes::from([MAGIC.as_slice(), &message].concat());
-    drop(scene.tenant.call("POST", &scene.core("configmaps"), PROTOBUF, body.clone()).await);
-    drop(scene.tenant.call("POST", &scene.core("secrets"), PROTOBUF, body.clone()).await);
-    let one = format!("{}/map", scene.core("configmaps"));
-    drop(scene.tenant.call("DELETE", &one, PROTOBUF, body).await);
+    drop(fixture.tenant.call("POST", &fixture.core("configmaps"), PROTOBUF, body.clone()).await);
+    drop(fixture.tenant.call("POST", &fixture.core("secrets"), PROTOBUF, body.clone()).await);
+    let one = format!("{}/map", fixture.core("configmaps"));
+    drop(fixture.tenant.call("DELETE", &one, PROTOBUF, body).await);
     Ok(())
 }
 
-async fn protobuf_length(scene: Arc<Scene>) -> Done {
-    // Field 1, of bytes, 2^62 of them.
+async fn protobuf_length(fixture: Arc<Fixture>) -> AttackResult {
+    // Field 1, bytes with length 2^62.
     let claims = vec![0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f];
-    protobuf(scene, claims).await
+    protobuf(fixture, claims).await
 }
 
-async fn protobuf_depth(scene: Arc<Scene>) -> Done {
+async fn protobuf_depth(fixture: Arc<Fixture>) -> AttackResult {
     // Groups (wire type 3) within groups.
-    protobuf(scene, vec![0x0b; 100_000]).await
+    protobuf(fixture, vec![0x0b; 100_000]).await
 }
 
-/// A message of a known kind, which takes much more memory than it has bytes.
-async fn protobuf_owners(scene: Arc<Scene>) -> Done {
+/// A message of a known kind that takes much more memory than it has bytes.
+async fn protobuf_owners(fixture: Arc<Fixture>) -> AttackResult {
     let kind = [field(1, b"v1"), field(2, b"ConfigMap")].concat();
     let metadata = [field(1, b"map"), [13 << 3 | 2, 2, 6 << 3, 1].repeat(700_000)].concat();
     let object = field(1, &metadata);
-    protobuf(scene, [field(1, &kind), field(2, &object)].concat()).await
+    protobuf(fixture, [field(1, &kind), field(2, &object)].concat()).await
 }
 
-/// A field of bytes, as protobuf has it.
+/// A protobuf field of bytes.
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     let mut field = vec![number << 3 | 2];
     let mut length = bytes.len();
@@ -201,16 +201,16 @@ fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     [field.as_slice(), bytes].concat()
 }
 
-async fn size(scene: Arc<Scene>, kind: &'static str, count: usize, mib: usize) -> Done {
+async fn size(fixture: Arc<Fixture>, kind: &'static str, count: usize, mib: usize) -> AttackResult {
     let body =
         format!(r#"{{"metadata":{{"name":"map"}},"data":{{"a":"{}"}}}}"#, "a".repeat(mib << 20));
     let body = Bytes::from(body);
     let (method, path) = match kind {
-        JSON => ("POST", scene.core("configmaps")),
-        _ => ("PATCH", format!("{}/map", scene.core("configmaps"))),
+        JSON => ("POST", fixture.core("configmaps")),
+        _ => ("PATCH", format!("{}/map", fixture.core("configmaps"))),
     };
     let bodies = (0..count).map(|_| {
-        let (caller, path, body) = (scene.tenant.again(), path.clone(), body.clone());
+        let (caller, path, body) = (fixture.tenant.again(), path.clone(), body.clone());
         async move { drop(caller.call(method, &path, kind, body).await) }
     });
     futures::future::join_all(bodies).await;

@@ -1,40 +1,41 @@
-//! Deletions of whole collections.
+//! Deletion of collections.
 
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use serde_json::json;
 
-use crate::attack::scene::Scene;
-use crate::attack::table::{Attack, Class, Done, On, Who};
+use crate::attack::fixture::Fixture;
+use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
 
 pub(super) fn all() -> Vec<Attack> {
-    Class::new("collections", Who::Tenant, On::Serve)
+    AttackGroup::new("collections", Attacker::Tenant, Target::Serve)
         .gate("namespaces are deleted one by one: 405 for the collection")
-        .add("all namespaces are deleted at once, by whoever may", namespaces)
-        .gate("a collection is deleted in one namespace, and the rights are looked at first")
+        .add("all namespaces are deleted at once, by a permitted user", namespaces)
+        .gate("a collection is deleted in one namespace, and permissions are checked first")
         .add("collections of other namespaces are deleted", others)
         .end()
 }
 
-async fn namespaces(scene: Arc<Scene>) -> Done {
-    let space = json!({ "metadata": { "name": format!("aaa-{}", scene.namespace) } });
-    scene.admin.post("/api/v1/namespaces", &space).await?.granted()?;
-    // By a selector too: what another tenant has must not go with a mistake.
-    let path = format!("/api/v1/namespaces?fieldSelector=metadata.name%3Daaa-{}", scene.namespace);
-    let answer = scene.admin.delete(&path).await?;
+async fn namespaces(fixture: Arc<Fixture>) -> AttackResult {
+    let space = json!({ "metadata": { "name": format!("aaa-{}", fixture.namespace) } });
+    fixture.admin.post("/api/v1/namespaces", &space).await?.granted()?;
+    // With a selector too: another tenant's objects must not be deleted by mistake.
+    let path =
+        format!("/api/v1/namespaces?fieldSelector=metadata.name%3Daaa-{}", fixture.namespace);
+    let answer = fixture.admin.delete(&path).await?;
     ensure!(
         answer.status == http::StatusCode::METHOD_NOT_ALLOWED,
         "the collection of namespaces can be deleted ({})",
         answer.status
     );
-    scene.tenant.delete("/api/v1/namespaces").await?.refused()?;
-    let path = format!("/api/v1/namespaces/aaa-{}", scene.namespace);
-    scene.admin.delete(&path).await?.granted()?;
+    fixture.tenant.delete("/api/v1/namespaces").await?.refused()?;
+    let path = format!("/api/v1/namespaces/aaa-{}", fixture.namespace);
+    fixture.admin.delete(&path).await?.granted()?;
     Ok(())
 }
 
-async fn others(scene: Arc<Scene>) -> Done {
+async fn others(fixture: Arc<Fixture>) -> AttackResult {
     for path in [
         "/api/v1/configmaps",
         "/api/v1/namespaces/canary/configmaps",
@@ -43,11 +44,11 @@ async fn others(scene: Arc<Scene>) -> Done {
         "/apis/cluster.x-k8s.io/v1beta2/namespaces/canary/clusters",
         "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
     ] {
-        scene.tenant.delete(path).await?.refused().with_context(|| path)?;
+        fixture.tenant.delete(path).await?.refused().with_context(|| path)?;
     }
-    let path = format!("{}?fieldSelector=metadata.namespace%3Dcanary", scene.core("configmaps"));
-    drop(scene.tenant.delete(&path).await);
+    let path = format!("{}?fieldSelector=metadata.namespace%3Dcanary", fixture.core("configmaps"));
+    drop(fixture.tenant.delete(&path).await);
     let canary = "/apis/cluster.x-k8s.io/v1beta2/namespaces/canary/clusters/canary";
-    scene.admin.get(canary).await?.granted().context("another tenant's Cluster")?;
+    fixture.admin.get(canary).await?.granted().context("another tenant's Cluster")?;
     Ok(())
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::attack::scene::Scene;
-use crate::attack::table::{Attack, Class, Done, On, Who};
+use crate::attack::fixture::Fixture;
+use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
 use crate::attack::text::nested;
 
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
 pub(super) fn all() -> Vec<Attack> {
-    Class::new("expressions and schemas", Who::Definer, On::Serve)
+    AttackGroup::new("expressions and schemas", Attacker::Definer, Target::Serve)
         .gate("length and depth of a CEL rule are checked before it is parsed, its cost before it runs")
         .add("a CEL rule of 200,000 parentheses", |s| {
             rule(s, nested("(", 200_000, "true", ")"))
@@ -86,12 +86,12 @@ fn schema(spec: Value) -> Value {
     json!({ "type": "object", "properties": { "spec": spec } })
 }
 
-/// Makes the definition, and an object of it, and takes both away.
-async fn define(scene: &Scene, definition: String, object: Option<Value>) -> Done {
+/// Creates the CRD and an object, and deletes both.
+async fn define(fixture: &Fixture, definition: String, object: Option<Value>) -> AttackResult {
     let made =
-        scene.definer.call("POST", DEFINITIONS, crate::attack::client::JSON, definition).await;
+        fixture.definer.call("POST", DEFINITIONS, crate::attack::client::JSON, definition).await;
     if made.is_ok_and(|answer| answer.status.is_success()) {
-        // Served after a moment; that it is not is no attack's matter.
+        // Served after a moment; whether it is served does not matter here.
         let things = "/apis/attack.example.com/v1/things";
         let object = object.unwrap_or_else(|| {
             json!({
@@ -100,46 +100,46 @@ async fn define(scene: &Scene, definition: String, object: Option<Value>) -> Don
             })
         });
         for _ in 0..20 {
-            match scene.definer.post(things, &object).await {
+            match fixture.definer.post(things, &object).await {
                 Ok(answer) if answer.status == http::StatusCode::NOT_FOUND => {
                     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
                 }
                 _ => break,
             }
         }
-        drop(scene.definer.get(things).await);
+        drop(fixture.definer.get(things).await);
     }
-    drop(scene.definer.delete(&format!("{DEFINITIONS}/things.attack.example.com")).await);
+    drop(fixture.definer.delete(&format!("{DEFINITIONS}/things.attack.example.com")).await);
     Ok(())
 }
 
-async fn field(scene: Arc<Scene>, field: Value) -> Done {
+async fn field(fixture: Arc<Fixture>, field: Value) -> AttackResult {
     let spec = json!({ "type": "object", "properties": { "p0": field } });
-    define(&scene, definition(schema(spec), json!([])).to_string(), None).await
+    define(&fixture, definition(schema(spec), json!([])).to_string(), None).await
 }
 
-/// The same for JSON that no value holds.
-async fn raw_field(scene: Arc<Scene>, field: String) -> Done {
+/// The same for JSON that no `Value` can represent.
+async fn raw_field(fixture: Arc<Fixture>, field: String) -> AttackResult {
     let spec = json!({ "type": "object", "properties": { "p0": "FIELD" } });
     let text = definition(schema(spec), json!([])).to_string().replace("\"FIELD\"", &field);
-    define(&scene, text, None).await
+    define(&fixture, text, None).await
 }
 
-async fn column(scene: Arc<Scene>, path: String) -> Done {
+async fn column(fixture: Arc<Fixture>, path: String) -> AttackResult {
     let columns = json!([{ "name": "A", "type": "string", "jsonPath": path }]);
     let spec = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
-    define(&scene, definition(schema(spec), columns).to_string(), None).await
+    define(&fixture, definition(schema(spec), columns).to_string(), None).await
 }
 
-async fn rule(scene: Arc<Scene>, rule: String) -> Done {
+async fn rule(fixture: Arc<Fixture>, rule: String) -> AttackResult {
     let spec = json!({
         "type": "object", "properties": { "p0": { "type": "string" } },
         "x-kubernetes-validations": [{ "rule": rule, "message": "no" }],
     });
-    define(&scene, definition(schema(spec), json!([])).to_string(), None).await
+    define(&fixture, definition(schema(spec), json!([])).to_string(), None).await
 }
 
-async fn with_list(scene: Arc<Scene>, rule: &str) -> Done {
+async fn with_list(fixture: Arc<Fixture>, rule: &str) -> AttackResult {
     let spec = json!({
         "type": "object",
         "properties": { "items": { "type": "array", "items": { "type": "string" } } },
@@ -150,24 +150,24 @@ async fn with_list(scene: Arc<Scene>, rule: &str) -> Done {
         "apiVersion": "attack.example.com/v1", "kind": "Thing",
         "metadata": { "name": "a" }, "spec": { "items": items },
     });
-    define(&scene, definition(schema(spec), json!([])).to_string(), Some(object)).await
+    define(&fixture, definition(schema(spec), json!([])).to_string(), Some(object)).await
 }
 
-async fn patterns(scene: Arc<Scene>) -> Done {
+async fn patterns(fixture: Arc<Fixture>) -> AttackResult {
     let properties: serde_json::Map<String, Value> = (0..300)
         .map(|n| (format!("p{n}"), json!({ "type": "string", "pattern": r"\w{1,400}" })))
         .collect();
     let spec = json!({ "type": "object", "properties": properties });
-    define(&scene, definition(schema(spec), json!([])).to_string(), None).await
+    define(&fixture, definition(schema(spec), json!([])).to_string(), None).await
 }
 
-async fn deep_schema(scene: Arc<Scene>) -> Done {
+async fn deep_schema(fixture: Arc<Fixture>) -> AttackResult {
     let deep = nested(r#"{"type":"object","properties":{"a":"#, 5000, r#"{"type":"string"}"#, "}}");
-    raw_field(scene, deep).await
+    raw_field(fixture, deep).await
 }
 
-async fn wide_schema(scene: Arc<Scene>) -> Done {
+async fn wide_schema(fixture: Arc<Fixture>) -> AttackResult {
     let properties: serde_json::Map<String, Value> =
         (0..100_000).map(|n| (format!("p{n}"), json!({ "type": "string" }))).collect();
-    field(scene, json!({ "type": "object", "properties": properties })).await
+    field(fixture, json!({ "type": "object", "properties": properties })).await
 }

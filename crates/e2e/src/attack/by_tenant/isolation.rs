@@ -1,4 +1,5 @@
-//! Machines that want more than their cluster's isolation gives, on a server that gives everything.
+//! Machines that request more than their cluster's isolation allows, on a server that allows
+//! everything.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,15 +8,15 @@ use anyhow::{Context as _, ensure};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
+use crate::attack::fixture::{Fixture, has_conditions, owner};
 use crate::attack::hostile::Simulated;
-use crate::attack::scene::{Scene, has_conditions, owner};
-use crate::attack::table::{Attack, Class, Done, On, Who};
+use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
 
 pub(super) fn all() -> Vec<Attack> {
-    Class::new("isolation", Who::Tenant, On::Both)
-        .gate("config, devices and the contents of profiles are looked at before an instance is made")
+    AttackGroup::new("isolation", Attacker::Tenant, Target::Both)
+        .gate("config, devices and profiles are validated before an instance is created")
         .add("a machine that makes itself privileged", |s| config(s, "security.privileged", "true"))
-        .on(On::Serve)
+        .on(Target::Serve)
         .add("a machine with settings of LXC", |s| config(s, "raw.lxc", "lxc.mount.entry = / host none bind"))
         .add("a machine with a map of ids", |s| config(s, "raw.idmap", "both 0 0"))
         .add("a machine that shares the others' ids", |s| config(s, "security.idmap.isolated", "false"))
@@ -29,7 +30,7 @@ pub(super) fn all() -> Vec<Attack> {
         .add("a machine that asks for kernel modules", |s| config(s, "linux.kernel_modules", "evil"))
         .add("a machine that reaches the server from inside", |s| config(s, "security.guestapi.images", "true"))
         .add("a machine with the root of the host", |s| device(s, "host,type=disk,source=/,path=/host"))
-        .add("a machine with a folder of the host", |s| {
+        .add("a machine with a directory of the host", |s| {
             device(s, "host,type=disk,source=/var/lib/incus,path=/host")
         })
         .add("a machine with a disk of the host", |s| {
@@ -41,7 +42,7 @@ pub(super) fn all() -> Vec<Attack> {
         .add("a machine with a proxy to the host", |s| {
             device(s, "p,type=proxy,connect=unix:/var/lib/incus/unix.socket,listen=unix:/run/i,bind=instance")
         })
-        .add("a machine with a card of the host", |s| {
+        .add("a machine with a NIC of the host", |s| {
             device(s, "eth9,type=nic,nictype=physical,parent=eth0")
         })
         .add("a machine with a device whose type is said twice", |s| {
@@ -57,36 +58,36 @@ pub(super) fn all() -> Vec<Attack> {
         .end()
 }
 
-async fn config(scene: Arc<Scene>, key: &str, value: &str) -> Done {
-    refused(&scene, json!({ "config": { key: value } }), Value::Null).await
+async fn config(fixture: Arc<Fixture>, key: &str, value: &str) -> AttackResult {
+    refused(&fixture, json!({ "config": { key: value } }), Value::Null).await
 }
 
-async fn device(scene: Arc<Scene>, device: &str) -> Done {
-    refused(&scene, json!({ "devices": [device] }), Value::Null).await
+async fn device(fixture: Arc<Fixture>, device: &str) -> AttackResult {
+    refused(&fixture, json!({ "devices": [device] }), Value::Null).await
 }
 
-async fn profile(scene: Arc<Scene>, profile: Value) -> Done {
-    refused(&scene, json!({ "profiles": ["evil"] }), profile).await
+async fn profile(fixture: Arc<Fixture>, profile: Value) -> AttackResult {
+    refused(&fixture, json!({ "profiles": ["evil"] }), profile).await
 }
 
-/// No instance is made that has what was asked for, and a condition says why.
-async fn refused(scene: &Scene, wanted: Value, profile: Value) -> Done {
+/// No such instance is created, and a condition states the reason.
+async fn refused(fixture: &Fixture, wanted: Value, profile: Value) -> AttackResult {
     let incus = Simulated::start().await?;
     add_profile(&incus, profile).await?;
-    scene.secret("identity", incus.identity()?).await?;
+    fixture.secret("identity", incus.identity()?).await?;
     let spec = json!({
         "secretRef": { "name": "identity" }, "isolation": "isolated",
         "loadBalancer": { "external": {} },
         "controlPlaneEndpoint": { "host": "192.0.2.1", "port": 6443 },
     });
-    scene.lxc_cluster(spec).await?;
-    let cluster = format!("{}/attack", scene.clusters());
+    fixture.lxc_cluster(spec).await?;
+    let cluster = format!("{}/attack", fixture.clusters());
     let ready = json!({ "status": { "initialization": {
         "infrastructureProvisioned": true, "controlPlaneInitialized": true,
     } } });
-    scene.tenant.merge(&format!("{cluster}/status"), &ready).await?.granted()?;
+    fixture.tenant.merge(&format!("{cluster}/status"), &ready).await?.granted()?;
     let data = json!({ "value": "#cloud-config\n", "format": "cloud-config" });
-    scene.secret("node-bootstrap", data).await?;
+    fixture.secret("node-bootstrap", data).await?;
     let labels = json!({ "cluster.x-k8s.io/cluster-name": "attack" });
     let machine = json!({
         "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
@@ -99,7 +100,7 @@ async fn refused(scene: &Scene, wanted: Value, profile: Value) -> Done {
             },
         },
     });
-    let machine = scene.tenant.post(&scene.machines(), &machine).await?.granted()?.json();
+    let machine = fixture.tenant.post(&fixture.machines(), &machine).await?.granted()?.json();
     let mut spec = wanted;
     spec["image"] = json!({ "name": "capn/test" });
     let object = json!({
@@ -109,25 +110,25 @@ async fn refused(scene: &Scene, wanted: Value, profile: Value) -> Done {
         },
         "spec": spec,
     });
-    let path = scene.infrastructure("lxcmachines");
-    let made = scene.tenant.post(&path, &object).await?;
+    let path = fixture.infrastructure("lxcmachines");
+    let made = fixture.tenant.post(&path, &object).await?;
     if !made.status.is_success() {
         return Ok(());
     }
     let has_instance = || !incus.simulator.instances().is_empty();
-    // Either an instance, or a condition that refuses it for good.
-    let judged = scene
+    // Either an instance, or a condition with a final refusal.
+    let judged = fixture
         .until(&format!("{path}/node"), |object| {
             has_instance() || (has_conditions(object) && told(object).is_some())
         })
         .await?;
-    ensure!(!has_instance(), "an instance was made with what was asked for");
+    ensure!(!has_instance(), "an instance was created as requested");
     told(&judged)
         .with_context(|| format!("no condition refuses it: {}", judged["status"]["conditions"]))?;
     Ok(())
 }
 
-/// The reason of a condition that is final.
+/// Reason of a final condition.
 fn told(object: &Value) -> Option<&str> {
     let conditions = object["status"]["conditions"].as_array()?;
     let final_one = |condition: &&Value| {
@@ -141,7 +142,7 @@ fn told(object: &Value) -> Option<&str> {
     conditions.iter().find(final_one)?["reason"].as_str()
 }
 
-async fn add_profile(incus: &Simulated, profile: Value) -> Done {
+async fn add_profile(incus: &Simulated, profile: Value) -> AttackResult {
     if profile.is_null() {
         return Ok(());
     }
@@ -156,23 +157,23 @@ async fn add_profile(incus: &Simulated, profile: Value) -> Done {
         .header("content-type", "application/json")
         .body(Full::<bytes::Bytes>::from(profile.to_string()))?;
     let answer = sender.send_request(request).await?;
-    ensure!(answer.status().is_success(), "the profile is not made: {}", answer.status());
+    ensure!(answer.status().is_success(), "the profile was not created: {}", answer.status());
     Ok(())
 }
 
-/// A load balancer is unprivileged like the machines of its cluster.
-async fn balancer(scene: Arc<Scene>) -> Done {
+/// A load balancer has the same isolation as the machines of its cluster.
+async fn balancer(fixture: Arc<Fixture>) -> AttackResult {
     let incus = Simulated::start().await?;
     add_profile(&incus, json!({ "config": { "security.privileged": "true" } })).await?;
-    scene.secret("identity", incus.identity()?).await?;
+    fixture.secret("identity", incus.identity()?).await?;
     let spec = json!({
         "secretRef": { "name": "identity" }, "isolation": "isolated",
         "loadBalancer": { "lxc": { "instanceSpec": {
             "image": { "name": "capn/test" }, "profiles": ["evil"],
         } } },
     });
-    scene.lxc_cluster(spec).await?;
-    scene.judged_cluster().await?;
-    let told = "a load balancer was made with that profile";
-    scene.never(Duration::from_secs(1), told, || !incus.simulator.instances().is_empty()).await
+    fixture.lxc_cluster(spec).await?;
+    fixture.judged_cluster().await?;
+    let told = "a load balancer was created with that profile";
+    fixture.never(Duration::from_secs(1), told, || !incus.simulator.instances().is_empty()).await
 }

@@ -1,4 +1,4 @@
-//! A Secret `<cluster>-kubeconfig` of the tenant's own.
+//! A Secret `<cluster>-kubeconfig` written by the tenant.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
+use crate::attack::fixture::Fixture;
 use crate::attack::hostile::{Hostile, Reply, json_reply, reply};
-use crate::attack::scene::Scene;
-use crate::attack::table::{Attack, Class, Done, On, Who};
+use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
 use crate::attack::text::{items, nested};
 
-/// How long a controller has for what it must not do; it does it within half a second.
+/// How long to watch for a forbidden action of a controller; it would happen within half a second.
 const WATCHED: Duration = Duration::from_secs(1);
 
 pub(super) fn all() -> Vec<Attack> {
-    Class::new("foreign kubeconfigs", Who::Tenant, On::Both)
+    AttackGroup::new("foreign kubeconfigs", Attacker::Tenant, Target::Both)
         .gate("one constructor for clients of workload clusters, which takes inline certificates, keys and tokens and an https server")
         .add("a kubeconfig that runs a command", exec)
         .add("a kubeconfig that runs a command of an auth provider", provider)
@@ -29,7 +29,7 @@ pub(super) fn all() -> Vec<Attack> {
         .add("a kubeconfig with a server over plain HTTP", plain)
         .add("a kubeconfig that names a proxy", proxy)
         .add("a workload server that sends the token elsewhere", redirect)
-        .gate("a kubeconfig leads to no address of this machine alone")
+        .gate("a kubeconfig must not point to a loopback address")
         .add("a kubeconfig that leads to the loopback address", loopback)
         .gate("the size, depth and aliases of a kubeconfig are checked before it is parsed")
         .add("a kubeconfig of aliases of aliases", aliases)
@@ -37,7 +37,7 @@ pub(super) fn all() -> Vec<Attack> {
         .add("a kubeconfig with 20,000 contexts", contexts)
         .add("kubeconfigs that lack a part", parts)
         .gate("answers of workload clusters are bounded in size and time")
-        .who(Who::Server)
+        .who(Attacker::Server)
         .add("a workload server whose answer has no end", endless)
         .add("a workload server whose headers have no end", headers)
         .add("a workload server that sends a byte each second", slow)
@@ -47,7 +47,7 @@ pub(super) fn all() -> Vec<Attack> {
         .end()
 }
 
-/// A kubeconfig for a server that shows this certificate; `user` is YAML of one line.
+/// A kubeconfig for a server with this certificate; `user` is YAML on one line.
 fn kubeconfig(server: &str, authority: &str, user: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: a\n\
@@ -61,38 +61,38 @@ fn inline(certificate: &str) -> String {
     format!("certificate-authority-data: {}", STANDARD.encode(certificate))
 }
 
-async fn plant(scene: &Scene, kubeconfig: &str) -> Done {
-    scene.secret("attack-kubeconfig", json!({ "value": kubeconfig })).await?;
-    let cluster = scene.cluster().await?;
-    // The lifecycle looks at clusters that have an endpoint and are initialized, the provider's pod
-    // network at all of them.
+async fn plant(fixture: &Fixture, kubeconfig: &str) -> AttackResult {
+    fixture.secret("attack-kubeconfig", json!({ "value": kubeconfig })).await?;
+    let cluster = fixture.cluster().await?;
+    // The lifecycle connects to clusters that have an endpoint and are initialized; the provider's
+    // pod network connects to all.
     let ready = json!({ "status": { "initialization": {
         "infrastructureProvisioned": true, "controlPlaneInitialized": true,
     } } });
-    let path = format!("{}/{}/status", scene.clusters(), "attack");
-    scene.tenant.merge(&path, &ready).await?.granted()?;
+    let path = format!("{}/{}/status", fixture.clusters(), "attack");
+    fixture.tenant.merge(&path, &ready).await?.granted()?;
     drop(cluster);
     Ok(())
 }
 
-/// Plants a kubeconfig for a server of ours with such a user.
-async fn plant_user(scene: &Scene, hostile: &Hostile, user: &str) -> Done {
-    plant(scene, &kubeconfig(&hostile.url(), &inline(&hostile.pair.certificate), user)).await
+/// Creates a kubeconfig for a test server with this user.
+async fn plant_user(fixture: &Fixture, hostile: &Hostile, user: &str) -> AttackResult {
+    plant(fixture, &kubeconfig(&hostile.url(), &inline(&hostile.pair.certificate), user)).await
 }
 
 fn not_found(_: &str) -> Reply {
     reply("404 Not Found", "text/plain", b"no")
 }
 
-async fn runs(scene: Arc<Scene>, user: impl Fn(&Path) -> String) -> Done {
+async fn runs(fixture: Arc<Fixture>, user: impl Fn(&Path) -> String) -> AttackResult {
     let hostile = Hostile::start(not_found).await?;
-    let marker = scene.file("ran")?;
-    plant_user(&scene, &hostile, &user(&marker)).await?;
-    scene.never(WATCHED, "a command of the kubeconfig ran on the host", || marker.exists()).await
+    let marker = fixture.file("ran")?;
+    plant_user(&fixture, &hostile, &user(&marker)).await?;
+    fixture.never(WATCHED, "a command of the kubeconfig ran on the host", || marker.exists()).await
 }
 
-async fn exec(scene: Arc<Scene>) -> Done {
-    runs(scene, |marker| {
+async fn exec(fixture: Arc<Fixture>) -> AttackResult {
+    runs(fixture, |marker| {
         format!(
             "{{exec: {{apiVersion: client.authentication.k8s.io/v1, command: touch, args: ['{}'], interactiveMode: Never}}}}",
             marker.display()
@@ -101,8 +101,8 @@ async fn exec(scene: Arc<Scene>) -> Done {
     .await
 }
 
-async fn provider(scene: Arc<Scene>) -> Done {
-    runs(scene, |marker| {
+async fn provider(fixture: Arc<Fixture>) -> AttackResult {
+    runs(fixture, |marker| {
         format!(
             "{{auth-provider: {{name: gcp, config: {{cmd-path: touch, cmd-args: '{}'}}}}}}",
             marker.display()
@@ -111,18 +111,18 @@ async fn provider(scene: Arc<Scene>) -> Done {
     .await
 }
 
-async fn token_file(scene: Arc<Scene>) -> Done {
+async fn token_file(fixture: Arc<Fixture>) -> AttackResult {
     let hostile = Hostile::start(not_found).await?;
-    let file = scene.file("token")?;
-    std::fs::write(&file, &scene.secret)?;
-    plant_user(&scene, &hostile, &format!("{{tokenFile: '{}'}}", file.display())).await?;
+    let file = fixture.file("token")?;
+    std::fs::write(&file, &fixture.secret)?;
+    plant_user(&fixture, &hostile, &format!("{{tokenFile: '{}'}}", file.display())).await?;
     let told = "a file of the host was sent to the server that the kubeconfig names";
-    scene.never(WATCHED, told, || hostile.heard().contains(&scene.secret)).await
+    fixture.never(WATCHED, told, || hostile.heard().contains(&fixture.secret)).await
 }
 
-async fn key_file(scene: Arc<Scene>) -> Done {
+async fn key_file(fixture: Arc<Fixture>) -> AttackResult {
     let hostile = Hostile::start(not_found).await?;
-    let (certificate, key) = (scene.file("client.crt")?, scene.file("client.key")?);
+    let (certificate, key) = (fixture.file("client.crt")?, fixture.file("client.key")?);
     std::fs::write(&certificate, &hostile.pair.certificate)?;
     std::fs::write(&key, &hostile.pair.key)?;
     let user = format!(
@@ -130,25 +130,25 @@ async fn key_file(scene: Arc<Scene>) -> Done {
         certificate.display(),
         key.display()
     );
-    plant_user(&scene, &hostile, &user).await?;
+    plant_user(&fixture, &hostile, &user).await?;
     let told = "a connection was made with a key that is a file of the host";
-    scene.never(WATCHED, told, || hostile.connections() > 0).await
+    fixture.never(WATCHED, told, || hostile.connections() > 0).await
 }
 
-async fn zero_authority(scene: Arc<Scene>) -> Done {
+async fn zero_authority(fixture: Arc<Fixture>) -> AttackResult {
     let hostile = Hostile::start(not_found).await?;
     let text = kubeconfig(&hostile.url(), "certificate-authority: /dev/zero", "{token: a}");
-    plant(&scene, &text).await?;
-    scene.never(WATCHED, "a connection was made", || hostile.connections() > 0).await
+    plant(&fixture, &text).await?;
+    fixture.never(WATCHED, "a connection was made", || hostile.connections() > 0).await
 }
 
-async fn pipe(scene: Arc<Scene>) -> Done {
+async fn pipe(fixture: Arc<Fixture>) -> AttackResult {
     let hostile = Hostile::start(not_found).await?;
-    let pipe = scene.file("pipe")?;
+    let pipe = fixture.file("pipe")?;
     std::process::Command::new("mkfifo").arg(&pipe).status()?;
-    plant_user(&scene, &hostile, &format!("{{tokenFile: '{}'}}", pipe.display())).await?;
-    // Who opens it to write gets through only if somebody reads.
-    scene
+    plant_user(&fixture, &hostile, &format!("{{tokenFile: '{}'}}", pipe.display())).await?;
+    // Opening it for writing only succeeds if somebody reads it.
+    fixture
         .never(WATCHED, "a file of the host is read", || {
             std::fs::OpenOptions::new().write(true).custom_flags(NONBLOCK).open(&pipe).is_ok()
         })
@@ -159,31 +159,31 @@ async fn pipe(scene: Arc<Scene>) -> Done {
 const NONBLOCK: i32 = 0o4000;
 use std::os::unix::fs::OpenOptionsExt as _;
 
-async fn plain(scene: Arc<Scene>) -> Done {
+async fn plain(fixture: Arc<Fixture>) -> AttackResult {
     let hostile = Hostile::plain(not_found).await?;
     let server = format!("http://{}", hostile.address);
     let text = kubeconfig(&server, "insecure-skip-tls-verify: true", "{token: abc}");
-    plant(&scene, &text).await?;
+    plant(&fixture, &text).await?;
     let told = "the token was sent over plain HTTP";
-    scene.never(WATCHED, told, || hostile.connections() > 0).await
+    fixture.never(WATCHED, told, || hostile.connections() > 0).await
 }
 
-async fn proxy(scene: Arc<Scene>) -> Done {
+async fn proxy(fixture: Arc<Fixture>) -> AttackResult {
     let hostile = Hostile::plain(not_found).await?;
     let proxy = format!("proxy-url: 'http://{}'", hostile.address);
-    plant(&scene, &kubeconfig("https://192.0.2.1:6443", &proxy, "{token: abc}")).await?;
+    plant(&fixture, &kubeconfig("https://192.0.2.1:6443", &proxy, "{token: abc}")).await?;
     let told = "the proxy of a kubeconfig was asked";
-    scene.never(WATCHED, told, || hostile.connections() > 0).await
+    fixture.never(WATCHED, told, || hostile.connections() > 0).await
 }
 
-async fn loopback(scene: Arc<Scene>) -> Done {
+async fn loopback(fixture: Arc<Fixture>) -> AttackResult {
     let hostile = Hostile::on_loopback(not_found).await?;
-    plant_user(&scene, &hostile, "{token: abc}").await?;
-    let told = "a service of this machine alone was asked";
-    scene.never(WATCHED, told, || hostile.connections() > 0).await
+    plant_user(&fixture, &hostile, "{token: abc}").await?;
+    let told = "a loopback service was queried";
+    fixture.never(WATCHED, told, || hostile.connections() > 0).await
 }
 
-async fn redirect(scene: Arc<Scene>) -> Done {
+async fn redirect(fixture: Arc<Fixture>) -> AttackResult {
     let other = Arc::new(Hostile::plain(not_found).await?);
     let target = format!("http://{}/", other.address);
     let hostile = Hostile::start(move |_| {
@@ -195,33 +195,33 @@ async fn redirect(scene: Arc<Scene>) -> Done {
         )
     })
     .await?;
-    plant_user(&scene, &hostile, "{token: abc}").await?;
+    plant_user(&fixture, &hostile, "{token: abc}").await?;
     let told = "a redirect of a workload server was followed";
-    scene.never(WATCHED, told, || other.connections() > 0).await
+    fixture.never(WATCHED, told, || other.connections() > 0).await
 }
 
-async fn aliases(scene: Arc<Scene>) -> Done {
+async fn aliases(fixture: Arc<Fixture>) -> AttackResult {
     let mut text = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
     for level in 1..10 {
         let before = format!("*a{},", level - 1).repeat(9);
         text.push_str(&format!("a{level}: &a{level} [{before}*a{}]\n", level - 1));
     }
-    plant(&scene, &text).await?;
+    plant(&fixture, &text).await?;
     tokio::time::sleep(WATCHED).await;
     Ok(())
 }
 
-async fn depth(scene: Arc<Scene>) -> Done {
+async fn depth(fixture: Arc<Fixture>) -> AttackResult {
     let deep = nested("[", 20_000, "", "]");
-    plant(&scene, &format!("apiVersion: v1\nkind: Config\nextensions: {deep}\n")).await?;
+    plant(&fixture, &format!("apiVersion: v1\nkind: Config\nextensions: {deep}\n")).await?;
     tokio::time::sleep(WATCHED).await;
     Ok(())
 }
 
-/// Each part is left out once, or of another type.
-async fn parts(scene: Arc<Scene>) -> Done {
-    plant(&scene, "{}").await?;
-    let path = format!("{}/attack-kubeconfig", scene.core("secrets"));
+/// Each part is omitted once, or has another type.
+async fn parts(fixture: Arc<Fixture>) -> AttackResult {
+    plant(&fixture, "{}").await?;
+    let path = format!("{}/attack-kubeconfig", fixture.core("secrets"));
     let whole = kubeconfig("https://192.0.2.1:6443", &inline("a"), "{token: abc}");
     for (with, without) in [
         ("context: {cluster: a, user: a}", "context: {}"),
@@ -234,79 +234,88 @@ async fn parts(scene: Arc<Scene>) -> Done {
         ("clusters: [", "clusters: [[[]], "),
     ] {
         let change = json!({ "stringData": { "value": whole.replace(with, without) } });
-        scene.tenant.merge(&path, &change).await?.granted()?;
+        fixture.tenant.merge(&path, &change).await?.granted()?;
         let touch = json!({ "metadata": { "annotations": { "touched": without } } });
-        let cluster = format!("{}/attack", scene.clusters());
-        scene.tenant.merge(&cluster, &touch).await?.granted()?;
+        let cluster = format!("{}/attack", fixture.clusters());
+        fixture.tenant.merge(&cluster, &touch).await?.granted()?;
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     Ok(())
 }
 
-async fn contexts(scene: Arc<Scene>) -> Done {
+async fn contexts(fixture: Arc<Fixture>) -> AttackResult {
     let many = items(20_000, |n| format!("{{name: c{n}, context: {{cluster: a, user: a}}}}"));
-    plant(&scene, &format!("apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: {many}\n"))
-        .await?;
+    plant(
+        &fixture,
+        &format!("apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: {many}\n"),
+    )
+    .await?;
     tokio::time::sleep(WATCHED).await;
     Ok(())
 }
 
-/// A workload server of ours that answers by a script, asked by capn.
-async fn server(scene: Arc<Scene>, script: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Done {
+/// A scripted workload server that capn connects to.
+async fn server(
+    fixture: Arc<Fixture>,
+    script: impl Fn(&str) -> Reply + Send + Sync + 'static,
+) -> AttackResult {
     let hostile = Hostile::start(script).await?;
-    plant_user(&scene, &hostile, "{token: abc}").await?;
+    plant_user(&fixture, &hostile, "{token: abc}").await?;
     let asked = || hostile.connections() > 0;
     let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
     while !asked() && tokio::time::Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    ensure!(asked(), "the workload server was not asked, so nothing was tried");
+    ensure!(asked(), "the workload server was not queried, so nothing was tested");
     tokio::time::sleep(WATCHED).await;
-    scene.keep(hostile);
+    fixture.keep(hostile);
     Ok(())
 }
 
-/// The same for an answer that takes its time to come in.
-async fn large(scene: Arc<Scene>, script: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Done {
-    server(scene, script).await?;
+/// The same for a response that is slow to arrive.
+async fn large(
+    fixture: Arc<Fixture>,
+    script: impl Fn(&str) -> Reply + Send + Sync + 'static,
+) -> AttackResult {
+    server(fixture, script).await?;
     tokio::time::sleep(3 * WATCHED).await;
     Ok(())
 }
 
-async fn endless(scene: Arc<Scene>) -> Done {
+async fn endless(fixture: Arc<Fixture>) -> AttackResult {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n8\r\n{\"a\": \"b\r\n";
     let chunk = format!("10000\r\n{}\r\n", "a".repeat(65536));
-    large(scene, move |_| Reply::Endless(head.into(), chunk.clone().into_bytes())).await
+    large(fixture, move |_| Reply::Endless(head.into(), chunk.clone().into_bytes())).await
 }
 
-async fn headers(scene: Arc<Scene>) -> Done {
+async fn headers(fixture: Arc<Fixture>) -> AttackResult {
     let line = format!("x-a: {}\r\n", "a".repeat(1000)).into_bytes();
-    server(scene, move |_| Reply::Endless(b"HTTP/1.1 200 OK\r\n".to_vec(), line.clone())).await
+    server(fixture, move |_| Reply::Endless(b"HTTP/1.1 200 OK\r\n".to_vec(), line.clone())).await
 }
 
-async fn slow(scene: Arc<Scene>) -> Done {
+async fn slow(fixture: Arc<Fixture>) -> AttackResult {
     let head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n";
-    server(scene, move |_| Reply::Slow(head.to_vec(), vec![b' '; 1000])).await
+    server(fixture, move |_| Reply::Slow(head.to_vec(), vec![b' '; 1000])).await
 }
 
-async fn silent(scene: Arc<Scene>) -> Done {
-    server(scene, |_| Reply::Silent).await
+async fn silent(fixture: Arc<Fixture>) -> AttackResult {
+    server(fixture, |_| Reply::Silent).await
 }
 
-async fn deep_nodes(scene: Arc<Scene>) -> Done {
+async fn deep_nodes(fixture: Arc<Fixture>) -> AttackResult {
     let deep = nested("[", 100_000, "", "]");
     let body = format!(
         r#"{{"kind":"NodeList","apiVersion":"v1","metadata":{{"resourceVersion":"1"}},"items":[{{"metadata":{{"name":"a"}},"x":{deep}}}]}}"#
     );
-    server(scene, move |_| json_reply(&body)).await
+    server(fixture, move |_| json_reply(&body)).await
 }
 
-async fn many_nodes(scene: Arc<Scene>) -> Done {
+async fn many_nodes(fixture: Arc<Fixture>) -> AttackResult {
     let nodes = items(250_000, |n| {
         format!(r#"{{"metadata":{{"name":"node-{n}","resourceVersion":"1"}}}}"#)
     });
     let body = format!(
         r#"{{"kind":"NodeList","apiVersion":"v1","metadata":{{"resourceVersion":"1"}},"items":{nodes}}}"#
     );
-    large(scene, move |_| json_reply(&body)).await
+    large(fixture, move |_| json_reply(&body)).await
 }

@@ -1,4 +1,4 @@
-//! Owners in other namespaces, of themselves, and in circles.
+//! Owner references to other namespaces, to the object itself, and in cycles.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use anyhow::{bail, ensure};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::attack::scene::Scene;
-use crate::attack::table::{Attack, Class, Done, On, Who};
+use crate::attack::fixture::Fixture;
+use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
 use crate::attack::text::items;
 
 pub(super) fn all() -> Vec<Attack> {
-    Class::new("links between namespaces", Who::Tenant, On::Serve)
+    AttackGroup::new("links between namespaces", Attacker::Tenant, Target::Serve)
         .gate("owners are looked for in the dependent's namespace")
         .add("a dependent in another namespace that blocks a deletion", blocks)
         .add("a dependent of a Cluster of another tenant", of_canary)
@@ -37,10 +37,10 @@ fn owner(name: &str, uid: &Value) -> Value {
 
 const CANARY: &str = "/api/v1/namespaces/canary/configmaps";
 
-async fn gone(scene: &Scene, path: &str) -> Done {
+async fn gone(fixture: &Fixture, path: &str) -> AttackResult {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        if scene.admin.get(path).await?.status == http::StatusCode::NOT_FOUND {
+        if fixture.admin.get(path).await?.status == http::StatusCode::NOT_FOUND {
             return Ok(());
         }
         if Instant::now() > deadline {
@@ -50,26 +50,26 @@ async fn gone(scene: &Scene, path: &str) -> Done {
     }
 }
 
-/// Deletes in the foreground, and waits.
-async fn delete(scene: &Scene, path: &str) -> Done {
-    scene.admin.delete(&format!("{path}?propagationPolicy=Foreground")).await?.granted()?;
-    gone(scene, path).await
+/// Deletes in the foreground and waits.
+async fn delete(fixture: &Fixture, path: &str) -> AttackResult {
+    fixture.admin.delete(&format!("{path}?propagationPolicy=Foreground")).await?.granted()?;
+    gone(fixture, path).await
 }
 
-async fn blocks(scene: Arc<Scene>) -> Done {
-    let name = &scene.namespace;
-    let victim = scene.admin.post(CANARY, &map(name, json!([]))).await?.granted()?.json();
-    let owners = json!([owner(name, &victim["metadata"]["uid"])]);
+async fn blocks(fixture: Arc<Fixture>) -> AttackResult {
+    let name = &fixture.namespace;
+    let process = fixture.admin.post(CANARY, &map(name, json!([]))).await?.granted()?.json();
+    let owners = json!([owner(name, &process["metadata"]["uid"])]);
     let mut dependent = map("holds", owners);
     dependent["metadata"]["finalizers"] = json!(["attack.example.com/held"]);
     // Refused, or without effect.
-    drop(scene.tenant.post(&scene.core("configmaps"), &dependent).await);
-    delete(&scene, &format!("{CANARY}/{name}")).await
+    drop(fixture.tenant.post(&fixture.core("configmaps"), &dependent).await);
+    delete(&fixture, &format!("{CANARY}/{name}")).await
 }
 
-async fn of_canary(scene: Arc<Scene>) -> Done {
+async fn of_canary(fixture: Arc<Fixture>) -> AttackResult {
     let path = "/apis/cluster.x-k8s.io/v1beta2/namespaces/canary/clusters/canary";
-    let cluster = scene.admin.get(path).await?.granted()?.json();
+    let cluster = fixture.admin.get(path).await?.granted()?.json();
     let mut reference = owner("canary", &cluster["metadata"]["uid"]);
     reference["apiVersion"] = json!("cluster.x-k8s.io/v1beta2");
     reference["kind"] = json!("Cluster");
@@ -86,19 +86,19 @@ async fn of_canary(scene: Arc<Scene>) -> Done {
                 _ => json!({}),
             },
         });
-        drop(scene.tenant.post(&scene.infrastructure(plural), &object).await);
+        drop(fixture.tenant.post(&fixture.infrastructure(plural), &object).await);
     }
-    let after = scene.admin.get(path).await?.granted()?.json();
+    let after = fixture.admin.get(path).await?.granted()?.json();
     ensure!(after["metadata"]["deletionTimestamp"].is_null(), "another tenant's Cluster goes");
     Ok(())
 }
 
-/// A namespace in which others work, whose deletion waits for nobody else.
-async fn of_namespace(scene: Arc<Scene>, lies: bool) -> Done {
-    let name = format!("{}-victim", scene.namespace);
+/// A namespace used by other users; its deletion must not be blocked by an object elsewhere.
+async fn of_namespace(fixture: Arc<Fixture>, lies: bool) -> AttackResult {
+    let name = format!("{}-victim", fixture.namespace);
     let path = format!("/api/v1/namespaces/{name}");
     let namespace = json!({ "metadata": { "name": name } });
-    let made = scene.admin.post("/api/v1/namespaces", &namespace).await?.granted()?.json();
+    let made = fixture.admin.post("/api/v1/namespaces", &namespace).await?.granted()?.json();
     let mut reference = owner(if lies { "holds" } else { &name }, &made["metadata"]["uid"]);
     if !lies {
         reference["kind"] = json!("Namespace");
@@ -106,62 +106,62 @@ async fn of_namespace(scene: Arc<Scene>, lies: bool) -> Done {
     let mut dependent = map("holds", json!([reference]));
     dependent["metadata"]["finalizers"] = json!(["attack.example.com/held"]);
     // Refused, or without effect.
-    drop(scene.tenant.post(&scene.core("configmaps"), &dependent).await);
-    delete(&scene, &path).await
+    drop(fixture.tenant.post(&fixture.core("configmaps"), &dependent).await);
+    delete(&fixture, &path).await
 }
 
-async fn own_owner(scene: Arc<Scene>) -> Done {
-    let path = scene.core("configmaps");
-    let made = scene.tenant.post(&path, &map("self", json!([]))).await?.granted()?.json();
+async fn own_owner(fixture: Arc<Fixture>) -> AttackResult {
+    let path = fixture.core("configmaps");
+    let made = fixture.tenant.post(&path, &map("self", json!([]))).await?.granted()?.json();
     let owners = json!([owner("self", &made["metadata"]["uid"])]);
     let change = json!({ "metadata": { "ownerReferences": owners } });
     let one = format!("{path}/self");
-    drop(scene.tenant.merge(&one, &change).await);
-    delete(&scene, &one).await
+    drop(fixture.tenant.merge(&one, &change).await);
+    delete(&fixture, &one).await
 }
 
-async fn circle(scene: Arc<Scene>) -> Done {
-    let path = scene.core("configmaps");
+async fn circle(fixture: Arc<Fixture>) -> AttackResult {
+    let path = fixture.core("configmaps");
     let mut uids = Vec::new();
     for name in ["a", "b", "c"] {
-        let made = scene.tenant.post(&path, &map(name, json!([]))).await?.granted()?.json();
+        let made = fixture.tenant.post(&path, &map(name, json!([]))).await?.granted()?.json();
         uids.push(made["metadata"]["uid"].clone());
     }
     for (name, (other, uid)) in
         [("a", ("b", &uids[1])), ("b", ("c", &uids[2])), ("c", ("a", &uids[0]))]
     {
         let change = json!({ "metadata": { "ownerReferences": [owner(other, uid)] } });
-        drop(scene.tenant.merge(&format!("{path}/{name}"), &change).await);
+        drop(fixture.tenant.merge(&format!("{path}/{name}"), &change).await);
     }
-    delete(&scene, &format!("{path}/a")).await
+    delete(&fixture, &format!("{path}/a")).await
 }
 
-async fn chain(scene: Arc<Scene>) -> Done {
-    let path = scene.core("configmaps");
-    let first = scene.tenant.post(&path, &map("c0", json!([]))).await?.granted()?.json();
+async fn chain(fixture: Arc<Fixture>) -> AttackResult {
+    let path = fixture.core("configmaps");
+    let first = fixture.tenant.post(&path, &map("c0", json!([]))).await?.granted()?.json();
     let mut uid = first["metadata"]["uid"].clone();
     for number in 1..300 {
         let owners = json!([owner(&format!("c{}", number - 1), &uid)]);
-        let made = scene.tenant.post(&path, &map(&format!("c{number}"), owners)).await?;
+        let made = fixture.tenant.post(&path, &map(&format!("c{number}"), owners)).await?;
         uid = made.granted()?.json()["metadata"]["uid"].clone();
     }
-    scene.tenant.delete(&format!("{path}/c0?propagationPolicy=Foreground")).await?.granted()?;
+    fixture.tenant.delete(&format!("{path}/c0?propagationPolicy=Foreground")).await?.granted()?;
     Ok(())
 }
 
-async fn dependents(scene: Arc<Scene>) -> Done {
-    let path = scene.core("configmaps");
-    let first = scene.tenant.post(&path, &map("first", json!([]))).await?.granted()?.json();
+async fn dependents(fixture: Arc<Fixture>) -> AttackResult {
+    let path = fixture.core("configmaps");
+    let first = fixture.tenant.post(&path, &map("first", json!([]))).await?.granted()?.json();
     let owners = json!([owner("first", &first["metadata"]["uid"])]);
     for number in 0..300 {
-        drop(scene.tenant.post(&path, &map(&format!("d{number}"), owners.clone())).await);
+        drop(fixture.tenant.post(&path, &map(&format!("d{number}"), owners.clone())).await);
     }
-    // An owner that is not there, many times over.
+    // A missing owner, many times.
     let missing = items(1000, |n| {
         format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","name":"m{n}","uid":"m{n}"}}"#)
     });
     let body = format!(r#"{{"metadata":{{"name":"orphan","ownerReferences":{missing}}}}}"#);
-    drop(scene.tenant.call("POST", &path, crate::attack::client::JSON, body).await);
-    scene.tenant.delete(&format!("{path}/first")).await?.granted()?;
+    drop(fixture.tenant.call("POST", &path, crate::attack::client::JSON, body).await);
+    fixture.tenant.delete(&format!("{path}/first")).await?.granted()?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What somebody tries who may write objects in one namespace.
+//! Attacks of a tenant who may write objects in one namespace.
 
 mod bodies;
 mod collections;

@@ -1,16 +1,16 @@
-//! Patches that make more than they are.
+//! Patches whose result is much larger than the patch.
 
 use std::sync::Arc;
 
 use serde_json::json;
 
 use crate::attack::client::{JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH};
-use crate::attack::scene::Scene;
-use crate::attack::table::{Attack, Class, Done, On, Who};
+use crate::attack::fixture::Fixture;
+use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
 use crate::attack::text::{items, nested};
 
 pub(super) fn all() -> Vec<Attack> {
-    Class::new("patches", Who::Tenant, On::Serve)
+    AttackGroup::new("patches", Attacker::Tenant, Target::Serve)
         .gate("what a patch makes is counted in depth while it is made, and goes through the gate of the store")
         .add("a JSON patch of 901 operations that nest what was made before", nesting)
         .add("a JSON patch that moves a value into itself 5,000 times", moving)
@@ -41,12 +41,12 @@ pub(super) fn all() -> Vec<Attack> {
         .end()
 }
 
-async fn patch(scene: Arc<Scene>, kind: &'static str, body: String) -> Done {
+async fn patch(fixture: Arc<Fixture>, kind: &'static str, body: String) -> AttackResult {
     let map = json!({ "metadata": { "name": "map" }, "data": { "a": "b" } });
-    let path = scene.core("configmaps");
-    scene.tenant.post(&path, &map).await?.granted()?;
-    drop(scene.tenant.call("PATCH", &format!("{path}/map"), kind, body).await);
-    let after = scene.tenant.get(&format!("{path}/map")).await?.granted()?.json();
+    let path = fixture.core("configmaps");
+    fixture.tenant.post(&path, &map).await?.granted()?;
+    drop(fixture.tenant.call("PATCH", &format!("{path}/map"), kind, body).await);
+    let after = fixture.tenant.get(&format!("{path}/map")).await?.granted()?.json();
     anyhow::ensure!(
         after["metadata"]["name"] == "map" && after["metadata"]["uid"].is_string(),
         "the object is no longer one after the patch"
@@ -54,31 +54,31 @@ async fn patch(scene: Arc<Scene>, kind: &'static str, body: String) -> Done {
     Ok(())
 }
 
-async fn json_patch(scene: Arc<Scene>, operations: String) -> Done {
-    patch(scene, JSON_PATCH, operations).await
+async fn json_patch(fixture: Arc<Fixture>, operations: String) -> AttackResult {
+    patch(fixture, JSON_PATCH, operations).await
 }
 
-/// On a Cluster, whose status has a place for anything.
-async fn on_cluster(scene: Arc<Scene>, operations: String) -> Done {
-    scene.cluster().await?;
-    let path = format!("{}/attack", scene.clusters());
+/// On a Cluster, whose status has a free-form field.
+async fn on_cluster(fixture: Arc<Fixture>, operations: String) -> AttackResult {
+    fixture.cluster().await?;
+    let path = format!("{}/attack", fixture.clusters());
     let place = json!({ "status": { "deprecated": { "a": { "b": "c" } } } });
-    scene.tenant.merge(&format!("{path}/status"), &place).await?.granted()?;
+    fixture.tenant.merge(&format!("{path}/status"), &place).await?.granted()?;
     for path in [format!("{path}/status"), path.clone()] {
-        drop(scene.tenant.call("PATCH", &path, JSON_PATCH, operations.clone()).await);
+        drop(fixture.tenant.call("PATCH", &path, JSON_PATCH, operations.clone()).await);
     }
-    let after = scene.tenant.get(&path).await?.granted()?.json();
+    let after = fixture.tenant.get(&path).await?.granted()?.json();
     anyhow::ensure!(
         after["metadata"]["name"] == "attack" && after["metadata"]["uid"].is_string(),
         "the object is no longer one after the patch"
     );
-    drop(scene.tenant.get(&scene.clusters()).await);
-    drop(scene.tenant.delete(&path).await);
+    drop(fixture.tenant.get(&fixture.clusters()).await);
+    drop(fixture.tenant.delete(&path).await);
     Ok(())
 }
 
-/// Each operation puts all that was made into a value that is 36 deep.
-async fn nesting(scene: Arc<Scene>) -> Done {
+/// Each operation nests everything so far into a value of depth 36.
+async fn nesting(fixture: Arc<Fixture>) -> AttackResult {
     let deep = nested(r#"{"a":"#, 36, "{}", "}");
     let within = "/a".repeat(36);
     let mut operations =
@@ -92,18 +92,18 @@ async fn nesting(scene: Arc<Scene>) -> Done {
             r#"{"op":"move","from":"/status/deprecated/y","path":"/status/deprecated/x"}"#.into(),
         );
     }
-    on_cluster(scene, format!("[{}]", operations.join(","))).await
+    on_cluster(fixture, format!("[{}]", operations.join(","))).await
 }
 
-async fn moving(scene: Arc<Scene>) -> Done {
+async fn moving(fixture: Arc<Fixture>) -> AttackResult {
     let operations = items(5000, |_| {
         r#"{"op":"copy","from":"/status/deprecated/a","path":"/status/deprecated/a/a"}"#.into()
     });
-    on_cluster(scene, operations).await
+    on_cluster(fixture, operations).await
 }
 
-/// A value of 500 kB, copied beside itself, and the whole again: 500 kB * 2^13.
-async fn copies(scene: Arc<Scene>) -> Done {
+/// A value of 500 kB, copied 13 times together with all copies: 500 kB * 2^13.
+async fn copies(fixture: Arc<Fixture>) -> AttackResult {
     let mut operations = vec![format!(
         r#"{{"op":"add","path":"/status/deprecated/x","value":{{"a":"{}"}}}}"#,
         "a".repeat(500_000)
@@ -113,10 +113,10 @@ async fn copies(scene: Arc<Scene>) -> Done {
             r#"{{"op":"copy","from":"/status/deprecated","path":"/status/deprecated/c{level}"}}"#
         ));
     }
-    on_cluster(scene, format!("[{}]", operations.join(","))).await
+    on_cluster(fixture, format!("[{}]", operations.join(","))).await
 }
 
-async fn doubling(scene: Arc<Scene>) -> Done {
+async fn doubling(fixture: Arc<Fixture>) -> AttackResult {
     let mut operations =
         vec![r#"{"op":"add","path":"/status/deprecated/x","value":[1,1,1,1]}"#.to_owned()];
     for _ in 0..22 {
@@ -131,10 +131,10 @@ async fn doubling(scene: Arc<Scene>) -> Done {
             );
         }
     }
-    on_cluster(scene, format!("[{}]", operations.join(","))).await
+    on_cluster(fixture, format!("[{}]", operations.join(","))).await
 }
 
-async fn strategic(scene: Arc<Scene>) -> Done {
+async fn strategic(fixture: Arc<Fixture>) -> AttackResult {
     let directives = [
         r#"{"$patch":"replace"}"#,
         r#"{"$patch":{"a":1}}"#,
@@ -145,15 +145,17 @@ async fn strategic(scene: Arc<Scene>) -> Done {
         r#"{"metadata":{"ownerReferences":[{"$patch":"delete"},{"$patch":"replace"},1]}}"#,
         r#"{"data":{"$patch":"merge","a":null}}"#,
     ];
-    let scene_path = scene.core("configmaps");
+    let scene_path = fixture.core("configmaps");
     let map = json!({ "metadata": { "name": "odd" } });
-    scene.tenant.post(&scene_path, &map).await?.granted()?;
+    fixture.tenant.post(&scene_path, &map).await?.granted()?;
     for body in directives {
-        drop(scene.tenant.call("PATCH", &format!("{scene_path}/odd"), STRATEGIC_PATCH, body).await);
+        drop(
+            fixture.tenant.call("PATCH", &format!("{scene_path}/odd"), STRATEGIC_PATCH, body).await,
+        );
     }
     let order = items(5000, |n| format!(r#""a.io/f{n}""#));
     patch(
-        scene,
+        fixture,
         STRATEGIC_PATCH,
         format!(r#"{{"metadata":{{"$setElementOrder/finalizers":{order},"finalizers":{order}}}}}"#),
     )

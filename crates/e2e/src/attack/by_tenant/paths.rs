@@ -1,15 +1,15 @@
-//! Paths that mean something else than they say.
+//! Misleading paths.
 
 use std::sync::Arc;
 
 use anyhow::ensure;
 use serde_json::json;
 
-use crate::attack::scene::Scene;
-use crate::attack::table::{Attack, Class, Done, On, Who};
+use crate::attack::fixture::Fixture;
+use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
 
 pub(super) fn all() -> Vec<Attack> {
-    Class::new("paths", Who::Tenant, On::Serve)
+    AttackGroup::new("paths", Attacker::Tenant, Target::Serve)
         .gate("paths are decoded once, before the question who may what")
         .add("dots and encoded slashes that lead to another namespace", traversal)
         .add("a name with a blank or a colon is read back by its path", encoded_names)
@@ -21,33 +21,33 @@ pub(super) fn all() -> Vec<Attack> {
         .end()
 }
 
-async fn ask(scene: Arc<Scene>, path: String) -> Done {
-    // It fits into the headers of somebody who is known.
-    drop(scene.tenant.get(&path).await);
-    too_long(&scene, &path).await
+async fn ask(fixture: Arc<Fixture>, path: String) -> AttackResult {
+    // It fits into the header limit of an authenticated user.
+    drop(fixture.tenant.get(&path).await);
+    too_long(&fixture, &path).await
 }
 
-/// Nobody looks at an address of a stranger that is as long as this.
-pub(super) async fn too_long(scene: &Scene, path: &str) -> Done {
-    // That the connection ends is as good an answer.
-    let Ok(answer) = scene.anonymous.get(path).await else { return Ok(()) };
+/// An unauthenticated request with a path of this length must not be processed.
+pub(super) async fn too_long(fixture: &Fixture, path: &str) -> AttackResult {
+    // A closed connection is a good outcome too.
+    let Ok(answer) = fixture.anonymous.get(path).await else { return Ok(()) };
     ensure!(
         matches!(answer.status.as_u16(), 414 | 431),
-        "an address of {} characters was looked at for a stranger ({})",
+        "a URL of {} characters was processed for an unauthenticated client ({})",
         path.len(),
         answer.status
     );
     Ok(())
 }
 
-/// A Secret of the other tenant is nowhere in what comes back.
-async fn traversal(scene: Arc<Scene>) -> Done {
+/// No response contains a Secret of the other tenant.
+async fn traversal(fixture: Arc<Fixture>) -> AttackResult {
     let hidden = json!({
-        "metadata": { "name": scene.namespace }, "stringData": { "a": scene.secret },
+        "metadata": { "name": fixture.namespace }, "stringData": { "a": fixture.secret },
     });
-    scene.admin.post("/api/v1/namespaces/canary/secrets", &hidden).await?.granted()?;
-    let mine = format!("/api/v1/namespaces/{}", scene.namespace);
-    let name = &scene.namespace;
+    fixture.admin.post("/api/v1/namespaces/canary/secrets", &hidden).await?.granted()?;
+    let mine = format!("/api/v1/namespaces/{}", fixture.namespace);
+    let name = &fixture.namespace;
     let paths = [
         format!("{mine}/secrets/../../canary/secrets"),
         format!("{mine}/../canary/secrets"),
@@ -84,8 +84,8 @@ async fn traversal(scene: Arc<Scene>) -> Done {
         format!("/healthz?/api/v1/namespaces/canary/secrets/{name}"),
     ];
     for path in paths {
-        for caller in [&scene.tenant, &scene.anonymous] {
-            // What is no address at all is not sent.
+        for caller in [&fixture.tenant, &fixture.anonymous] {
+            // Invalid URLs are not sent.
             let Ok(answer) = caller.get(&path).await else { continue };
             let text = answer.text();
             ensure!(
@@ -97,18 +97,19 @@ async fn traversal(scene: Arc<Scene>) -> Done {
     Ok(())
 }
 
-async fn encoded_names(scene: Arc<Scene>) -> Done {
-    let roles = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles", scene.namespace);
+async fn encoded_names(fixture: Arc<Fixture>) -> AttackResult {
+    let roles =
+        format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles", fixture.namespace);
     for (name, encoded) in [("a b", "a%20b"), ("system:node", "system%3Anode"), ("ä", "%C3%A4")] {
         let role = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
             "metadata": { "name": name }, "rules": [],
         });
-        if scene.tenant.post(&roles, &role).await?.status.is_success() {
-            let read = scene.tenant.get(&format!("{roles}/{encoded}")).await?;
+        if fixture.tenant.post(&roles, &role).await?.status.is_success() {
+            let read = fixture.tenant.get(&format!("{roles}/{encoded}")).await?;
             ensure!(read.status.is_success(), "the role {name:?} was made and cannot be read");
             ensure!(read.json()["metadata"]["name"] == name, "{encoded} leads to another role");
-            scene.tenant.delete(&format!("{roles}/{encoded}")).await?.granted()?;
+            fixture.tenant.delete(&format!("{roles}/{encoded}")).await?.granted()?;
         }
     }
     Ok(())

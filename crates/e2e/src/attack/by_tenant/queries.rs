@@ -1,15 +1,15 @@
-//! Parameters of requests.
+//! Query parameters.
 
 use std::sync::Arc;
 
 use anyhow::ensure;
 use serde_json::json;
 
-use crate::attack::scene::Scene;
-use crate::attack::table::{Attack, Class, Done, On, Who};
+use crate::attack::fixture::Fixture;
+use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
 
 pub(super) fn all() -> Vec<Attack> {
-    Class::new("parameters", Who::Tenant, On::Serve)
+    AttackGroup::new("parameters", Attacker::Tenant, Target::Serve)
         .gate("numbers are read within their bounds, and a panic ends no process")
         .add("timeoutSeconds of 2^63-1", |s| each(s, "watch=true&timeoutSeconds=", NUMBERS))
         .add("limits of every size", |s| each(s, "limit=", NUMBERS))
@@ -73,23 +73,23 @@ const CONTRADICTIONS: &[&str] = &[
     "pretty=true&as=Table",
 ];
 
-async fn one(scene: Arc<Scene>, query: String) -> Done {
-    drop(scene.tenant.get(&format!("{}?{query}", scene.core("configmaps"))).await);
-    super::paths::too_long(&scene, &format!("/healthz?{query}")).await
+async fn one(fixture: Arc<Fixture>, query: String) -> AttackResult {
+    drop(fixture.tenant.get(&format!("{}?{query}", fixture.core("configmaps"))).await);
+    super::paths::too_long(&fixture, &format!("/healthz?{query}")).await
 }
 
-async fn each(scene: Arc<Scene>, parameter: &str, values: &[&str]) -> Done {
+async fn each(fixture: Arc<Fixture>, parameter: &str, values: &[&str]) -> AttackResult {
     let map = json!({ "metadata": { "name": "map" } });
-    scene.tenant.post(&scene.core("configmaps"), &map).await?.granted()?;
+    fixture.tenant.post(&fixture.core("configmaps"), &map).await?.granted()?;
     let asked = values.iter().map(|value| {
         let value: String = match value.is_ascii() {
             true => value.replace(' ', "%20"),
             false => "%D9%A0".to_owned(),
         };
-        let path = format!("{}?{parameter}{value}", scene.core("configmaps"));
-        let (caller, mine) = (scene.tenant.again(), scene.namespace.clone());
+        let path = format!("{}?{parameter}{value}", fixture.core("configmaps"));
+        let (caller, mine) = (fixture.tenant.again(), fixture.namespace.clone());
         async move {
-            // A watch without an end is not waited for.
+            // Endless watches are not read to their end.
             let asked = caller.get(&path);
             if let Ok(Ok(answer)) =
                 tokio::time::timeout(std::time::Duration::from_secs(2), asked).await
@@ -105,7 +105,7 @@ async fn each(scene: Arc<Scene>, parameter: &str, values: &[&str]) -> Done {
     futures::future::join_all(asked).await.into_iter().collect()
 }
 
-async fn deletes(scene: Arc<Scene>) -> Done {
+async fn deletes(fixture: Arc<Fixture>) -> AttackResult {
     for options in [
         r#"{"gracePeriodSeconds":-9223372036854775808}"#,
         r#"{"gracePeriodSeconds":9223372036854775807}"#,
@@ -117,9 +117,9 @@ async fn deletes(scene: Arc<Scene>) -> Done {
         r#""a""#,
     ] {
         let map = json!({ "metadata": { "name": "map" } });
-        drop(scene.tenant.post(&scene.core("configmaps"), &map).await);
-        let path = format!("{}/map", scene.core("configmaps"));
-        drop(scene.tenant.call("DELETE", &path, crate::attack::client::JSON, options).await);
+        drop(fixture.tenant.post(&fixture.core("configmaps"), &map).await);
+        let path = format!("{}/map", fixture.core("configmaps"));
+        drop(fixture.tenant.call("DELETE", &path, crate::attack::client::JSON, options).await);
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! More rights than were given.
+//! Privilege escalation.
 
 use std::sync::Arc;
 
@@ -7,14 +7,14 @@ use http::Request;
 use http_body_util::Full;
 use serde_json::{Value, json};
 
+use crate::attack::fixture::Fixture;
 use crate::attack::hostile::{Hostile, identity, reply};
-use crate::attack::scene::Scene;
-use crate::attack::table::{Attack, Class, Done, On, Who};
+use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
 pub(super) fn all() -> Vec<Attack> {
-    Class::new("rights", Who::Tenant, On::Serve)
+    AttackGroup::new("rights", Attacker::Tenant, Target::Serve)
         .gate("roles and bindings give only what their writer has (`escalate`, `bind`)")
         .add("a Role with more rights than its writer has", escalating_role)
         .add("a RoleBinding to cluster-admin", binding_to_admin)
@@ -36,7 +36,7 @@ pub(super) fn all() -> Vec<Attack> {
         .add("a namespace of one's own is finalized or relabelled", own_namespace)
         .add("certificates that the plane did not sign", foreign_certificates)
         .gate("references lead to objects of the same namespace")
-        .on(On::Both)
+        .on(Target::Both)
         .add("an identity or bootstrap data of another namespace", others_references)
         .end()
 }
@@ -45,8 +45,8 @@ fn reference(kind: &str, name: &str) -> Value {
     json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name })
 }
 
-fn namespaced(scene: &Scene, plural: &str) -> String {
-    format!("{RBAC}/namespaces/{}/{plural}", scene.namespace)
+fn namespaced(fixture: &Fixture, plural: &str) -> String {
+    format!("{RBAC}/namespaces/{}/{plural}", fixture.namespace)
 }
 
 fn role(name: &str, rules: Value) -> Value {
@@ -60,7 +60,7 @@ fn everything() -> Value {
     json!([{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }])
 }
 
-async fn escalating_role(scene: Arc<Scene>) -> Done {
+async fn escalating_role(fixture: Arc<Fixture>) -> AttackResult {
     for (name, rules) in [
         ("everything", everything()),
         ("verbs", json!([{ "apiGroups": [""], "resources": ["secrets"], "verbs": ["*"] }])),
@@ -73,44 +73,45 @@ async fn escalating_role(scene: Arc<Scene>) -> Done {
             json!([{ "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"], "verbs": ["escalate", "bind"] }]),
         ),
     ] {
-        let answer = scene.tenant.post(&namespaced(&scene, "roles"), &role(name, rules)).await?;
+        let answer =
+            fixture.tenant.post(&namespaced(&fixture, "roles"), &role(name, rules)).await?;
         answer.refused().with_context(|| format!("a Role with more rights ({name})"))?;
     }
     Ok(())
 }
 
-async fn binding_to_admin(scene: Arc<Scene>) -> Done {
+async fn binding_to_admin(fixture: Arc<Fixture>) -> AttackResult {
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
         "metadata": { "name": "mine" }, "roleRef": reference("ClusterRole", "cluster-admin"),
-        "subjects": [reference("User", &scene.user)],
+        "subjects": [reference("User", &fixture.user)],
     });
-    let answer = scene.tenant.post(&namespaced(&scene, "rolebindings"), &binding).await?;
+    let answer = fixture.tenant.post(&namespaced(&fixture, "rolebindings"), &binding).await?;
     answer.refused().context("a RoleBinding to cluster-admin")?;
     Ok(())
 }
 
-async fn changed_role(scene: Arc<Scene>) -> Done {
-    let path = namespaced(&scene, "roles");
-    scene.tenant.post(&path, &role("mine", json!([]))).await?.granted()?;
+async fn changed_role(fixture: Arc<Fixture>) -> AttackResult {
+    let path = namespaced(&fixture, "roles");
+    fixture.tenant.post(&path, &role("mine", json!([]))).await?.granted()?;
     let one = format!("{path}/mine");
     let change = json!({ "rules": everything() });
-    scene.tenant.merge(&one, &change).await?.refused().context("by a merge patch")?;
+    fixture.tenant.merge(&one, &change).await?.refused().context("by a merge patch")?;
     let patch = json!([{ "op": "replace", "path": "/rules", "value": everything() }]).to_string();
     let kind = crate::attack::client::JSON_PATCH;
-    scene.tenant.call("PATCH", &one, kind, patch).await?.refused().context("by a JSON patch")?;
+    fixture.tenant.call("PATCH", &one, kind, patch).await?.refused().context("by a JSON patch")?;
     let whole = role("mine", everything());
-    scene.tenant.apply(&one, whole.to_string()).await?.refused().context("by an apply")?;
-    scene.tenant.put(&one, &whole).await?.refused().context("by a replace")?;
+    fixture.tenant.apply(&one, whole.to_string()).await?.refused().context("by an apply")?;
+    fixture.tenant.put(&one, &whole).await?.refused().context("by a replace")?;
     Ok(())
 }
 
-async fn refused(scene: Arc<Scene>, plural: &str, object: Value) -> Done {
-    scene.tenant.post(&format!("{RBAC}/{plural}"), &object).await?.refused()?;
+async fn refused(fixture: Arc<Fixture>, plural: &str, object: Value) -> AttackResult {
+    fixture.tenant.post(&format!("{RBAC}/{plural}"), &object).await?.refused()?;
     Ok(())
 }
 
-async fn impersonation(scene: Arc<Scene>) -> Done {
+async fn impersonation(fixture: Arc<Fixture>) -> AttackResult {
     let header_sets: [&[(&str, &str)]; 7] = [
         &[("impersonate-user", "stage")],
         &[("impersonate-user", "a"), ("impersonate-group", "system:masters")],
@@ -121,7 +122,7 @@ async fn impersonation(scene: Arc<Scene>) -> Done {
         &[("authorization", "Basic c3RhZ2U6c3RhZ2U="), ("x-forwarded-user", "stage")],
     ];
     for headers in header_sets {
-        for caller in [&scene.tenant, &scene.anonymous] {
+        for caller in [&fixture.tenant, &fixture.anonymous] {
             let mut request =
                 Request::get("/api/v1/namespaces/canary/secrets").header("host", "plane");
             for (name, value) in headers {
@@ -134,12 +135,12 @@ async fn impersonation(scene: Arc<Scene>) -> Done {
     Ok(())
 }
 
-async fn others_secrets(scene: Arc<Scene>) -> Done {
-    let mine = scene.core("secrets");
+async fn others_secrets(fixture: Arc<Fixture>) -> AttackResult {
+    let mine = fixture.core("secrets");
     for path in [
         "/api/v1/secrets".to_owned(),
         "/api/v1/secrets?watch=true&timeoutSeconds=1".to_owned(),
-        format!("/api/v1/secrets?fieldSelector=metadata.namespace%3D{}", scene.namespace),
+        format!("/api/v1/secrets?fieldSelector=metadata.namespace%3D{}", fixture.namespace),
         "/api/v1/namespaces/canary/secrets".to_owned(),
         "/api/v1/namespaces/canary/secrets?watch=true&timeoutSeconds=1".to_owned(),
         "/api/v1/namespaces/canary/configmaps?limit=1".to_owned(),
@@ -148,7 +149,7 @@ async fn others_secrets(scene: Arc<Scene>) -> Done {
         "/api/v1/namespaces".to_owned(),
         "/apis/events.k8s.io/v1/events".to_owned(),
     ] {
-        let answer = scene.tenant.get(&path).await?;
+        let answer = fixture.tenant.get(&path).await?;
         answer.refused().with_context(|| path.clone())?;
     }
     for selector in [
@@ -156,13 +157,13 @@ async fn others_secrets(scene: Arc<Scene>) -> Done {
         "metadata.namespace!%3Dnone",
         "metadata.name%3Dcanary,metadata.namespace%3Dcanary",
     ] {
-        let answer = scene.tenant.get(&format!("{mine}?fieldSelector={selector}")).await?;
+        let answer = fixture.tenant.get(&format!("{mine}?fieldSelector={selector}")).await?;
         ensure!(
             !answer.text().contains("\"namespace\":\"canary\""),
             "Secrets of another namespace came back for {selector}"
         );
         let watched = format!("{mine}?watch=true&timeoutSeconds=1&fieldSelector={selector}");
-        let answer = scene.tenant.get(&watched).await?;
+        let answer = fixture.tenant.get(&watched).await?;
         ensure!(
             !answer.text().contains("\"namespace\":\"canary\""),
             "Secrets of another namespace were watched with {selector}"
@@ -171,30 +172,30 @@ async fn others_secrets(scene: Arc<Scene>) -> Done {
     Ok(())
 }
 
-async fn own_namespace(scene: Arc<Scene>) -> Done {
-    let path = format!("/api/v1/namespaces/{}", scene.namespace);
+async fn own_namespace(fixture: Arc<Fixture>) -> AttackResult {
+    let path = format!("/api/v1/namespaces/{}", fixture.namespace);
     let body = json!({
-        "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": scene.namespace },
+        "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": fixture.namespace },
         "spec": { "finalizers": [] },
     });
-    scene.tenant.put(&format!("{path}/finalize"), &body).await?.refused().context("finalize")?;
-    scene.tenant.put(&path, &body).await?.refused().context("replace")?;
-    scene.tenant.delete(&path).await?.refused().context("delete")?;
+    fixture.tenant.put(&format!("{path}/finalize"), &body).await?.refused().context("finalize")?;
+    fixture.tenant.put(&path, &body).await?.refused().context("replace")?;
+    fixture.tenant.delete(&path).await?.refused().context("delete")?;
     let labels = json!({ "metadata": { "labels": { "a": "b" } } });
-    scene.tenant.merge(&path, &labels).await?.refused().context("relabel")?;
-    scene.tenant.post("/api/v1/namespaces", &body).await?.refused().context("create")?;
+    fixture.tenant.merge(&path, &labels).await?.refused().context("relabel")?;
+    fixture.tenant.post("/api/v1/namespaces", &body).await?.refused().context("create")?;
     Ok(())
 }
 
-/// A handshake that fails is as good as a refusal.
-async fn foreign_certificates(scene: Arc<Scene>) -> Done {
-    use crate::attack::client::Caller;
+/// A failed handshake is as good as a refusal.
+async fn foreign_certificates(fixture: Arc<Fixture>) -> AttackResult {
+    use crate::attack::client::ApiClient;
     use crate::attack::tls::self_signed;
     for (name, groups) in
         [("stage", &["system:masters"][..]), ("system:admin", &["system:masters"]), ("canary", &[])]
     {
         let pair = self_signed(name, groups)?;
-        let caller = Caller::new(scene.plane, scene.authority.trusting(Some(&pair))?);
+        let caller = ApiClient::new(fixture.plane, fixture.authority.trusting(Some(&pair))?);
         if let Ok(answer) = caller.get("/api/v1/namespaces/canary/secrets").await {
             answer.refused().with_context(|| format!("as {name}, signed by nobody"))?;
         }
@@ -202,38 +203,38 @@ async fn foreign_certificates(scene: Arc<Scene>) -> Done {
     Ok(())
 }
 
-/// Names that lead elsewhere are names of nothing: the server of another namespace's identity is not
-/// asked.
-async fn others_references(scene: Arc<Scene>) -> Done {
+/// References to other namespaces find nothing: the server of another namespace's identity is not
+/// queried.
+async fn others_references(fixture: Arc<Fixture>) -> AttackResult {
     let server = Hostile::start(|_| reply("404 Not Found", "text/plain", b"no")).await?;
     let mut values = identity(&server.url(), &server.pair)?;
-    values["value"] = json!(scene.secret);
-    let hidden = json!({ "metadata": { "name": scene.namespace }, "stringData": values });
-    scene.admin.post("/api/v1/namespaces/canary/secrets", &hidden).await?.granted()?;
+    values["value"] = json!(fixture.secret);
+    let hidden = json!({ "metadata": { "name": fixture.namespace }, "stringData": values });
+    fixture.admin.post("/api/v1/namespaces/canary/secrets", &hidden).await?.granted()?;
     for name in [
-        format!("../../canary/secrets/{}", scene.namespace),
-        format!("canary/{}", scene.namespace),
-        scene.namespace.clone(),
+        format!("../../canary/secrets/{}", fixture.namespace),
+        format!("canary/{}", fixture.namespace),
+        fixture.namespace.clone(),
     ] {
         let spec = json!({
             "secretRef": { "name": name, "namespace": "canary" }, "unprivileged": true,
             "loadBalancer": { "lxc": {} },
         });
-        if scene.lxc_cluster(spec).await.is_ok() {
-            scene.judged_cluster().await?;
+        if fixture.lxc_cluster(spec).await.is_ok() {
+            fixture.judged_cluster().await?;
         }
-        let shown = scene.shown().await?;
-        ensure!(!shown.contains(&scene.secret), "a Secret of another namespace was read");
+        let shown = fixture.shown().await?;
+        ensure!(!shown.contains(&fixture.secret), "a Secret of another namespace was read");
         ensure!(server.connections() == 0, "an identity of another namespace was used");
         for plural in ["lxcclusters", "clusters"] {
             let path = match plural {
-                "clusters" => scene.clusters(),
-                plural => scene.infrastructure(plural),
+                "clusters" => fixture.clusters(),
+                plural => fixture.infrastructure(plural),
             };
-            drop(scene.tenant.delete(&format!("{path}/attack")).await);
+            drop(fixture.tenant.delete(&format!("{path}/attack")).await);
         }
-        let path = format!("{}/attack", scene.clusters());
-        scene.until(&path, |_| false).await.err();
+        let path = format!("{}/attack", fixture.clusters());
+        fixture.until(&path, |_| false).await.err();
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Secrets and control characters in what is shown.
+//! Secrets and control characters in output.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,32 +7,34 @@ use anyhow::ensure;
 use serde_json::{Value, json};
 
 use crate::attack::client::{APPLY_PATCH, JSON, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, YAML};
-use crate::attack::scene::Scene;
-use crate::attack::table::{Attack, Class, Done, On, Who};
+use crate::attack::fixture::Fixture;
+use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
 
 pub(super) fn all() -> Vec<Attack> {
-    Class::new("secrets and control characters", Who::Tenant, On::Serve)
+    AttackGroup::new("secrets and control characters", Attacker::Tenant, Target::Serve)
         .gate("errors about Secrets name the place, never the value")
         .add("a Secret whose value is not base64, in each verb", not_base64)
         .add("a Secret that is no JSON", no_json)
-        .on(On::Both)
+        .on(Target::Both)
         .add("a kubeconfig that is none", broken_kubeconfig)
         .add("an identity with a secret in each place", broken_identity)
         .gate("control characters are replaced before a terminal sees them")
-        .on(On::Serve)
+        .on(Target::Serve)
         .add("escape sequences in conditions, events and names", escapes)
         .end()
 }
 
-/// Each answer is looked at; the log is by the judge.
-async fn not_base64(scene: Arc<Scene>) -> Done {
-    let path = scene.core("secrets");
-    scene.secret("mine", json!({ "a": "b" })).await?;
+/// Checks each response; the monitor checks the log.
+async fn not_base64(fixture: Arc<Fixture>) -> AttackResult {
+    let path = fixture.core("secrets");
+    fixture.secret("mine", json!({ "a": "b" })).await?;
     let one = format!("{path}/mine");
-    // Two forms: the value itself, and one in a place of a wrong type.
-    for value in
-        [json!(format!("{}!", scene.secret)), json!([scene.secret]), json!({ "x": scene.secret })]
-    {
+    // Two forms: the value itself, and a value in a field of another type.
+    for value in [
+        json!(format!("{}!", fixture.secret)),
+        json!([fixture.secret]),
+        json!({ "x": fixture.secret }),
+    ] {
         let object = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "other" },
             "data": { "a": value },
@@ -55,11 +57,11 @@ async fn not_base64(scene: Arc<Scene>) -> Done {
             ("PATCH", &one, JSON_PATCH, &patch),
             ("PATCH", &apply, APPLY_PATCH, &mine),
         ] {
-            let answer = scene.tenant.call(method, path, kind, body.clone()).await?;
+            let answer = fixture.tenant.call(method, path, kind, body.clone()).await?;
             if !answer.status.is_success() {
                 let text = answer.text();
                 ensure!(
-                    !text.contains(&scene.secret),
+                    !text.contains(&fixture.secret),
                     "the answer to {method} {kind} quotes the Secret: {text}"
                 );
             }
@@ -68,36 +70,36 @@ async fn not_base64(scene: Arc<Scene>) -> Done {
     Ok(())
 }
 
-async fn no_json(scene: Arc<Scene>) -> Done {
-    let secret = &scene.secret;
+async fn no_json(fixture: Arc<Fixture>) -> AttackResult {
+    let secret = &fixture.secret;
     for (kind, body) in [
         (JSON, format!(r#"{{"data":{{"a":"{secret}"#)),
         (JSON, format!(r#"{{"data":{{"a":{secret}}}}}"#)),
         (YAML, format!("data:\n  a: {secret}\n b: {secret}: : [")),
         (YAML, format!("data: *{secret}")),
     ] {
-        let answer = scene.tenant.call("POST", &scene.core("secrets"), kind, body).await?;
+        let answer = fixture.tenant.call("POST", &fixture.core("secrets"), kind, body).await?;
         let text = answer.text();
         ensure!(!text.contains(secret.as_str()), "the answer quotes the body: {text}");
     }
     Ok(())
 }
 
-/// Not in a condition, nor in an event.
-async fn unseen(scene: &Scene) -> Done {
+/// Must not be in a condition or an event.
+async fn unseen(fixture: &Fixture) -> AttackResult {
     tokio::time::sleep(Duration::from_millis(800)).await;
-    let shown = scene.shown().await?;
-    let at = shown.find(&scene.secret);
+    let shown = fixture.shown().await?;
+    let at = shown.find(&fixture.secret);
     let around = at.and_then(|at| shown.get(at.saturating_sub(80)..at)).unwrap_or_default();
     ensure!(at.is_none(), "a secret is shown after {around:?}");
     Ok(())
 }
 
-async fn broken_kubeconfig(scene: Arc<Scene>) -> Done {
-    scene.cluster().await?;
-    let path = format!("{}/attack-kubeconfig", scene.core("secrets"));
-    let secret = &scene.secret;
-    scene.secret("attack-kubeconfig", json!({ "value": secret })).await?;
+async fn broken_kubeconfig(fixture: Arc<Fixture>) -> AttackResult {
+    fixture.cluster().await?;
+    let path = format!("{}/attack-kubeconfig", fixture.core("secrets"));
+    let secret = &fixture.secret;
+    fixture.secret("attack-kubeconfig", json!({ "value": secret })).await?;
     for text in [
         format!("users: [{{name: a, user: {{token: {secret}"),
         format!("apiVersion: v1\nkind: Config\nusers: {secret}\n"),
@@ -110,20 +112,20 @@ async fn broken_kubeconfig(scene: Arc<Scene>) -> Done {
         ),
     ] {
         let change = json!({ "stringData": { "value": text } });
-        scene.tenant.merge(&path, &change).await?.granted()?;
-        unseen(&scene).await?;
+        fixture.tenant.merge(&path, &change).await?.granted()?;
+        unseen(&fixture).await?;
     }
     Ok(())
 }
 
-async fn broken_identity(scene: Arc<Scene>) -> Done {
+async fn broken_identity(fixture: Arc<Fixture>) -> AttackResult {
     let spec = json!({
         "secretRef": { "name": "identity" }, "unprivileged": true, "loadBalancer": { "lxc": {} },
     });
-    let secret = &scene.secret;
-    scene.secret("identity", json!({ "server": secret })).await?;
-    scene.lxc_cluster(spec).await?;
-    let path = format!("{}/identity", scene.core("secrets"));
+    let secret = &fixture.secret;
+    fixture.secret("identity", json!({ "server": secret })).await?;
+    fixture.lxc_cluster(spec).await?;
+    let path = format!("{}/identity", fixture.core("secrets"));
     let good = "https://127.0.0.1:1";
     for values in [
         json!({ "server": format!("{secret} {secret}") }),
@@ -134,19 +136,19 @@ async fn broken_identity(scene: Arc<Scene>) -> Done {
         json!({ "server": good, "client-crt": format!("-----BEGIN CERTIFICATE-----\n{secret}\n-----END CERTIFICATE-----"), "client-key": secret, "server-crt": secret }),
     ] {
         let change: Value = json!({ "stringData": values });
-        scene.tenant.merge(&path, &change).await?.granted()?;
-        // The LXCCluster is looked at again.
+        fixture.tenant.merge(&path, &change).await?.granted()?;
+        // The LXCCluster is reconciled again.
         let touch = json!({ "metadata": { "annotations": { "touched": values.to_string().len().to_string() } } });
-        let cluster = format!("{}/attack", scene.infrastructure("lxcclusters"));
-        scene.tenant.merge(&cluster, &touch).await?.granted()?;
-        unseen(&scene).await?;
+        let cluster = format!("{}/attack", fixture.infrastructure("lxcclusters"));
+        fixture.tenant.merge(&cluster, &touch).await?.granted()?;
+        unseen(&fixture).await?;
     }
     Ok(())
 }
 
-async fn escapes(scene: Arc<Scene>) -> Done {
-    scene.cluster().await?;
-    let path = format!("{}/attack", scene.clusters());
+async fn escapes(fixture: Arc<Fixture>) -> AttackResult {
+    fixture.cluster().await?;
+    let path = format!("{}/attack", fixture.clusters());
     let evil = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}31m\u{202e}";
     let condition = |kind: &str| {
         json!({
@@ -156,27 +158,27 @@ async fn escapes(scene: Arc<Scene>) -> Done {
     };
     let status = json!({ "status": { "conditions": [condition("Available"), condition("Odd")] } });
     let paused = json!({ "spec": { "paused": true } });
-    scene.tenant.merge(&path, &paused).await?.granted()?;
-    drop(scene.tenant.merge(&format!("{path}/status"), &status).await);
+    fixture.tenant.merge(&path, &paused).await?.granted()?;
+    drop(fixture.tenant.merge(&format!("{path}/status"), &status).await);
     let event = json!({
         "apiVersion": "v1", "kind": "Event", "metadata": { "name": "evil" },
         "involvedObject": {
-            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster", "namespace": scene.namespace, "name": "attack",
+            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster", "namespace": fixture.namespace, "name": "attack",
         },
         "message": evil, "reason": evil, "type": "Warning", "source": { "component": evil },
     });
-    drop(scene.tenant.post(&scene.core("events"), &event).await);
+    drop(fixture.tenant.post(&fixture.core("events"), &event).await);
     // A name with a control character is refused, or shown as text.
     let named = json!({ "metadata": { "name": format!("a{evil}") } });
-    scene.tenant.post(&scene.core("configmaps"), &named).await?.refused()?;
-    std::fs::create_dir_all(&scene.folder)?;
+    fixture.tenant.post(&fixture.core("configmaps"), &named).await?.refused()?;
+    std::fs::create_dir_all(&fixture.dir)?;
     for command in [
-        vec!["describe", "cluster", "attack", "-n", &scene.namespace],
-        vec!["get", "clusters", "-n", &scene.namespace],
-        vec!["get", "clusters", "-n", &scene.namespace, "-o", "wide"],
-        vec!["get", "machines", "-n", &scene.namespace],
+        vec!["describe", "cluster", "attack", "-n", &fixture.namespace],
+        vec!["get", "clusters", "-n", &fixture.namespace],
+        vec!["get", "clusters", "-n", &fixture.namespace, "-o", "wide"],
+        vec!["get", "machines", "-n", &fixture.namespace],
     ] {
-        let shown = scene.capn(&command).await?;
+        let shown = fixture.capn(&command).await?;
         let found = shown.chars().find(|c| {
             (c.is_control() && *c != '\n' && *c != '\t') || ('\u{202a}'..='\u{202e}').contains(c)
         });

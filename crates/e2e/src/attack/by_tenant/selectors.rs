@@ -1,15 +1,15 @@
-//! Selectors of labels and fields.
+//! Label and field selectors.
 
 use std::sync::Arc;
 
 use serde_json::json;
 
 use super::watches::open;
-use crate::attack::scene::Scene;
-use crate::attack::table::{Attack, Class, Done, On, Who};
+use crate::attack::fixture::Fixture;
+use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
 
 pub(super) fn all() -> Vec<Attack> {
-    Class::new("selectors", Who::Tenant, On::Serve)
+    AttackGroup::new("selectors", Attacker::Tenant, Target::Serve)
         .gate("the length of a selector, its parts and values are bounded")
         .add("a selector of labels with 7,000 requirements", |s| {
             select(
@@ -36,29 +36,29 @@ pub(super) fn all() -> Vec<Attack> {
         .end()
 }
 
-/// A selector is many times as large in memory as in the address, and each watch keeps its own.
-async fn watched(scene: Arc<Scene>) -> Done {
+/// A selector takes many times more memory than its URL, and each watch keeps its own copy.
+async fn watched(fixture: Arc<Fixture>) -> AttackResult {
     let set = ",".repeat(60_000);
-    let path = format!("{}?watch=true&labelSelector=a+notin+({set})", scene.core("configmaps"));
-    scene.keep(open(&scene.tenant, 190, &path).await?);
-    // Each watch looks at each object that is written.
+    let path = format!("{}?watch=true&labelSelector=a+notin+({set})", fixture.core("configmaps"));
+    fixture.keep(open(&fixture.tenant, 190, &path).await?);
+    // Each watch evaluates each object that is written.
     for number in 0..40 {
         let map = json!({ "metadata": { "name": format!("m{number}"), "labels": { "a": "2" } } });
-        drop(scene.tenant.post(&scene.core("configmaps"), &map).await);
+        drop(fixture.tenant.post(&fixture.core("configmaps"), &map).await);
     }
     Ok(())
 }
 
-async fn select(scene: Arc<Scene>, kind: &'static str, selector: String) -> Done {
+async fn select(fixture: Arc<Fixture>, kind: &'static str, selector: String) -> AttackResult {
     for number in 0..20 {
         let map =
             json!({ "metadata": { "name": format!("map-{number}"), "labels": { "a": "1" } } });
-        scene.tenant.post(&scene.core("configmaps"), &map).await?.granted()?;
+        fixture.tenant.post(&fixture.core("configmaps"), &map).await?.granted()?;
     }
-    let path = format!("{}?{kind}={selector}", scene.core("configmaps"));
-    // Each way is tried, however the one before was answered.
-    drop(scene.tenant.get(&path).await);
-    drop(scene.tenant.get(&format!("{path}&watch=true&timeoutSeconds=1")).await);
-    drop(scene.tenant.delete(&path).await);
+    let path = format!("{}?{kind}={selector}", fixture.core("configmaps"));
+    // Every variant is tried, whatever the response to the previous one.
+    drop(fixture.tenant.get(&path).await);
+    drop(fixture.tenant.get(&format!("{path}&watch=true&timeoutSeconds=1")).await);
+    drop(fixture.tenant.delete(&path).await);
     Ok(())
 }

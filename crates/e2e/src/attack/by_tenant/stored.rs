@@ -1,4 +1,4 @@
-//! Objects that are a burden to whoever reads them.
+//! Objects that are a burden for their readers.
 
 use std::sync::Arc;
 
@@ -6,15 +6,15 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use crate::attack::client::{JSON, JSON_PATCH};
-use crate::attack::scene::Scene;
-use crate::attack::table::{Attack, Class, Done, On, Who};
+use crate::attack::fixture::Fixture;
+use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
 use crate::attack::text::{items, members};
 
-/// The most that a refusal may take.
+/// Maximum time of a refusal.
 const REFUSAL: usize = 1 << 20;
 
 pub(super) fn all() -> Vec<Attack> {
-    Class::new("objects", Who::Tenant, On::Serve)
+    AttackGroup::new("objects", Attacker::Tenant, Target::Serve)
         .gate("work on metadata is not quadratic, and its parts are counted")
         .add("20,000 finalizers in one apply", |s| {
             applied(
@@ -46,13 +46,13 @@ pub(super) fn all() -> Vec<Attack> {
         .add("100 objects of one generated name", generated)
         .gate("an object that a controller cannot read gets an event, the rest goes on")
         .add("metadata of wrong types", wrong_metadata)
-        .on(On::Both)
+        .on(Target::Both)
         .add("objects of Cluster API of wrong types", wrong_objects)
         .add("clusters whose references lead nowhere", nowhere)
         .add("machines that refer to each other's objects", crossed)
         .add("100 clusters at once", many_clusters)
         .add("events by the hundred", events)
-        .who(Who::Definer)
+        .who(Attacker::Definer)
         .add("a definition that lets through what no controller can read", loosened)
         .end()
 }
@@ -61,13 +61,13 @@ fn owner(number: usize) -> String {
     format!(r#"{{"apiVersion":"v1","kind":"Secret","name":"o{number}","uid":"uid-{number}"}}"#)
 }
 
-async fn applied(scene: Arc<Scene>, metadata: String) -> Done {
-    let one = format!("{}/map", scene.core("configmaps"));
+async fn applied(fixture: Arc<Fixture>, metadata: String) -> AttackResult {
+    let one = format!("{}/map", fixture.core("configmaps"));
     let body = format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{metadata}}}"#);
-    drop(scene.tenant.apply(&one, body.clone()).await);
-    drop(scene.tenant.apply(&one, body).await);
+    drop(fixture.tenant.apply(&one, body.clone()).await);
+    drop(fixture.tenant.apply(&one, body).await);
     drop(
-        scene
+        fixture
             .tenant
             .apply(&one, r#"{"apiVersion":"v1","kind":"ConfigMap","data":{"a":"b"}}"#)
             .await,
@@ -75,9 +75,9 @@ async fn applied(scene: Arc<Scene>, metadata: String) -> Done {
     Ok(())
 }
 
-async fn created(scene: Arc<Scene>, metadata: String) -> Done {
+async fn created(fixture: Arc<Fixture>, metadata: String) -> AttackResult {
     let body = format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{metadata}}}"#);
-    let answer = scene.tenant.call("POST", &scene.core("configmaps"), JSON, body).await;
+    let answer = fixture.tenant.call("POST", &fixture.core("configmaps"), JSON, body).await;
     if let Ok(answer) = answer {
         let size = answer.body.len();
         ensure!(size <= REFUSAL, "the refusal is {size} bytes long");
@@ -85,30 +85,30 @@ async fn created(scene: Arc<Scene>, metadata: String) -> Done {
     Ok(())
 }
 
-async fn bad(scene: Arc<Scene>, kind: &'static str) -> Done {
+async fn bad(fixture: Arc<Fixture>, kind: &'static str) -> AttackResult {
     let all = members(50_000, |n| (format!("-{n}-/ /"), r#""!""#.into()));
-    created(scene, format!(r#"{{"name":"map","{kind}":{all}}}"#)).await
+    created(fixture, format!(r#"{{"name":"map","{kind}":{all}}}"#)).await
 }
 
-async fn annotations(scene: Arc<Scene>) -> Done {
+async fn annotations(fixture: Arc<Fixture>) -> AttackResult {
     for number in 0..30 {
         let map = json!({ "metadata": {
             "name": format!("map-{number}"), "annotations": { "a": "x".repeat(1_000_000) },
         } });
-        drop(scene.tenant.post(&scene.core("configmaps"), &map).await);
+        drop(fixture.tenant.post(&fixture.core("configmaps"), &map).await);
     }
     Ok(())
 }
 
-async fn generated(scene: Arc<Scene>) -> Done {
+async fn generated(fixture: Arc<Fixture>) -> AttackResult {
     let map = json!({ "metadata": { "generateName": "g".repeat(240) } });
     for _ in 0..100 {
-        drop(scene.tenant.post(&scene.core("configmaps"), &map).await);
+        drop(fixture.tenant.post(&fixture.core("configmaps"), &map).await);
     }
     Ok(())
 }
 
-async fn wrong_metadata(scene: Arc<Scene>) -> Done {
+async fn wrong_metadata(fixture: Arc<Fixture>) -> AttackResult {
     let odd = [
         r#"{"labels":[]}"#,
         r#"{"labels":{"a":1}}"#,
@@ -133,21 +133,21 @@ async fn wrong_metadata(scene: Arc<Scene>) -> Done {
             "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster", "metadata": value,
             "spec": { "clusterNetwork": { "apiServerPort": 6443 } },
         });
-        drop(scene.tenant.post(&scene.clusters(), &cluster).await);
-        let path = format!("{}/odd", scene.clusters());
+        drop(fixture.tenant.post(&fixture.clusters(), &cluster).await);
+        let path = format!("{}/odd", fixture.clusters());
         drop(
-            scene
+            fixture
                 .tenant
                 .apply(&path, cluster.to_string().replace(&format!("odd-{number}"), "odd"))
                 .await,
         );
         let map = json!({ "metadata": value });
-        drop(scene.tenant.post(&scene.core("configmaps"), &map).await);
+        drop(fixture.tenant.post(&fixture.core("configmaps"), &map).await);
     }
     Ok(())
 }
 
-async fn wrong_objects(scene: Arc<Scene>) -> Done {
+async fn wrong_objects(fixture: Arc<Fixture>) -> AttackResult {
     let clusters: [Value; 6] = [
         json!({ "topology": { "classRef": { "name": "" }, "version": "latest", "variables": [{ "name": "a", "value": [[[]]] }] } }),
         json!({ "controlPlaneEndpoint": { "host": "\u{1b}[2J", "port": 2_147_483_647 } }),
@@ -162,7 +162,7 @@ async fn wrong_objects(scene: Arc<Scene>) -> Done {
             "metadata": { "name": format!("odd-{number}"), "labels": { "capn.cluster.x-k8s.io/cni": "bridge" } },
             "spec": spec,
         });
-        drop(scene.tenant.post(&scene.clusters(), &cluster).await);
+        drop(fixture.tenant.post(&fixture.clusters(), &cluster).await);
     }
     let statuses: [Value; 5] = [
         json!({ "conditions": [{ "type": "Ready", "status": "Perhaps", "reason": "x", "message": "x", "lastTransitionTime": "never" }] }),
@@ -172,8 +172,8 @@ async fn wrong_objects(scene: Arc<Scene>) -> Done {
         json!({ "failureDomains": [{ "name": "", "attributes": { "a": 1 } }] }),
     ];
     for status in statuses {
-        let path = format!("{}/odd-2/status", scene.clusters());
-        drop(scene.tenant.merge(&path, &json!({ "status": status })).await);
+        let path = format!("{}/odd-2/status", fixture.clusters());
+        drop(fixture.tenant.merge(&path, &json!({ "status": status })).await);
     }
     for (kind, plural, spec) in [
         (
@@ -198,41 +198,41 @@ async fn wrong_objects(scene: Arc<Scene>) -> Done {
             "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha2", "kind": kind,
             "metadata": { "generateName": "odd-" }, "spec": spec,
         });
-        drop(scene.tenant.post(&scene.infrastructure(plural), &object).await);
+        drop(fixture.tenant.post(&fixture.infrastructure(plural), &object).await);
     }
     Ok(())
 }
 
-/// As where a management cluster has other definitions than capn brings.
-async fn loosened(scene: Arc<Scene>) -> Done {
+/// As in a management cluster whose CRDs differ from capn's.
+async fn loosened(fixture: Arc<Fixture>) -> AttackResult {
     let definition = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/lxcclusters.infrastructure.cluster.x-k8s.io";
-    let found = scene.definer.get(definition).await?.granted()?.json();
-    let versions = found["spec"]["versions"].as_array().context("there are no versions")?;
+    let found = fixture.definer.get(definition).await?.granted()?.json();
+    let versions = found["spec"]["versions"].as_array().context("the CRD has no versions")?;
     let at = versions.iter().position(|version| version["name"] == "v1alpha2");
-    let at = at.context("there is no v1alpha2")?;
+    let at = at.context("the CRD has no v1alpha2")?;
     let schema = format!("/spec/versions/{at}/schema/openAPIV3Schema");
     let field = format!("{schema}/properties/spec/properties/unprivileged");
-    let before = found.pointer(&field).context("there is no such field")?.clone();
+    let before = found.pointer(&field).context("the CRD has no such field")?.clone();
     let change = |value: Value| json!([{ "op": "replace", "path": field, "value": value }]);
     let anything = change(json!({ "x-kubernetes-preserve-unknown-fields": true })).to_string();
-    scene.definer.call("PATCH", definition, JSON_PATCH, anything).await?.granted()?;
+    fixture.definer.call("PATCH", definition, JSON_PATCH, anything).await?.granted()?;
     let object = json!({
         "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha2", "kind": "LXCCluster",
         "metadata": { "name": "odd" },
         "spec": { "unprivileged": "perhaps", "loadBalancer": { "external": {} } },
     });
-    let path = scene.infrastructure("lxcclusters");
-    scene.tenant.post(&path, &object).await?.granted()?;
+    let path = fixture.infrastructure("lxcclusters");
+    fixture.tenant.post(&path, &object).await?.granted()?;
     let told = |events: &Value| events.to_string().contains("CannotBeRead");
-    let events = scene.until(&scene.core("events"), told).await?;
-    scene.tenant.delete(&format!("{path}/odd")).await?.granted()?;
+    let events = fixture.until(&fixture.core("events"), told).await?;
+    fixture.tenant.delete(&format!("{path}/odd")).await?.granted()?;
     let restored = change(before).to_string();
-    scene.definer.call("PATCH", definition, JSON_PATCH, restored).await?.granted()?;
-    ensure!(told(&events), "nobody is told that an LXCCluster cannot be read");
+    fixture.definer.call("PATCH", definition, JSON_PATCH, restored).await?.granted()?;
+    ensure!(told(&events), "no event reports that an LXCCluster cannot be parsed");
     Ok(())
 }
 
-async fn nowhere(scene: Arc<Scene>) -> Done {
+async fn nowhere(fixture: Arc<Fixture>) -> AttackResult {
     for number in 0..20 {
         let cluster = json!({
             "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
@@ -242,13 +242,13 @@ async fn nowhere(scene: Arc<Scene>) -> Done {
                 "controlPlaneRef": { "apiGroup": format!("h{number}.example.com"), "kind": "Thing", "name": "a" },
             },
         });
-        drop(scene.tenant.post(&scene.clusters(), &cluster).await);
+        drop(fixture.tenant.post(&fixture.clusters(), &cluster).await);
     }
     Ok(())
 }
 
-async fn crossed(scene: Arc<Scene>) -> Done {
-    scene.cluster().await?;
+async fn crossed(fixture: Arc<Fixture>) -> AttackResult {
+    fixture.cluster().await?;
     for (name, other) in [("a", "b"), ("b", "a"), ("c", "c")] {
         let machine = json!({
             "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
@@ -261,15 +261,15 @@ async fn crossed(scene: Arc<Scene>) -> Done {
                 "infrastructureRef": { "apiGroup": "cluster.x-k8s.io", "kind": "Machine", "name": other },
             },
         });
-        drop(scene.tenant.post(&scene.machines(), &machine).await);
+        drop(fixture.tenant.post(&fixture.machines(), &machine).await);
     }
     for name in ["a", "b", "c"] {
-        drop(scene.tenant.delete(&format!("{}/{name}", scene.machines())).await);
+        drop(fixture.tenant.delete(&format!("{}/{name}", fixture.machines())).await);
     }
     Ok(())
 }
 
-async fn many_clusters(scene: Arc<Scene>) -> Done {
+async fn many_clusters(fixture: Arc<Fixture>) -> AttackResult {
     for number in 0..100 {
         let cluster = json!({
             "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
@@ -278,21 +278,21 @@ async fn many_clusters(scene: Arc<Scene>) -> Done {
                 "apiGroup": "infrastructure.cluster.x-k8s.io", "kind": "LXCCluster", "name": "a",
             } },
         });
-        drop(scene.tenant.post(&scene.clusters(), &cluster).await);
+        drop(fixture.tenant.post(&fixture.clusters(), &cluster).await);
     }
-    drop(scene.tenant.delete(&scene.clusters()).await);
+    drop(fixture.tenant.delete(&fixture.clusters()).await);
     Ok(())
 }
 
-async fn events(scene: Arc<Scene>) -> Done {
+async fn events(fixture: Arc<Fixture>) -> AttackResult {
     let message = "e".repeat(1000);
     for number in 0..500 {
         let event = json!({
             "apiVersion": "v1", "kind": "Event", "metadata": { "name": format!("e{number}") },
-            "involvedObject": { "kind": "ConfigMap", "namespace": scene.namespace, "name": "a" },
+            "involvedObject": { "kind": "ConfigMap", "namespace": fixture.namespace, "name": "a" },
             "message": message, "reason": "Flood", "type": "Normal",
         });
-        drop(scene.tenant.post(&scene.core("events"), &event).await);
+        drop(fixture.tenant.post(&fixture.core("events"), &event).await);
     }
     Ok(())
 }

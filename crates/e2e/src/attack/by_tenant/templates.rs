@@ -1,4 +1,4 @@
-//! Go templates of haproxy's configuration.
+//! Go templates of the haproxy configuration.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,13 +6,13 @@ use std::time::Duration;
 use anyhow::ensure;
 use serde_json::json;
 
+use crate::attack::fixture::{Fixture, has_conditions};
 use crate::attack::hostile::Simulated;
-use crate::attack::scene::{Scene, has_conditions};
-use crate::attack::table::{Attack, Class, Done, On, Who};
+use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
 use crate::attack::text::nested;
 
 pub(super) fn all() -> Vec<Attack> {
-    let parsed = Class::new("templates", Who::Tenant, On::Both)
+    let parsed = AttackGroup::new("templates", Attacker::Tenant, Target::Both)
         .gate("length and depth of a template are checked before it is parsed")
         .add("a template of 1,000 nested parentheses", |s| {
             parse(s, format!("{{{{ {} }}}}", nested("(", 1000, "1", ")")))
@@ -31,7 +31,7 @@ pub(super) fn all() -> Vec<Attack> {
         })
         .add("a template of a megabyte that never ends", |s| parse(s, "{{ if ".repeat(170_000)))
         .end();
-    let rendered = Class::new("templates", Who::Tenant, On::Both)
+    let rendered = AttackGroup::new("templates", Attacker::Tenant, Target::Both)
         .gate("what a template may do while it is rendered is counted")
         .add("a template that calls itself for ever", |s| {
             render(s, r#"{{ define "a" }}{{ template "a" . }}{{ end }}{{ template "a" . }}"#.into())
@@ -58,23 +58,23 @@ fn doubling(times: usize) -> String {
     text + &format!(r#"{{{{ template "t{times}" . }}}}"#)
 }
 
-/// The template is looked at before the server is.
-async fn parse(scene: Arc<Scene>, template: String) -> Done {
+/// The template is parsed before the server is contacted.
+async fn parse(fixture: Arc<Fixture>, template: String) -> AttackResult {
     let spec = json!({
         "secretRef": { "name": "nobody" }, "unprivileged": true,
         "loadBalancer": { "lxc": { "customHAProxyConfigTemplate": template } },
     });
     // Refused at once, or by a condition.
-    if scene.lxc_cluster(spec).await.is_ok() {
-        scene.judged_cluster().await?;
+    if fixture.lxc_cluster(spec).await.is_ok() {
+        fixture.judged_cluster().await?;
     }
     Ok(())
 }
 
-/// The template is rendered for a load balancer that runs on a server of the tenant's.
-async fn render(scene: Arc<Scene>, template: String) -> Done {
+/// The template is rendered for a load balancer that runs on the tenant's server.
+async fn render(fixture: Arc<Fixture>, template: String) -> AttackResult {
     let incus = Simulated::start().await?;
-    scene.secret("identity", incus.identity()?).await?;
+    fixture.secret("identity", incus.identity()?).await?;
     let image = json!({ "image": { "name": "capn/test" } });
     let spec = json!({
         "secretRef": { "name": "identity" }, "unprivileged": true,
@@ -82,12 +82,13 @@ async fn render(scene: Arc<Scene>, template: String) -> Done {
             "instanceSpec": image, "customHAProxyConfigTemplate": template,
         } },
     });
-    if scene.lxc_cluster(spec).await.is_ok() {
-        // It is rendered for two control planes before anything is made; what is wrong is a condition.
-        let judged = scene.judged_cluster().await?;
+    if fixture.lxc_cluster(spec).await.is_ok() {
+        // It is rendered for two control planes before anything is created; errors become a
+        // condition.
+        let judged = fixture.judged_cluster().await?;
         ensure!(has_conditions(&judged), "a controller does not come back from the template");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    scene.keep(incus);
+    fixture.keep(incus);
     Ok(())
 }

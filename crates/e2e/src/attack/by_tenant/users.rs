@@ -1,4 +1,4 @@
-//! Users that `capn user create` makes.
+//! Users created by `capn user create`.
 
 use std::sync::Arc;
 
@@ -7,37 +7,37 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use crate::attack::client::Caller;
-use crate::attack::scene::Scene;
-use crate::attack::table::{Attack, Class, Done, On, Who};
-use crate::attack::tls::Pair;
+use crate::attack::client::ApiClient;
+use crate::attack::fixture::Fixture;
+use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
+use crate::attack::tls::CertifiedKey;
 
 pub(super) fn all() -> Vec<Attack> {
-    Class::new("users", Who::Tenant, On::Serve)
+    AttackGroup::new("users", Attacker::Tenant, Target::Serve)
         .gate("`capn user create` gives a role in one namespace")
-        .add("a user with each role looks at and changes what is another's", each_role)
+        .add("a user with each role reads and changes objects of others", each_role)
         .add("a user whose name or role is one of the plane's own", names)
         .end()
 }
 
-async fn made(scene: &Scene, name: &str, role: &str) -> anyhow::Result<Option<Caller>> {
-    std::fs::create_dir_all(&scene.folder)?;
-    let shown = scene
-        .capn(&["user", "create", name, "--namespace", &scene.namespace, "--role", role])
+async fn made(fixture: &Fixture, name: &str, role: &str) -> anyhow::Result<Option<ApiClient>> {
+    std::fs::create_dir_all(&fixture.dir)?;
+    let shown = fixture
+        .capn(&["user", "create", name, "--namespace", &fixture.namespace, "--role", role])
         .await?;
     let value = |key: &str| -> anyhow::Result<String> {
         let line =
             shown.lines().find_map(|line| line.trim().trim_start_matches("- ").strip_prefix(key));
-        let text = line.context("there is no such key")?.trim().trim_matches(['"', '\'']);
+        let text = line.context("the key does not exist")?.trim().trim_matches(['"', '\'']);
         Ok(String::from_utf8(STANDARD.decode(text)?)?)
     };
     let Ok(certificate) = value("client-certificate-data:") else { return Ok(None) };
-    let pair = Pair { certificate, key: value("client-key-data:")? };
-    Ok(Some(Caller::new(scene.plane, scene.authority.trusting(Some(&pair))?)))
+    let pair = CertifiedKey { certificate, key: value("client-key-data:")? };
+    Ok(Some(ApiClient::new(fixture.plane, fixture.authority.trusting(Some(&pair))?)))
 }
 
-/// Nothing of another namespace, nothing of all, and no more rights.
-async fn holds(scene: &Scene, caller: &Caller, role: &str) -> Done {
+/// No access to other namespaces or to cluster-scoped objects, and no privilege escalation.
+async fn holds(fixture: &Fixture, caller: &ApiClient, role: &str) -> AttackResult {
     for path in [
         "/api/v1/secrets",
         "/api/v1/namespaces/canary/secrets",
@@ -53,7 +53,7 @@ async fn holds(scene: &Scene, caller: &Caller, role: &str) -> Done {
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
         "metadata": { "name": "more" }, "rules": everything,
     });
-    let path = format!("{rbac}/namespaces/{}/roles", scene.namespace);
+    let path = format!("{rbac}/namespaces/{}/roles", fixture.namespace);
     caller.post(&path, &object).await?.refused().with_context(|| format!("{role} makes a Role"))?;
     let object = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
@@ -67,24 +67,24 @@ async fn holds(scene: &Scene, caller: &Caller, role: &str) -> Done {
     Ok(())
 }
 
-async fn each_role(scene: Arc<Scene>) -> Done {
+async fn each_role(fixture: Arc<Fixture>) -> AttackResult {
     for role in ["view", "edit", "admin"] {
-        let caller = made(&scene, &format!("{}-{role}", scene.user), role).await?;
+        let caller = made(&fixture, &format!("{}-{role}", fixture.user), role).await?;
         let caller = caller.with_context(|| format!("no user is made with the role {role}"))?;
-        caller.get(&scene.clusters()).await?.granted().with_context(|| format!("as {role}"))?;
-        holds(&scene, &caller, role).await?;
+        caller.get(&fixture.clusters()).await?.granted().with_context(|| format!("as {role}"))?;
+        holds(&fixture, &caller, role).await?;
         let map = json!({ "metadata": { "name": format!("of-{role}") } });
-        let written = caller.post(&scene.core("configmaps"), &map).await?;
-        ensure!(written.status.is_success() == (role != "view"), "{role}: {}", written.status);
+        let page = caller.post(&fixture.core("configmaps"), &map).await?;
+        ensure!(page.status.is_success() == (role != "view"), "{role}: {}", page.status);
         if role == "view" {
-            caller.get(&scene.core("secrets")).await?.refused().context("view reads Secrets")?;
+            caller.get(&fixture.core("secrets")).await?.refused().context("view reads Secrets")?;
         }
     }
     Ok(())
 }
 
-/// Whoever runs capn may mistype; what comes out is a user of that namespace at most.
-async fn names(scene: Arc<Scene>) -> Done {
+/// An operator may mistype; at most, this creates a user of that namespace.
+async fn names(fixture: Arc<Fixture>) -> AttackResult {
     for (name, role) in [
         ("system:masters", "edit"),
         ("system:admin", "edit"),
@@ -94,7 +94,7 @@ async fn names(scene: Arc<Scene>) -> Done {
         ("a\nO = system:masters", "edit"),
         ("somebody", "cluster-admin"),
     ] {
-        if let Some(caller) = made(&scene, name, role).await? {
+        if let Some(caller) = made(&fixture, name, role).await? {
             let path = "/api/v1/namespaces/canary/secrets";
             let answer = caller.get(path).await?;
             answer.refused().with_context(|| format!("{name:?} with the role {role}"))?;

@@ -1,4 +1,4 @@
-//! Watches and lists by the thousand.
+//! Thousands of watches and lists.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 
-use crate::attack::client::Caller;
-use crate::attack::scene::Scene;
-use crate::attack::table::{Attack, Class, Done, On, Who};
+use crate::attack::client::ApiClient;
+use crate::attack::fixture::Fixture;
+use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
 
 pub(super) fn all() -> Vec<Attack> {
-    Class::new("watches and lists", Who::Tenant, On::Serve)
+    AttackGroup::new("watches and lists", Attacker::Tenant, Target::Serve)
         .gate("requests in flight are counted, by user and in all")
         .add("10,000 watches of one list", |s| watches(s, 10, 1000, "watch=true"))
         .add("100 lists of a large collection at once", lists)
@@ -29,23 +29,27 @@ pub(super) fn all() -> Vec<Attack> {
 }
 
 /// A large collection: 12 objects of 300 kB.
-async fn fill(scene: &Scene) -> Done {
+async fn fill(fixture: &Fixture) -> AttackResult {
     for number in 0..12 {
         let map = json!({
             "metadata": { "name": format!("large-{number}") }, "data": { "a": "x".repeat(300_000) },
         });
-        scene.tenant.post(&scene.core("configmaps"), &map).await?.granted()?;
+        fixture.tenant.post(&fixture.core("configmaps"), &map).await?.granted()?;
     }
     Ok(())
 }
 
-/// Opens streams of HTTP/2 that ask for something and reads none of what comes.
-pub(super) async fn open(caller: &Caller, streams: usize, path: &str) -> anyhow::Result<Streams> {
+/// Opens HTTP/2 streams for a request and does not read the responses.
+pub(super) async fn open(
+    caller: &ApiClient,
+    streams: usize,
+    path: &str,
+) -> anyhow::Result<Streams> {
     open_as(caller, streams, path, "application/json").await
 }
 
 async fn open_as(
-    caller: &Caller,
+    caller: &ApiClient,
     streams: usize,
     path: &str,
     accept: &str,
@@ -68,7 +72,7 @@ async fn open_as(
                 && let Ok(answer) = sender.send_request(request).await
             {
                 let mut body = answer.into_body();
-                // The first part, so that it has begun.
+                // Read the first part, so that the response has started.
                 drop(body.frame().await);
                 std::future::pending::<()>().await;
             }
@@ -82,67 +86,77 @@ pub(super) struct Streams {
     _answers: Vec<tokio_util::task::AbortOnDropHandle<()>>,
 }
 
-async fn watches(scene: Arc<Scene>, connections: usize, each: usize, query: &str) -> Done {
-    fill(&scene).await?;
-    let path = format!("{}?{query}", scene.core("configmaps"));
+async fn watches(
+    fixture: Arc<Fixture>,
+    connections: usize,
+    each: usize,
+    query: &str,
+) -> AttackResult {
+    fill(&fixture).await?;
+    let path = format!("{}?{query}", fixture.core("configmaps"));
     for _ in 0..connections {
-        if let Ok(streams) = open(&scene.tenant, each, &path).await {
-            scene.keep(streams);
+        if let Ok(streams) = open(&fixture.tenant, each, &path).await {
+            fixture.keep(streams);
         }
     }
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     Ok(())
 }
 
-async fn lists(scene: Arc<Scene>) -> Done {
-    fill(&scene).await?;
-    let path = scene.core("configmaps");
+async fn lists(fixture: Arc<Fixture>) -> AttackResult {
+    fill(&fixture).await?;
+    let path = fixture.core("configmaps");
     let all = (0..100).map(|_| {
-        let (caller, path) = (scene.tenant.again(), path.clone());
+        let (caller, path) = (fixture.tenant.again(), path.clone());
         async move { drop(caller.get(&path).await) }
     });
     futures::future::join_all(all).await;
     Ok(())
 }
 
-async fn unread(scene: Arc<Scene>) -> Done {
-    fill(&scene).await?;
-    let path = scene.core("configmaps");
+async fn unread(fixture: Arc<Fixture>) -> AttackResult {
+    fill(&fixture).await?;
+    let path = fixture.core("configmaps");
     for _ in 0..4 {
-        if let Ok(streams) = open(&scene.tenant, 100, &path).await {
-            scene.keep(streams);
+        if let Ok(streams) = open(&fixture.tenant, 100, &path).await {
+            fixture.keep(streams);
         }
     }
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     Ok(())
 }
 
-/// A table is made of each object for itself, and the whole object is in it.
-async fn tables(scene: Arc<Scene>, connections: usize, each: usize, query: &str) -> Done {
+/// A table is rendered separately for each object and contains the whole object.
+async fn tables(
+    fixture: Arc<Fixture>,
+    connections: usize,
+    each: usize,
+    query: &str,
+) -> AttackResult {
     let map = json!({ "metadata": { "name": "large" }, "data": { "a": "x".repeat(1_400_000) } });
-    scene.tenant.post(&scene.core("configmaps"), &map).await?.granted()?;
-    let path = format!("{}?{query}includeObject=Object", scene.core("configmaps"));
+    fixture.tenant.post(&fixture.core("configmaps"), &map).await?.granted()?;
+    let path = format!("{}?{query}includeObject=Object", fixture.core("configmaps"));
     for _ in 0..connections {
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
-        if let Ok(streams) = open_as(&scene.tenant, each, &path, table).await {
-            scene.keep(streams);
+        if let Ok(streams) = open_as(&fixture.tenant, each, &path, table).await {
+            fixture.keep(streams);
         }
     }
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     Ok(())
 }
 
-async fn unread_watches(scene: Arc<Scene>) -> Done {
-    let path = format!("{}?watch=true", scene.core("configmaps"));
-    if let Ok(streams) = open(&scene.tenant, 100, &path).await {
-        scene.keep(streams);
+async fn unread_watches(fixture: Arc<Fixture>) -> AttackResult {
+    let path = format!("{}?watch=true", fixture.core("configmaps"));
+    if let Ok(streams) = open(&fixture.tenant, 100, &path).await {
+        fixture.keep(streams);
     }
     let map = json!({ "metadata": { "name": "map" } });
-    scene.tenant.post(&scene.core("configmaps"), &map).await?.granted()?;
+    fixture.tenant.post(&fixture.core("configmaps"), &map).await?.granted()?;
     for number in 0..60 {
         let text = format!("{number}{}", "y".repeat(200_000));
         let change = json!({ "data": { "a": text } });
-        drop(scene.tenant.merge(&format!("{}/map", scene.core("configmaps")), &change).await);
+        drop(fixture.tenant.merge(&format!("{}/map", fixture.core("configmaps")), &change).await);
     }
     Ok(())
 }

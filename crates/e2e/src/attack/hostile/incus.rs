@@ -1,4 +1,4 @@
-//! A simulated Incus server over HTTPS, which does what it is asked.
+//! A simulated Incus server over HTTPS, which does whatever it is asked.
 
 use std::net::SocketAddr;
 
@@ -11,16 +11,16 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::attack::tls::{Pair, own_address, self_signed, serving};
+use crate::attack::tls::{CertifiedKey, own_address, self_signed, serving};
 
-/// Image of machines and load balancers there.
+/// Image of machines and load balancers on that server.
 const IMAGE: &str = "capn/test";
 
-/// A server that would make every instance.
+/// A server that creates any instance.
 pub(crate) struct Simulated {
     pub(crate) simulator: Simulator,
     pub(crate) address: SocketAddr,
-    pub(crate) pair: Pair,
+    pub(crate) pair: CertifiedKey,
     _accepting: AbortOnDropHandle<()>,
 }
 
@@ -49,19 +49,19 @@ impl Simulated {
         Ok(Self { simulator, address, pair, _accepting: accepting })
     }
 
-    /// A connection of ours, past TLS.
+    /// Handles a connection after TLS.
     pub(crate) async fn connect(&self) -> std::io::Result<tokio::io::DuplexStream> {
         self.simulator.connector()().await
     }
 
-    /// The values of the Secret by which it is reached.
+    /// Values of the identity Secret for this server.
     pub(crate) fn identity(&self) -> anyhow::Result<Value> {
         identity(&format!("https://{}", self.address), &self.pair)
     }
 }
 
-/// The values of a Secret by which a server is reached.
-pub(crate) fn identity(server: &str, pinned: &Pair) -> anyhow::Result<Value> {
+/// Values of the identity Secret for a server.
+pub(crate) fn identity(server: &str, pinned: &CertifiedKey) -> anyhow::Result<Value> {
     let client = self_signed("attacker", &[])?;
     Ok(json!({
         "server": server, "server-crt": pinned.certificate, "project": "default",

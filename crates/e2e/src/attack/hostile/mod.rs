@@ -1,4 +1,4 @@
-//! Servers of attackers, on this machine.
+//! Local servers controlled by attackers.
 
 mod incus;
 mod script;

@@ -1,4 +1,4 @@
-//! A server that answers by a script, with TLS or without.
+//! A scripted server, with or without TLS.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,47 +13,47 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::attack::tls::{Pair, own_address, self_signed, serving};
+use crate::attack::tls::{CertifiedKey, own_address, self_signed, serving};
 
-/// No connection is sent more than this.
+/// Maximum number of bytes sent per connection.
 const MOST: usize = 2 << 30;
-/// Most of a request that is read.
+/// Maximum number of bytes read of a request.
 const HEAD: usize = 1 << 20;
 
-/// What a request gets.
+/// Response to a request.
 pub(crate) enum Reply {
-    /// These bytes, then the end.
+    /// These bytes, then close.
     Whole(Vec<u8>),
-    /// The first, then the second again and again.
+    /// The first bytes, then the second ones repeatedly.
     Endless(Vec<u8>, Vec<u8>),
-    /// The first, then one byte of the second each second.
+    /// The first bytes, then one byte of the second ones per second.
     Slow(Vec<u8>, Vec<u8>),
-    /// Nothing, and no end.
+    /// Nothing; keeps the connection open.
     Silent,
-    /// The end of the handshake of a WebSocket, then the bytes again and again.
+    /// Completes a WebSocket handshake, then sends the bytes repeatedly.
     WebSocket(Vec<u8>),
 }
 
 type Script = Arc<dyn Fn(&str) -> Reply + Send + Sync>;
 
-/// A server that answers by a script, until it is dropped.
+/// A scripted server, until it is dropped.
 pub(crate) struct Hostile {
     pub(crate) address: SocketAddr,
-    pub(crate) pair: Pair,
+    pub(crate) pair: CertifiedKey,
     heard: Arc<Mutex<Vec<u8>>>,
     connections: Arc<AtomicUsize>,
     _accepting: AbortOnDropHandle<()>,
 }
 
 impl Hostile {
-    /// With TLS; the script is given the path that is asked for.
+    /// With TLS; the script receives the request path.
     pub(crate) async fn start(
         script: impl Fn(&str) -> Reply + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
         Self::open(own_address(), true, Arc::new(script)).await
     }
 
-    /// With TLS, at the loopback address.
+    /// With TLS, on the loopback address.
     pub(crate) async fn on_loopback(
         script: impl Fn(&str) -> Reply + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
@@ -86,7 +86,7 @@ impl Hostile {
                 let (acceptor, script, ears) =
                     (acceptor.clone(), Arc::clone(&script), Arc::clone(&ears));
                 running.spawn(async move {
-                    // Whoever asks may go away at any time.
+                    // The client may disconnect at any time.
                     match acceptor {
                         None => drop(answer(stream, &script, &ears).await),
                         Some(acceptor) => {
@@ -107,7 +107,7 @@ impl Hostile {
         String::from_utf8_lossy(&heard).into_owned()
     }
 
-    /// How many connections were made.
+    /// Number of connections so far.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
@@ -179,7 +179,7 @@ fn accept_key(head: &str) -> String {
     STANDARD.encode(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()))
 }
 
-/// An answer with a body.
+/// A response with a body.
 pub(crate) fn reply(status: &str, content_type: &str, body: &[u8]) -> Reply {
     let head = format!(
         "HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",

@@ -1,23 +1,22 @@
-//! What holds a namespace that is being deleted, in the conditions that Kubernetes' namespace controller
-//! writes. Types, reasons and forms of messages are those of
-//! `k8s.io/kubernetes/pkg/controller/namespace/deletion`.
+//! Conditions of a namespace that is being deleted, as in Kubernetes' namespace controller. Types,
+//! reasons and messages follow `k8s.io/kubernetes/pkg/controller/namespace/deletion`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-/// Most bytes of a message: a namespace may have many kinds of objects and finalizers.
-const LONGEST: usize = 4096;
+/// Maximum size of a message, in bytes: a namespace may have many kinds of objects and finalizers.
+const MAX_MESSAGE: usize = 4096;
 
-/// What is left in a namespace.
+/// Remaining content of a namespace.
 #[derive(Debug, Default)]
 pub(super) struct Remaining {
-    /// Objects by resource, as `machines.cluster.x-k8s.io`.
+    /// Number of objects by resource, such as `machines.cluster.x-k8s.io`.
     objects: BTreeMap<String, usize>,
-    /// Objects by finalizer.
+    /// Number of objects by finalizer.
     finalizers: BTreeMap<String, usize>,
-    /// What could not be deleted, and why.
+    /// Failed deletions.
     failures: Vec<String>,
 }
 
@@ -44,11 +43,11 @@ impl Remaining {
         !self.failures.is_empty()
     }
 
-    pub(super) fn is_nothing(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.objects.is_empty() && self.failures.is_empty()
     }
 
-    /// The conditions; those that say what they said before keep the time of their last transition.
+    /// Returns the conditions. Unchanged ones keep their transition time.
     pub(super) fn conditions(&self, before: &[Value], now: &str) -> Vec<Value> {
         let counted = |counts: &BTreeMap<String, usize>, verb: &str| {
             let mut text = String::new();
@@ -87,8 +86,8 @@ impl Remaining {
             if problem.is_empty() {
                 none.clone_into(&mut problem);
             }
-            if problem.len() > LONGEST {
-                problem.truncate(problem.floor_char_boundary(LONGEST));
+            if problem.len() > MAX_MESSAGE {
+                problem.truncate(problem.floor_char_boundary(MAX_MESSAGE));
                 problem.push('…');
             }
             let old = before.iter().find(|old| old["type"] == kind && old["status"] == status);
@@ -112,14 +111,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_is_counted_by_resource_and_by_finalizer() {
+    fn remaining_objects_are_counted_by_resource_and_finalizer() {
         let mut remaining = Remaining::default();
-        assert!(remaining.is_nothing());
+        assert!(remaining.is_empty());
         let held: [Box<str>; 1] = ["example.org/hold".into()];
         remaining.add("configmaps", [&held[..], &held, &[]].into_iter());
         remaining.add("secrets", [&[][..]].into_iter());
         remaining.add("leases.coordination.k8s.io", std::iter::empty());
-        assert!(!remaining.is_nothing());
+        assert!(!remaining.is_empty());
         let first = remaining.conditions(&[json!({"type": "Other"})], "then");
         let told: Vec<_> = first[1..].iter().map(|c| c["message"].as_str().unwrap()).collect();
         assert_eq!(

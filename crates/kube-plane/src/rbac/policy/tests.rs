@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     identity::AUTHENTICATED,
-    rbac::{On, ResourceAttributes},
+    rbac::{RequestTarget, ResourceAttributes},
 };
 
 fn objects() -> Vec<Part> {
@@ -63,11 +63,11 @@ fn attributes(text: &str) -> Attributes<'_> {
     let verb = Cow::from(words.next().unwrap());
     let about = words.next().unwrap();
     if about.starts_with('/') {
-        return Attributes { verb, on: On::Path(about.into()) };
+        return Attributes { verb, target: RequestTarget::Path(about.into()) };
     }
     let (resource, subresource) = about.split_once('/').unwrap_or((about, ""));
     let (resource, group) = resource.split_once('.').unwrap_or((resource, ""));
-    let mut on = ResourceAttributes {
+    let mut target = ResourceAttributes {
         group: group.into(),
         resource: resource.into(),
         subresource: subresource.into(),
@@ -75,20 +75,20 @@ fn attributes(text: &str) -> Attributes<'_> {
     };
     while let Some(word) = words.next() {
         if word == "-n" {
-            on.namespace = words.next().unwrap().into();
+            target.namespace = words.next().unwrap().into();
         } else {
-            on.name = word.into();
+            target.name = word.into();
         }
     }
-    Attributes { verb, on: On::Resource(on) }
+    Attributes { verb, target: RequestTarget::Resource(target) }
 }
 
 #[test]
-fn rules_are_those_of_kubernetes() {
+fn names_follow_the_rules_of_kubernetes() {
     let policy = Policy::new(objects().iter());
     let robot = "system:serviceaccount:bots:robot";
     for (user, groups, what, allowed) in [
-        // Everything, also subresources, all groups and paths of no other rule.
+        // Everything, including subresources, all groups, and paths of no other rule.
         ("root", "", "delete things.g.io/status -n x a", true),
         ("root", "", "* *.*", true),
         ("root", "", "get /metrics", false),
@@ -100,12 +100,12 @@ fn rules_are_those_of_kubernetes() {
         ("jane", "", "list pods -n other", false),
         ("jane", "", "list pods", false),
         ("jane", "", "list pods.apps -n default", false),
-        // A cluster role in one namespace, and a role that is not in the binding's namespace.
+        // A cluster role in one namespace, and a role that is missing in the binding's namespace.
         ("dave", "", "get secrets -n dev a", true),
         ("dave", "", "get secrets -n prod a", false),
         ("dave", "", "list secrets", false),
         ("dave", "", "list pods -n dev", false),
-        // A group everywhere.
+        // A group in all namespaces.
         ("erik", "manager", "watch secrets", true),
         ("erik", "manager", "watch secrets -n any", true),
         ("erik", "manager", "delete secrets -n any a", false),
@@ -136,7 +136,7 @@ fn rules_are_those_of_kubernetes() {
         ("jane", "", "get /logs/a/b", true),
         ("jane", "", "get /logs", false),
         ("jane", "", "create /metrics", false),
-        // What everybody may.
+        // Permissions of all users.
         ("nobody", "", "get /apis/g.io/v1", true),
         ("nobody", "", "get /version", true),
         ("nobody", "", "get /", false),
@@ -155,7 +155,7 @@ fn rules_are_those_of_kubernetes() {
 }
 
 #[test]
-fn decisions_say_why() {
+fn decisions_give_a_reason() {
     let policy = Policy::new(objects().iter());
     let reason = |user: &str, groups: &[&str], what: &str| {
         let groups = groups.iter().map(|group| (*group).to_owned()).collect();
@@ -178,7 +178,7 @@ fn decisions_say_why() {
 }
 
 #[test]
-fn rules_of_a_user_are_those_of_the_namespace_and_the_cluster() {
+fn user_rules_combine_namespace_and_cluster_roles() {
     let policy = Policy::new(objects().iter());
     let resources = |user: &str, namespace: &str| {
         let who = Identity::named(user, Vec::new());

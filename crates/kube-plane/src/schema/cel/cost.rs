@@ -1,9 +1,9 @@
-//! What it takes to evaluate the rules of a schema for one object, found out before it is done.
+//! Estimates the cost of the rules of a schema for one object before they are evaluated.
 //!
-//! The interpreter of rules cannot be stopped. So a rule is first gone through with the object at
-//! hand: loops over what is in the object are followed item by item, and the sizes of what functions
-//! make are estimated from above. Conditions are taken both ways. Kubernetes has a budget too, in
-//! other units (`RuntimeCELCostBudget`).
+//! The rule interpreter cannot be stopped. A rule is therefore walked with the actual object: loops
+//! over parts of the object are followed item by item, and the sizes of function results are
+//! estimated from above. Both branches of conditions count. Kubernetes has a budget too, in other
+//! units (`RuntimeCELCostBudget`).
 
 use std::collections::HashMap;
 
@@ -16,30 +16,30 @@ use serde_json::Value;
 use super::text::children;
 use crate::schema::pattern;
 
-/// Steps for all rules and one object, at most: a step is an expression evaluated once. About two
-/// seconds on a slow machine.
+/// Maximum number of steps of all rules for one object, where a step is one evaluation of an
+/// expression. About two seconds on a slow machine.
 const MAX_STEPS: f64 = 4_000_000.0;
-/// The largest value a rule may make, in bytes and in items.
+/// Maximum size of a value that a rule may create, in bytes and in items.
 const MAX_BYTES: f64 = 16_777_216.0;
 const MAX_ITEMS: f64 = 500_000.0;
-/// Steps to compile a pattern that comes from the object.
+/// Steps to compile a pattern from the object.
 const UNKNOWN_PATTERN: f64 = 200_000.0;
 
-/// The rules take too much.
+/// The rules take too many steps.
 #[derive(Debug, thiserror::Error)]
 #[error("its rules take more steps for this object than allowed")]
-pub(super) struct Costly;
+pub(super) struct TooExpensive;
 
 /// Checks that the rules of a schema can be evaluated for an object.
 pub(super) fn check(
     schema: &CompiledSchema,
     new: &Value,
     old: Option<&Value>,
-) -> Result<(), Costly> {
+) -> Result<(), TooExpensive> {
     Meter::default().visit(schema, new, old)
 }
 
-/// An upper bound for a value.
+/// An upper bound of the size of a value.
 #[derive(Clone, Copy, Debug, Default)]
 struct Size {
     items: f64,
@@ -62,7 +62,7 @@ impl Size {
     }
 }
 
-/// What is known of a value.
+/// What is known about a value.
 #[derive(Clone, Copy)]
 enum Known<'a> {
     /// It is this part of the object.
@@ -79,14 +79,14 @@ struct Meter {
 }
 
 impl Meter {
-    /// As the evaluation walks: each value with all schemas that are about it.
+    /// Walks like the evaluation: each value with all schemas that apply to it.
     fn visit<'a>(
         &mut self,
         schema: &'a CompiledSchema,
         new: &'a Value,
         old: Option<&'a Value>,
-    ) -> Result<(), Costly> {
-        // It is made a value of the interpreter at each place.
+    ) -> Result<(), TooExpensive> {
+        // It is converted to a value of the interpreter each time.
         let size = self.size(new).plus(old.map_or(Size::default(), |old| self.size(old)));
         self.spend(1.0 + size.items / 8.0 + size.bytes / 256.0)?;
         let programs = schema.validations.iter().filter_map(|rule| rule.as_ref().ok());
@@ -116,18 +116,18 @@ impl Meter {
         Ok(())
     }
 
-    fn spend(&mut self, steps: f64) -> Result<(), Costly> {
+    fn spend(&mut self, steps: f64) -> Result<(), TooExpensive> {
         self.steps += steps;
-        if self.steps > MAX_STEPS { Err(Costly) } else { Ok(()) }
+        if self.steps > MAX_STEPS { Err(TooExpensive) } else { Ok(()) }
     }
 
-    /// Goes through an expression that is evaluated so many times.
+    /// Adds the cost of an expression that is evaluated a number of times.
     fn evaluate<'a>(
         &mut self,
         expression: &'a IdedExpr,
         scope: &mut Scope<'a>,
         times: f64,
-    ) -> Result<Known<'a>, Costly> {
+    ) -> Result<Known<'a>, TooExpensive> {
         self.spend(times)?;
         let known = match &expression.expr {
             Expr::Ident(name) => {
@@ -160,7 +160,7 @@ impl Meter {
         if let Known::Bound(size) = known
             && (size.bytes > MAX_BYTES || size.items > MAX_ITEMS)
         {
-            return Err(Costly);
+            return Err(TooExpensive);
         }
         Ok(known)
     }
@@ -170,7 +170,7 @@ impl Meter {
         loops: &'a ComprehensionExpr,
         scope: &mut Scope<'a>,
         times: f64,
-    ) -> Result<Known<'a>, Costly> {
+    ) -> Result<Known<'a>, TooExpensive> {
         let range = self.evaluate(&loops.iter_range, scope, times)?;
         let start = self.evaluate(&loops.accu_init, scope, times)?;
         let mut result = self.bound(start);
@@ -183,7 +183,7 @@ impl Meter {
             meter.evaluate(&loops.loop_cond, scope, times)?;
             let stepped = meter.evaluate(&loops.loop_step, scope, times)?;
             scope.truncate(depth);
-            Ok::<_, Costly>(meter.bound(stepped))
+            Ok::<_, TooExpensive>(meter.bound(stepped))
         };
         match range {
             Known::Part(Value::Array(items)) => {
@@ -224,7 +224,7 @@ impl Meter {
         call: &'a CallExpr,
         scope: &mut Scope<'a>,
         times: f64,
-    ) -> Result<Size, Costly> {
+    ) -> Result<Size, TooExpensive> {
         let mut sizes = Vec::new();
         for argument in call.target.as_deref().into_iter().chain(&call.args) {
             let known = self.evaluate(argument, scope, times)?;
@@ -297,7 +297,8 @@ impl Meter {
         }
     }
 
-    /// The size of a part of the object. `items` are all values in it: it may be flattened.
+    /// Returns the size of a part of the object. `items` counts all values in it, since it may be
+    /// flattened.
     fn size(&mut self, value: &Value) -> Size {
         let (items, bytes) = match value {
             Value::Null | Value::Bool(_) | Value::Number(_) => return Size::ONE,
@@ -330,7 +331,8 @@ impl Meter {
     }
 }
 
-/// Whether an expression is a number, so that what it is added to is one too.
+/// Returns whether an expression is a number, so that its sum with another expression is a number
+/// too.
 fn is_number(expression: &IdedExpr) -> bool {
     let Expr::Literal(literal) = &expression.expr else { return false };
     matches!(literal, LiteralValue::Int(_) | LiteralValue::UInt(_) | LiteralValue::Double(_))

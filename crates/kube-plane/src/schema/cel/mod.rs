@@ -1,8 +1,8 @@
 //! `x-kubernetes-validations`: rules in CEL.
 //!
-//! Parser and interpreter recurse and cannot be stopped. So texts are checked before they are parsed
-//! ([`text`]), what rules cost before they are evaluated ([`cost`]), and both happen on threads with
-//! room ([`crate::heavy`]).
+//! Parser and interpreter are recursive and cannot be stopped. Rules are therefore checked before
+//! parsing ([`text`]) and their cost is estimated before evaluation ([`cost`]). Both run on threads
+//! with a large stack ([`crate::expensive`]).
 
 mod cost;
 #[cfg(test)]
@@ -13,13 +13,13 @@ use kube_cel::{CompiledSchema, ErrorKind, RootContext, Validator, compile_schema
 use serde_json::{Map, Value};
 
 #[cfg(test)]
-use crate::heavy::roomy;
+use crate::expensive::run_blocking;
 use crate::{
     admission::{FieldError, FieldErrorKind},
-    heavy,
+    expensive,
 };
 
-/// What is wrong with a rule. Has to run where there is room for recursion.
+/// Validates a rule. Must run on a thread with a large stack.
 pub(super) fn check(rule: &str) -> Result<(), String> {
     text::check(rule)
 }
@@ -28,7 +28,7 @@ pub(super) fn check(rule: &str) -> Result<(), String> {
 pub(crate) struct Rules {
     compiled: CompiledSchema,
     validator: Validator,
-    /// Why rules cannot be used. New definitions have no such rules.
+    /// Rules that cannot be used. New definitions have none.
     broken: Vec<String>,
 }
 
@@ -36,19 +36,19 @@ impl Rules {
     /// Compiles the rules; `None` if there are none.
     pub(crate) fn compile(schema: &Value) -> Option<Self> {
         let mut schema = trim(schema, false)?;
-        let compiled = heavy::roomy(|| {
+        let compiled = expensive::run_blocking(|| {
             let mut broken = Vec::new();
             take_broken(&mut schema, &mut broken);
             (compile_schema(&schema), broken)
         });
         let (compiled, broken) = compiled.unwrap_or_else(|| {
-            (compile_schema(&Value::Null), vec!["they cannot be compiled".to_owned()])
+            (compile_schema(&Value::Null), vec!["the rules cannot be compiled".to_owned()])
         });
         Some(Self { compiled, validator: Validator::new(), broken })
     }
 
-    /// Evaluates the rules for a new object; rules with `oldSelf` only if there is an old one. Has
-    /// to run where there is room for recursion.
+    /// Evaluates the rules for a new object; rules with `oldSelf` only if there is an old one. Must
+    /// run on a thread with a large stack.
     pub(crate) fn check(
         &self,
         context: &RootContext,
@@ -56,14 +56,14 @@ impl Rules {
         old: Option<&Value>,
     ) -> Vec<FieldError> {
         let unusable = |why: &str| {
-            let why = format!("rules of the definition cannot be used: {why}");
+            let why = format!("the definition has invalid rules: {why}");
             vec![FieldError::plain("", FieldErrorKind::Invalid, why)]
         };
         if let Some(why) = self.broken.first() {
             return unusable(why);
         }
         if let Err(error) = cost::check(&self.compiled, new, old) {
-            let why = format!("the definition cannot be checked: {error}");
+            let why = format!("the rules of the definition cannot be evaluated: {error}");
             return vec![FieldError::plain("", FieldErrorKind::TooLong, why)];
         }
         let result =
@@ -95,7 +95,7 @@ impl std::fmt::Debug for Rules {
     }
 }
 
-/// Takes away the rules that cannot be used, and says why.
+/// Removes rules that cannot be used, and records the reasons.
 fn take_broken(schema: &mut Value, broken: &mut Vec<String>) {
     match schema {
         Value::Object(fields) => {
@@ -121,7 +121,8 @@ fn take_broken(schema: &mut Value, broken: &mut Vec<String>) {
     }
 }
 
-/// The parts of a schema that lead to a rule or are seen by one: compiled schemas are large.
+/// Returns the parts of a schema that contain rules or are visible to them, since compiled schemas
+/// are large.
 fn trim(schema: &Value, seen: bool) -> Option<Value> {
     let fields = schema.as_object()?;
     let seen = seen || fields.contains_key("x-kubernetes-validations");

@@ -20,12 +20,12 @@ fn rules(list: &Value) -> Rules {
 
 fn check(rule: &str, object: &Value) -> Vec<String> {
     let rules = rules(&json!([{ "rule": rule }]));
-    let found = roomy(|| rules.check(&RootContext::default(), object, None)).unwrap();
+    let found = run_blocking(|| rules.check(&RootContext::default(), object, None)).unwrap();
     found.iter().map(ToString::to_string).collect()
 }
 
 #[test]
-fn what_takes_long_is_not_begun() {
+fn expensive_rules_are_refused_up_front() {
     let list: Vec<String> = (0..300).map(|n| format!("item-{n}")).collect();
     let parts: Vec<Value> = (0..300).map(|n| json!({"tags": [format!("t{n}")]})).collect();
     let object =
@@ -55,12 +55,12 @@ fn what_takes_long_is_not_begun() {
 }
 
 #[test]
-fn a_rule_that_cannot_be_used_refuses_new_objects() {
+fn a_broken_rule_rejects_new_objects() {
     for rule in
         ["(".repeat(200_000), "self.list.".to_owned(), "lists.range(self.n) == []".to_owned()]
     {
         let found = check(&rule, &json!({"list": []}));
         assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].contains("rules of the definition cannot be used"), "{found:?}");
+        assert!(found[0].contains("the definition has invalid rules"), "{found:?}");
     }
 }

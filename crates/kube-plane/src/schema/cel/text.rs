@@ -1,20 +1,20 @@
-//! Rules as texts: what is too long or too nested never meets the parser.
+//! Checks of rule texts before parsing: length and nesting.
 
 use kube_cel::cel::{
     Program,
     common::ast::{CallExpr, EntryExpr, Expr, IdedEntryExpr, IdedExpr, LiteralValue},
 };
 
-/// The longest rule, in bytes.
+/// Maximum size of a rule, in bytes.
 const MAX_LENGTH: usize = 10_000;
-/// Brackets in each other, at most.
+/// Maximum nesting of brackets.
 const MAX_NESTING: usize = 48;
-/// Expressions in each other, at most: rules are walked by recursion.
+/// Maximum nesting of expressions, since rules are walked recursively.
 const MAX_DEPTH: usize = 150;
-/// Items of `lists.range` and digits of `format`, at most. They have to be in the rule as numbers.
+/// Maximum number of items of `lists.range`, and maximum width in `format`. Both must be literals.
 const MAX_NUMBER: i64 = 10_000;
 
-/// What is wrong with a rule. Has to run where there is room for recursion.
+/// Checks a rule. Must run on a thread with a large stack.
 pub(super) fn check(rule: &str) -> Result<(), String> {
     if rule.len() > MAX_LENGTH {
         return Err(format!("it is longer than {MAX_LENGTH} bytes"));
@@ -26,14 +26,14 @@ pub(super) fn check(rule: &str) -> Result<(), String> {
     let mut calls = Vec::new();
     walk(program.expression(), 0, &mut calls)?;
     let has = |names: &[&str]| calls.iter().any(|call| names.contains(&call.func_name.as_str()));
-    // A quantity of a few letters has a text of gigabytes.
+    // A quantity of a few characters may have a text of gigabytes.
     if has(&["quantity"]) && has(&["string", "format"]) {
-        return Err("quantities cannot be made texts".to_owned());
+        return Err("quantities cannot be converted to strings".to_owned());
     }
     calls.into_iter().try_for_each(check_call)
 }
 
-/// How deep brackets are nested outside of texts.
+/// Returns the nesting of brackets outside of strings.
 fn nesting(rule: &str) -> usize {
     let bytes = rule.as_bytes();
     let (mut depth, mut deepest, mut index) = (0usize, 0, 0);
@@ -56,7 +56,7 @@ fn nesting(rule: &str) -> usize {
     deepest
 }
 
-/// The index after the text that begins here.
+/// Returns the index after the string that begins here.
 fn after_text(bytes: &[u8], start: usize, raw: bool) -> usize {
     let Some(quote) = bytes.get(start) else { return start };
     let triple = [*quote; 3];
@@ -71,7 +71,7 @@ fn after_text(bytes: &[u8], start: usize, raw: bool) -> usize {
     index
 }
 
-/// Goes through a rule and collects its calls.
+/// Walks a rule and collects its calls.
 fn walk<'a>(
     expression: &'a IdedExpr,
     depth: usize,
@@ -86,7 +86,7 @@ fn walk<'a>(
     children(&expression.expr).into_iter().try_for_each(|child| walk(child, depth + 1, calls))
 }
 
-/// The expressions that an expression is made of.
+/// Returns the direct subexpressions of an expression.
 pub(super) fn children(expression: &Expr) -> Vec<&IdedExpr> {
     match expression {
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => Vec::new(),
@@ -113,19 +113,22 @@ fn values(entries: &[IdedEntryExpr]) -> Vec<&IdedExpr> {
     values.collect()
 }
 
-/// Refuses calls whose result may be of any size.
+/// Rejects calls with a result of unbounded size.
 fn check_call(call: &CallExpr) -> Result<(), String> {
     let argument = call.args.first().map(|argument| &argument.expr);
     match call.func_name.as_str() {
         "lists.range" | "range" => match argument {
             Some(Expr::Literal(LiteralValue::Int(count))) if *count.inner() <= MAX_NUMBER => Ok(()),
-            _ => Err(format!("lists.range needs a number up to {MAX_NUMBER}")),
+            _ => Err(format!("lists.range needs a literal number up to {MAX_NUMBER}")),
         },
         "format" => match call.target.as_ref().map(|target| &target.expr) {
             Some(Expr::Literal(LiteralValue::String(text))) if !has_long_number(text.inner()) => {
                 Ok(())
             }
-            _ => Err("format needs a text whose numbers have at most three digits".to_owned()),
+            _ => {
+                Err("format needs a literal string whose numbers have at most three digits"
+                    .to_owned())
+            }
         },
         _ => Ok(()),
     }
@@ -144,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn brackets_are_counted_outside_of_texts() {
+    fn brackets_are_counted_outside_strings() {
         for (rule, expected) in [
             ("self.a == (1 + (2))", 2),
             (r#"self.a == "((((" + '[[[' + (1)"#, 1),
@@ -160,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_that_are_too_much_are_refused() {
+    fn oversized_rules_are_refused() {
         let chain = |part: &str, count: usize| vec![part; count].join("");
         for (rule, expected) in [
             ("self.a.all(x, x > 0) && size(self.b) < 3".to_owned(), None),
@@ -179,7 +182,7 @@ mod tests {
             ("string(quantity(self.a)) == ''".to_owned(), Some("quantities")),
             ("self.a >=".to_owned(), Some("")),
         ] {
-            let found = super::super::roomy(move || check(&rule).map_err(|e| (rule, e)));
+            let found = super::super::run_blocking(move || check(&rule).map_err(|e| (rule, e)));
             match (found, expected) {
                 (Some(Ok(())), None) => {}
                 (Some(Err((_, why))), Some(expected)) => assert!(why.contains(expected), "{why}"),

@@ -1,10 +1,10 @@
-//! Which of several machines goes first, and the first machine of all.
+//! Tests of the order of machines, and of the first machine of a cluster.
 
-use super::super::super::workload::worth_a_look;
+use super::super::super::workload::may_have_api_server;
 use super::*;
 
 #[test]
-fn those_that_are_missed_least_go_first() {
+fn the_least_useful_machines_are_replaced_first() {
     let last_two = "d:ok e:ok f:ok g:ok";
     for (machines, first) in [
         ("a:marked b:marked c:marked", "a"),
@@ -17,9 +17,9 @@ fn those_that_are_missed_least_go_first() {
         ("a:etcd b:etcd c:api", "a"),
     ] {
         let seven = kcp(json!({ "replicas": 7 }));
-        let seen = situation(&seven, &format!("{machines} {last_two}"));
+        let observed = situation(&seven, &format!("{machines} {last_two}"));
         let expected = format!("note {first} 0, delete {first}");
-        assert_eq!(outcome(&seven, &seen), expected, "{machines}");
+        assert_eq!(outcome(&seven, &observed), expected, "{machines}");
     }
 }
 
@@ -55,7 +55,7 @@ fn before_the_control_plane_is_initialized_the_first_machine_may_be_replaced() {
 }
 
 #[test]
-fn a_first_machine_that_goes_does_not_initialize_the_control_plane() {
+fn a_deleted_first_machine_does_not_initialize_the_control_plane() {
     let three = kcp(json!({ "replicas": 3 }));
     for (machines, is_asked) in [
         ("a:first", true),
@@ -64,6 +64,6 @@ fn a_first_machine_that_goes_does_not_initialize_the_control_plane() {
         ("a:first- b:joiner c:joiner", false),
         ("a:first- b:joiner d:first", true),
     ] {
-        assert_eq!(worth_a_look(&situation(&three, machines)), is_asked, "{machines}");
+        assert_eq!(may_have_api_server(&situation(&three, machines)), is_asked, "{machines}");
     }
 }

@@ -1,4 +1,4 @@
-//! Limits of replacing machines, and what conditions say of it.
+//! Tests of the limits of replacements, and of the conditions.
 
 use super::super::super::observe::wanted;
 use super::*;
@@ -26,60 +26,61 @@ fn retries_have_limits() {
         ("none is allowed", limits(Some(0), 0, None), 60, 0, cannot),
     ] {
         let kcp = kcp(json!({ "replicas": 3, "remediation": limits }));
-        let mut seen = situation(&kcp, "a:ok b:ok c:etcd");
-        let annotations = seen.machines[2].machine.annotations_mut();
+        let mut observed = situation(&kcp, "a:ok b:ok c:etcd");
+        let annotations = observed.machines[2].machine.annotations_mut();
         annotations.insert(REMEDIATION_FOR.into(), record("x", since, tries));
-        assert_eq!(outcome(&kcp, &seen), expected, "{what}");
+        assert_eq!(outcome(&kcp, &observed), expected, "{what}");
     }
     let strict = kcp(json!({ "replicas": 3, "remediation": limits(Some(0), 300, None) }));
-    let mut seen = situation(&strict, "a:ok b:ok c:etcd");
-    assert_eq!(outcome(&strict, &seen), begins, "the first replacement is no retry");
+    let mut observed = situation(&strict, "a:ok b:ok c:etcd");
+    assert_eq!(outcome(&strict, &observed), begins, "the first replacement is no retry");
     for broken in
         ["{", "{}", r#"{"machine":"x","retryCount":3}"#, r#"{"machine":"x","retryCount":-1}"#]
     {
-        let annotations = seen.machines[2].machine.annotations_mut();
+        let annotations = observed.machines[2].machine.annotations_mut();
         annotations.insert(REMEDIATION_FOR.into(), broken.into());
-        assert_eq!(outcome(&strict, &seen), begins, "what a user has broken: {broken}");
+        assert_eq!(outcome(&strict, &observed), begins, "what a user has broken: {broken}");
     }
-    let annotations = seen.machines[2].machine.annotations_mut();
+    let annotations = observed.machines[2].machine.annotations_mut();
     annotations.insert(REMEDIATION_FOR.into(), record("x", 100, 0));
-    assert_eq!(decide(&strict, &seen).recheck, Some(std::time::Duration::from_secs(200)));
+    assert_eq!(decide(&strict, &observed).recheck, Some(std::time::Duration::from_secs(200)));
 }
 
 #[test]
-fn nothing_is_replaced_without_a_template_or_an_answer_of_etcd() {
+fn nothing_is_replaced_without_a_template_or_a_response_of_etcd() {
     let three = kcp(json!({ "replicas": 3 }));
-    let mut seen = situation(&three, "a:ok b:ok c:etcd");
-    seen.template = Seen::Missing;
-    assert_eq!(outcome(&three, &seen), " | c RemediationDeferred");
-    let mut seen = situation(&three, "a:ok b:ok c:etcd");
-    seen.view = View::Silent;
-    assert_eq!(outcome(&three, &seen), " | c RemediationDeferred");
-    assert_eq!(decide(&three, &seen).recheck, Some(std::time::Duration::from_secs(10)));
+    let mut observed = situation(&three, "a:ok b:ok c:etcd");
+    observed.template = Lookup::Missing;
+    assert_eq!(outcome(&three, &observed), " | c RemediationDeferred");
+    let mut observed = situation(&three, "a:ok b:ok c:etcd");
+    observed.view = View::Silent;
+    assert_eq!(outcome(&three, &observed), " | c RemediationDeferred");
+    assert_eq!(decide(&three, &observed).recheck, Some(std::time::Duration::from_secs(10)));
     let external = kcp(json!({ "replicas": 3, "kubeadmConfigSpec": { "clusterConfiguration": {
         "etcd": { "external": {
             "endpoints": ["https://192.0.2.2:2379"], "caFile": "a", "certFile": "b", "keyFile": "c",
         } },
     } } }));
-    let mut seen = situation(&external, "a:ok b:api c:api");
-    seen.view = View::Silent;
+    let mut observed = situation(&external, "a:ok b:api c:api");
+    observed.view = View::Silent;
     let pair = PemPair { certificate: "c".into(), private_key: "k".into() };
     let purposes = wanted(&external).purposes();
-    seen.certificates = purposes.into_iter().map(|purpose| (purpose, pair.clone())).collect();
-    assert_eq!(outcome(&external, &seen), "note b 0, delete b", "etcd is not on the machines");
+    observed.certificates = purposes.into_iter().map(|purpose| (purpose, pair.clone())).collect();
+    assert_eq!(outcome(&external, &observed), "note b 0, delete b", "etcd is not on the machines");
 }
 
 #[test]
 fn conditions_and_status_say_what_is_done() {
     let mut three = kcp(json!({ "replicas": 3 }));
     let report = |kcp: &KubeadmControlPlane, machines: &str| {
-        let mut seen = situation(kcp, machines);
-        let plan = decide(kcp, &seen);
-        // Nothing new is known of the machines, so that what they say stays.
-        seen.view = View::Silent;
+        let mut observed = situation(kcp, machines);
+        let plan = decide(kcp, &observed);
+        // Nothing new is known of the machines, so their conditions stay.
+        observed.view = View::Silent;
         let valid = validate(kcp).unwrap();
-        let known = Known { kcp, seen: &seen, valid: Some(&valid), plan: &plan, now: now() };
-        let lists: Vec<_> = seen
+        let known =
+            StatusInputs { kcp, observed: &observed, valid: Some(&valid), plan: &plan, now: now() };
+        let lists: Vec<_> = observed
             .machines
             .iter()
             .map(|owned| (owned.name(), machine_conditions(known, owned)))
@@ -108,19 +109,25 @@ fn conditions_and_status_say_what_is_done() {
 }
 
 #[test]
-fn a_machine_that_is_well_again_waits_for_nothing() {
+fn a_recovered_machine_waits_for_nothing() {
     let three = kcp(json!({ "replicas": 3 }));
-    let mut seen = situation(&three, "a:ok b:ok c:marked");
-    let list = seen.machines[2].machine.status.as_mut().unwrap().conditions.as_mut().unwrap();
+    let mut observed = situation(&three, "a:ok b:ok c:marked");
+    let list = observed.machines[2].machine.status.as_mut().unwrap().conditions.as_mut().unwrap();
     for condition in list {
         if condition.type_ == conditions::HEALTH_CHECK_SUCCEEDED {
             condition.status = "True".into();
         }
     }
     let valid = validate(&three).unwrap();
-    let plan = decide(&three, &seen);
+    let plan = decide(&three, &observed);
     assert_eq!(words(&plan), "");
-    let known = Known { kcp: &three, seen: &seen, valid: Some(&valid), plan: &plan, now: now() };
-    let list = machine_conditions(known, &seen.machines[2]);
+    let known = StatusInputs {
+        kcp: &three,
+        observed: &observed,
+        valid: Some(&valid),
+        plan: &plan,
+        now: now(),
+    };
+    let list = machine_conditions(known, &observed.machines[2]);
     assert_eq!(list.get(conditions::OWNER_REMEDIATED), None);
 }
