@@ -2,10 +2,7 @@
 # conformance tests as CI has time for. Sourced by ./test.
 # shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
 
-if [ -z "$kubernetes" ]; then
-  skip 'applications on a cluster' "$kubernetes_missing"
-  return 0
-fi
+kubernetes_tests_for 'applications on a cluster' || return 0
 # shellcheck source=tests/applications/lib.sh
 . tests/applications/lib.sh
 # shellcheck source=tests/applications/userns.sh

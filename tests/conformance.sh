@@ -7,10 +7,7 @@
 #   CAPN_TEST_REPORTS     directory for the JUnit files; docs/tested/conformance.md is made from them
 # shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
 
-if [ -z "$kubernetes" ]; then
-  skip 'all of conformance' "$kubernetes_missing"
-  return 0
-fi
+kubernetes_tests_for 'all of conformance' || return 0
 # shellcheck source=tests/applications/lib.sh
 . tests/applications/lib.sh
 # shellcheck source=tests/conformance/lib.sh

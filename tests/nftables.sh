@@ -1,10 +1,7 @@
 # The application with kube-proxy in nftables mode, on a cluster of isolated nodes. Sourced by ./test.
 # shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
 
-if [ -z "$kubernetes" ]; then
-  skip 'applications in nftables mode' "$kubernetes_missing"
-  return 0
-fi
+kubernetes_tests_for 'applications in nftables mode' || return 0
 # shellcheck source=tests/applications/lib.sh
 . tests/applications/lib.sh
 # shellcheck source=tests/conformance/lib.sh

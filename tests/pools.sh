@@ -13,11 +13,9 @@ make_pool() {
 
 # remove_pool DRIVER: removes the pool with its content.
 remove_pool() {
-  local pool=capn-t-$1 volume
+  local pool=capn-t-$1
   incus storage show "$pool" >/dev/null 2>&1 || return 0
-  for volume in $(incus storage volume list "$pool" type=image -f csv -c n); do
-    incus image delete "$volume" >/dev/null 2>&1 || incus storage volume delete "$pool" "image/$volume" >/dev/null 2>&1
-  done
+  # Volumes of images go with it.
   incus storage delete "$pool"
 }
 

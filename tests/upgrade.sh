@@ -2,8 +2,12 @@
 # cluster as created by an older kubeadm: without a ClusterRoleBinding for its API servers. Sourced by ./test.
 # shellcheck shell=bash disable=SC2154 # scratch and capn_bin are set by ./test
 
-if [ -z "$kubernetes" ] || [ -z "$kubernetes_older" ]; then
-  skip 'an upgrade of Kubernetes' "${kubernetes_missing:-the directory of binaries is not one of ours; unset CAPN_KUBERNETES_BINARIES}"
+if [ -z "$kubernetes" ]; then
+  skip 'an upgrade of Kubernetes' "$kubernetes_missing"
+  return 0
+fi
+if ! kubernetes_older=$(built_idly v1.36); then
+  skip 'an upgrade of Kubernetes' "v1.36: $kubernetes_older"
   return 0
 fi
 

@@ -1,4 +1,4 @@
-# Kubernetes and programs of nodes, built or taken from the given directories. Sourced by ./test.
+# Kubernetes and programs of nodes, taken from the given directories or built by the idle lane. Sourced by ./test.
 # shellcheck shell=bash disable=SC2154,SC2034,SC2016 # variables of ./test
 
 # Build requirements: Go, and a C library for runc.
@@ -14,9 +14,8 @@ kubernetes_tools() {
     install_packages "${missing[@]}"
 }
 
-# Sets kubernetes, kubernetes_older, kubernetes_tests and the environment variables of capn for both directories, or
-# kubernetes_missing with the reason.
-kubernetes_build() {
+# kubernetes_begin: finds out whether Kubernetes can be built, and names the jobs of the idle lane.
+kubernetes_begin() {
   if [ -n "$install" ] && [ "$(id -u)" = 0 ]; then
     check 'install Go and the programs for the test images' kubernetes_tools || true
   fi
@@ -26,25 +25,69 @@ kubernetes_build() {
     kubernetes_missing='Go is not installed; `./test --install` as root installs it'
     skip 'Kubernetes from its Go modules' "$kubernetes_missing"
     return 0
-  elif check "build Kubernetes $kubernetes_release with etcd and CoreDNS" kubernetes_directory "$kubernetes_release"; then
-    kubernetes=$(cat "$scratch/built.$kubernetes_release")
-    export CAPN_KUBERNETES_BINARIES=$kubernetes
   else
-    kubernetes_missing='Kubernetes could not be built; see above'
-    return 0
+    idle+=(kubernetes)
   fi
-  if check 'build containerd, runc and crictl' kubernetes_directory runtime; then
-    CAPN_RUNTIME_BINARIES=$(cat "$scratch/built.runtime")
+  idle+=(runtime)
+  if wants applications || wants nftables || wants conformance; then idle+=(kubernetes_tests); fi
+}
+# Waits for both, and sets kubernetes and the environment variables of capn, or kubernetes_missing with the reason.
+kubernetes_wait() {
+  if [ -n "$kubernetes_missing" ]; then return 0; fi
+  if [ -z "$kubernetes" ]; then
+    if check "Kubernetes $kubernetes_release with etcd and CoreDNS is built" built_idly "$kubernetes_release"; then
+      kubernetes=$(built_idly "$kubernetes_release")
+      export CAPN_KUBERNETES_BINARIES=$kubernetes
+    else
+      kubernetes_missing='Kubernetes could not be built; see above'
+      return 0
+    fi
+  fi
+  if check 'containerd, runc and crictl are built' built_idly runtime; then
+    CAPN_RUNTIME_BINARIES=$(built_idly runtime)
     export CAPN_RUNTIME_BINARIES
   fi
-  # The version before an upgrade.
-  if wants upgrade && [ "$kubernetes_release" != v1.36 ] && [ -s "$scratch/built.$kubernetes_release" ] &&
-    check 'build Kubernetes v1.36' kubernetes_directory v1.36; then
-    kubernetes_older=$(cat "$scratch/built.v1.36")
+}
+
+# Jobs of the idle lane.
+idle_kubernetes() { idle_directory "$kubernetes_release" "build Kubernetes $kubernetes_release with etcd and CoreDNS"; }
+idle_runtime() { idle_directory runtime 'build containerd, runc and crictl'; }
+idle_kubernetes_tests() { idle_directory "$kubernetes_release-tests" "build e2e.test of $kubernetes_release and the programs of its images"; }
+# The release before an upgrade.
+idle_kubernetes_older() {
+  local newer=$kubernetes
+  if [ -z "$newer" ]; then newer=$(cat "$top/built.$kubernetes_release" 2>/dev/null); fi
+  # In CI, which has a time limit, only if it is cached or there is time left.
+  if [ -n "$install" ] && [ $((SECONDS - began)) -gt "${CAPN_TEST_OLDER_UNTIL:-2700}" ] &&
+    ! compgen -G "$(dirname "$newer")/v1.36.*" >/dev/null; then
+    echo 'too little time is left to build it' >"$top/not-built.v1.36"
+    return
   fi
-  if wants applications || wants nftables || wants conformance; then
-    check "build e2e.test of $kubernetes_release and the programs of its images" kubernetes_directory "$kubernetes_release-tests" || return 0
-    kubernetes_tests=$(cat "$scratch/built.$kubernetes_release-tests")
+  idle_directory v1.36 'build Kubernetes v1.36'
+}
+idle_directory() {
+  if check "$2" kubernetes_directory "$1"; then
+    mv "$scratch/built.$1" "$top/built.$1"
+  else
+    echo 'it could not be built' >"$top/not-built.$1"
   fi
 }
 kubernetes_directory() { tests/kubernetes/build.sh "$1" >"$scratch/built.$1"; }
+
+# built_idly WHAT : waits for a job of the idle lane and prints the directory; fails with the reason if there is none.
+built_idly() {
+  until [ -s "$top/built.$1" ] || [ -s "$top/not-built.$1" ] || [ -e "$top/results-idle" ]; do sleep 1; done
+  cat "$top/built.$1" 2>/dev/null || { cat "$top/not-built.$1" 2>/dev/null || echo 'it was not built'; return 1; }
+}
+# Sets kubernetes_tests, or skips WHAT.
+kubernetes_tests_for() {
+  local told
+  if [ -z "$kubernetes" ]; then
+    told=$kubernetes_missing
+  elif told=$(built_idly "$kubernetes_release-tests"); then
+    kubernetes_tests=$told
+    return 0
+  fi
+  skip "$1" "$told"
+  return 1
+}
