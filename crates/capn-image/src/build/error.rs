@@ -35,8 +35,8 @@ pub enum BuildError {
     /// The cache directory is not owned by this user.
     #[error(transparent)]
     NotOwned(#[from] crate::ownership::NotOwned),
-    /// Another build uses the cache directory.
-    #[error("another image build is running in {path}")]
+    /// Another build uses the cache directory for an hour.
+    #[error("another image build has been running in {path} for an hour")]
     Busy {
         /// The cache directory.
         path: Utf8PathBuf,

@@ -11,6 +11,7 @@ mod host;
 mod import;
 mod layers;
 mod loading;
+mod lock;
 mod manifest;
 mod normalize;
 mod pack;
@@ -68,13 +69,23 @@ pub async fn build(
 ) -> Result<BuiltImage, BuildError> {
     let started = Instant::now();
     let plan = Plan::new(request).await?;
-    let on_server = import::look(client, &plan.alias, plan.kind(), &plan.recipe).await?;
-    let known = known_manifest(request, &plan, on_server.same_recipe.as_ref()).await;
-    let reusable = on_server
-        .same_recipe
-        .as_ref()
-        .filter(|_| !request.rebuild && (known.is_some() || !request.manifest));
-    let (fingerprint, manifest, reused) = match reusable {
+    let look = || import::look(client, &plan.alias, plan.kind(), &plan.recipe);
+    let mut on_server = look().await?;
+    let mut known = known_manifest(request, &plan, on_server.same_recipe.as_ref()).await;
+    let builds = reusable(request, &on_server, known.as_ref()).is_none();
+    if builds {
+        check_host(request, &plan)?;
+    }
+    let lock = match builds || !request.validate.is_empty() {
+        true => Some(lock::acquire(&request.cache_dir, progress).await?),
+        false => None,
+    };
+    if lock.is_some() {
+        // Another process may have built it in the meantime.
+        on_server = look().await?;
+        known = known_manifest(request, &plan, on_server.same_recipe.as_ref()).await;
+    }
+    let (fingerprint, manifest, reused) = match reusable(request, &on_server, known.as_ref()) {
         Some(image) => (image.fingerprint.clone(), known, true),
         None => {
             let (fingerprint, manifest) = make(request, &plan, client, progress).await?;
@@ -83,23 +94,36 @@ pub async fn build(
     };
     let before: Vec<&Image> =
         [&on_server.aliased, &on_server.same_recipe].into_iter().flatten().collect();
-    let (cases, cache) = (&request.validate, &request.cache_dir);
-    let subject = plan.subject();
-    let validated = validate::validate_before_alias(
-        client,
-        &subject,
-        cases,
-        &fingerprint,
-        &before,
-        cache,
-        progress,
-    )
-    .await?;
+    let (cases, subject) = (&request.validate, plan.subject());
+    let validated =
+        validate::validate_before_alias(client, &subject, cases, &fingerprint, &before, progress)
+            .await?;
     let ServerImage { aliased, .. } = on_server;
     import::point_alias(client, &plan.alias, aliased.as_ref(), &fingerprint).await?;
+    drop(lock);
     let image = client.image(&fingerprint).await.map_err(import::failed("read the image"))?;
     let size_bytes = image.map_or(0, |image| image.size);
     Ok(plan.into_built(fingerprint, size_bytes, reused, manifest, validated, started.elapsed()))
+}
+
+/// Returns the image of the server that need not be built again.
+fn reusable<'a>(
+    request: &BuildRequest,
+    on_server: &'a ServerImage,
+    manifest: Option<&String>,
+) -> Option<&'a Image> {
+    let is_complete = !request.rebuild && (manifest.is_some() || !request.manifest);
+    on_server.same_recipe.as_ref().filter(|_| is_complete)
+}
+
+/// Checks that this machine can build the image, unless the cache directory has it.
+fn check_host(request: &BuildRequest, plan: &Plan) -> Result<(), BuildError> {
+    let packed = workspace::packed(&request.cache_dir, plan.kind(), &plan.recipe);
+    if packed.exists() && !request.rebuild {
+        return Ok(());
+    }
+    host::check_architecture(plan.inputs.architecture)?;
+    host::check_tools(plan.inputs.base)
 }
 
 /// Returns the manifest of the server's image if it was built here, as its digest shows.
@@ -120,6 +144,7 @@ async fn make(
     client: &Client,
     progress: &mut Progress<'_>,
 ) -> Result<(String, String), BuildError> {
+    check_host(request, plan)?;
     let path = workspace::packed(&request.cache_dir, plan.kind(), &plan.recipe);
     let packed = if path.exists() && !request.rebuild {
         for stage in plan.stages() {
@@ -127,8 +152,6 @@ async fn make(
         }
         PackedImage::at(&path)
     } else {
-        host::check_architecture(plan.inputs.architecture)?;
-        host::check_tools(plan.inputs.base)?;
         let workspace = Workspace::open(&request.cache_dir).await?;
         let packed = pack(&workspace, request, plan, &path, progress).await?;
         workspace.close().await?;

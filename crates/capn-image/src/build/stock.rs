@@ -17,7 +17,7 @@ use incus_client::{
 use super::{
     BuildError, BuiltImage, Event, Stage, ValidationCase,
     import::{self, failed},
-    layers,
+    layers, lock,
     step::Progress,
     validate::{self, MARK, Needs, ValidatedImage},
 };
@@ -132,7 +132,17 @@ pub async fn build_from_stock(
 ) -> Result<BuiltImage, BuildError> {
     let started = Instant::now();
     let recipe = request.recipe();
-    let on_server = import::look(client, &request.alias, KIND, &recipe).await?;
+    let look = || import::look(client, &request.alias, KIND, &recipe);
+    let mut on_server = look().await?;
+    let builds = on_server.same_recipe.is_none() || request.rebuild;
+    let lock = match builds || !request.validate.is_empty() {
+        true => Some(lock::acquire(&request.cache_dir, progress).await?),
+        false => None,
+    };
+    if lock.is_some() {
+        // Another process may have built it in the meantime.
+        on_server = look().await?;
+    }
     let reusable = on_server.same_recipe.as_ref().filter(|_| !request.rebuild);
     let (fingerprint, reused) = match reusable {
         Some(image) => (image.fingerprint.clone(), true),
@@ -151,11 +161,11 @@ pub async fn build_from_stock(
         &request.validate,
         &fingerprint,
         &before,
-        &request.cache_dir,
         progress,
     )
     .await?;
     import::point_alias(client, &request.alias, on_server.aliased.as_ref(), &fingerprint).await?;
+    drop(lock);
     let image = client.image(&fingerprint).await.map_err(failed("read the image"))?;
     Ok(BuiltImage {
         runtime: None,

@@ -1,8 +1,7 @@
 //! Validation of an image in instances that are launched from it and removed again.
 
-use std::{fs::File, time::Duration};
+use std::time::Duration;
 
-use camino::Utf8Path;
 use incus_client::{
     Client, Error, ExecRequest,
     api::{Config, Devices, Image, InstanceAction, InstanceFilter, InstanceSource, InstancesPost},
@@ -92,21 +91,20 @@ pub(super) enum Needs {
 }
 
 /// Validates the image before it gets its alias, if there are cases. An image that fails and was
-/// not there `before` is deleted.
+/// not there `before` is deleted. The caller holds the lock of the cache directory.
 pub(super) async fn validate_before_alias(
     client: &Client,
     subject: &ValidatedImage,
     cases: &[ValidationCase],
     fingerprint: &str,
     before: &[&Image],
-    cache: &Utf8Path,
     progress: &mut Progress<'_>,
 ) -> Result<Vec<Validated>, BuildError> {
     if cases.is_empty() {
         return Ok(Vec::new());
     }
     let started = layers::start(Stage::Validate, progress);
-    let result = validate(client, subject, cases, fingerprint, cache, progress).await;
+    let result = validate(client, subject, cases, fingerprint, progress).await;
     let was_there = before.iter().any(|image| image.fingerprint == fingerprint);
     if let Err(BuildError::Invalid { .. }) = &result
         && !was_there
@@ -127,17 +125,14 @@ pub(super) async fn validate_before_alias(
 ///
 /// # Errors
 ///
-/// [`BuildError::Invalid`] with all failed checks; [`BuildError::Busy`] while another process does
-/// the same.
+/// [`BuildError::Invalid`] with all failed checks.
 async fn validate(
     client: &Client,
     subject: &ValidatedImage,
     cases: &[ValidationCase],
     fingerprint: &str,
-    cache: &Utf8Path,
     progress: &mut Progress<'_>,
 ) -> Result<Vec<Validated>, BuildError> {
-    let _lock = lock(cache)?;
     remove_validation(client, &subject.alias).await?;
     let mut validated = Vec::with_capacity(cases.len());
     for case in cases {
@@ -178,19 +173,6 @@ pub async fn remove_validation(client: &Client, alias: &str) -> Result<(), Build
         remove(client, &instance.name).await?;
     }
     Ok(())
-}
-
-/// Takes the lock that is held while instances of a validation exist.
-fn lock(cache: &Utf8Path) -> Result<File, BuildError> {
-    let path = cache.join("validation.lock");
-    let fail = super::workspace::failed("lock", &path);
-    std::fs::create_dir_all(cache).map_err(fail)?;
-    let file = File::create(&path).map_err(fail)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(BuildError::Busy { path: cache.to_owned() }),
-        Err(std::fs::TryLockError::Error(source)) => Err(fail(source)),
-    }
 }
 
 async fn run_checks(

@@ -12,8 +12,6 @@
 //! Everything gets its final name when it is complete, so that anything with a final name can be
 //! used.
 
-use std::fs::{File, TryLockError};
-
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio::{fs, process::Command};
 
@@ -23,28 +21,18 @@ use crate::recipe::{self, SCRIPTS};
 pub(super) struct Workspace {
     cache: Utf8PathBuf,
     overlay: bool,
-    _lock: File,
 }
 
 impl Workspace {
-    /// Locks the cache directory, creating it if needed, and removes incomplete data of an earlier
-    /// build.
+    /// Creates what is missing in the cache directory, and removes incomplete data of an earlier build. The
+    /// caller holds the lock of the directory.
     pub(super) async fn open(cache: &Utf8Path) -> Result<Self, BuildError> {
         crate::ownership::check(cache)?;
         for directory in ["", "debs", "layers", "images"] {
             let path = cache.join(directory);
             fs::create_dir_all(&path).await.map_err(failed("make", &path))?;
         }
-        let path = cache.join("lock");
-        let lock = File::create(&path).map_err(failed("open", &path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(BuildError::Busy { path: cache.to_owned() });
-            }
-            Err(TryLockError::Error(source)) => return Err(failed("lock", &path)(source)),
-        }
-        let mut workspace = Self { cache: cache.to_owned(), overlay: true, _lock: lock };
+        let mut workspace = Self { cache: cache.to_owned(), overlay: true };
         remove(&workspace.work()).await?;
         let scripts = workspace.scripts();
         fs::create_dir_all(&scripts).await.map_err(failed("make", &scripts))?;
@@ -212,15 +200,6 @@ mod tests {
 
     async fn workspace(directory: &tempfile::TempDir) -> Result<Workspace, BuildError> {
         Workspace::open(Utf8Path::from_path(directory.path()).unwrap()).await
-    }
-
-    #[tokio::test]
-    async fn a_second_build_in_the_same_directory_is_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        let first = workspace(&directory).await.unwrap();
-        assert!(matches!(workspace(&directory).await, Err(BuildError::Busy { .. })));
-        first.close().await.unwrap();
-        assert!(workspace(&directory).await.is_ok());
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use capn_image::{
-    BuildRequest, Kind,
+    BuildRequest, Kind, build,
     build::{Base, BuildError, ValidationCase, remove_validation},
     cri::check_sandbox,
     install::InstallScript,
@@ -14,9 +14,7 @@ use incus_client::{
 };
 
 use super::images::{containerd_status, settings};
-use super::support::{
-    MINUTE, build_patiently, cache, has_ubuntu, in_one_project, launched, restart_with, sh,
-};
+use super::support::{MINUTE, cache, has_ubuntu, in_one_project, launched, restart_with, sh};
 
 const BINARIES: &str = "/var/lib/capn/kubernetes";
 
@@ -30,7 +28,7 @@ async fn an_ubuntu_node_has_containerd_2_which_follows_its_mode() {
         return;
     }
     in_one_project("ubuntu node", |client| async move {
-        let image = build_patiently(&client, &ubuntu()).await.unwrap();
+        let image = build(&ubuntu(), &client, &mut |_| {}).await.unwrap();
         let name = "capn-t-img-u";
         launched(&client, name, &image.alias, &[("security.nesting", "true")]).await;
         assert_eq!(settings(&client, name).await, [true, true, true]);
@@ -68,7 +66,7 @@ async fn an_image_that_fails_validation_is_removed() {
         };
         let mut request = BuildRequest::new(Kind::Haproxy, cache());
         request.validate = vec![wrong];
-        let refused = build_patiently(&client, &request).await;
+        let refused = build(&request, &client, &mut |_| {}).await;
         let Err(BuildError::Invalid { failures }) = refused else { panic!("{refused:?}") };
         assert!(failures[0].contains("user namespace"), "{failures:?}");
         assert!(client.image_alias("capn/haproxy").await.unwrap().is_none());
@@ -78,7 +76,7 @@ async fn an_image_that_fails_validation_is_removed() {
         // A leftover instance is found by its mark.
         request.validate = Vec::new();
         request.manifest = true;
-        let image = build_patiently(&client, &request).await.unwrap();
+        let image = build(&request, &client, &mut |_| {}).await.unwrap();
         let manifest: BTreeMap<String, serde_json::Value> =
             serde_json::from_str(image.manifest.as_deref().unwrap()).unwrap();
         assert_eq!(manifest["recipe"], image.recipe);
@@ -103,7 +101,7 @@ async fn a_node_is_made_at_boot_from_checked_downloads() {
         let wanted = wanted.clone();
         async move {
             for (name, request) in wanted {
-                let image = build_patiently(&client, &request).await.unwrap();
+                let image = build(&request, &client, &mut |_| {}).await.unwrap();
                 installed_in(&client, name, &image.alias).await;
             }
         }

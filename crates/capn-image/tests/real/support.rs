@@ -13,7 +13,6 @@ use capn_image::{
     BuildRequest, BuiltImage, Event, Kind,
     binaries::{Programs, RuntimeDirectory, find_directory},
     build,
-    build::BuildError,
 };
 use futures::FutureExt;
 use incus_client::{
@@ -130,26 +129,16 @@ pub(crate) fn directory_of(programs: Programs) -> Option<Utf8PathBuf> {
     found
 }
 
-/// Builds an image, waiting for other builds. Also returns the events.
+/// Builds an image. Also returns the events.
 pub(crate) async fn built(client: &Client, kind: Kind) -> (BuiltImage, Vec<Event>) {
     let mut request = BuildRequest::new(kind, cache());
     if let Some(path) = directory_of(Programs::Runtime) {
         request.runtime = Some(RuntimeDirectory::open(path).await.unwrap());
     }
-    let deadline = Instant::now() + 15 * MINUTE;
-    loop {
-        let mut events = Vec::new();
-        match build(&request, client, &mut |event| events.push(event)).await {
-            Err(BuildError::Busy { .. }) if Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            result => {
-                let image = result.unwrap();
-                println!("{}: {:.1?}, reused: {}", image.alias, image.elapsed, image.reused);
-                return (image, events);
-            }
-        }
-    }
+    let mut events = Vec::new();
+    let image = build(&request, client, &mut |event| events.push(event)).await.unwrap();
+    println!("{}: {:.1?}, reused: {}", image.alias, image.elapsed, image.reused);
+    (image, events)
 }
 
 /// Launches an instance and waits until it is up, even with failed units.
@@ -222,22 +211,6 @@ pub(crate) async fn until(client: &Client, name: &str, what: &str, script: &str)
         }
         assert!(Instant::now() < deadline, "{what} did not happen in {name}: {text}");
         tokio::time::sleep(Duration::from_millis(250)).await;
-    }
-}
-
-/// Builds an image, waiting for other builds.
-pub(crate) async fn build_patiently(
-    client: &Client,
-    request: &BuildRequest,
-) -> Result<BuiltImage, BuildError> {
-    let deadline = Instant::now() + 15 * MINUTE;
-    loop {
-        match build(request, client, &mut |_| {}).await {
-            Err(BuildError::Busy { .. }) if Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            result => return result,
-        }
     }
 }
 
