@@ -1,9 +1,12 @@
 # Kubernetes end-to-end tests against a cluster, without pulling images. Sourced by sections of ./test.
 # shellcheck shell=bash disable=SC2154,SC2016 # scratch, kubernetes and kubernetes_tests are set by ./test
 
-# The test images as an archive for containerd, cached next to the programs.
+# The test images as an archive for containerd, cached next to the programs. One lane builds it, others wait.
 conformance_images() {
   test_images=$kubernetes_tests/images.tar
+  (flock 9 && conformance_images_build) 9>"$test_images.lock"
+}
+conformance_images_build() {
   local source newer
   newer=$(find "$kubernetes_tests/.stamp" crates/e2e/src crates/capn-oci/src -type f -newer "$test_images.names" 2>&1)
   if [ -n "$newer" ]; then
