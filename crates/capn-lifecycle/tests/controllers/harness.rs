@@ -1,11 +1,12 @@
 //! A plane, the controllers, simulated providers, and helpers to query them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use capi_api::{Cluster, Machine, MachineDeployment, MachineSet, conditions};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt as _};
@@ -20,6 +21,10 @@ use crate::workload::Workload;
 /// Timeout of all waits. Generous, because two cores may be busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const NAMESPACE: &str = "default";
+
+/// Definitions of all kinds. Without optimisation it takes a second to derive them.
+static CRDS: LazyLock<Vec<CustomResourceDefinition>> =
+    LazyLock::new(|| capi_api::crds().into_iter().chain(provider::crds()).collect());
 
 pub(crate) struct TestEnv {
     pub(crate) client: Client,
@@ -55,8 +60,7 @@ impl TestEnv {
 
     /// Starts a plane with a quota for machines per namespace.
     pub(crate) async fn with_room_for(machines: usize) -> Self {
-        let mut crds = capi_api::crds();
-        crds.extend(provider::crds());
+        let crds = CRDS.clone();
         let admission = capn_lifecycle::admission::admission().into_iter().map(|rule| {
             Admission::new(rule.group, rule.kind).mutate_with(rule.mutate).validate(
                 move |new, old| {

@@ -1,5 +1,6 @@
 //! A simulated server, a plane, the reconcilers between them, and a stand-in for Cluster API core.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use capi_api::core::{Cluster, Machine};
@@ -8,6 +9,7 @@ use capn_provider::{Connect, Options};
 use incus_client::Client;
 use incus_sim::Simulator;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -20,6 +22,10 @@ use crate::kinds::{self, Object};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// Definitions of all kinds. Without optimisation it takes a second to derive them.
+static CRDS: LazyLock<Vec<CustomResourceDefinition>> =
+    LazyLock::new(|| capi_api::crds().into_iter().chain(capn_api::crds()).collect());
+
 pub(crate) struct TestEnv {
     pub(crate) kube: kube::Client,
     pub(crate) simulator: Simulator,
@@ -31,8 +37,7 @@ pub(crate) struct TestEnv {
 impl TestEnv {
     /// Starts the reconcilers with a simulator.
     pub(crate) async fn start(simulator: Simulator) -> Self {
-        let mut crds = capi_api::crds();
-        crds.extend(capn_api::crds());
+        let crds = CRDS.clone();
         let plane = Plane::open(PlaneOptions { crds, ..PlaneOptions::default() }).await.unwrap();
         let (kube, server) = (plane.client(), Client::custom("simulator", simulator.connector()));
         let mut options = Options::default();

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
 
@@ -14,6 +14,7 @@ use incus_client::{
 };
 use incus_sim::{ExecResult, Listening, Simulator};
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -31,6 +32,10 @@ pub(crate) const FOREIGN: [(&str, &str); 2] = [("default", "demo-cp"), (PROJECT,
 const SOON: Duration = Duration::from_secs(60);
 /// Poll interval for objects. With many concurrent environments, polling takes most of the time.
 const PROBE: Duration = Duration::from_millis(50);
+
+/// Definitions of all kinds. Without optimisation it takes a second to derive them.
+static CRDS: LazyLock<Vec<CustomResourceDefinition>> =
+    LazyLock::new(|| capi_api::crds().into_iter().chain(capn_api::crds()).collect());
 
 /// One server and one namespace.
 pub(crate) struct TestEnv {
@@ -55,8 +60,7 @@ pub(crate) async fn plane() -> Plane {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| "capn_provider=warn".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init().ok();
-    let mut crds = capi_api::crds();
-    crds.extend(capn_api::crds());
+    let crds = CRDS.clone();
     Plane::open(PlaneOptions { crds, ..PlaneOptions::default() }).await.unwrap()
 }
 
