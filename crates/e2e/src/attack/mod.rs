@@ -194,7 +194,7 @@ async fn one(env: &mut TestEnv, attack: &Attack, slower: u32) -> anyhow::Result<
     }
     let broken = broken.iter().map(|text| text::plain(text)).collect::<Vec<_>>();
     if broken.is_empty() {
-        env.clear(&fixture).await;
+        env.clear(&fixture, impact.memory).await;
     }
     Ok(AttackReport { broken, memory: impact.memory, health: impact.health, took: began.elapsed() })
 }

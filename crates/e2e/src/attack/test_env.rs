@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::canary::Canary;
@@ -19,6 +20,9 @@ pub(crate) const CLUSTERS: &str = "/apis/cluster.x-k8s.io/v1beta2";
 pub(crate) const INFRASTRUCTURE: &str = "/apis/infrastructure.cluster.x-k8s.io/v1alpha2";
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const DEFINER: &str = "definer";
+/// From how many MiB on the next attack waits until the objects of the previous one are gone, and for how long.
+const MUCH: u64 = 180;
+const LEAVING: Duration = Duration::from_secs(15);
 
 /// Processes with a separate state directory.
 pub(crate) struct TestEnv {
@@ -156,13 +160,20 @@ impl TestEnv {
         })
     }
 
-    /// Deletes what an attack left, best effort: the next attack uses another namespace.
-    pub(crate) async fn clear(&self, fixture: &Fixture) {
+    /// Deletes what an attack left, best effort: the next attack uses another namespace. After an attack that
+    /// took much memory, waits until the namespace is gone, so that the next one is measured alone.
+    pub(crate) async fn clear(&self, fixture: &Fixture, memory: u64) {
+        let path = format!("/api/v1/namespaces/{}", fixture.namespace);
         let clearing = async {
             let admin = self.admin()?;
-            admin.delete(&format!("/api/v1/namespaces/{}", fixture.namespace)).await
+            admin.delete(&path).await?;
+            while memory > MUCH && admin.get(&path).await?.status != StatusCode::NOT_FOUND {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            anyhow::Ok(())
         };
-        drop(tokio::time::timeout(Duration::from_secs(5), clearing).await);
+        let longest = if memory > MUCH { LEAVING } else { Duration::from_secs(5) };
+        drop(tokio::time::timeout(longest * self.slower, clearing).await);
     }
 
     pub(crate) fn logs(&self) -> String {
