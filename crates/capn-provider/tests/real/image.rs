@@ -17,7 +17,8 @@ const APPLETS: [&str; 20] = [
 const INIT: &str = "#!/bin/sh\n\
     trap 'exit 0' PWR TERM\n\
     ip link set lo up\n\
-    ip link set eth0 up && udhcpc -b -q -i eth0 -s /etc/udhcpc >/dev/null 2>&1 &\n\
+    until ip link set eth0 up && udhcpc -n -q -t 5 -T 1 -i eth0 -s /etc/udhcpc; do sleep 1; done \
+    >/dev/null 2>&1 &\n\
     while :; do sleep 1 & wait $!; done\n";
 const UDHCPC: &str = "#!/bin/sh\n[ \"$1\" = bound ] && ip addr add $ip/$mask dev eth0\n";
 /// Accepts any non-empty configuration that does not contain `refuse-me`.
