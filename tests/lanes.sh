@@ -10,7 +10,10 @@ lane_names=() lane_processes=()
 lane() {
   local name=$1
   shift
+  # In its own process group, so that a test that is killed takes its lanes with it.
+  set -m
   (
+    set +m
     scratch=$top/lane-$name
     mkdir -p "$scratch"
     passed=0 failed=0 skipped=0 failures=() reports=()
@@ -19,7 +22,13 @@ lane() {
     declare -p lane_passed lane_failed lane_skipped lane_failures lane_reports >"$top/results-$name"
   ) > >(sed -u "s/^/$name /") 2>&1 </dev/null &
   lane_names+=("$name") lane_processes+=($!)
+  set +m
 }
+lanes_stop() {
+  local process
+  for process in "${lane_processes[@]}"; do kill -TERM -- "-$process" 2>/dev/null; done
+}
+trap 'lanes_stop; rm -rf "$scratch"' EXIT
 # Adds what a lane counted to the counts of ./test.
 lane_results() {
   local lane_passed lane_failed lane_skipped lane_failures lane_reports
@@ -33,21 +42,21 @@ lane_results() {
   failures+=("${lane_failures[@]}") reports+=("${lane_reports[@]}")
 }
 
-# Takes the next section of the queue that no other lane has taken. CI ends at a time limit without a result, so that there no
-# section begins that may not end in time.
+# Takes the next section of the queue that no other lane has taken. CI stops at its time limit without a result, so there no
+# section starts that may not end in time.
 lane_sections() {
   local name
   for name in "${queue[@]}"; do
     if ! wants "$name" || ! mkdir "$top/taken-$name" 2>/dev/null; then continue; fi
     if [ "${CI:-}" = true ] && [ $((SECONDS - began)) -gt "${CAPN_TEST_BEGIN_UNTIL:-4300}" ]; then
       section "$name"
-      skip "all of $name" 'too little of the time limit of CI is left'
+      skip "all of $name" "not enough time is left before CI's time limit"
       continue
     fi
     run_section "$name"
   done
 }
-# Compilation with processor time that nobody else asks for.
+# Compilation with idle processor time.
 lane_idle() {
   local job
   chrt --idle --all-tasks --pid 0 "$BASHPID" >/dev/null 2>&1 || renice -n 19 "$BASHPID" >/dev/null 2>&1

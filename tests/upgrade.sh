@@ -6,7 +6,7 @@ if [ -z "$kubernetes" ]; then
   skip 'an upgrade of Kubernetes' "$kubernetes_missing"
   return 0
 fi
-if ! kubernetes_older=$(built_idly v1.36); then
+if ! kubernetes_older=$(wait_for_build v1.36); then
   skip 'an upgrade of Kubernetes' "v1.36: $kubernetes_older"
   return 0
 fi

@@ -35,16 +35,16 @@ kubernetes_begin() {
 kubernetes_wait() {
   if [ -n "$kubernetes_missing" ]; then return 0; fi
   if [ -z "$kubernetes" ]; then
-    if check "Kubernetes $kubernetes_release with etcd and CoreDNS is built" built_idly "$kubernetes_release"; then
-      kubernetes=$(built_idly "$kubernetes_release")
+    if check "Kubernetes $kubernetes_release with etcd and CoreDNS is built" wait_for_build "$kubernetes_release"; then
+      kubernetes=$(wait_for_build "$kubernetes_release")
       export CAPN_KUBERNETES_BINARIES=$kubernetes
     else
       kubernetes_missing='Kubernetes could not be built; see above'
       return 0
     fi
   fi
-  if check 'containerd, runc and crictl are built' built_idly runtime; then
-    CAPN_RUNTIME_BINARIES=$(built_idly runtime)
+  if check 'containerd, runc and crictl are built' wait_for_build runtime; then
+    CAPN_RUNTIME_BINARIES=$(wait_for_build runtime)
     export CAPN_RUNTIME_BINARIES
   fi
 }
@@ -60,7 +60,7 @@ idle_kubernetes_older() {
   # In CI, which has a time limit, only if it is cached or there is time left.
   if [ "${CI:-}" = true ] && [ $((SECONDS - began)) -gt "${CAPN_TEST_OLDER_UNTIL:-2700}" ] &&
     ! compgen -G "$(dirname "$newer")/v1.36.*" >/dev/null; then
-    echo 'too little time is left to build it' >"$top/not-built.v1.36"
+    echo "not enough time is left before CI's time limit to build it" >"$top/not-built.v1.36"
     return
   fi
   idle_directory v1.36 'build Kubernetes v1.36'
@@ -74,8 +74,8 @@ idle_directory() {
 }
 kubernetes_directory() { tests/kubernetes/build.sh "$1" >"$scratch/built.$1"; }
 
-# built_idly WHAT : waits for a job of the idle lane and prints the directory; fails with the reason if there is none.
-built_idly() {
+# wait_for_build WHAT : waits for a job of the idle lane and prints the directory; fails with the reason if there is none.
+wait_for_build() {
   until [ -s "$top/built.$1" ] || [ -s "$top/not-built.$1" ] || [ -e "$top/results-idle" ]; do sleep 1; done
   cat "$top/built.$1" 2>/dev/null || { cat "$top/not-built.$1" 2>/dev/null || echo 'it was not built'; return 1; }
 }
@@ -84,7 +84,7 @@ kubernetes_tests_for() {
   local told
   if [ -z "$kubernetes" ]; then
     told=$kubernetes_missing
-  elif told=$(built_idly "$kubernetes_release-tests"); then
+  elif told=$(wait_for_build "$kubernetes_release-tests"); then
     kubernetes_tests=$told
     return 0
   fi

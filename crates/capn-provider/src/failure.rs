@@ -194,6 +194,24 @@ impl Failure {
             if matches!(source.as_ref(), kube::Error::Api(status) if status.code == 409))
     }
 
+    /// Returns the failure that decides when the object is reconciled again, after an attempt to write this one
+    /// to its status. If that did not succeed, its own error does: a final failure would otherwise show the
+    /// status of before until the next resync.
+    pub(crate) fn after_report(self, reported: Result<(), Self>) -> Self {
+        match reported {
+            Ok(()) => self,
+            Err(error) if error.is_kube_not_found() => self,
+            Err(error) => {
+                tracing::debug!(
+                    error = error.message(),
+                    failure = self.message(),
+                    "cannot report a failure"
+                );
+                error
+            }
+        }
+    }
+
     /// Returns whether the server did not respond, which says nothing about its instances.
     pub(crate) fn is_server_away(&self) -> bool {
         match self {

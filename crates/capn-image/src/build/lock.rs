@@ -19,7 +19,8 @@ pub(super) struct CacheLock {
     _file: File,
 }
 
-/// Waits until no other process builds in the cache directory, which is created if needed. Says once that it waits.
+/// Waits until no other process builds in the cache directory, which is created if needed. Reports once that it
+/// waits.
 ///
 /// # Errors
 ///

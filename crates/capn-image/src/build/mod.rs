@@ -144,7 +144,6 @@ async fn make(
     client: &Client,
     progress: &mut Progress<'_>,
 ) -> Result<(String, String), BuildError> {
-    check_host(request, plan)?;
     let path = workspace::packed(&request.cache_dir, plan.kind(), &plan.recipe);
     let packed = if path.exists() && !request.rebuild {
         for stage in plan.stages() {

@@ -348,7 +348,7 @@ pub(crate) async fn creating(
     write(ctx, cluster, |next| next.ready = false, condition).await
 }
 
-/// Reports a failure and returns it, so that it is retried.
+/// Reports a failure and returns the one that decides when to retry.
 pub(crate) async fn failed(ctx: &Context, cluster: &LXCCluster, failure: Failure) -> Failure {
     if failure.is_conflict() || matches!(failure, Failure::Stopping) {
         return failure;
@@ -367,11 +367,11 @@ pub(crate) async fn failed(ctx: &Context, cluster: &LXCCluster, failure: Failure
     let status = if known { Status::Unknown } else { Status::False };
     let change = |next: &mut LXCClusterStatus| next.ready = known;
     let mut cluster = cluster.clone();
-    match write(ctx, &mut cluster, change, (status, reason, message)).await {
-        Ok(()) => publish_change(ctx, &cluster, event).await,
-        Err(error) => tracing::debug!(error = error.message(), "cannot report a failure"),
+    let reported = write(ctx, &mut cluster, change, (status, reason, message)).await;
+    if reported.is_ok() {
+        publish_change(ctx, &cluster, event).await;
     }
-    failure
+    failure.after_report(reported)
 }
 
 /// Reports that an LXCCluster is paused.
@@ -424,7 +424,7 @@ pub(crate) async fn deletion(
     Ok(Action::requeue(poll.unwrap_or(ctx.options.poll_intervals.change)))
 }
 
-/// Reports why a deletion is blocked, and returns the failure so that it is retried.
+/// Reports why a deletion is blocked, and returns the failure that decides when to retry.
 pub(crate) async fn deletion_failed(
     ctx: &Context,
     cluster: &LXCCluster,
@@ -446,10 +446,7 @@ pub(crate) async fn deletion_failed(
             ),
         ),
     };
-    if let Err(error) = deleting(ctx, &mut cluster.clone(), reason, message).await {
-        tracing::debug!(error = error.message(), "cannot report a failure");
-    }
-    failure
+    failure.after_report(deleting(ctx, &mut cluster.clone(), reason, message).await)
 }
 
 /// Removes the finalizer of an LXCCluster that has nothing left on the server.

@@ -290,7 +290,7 @@ pub(crate) async fn creating(
     write(ctx, machine, &next).await
 }
 
-/// Reports a failure and returns it, so that it is retried.
+/// Reports a failure and returns the one that decides when to retry.
 pub(crate) async fn failed(ctx: &Context, machine: &LXCMachine, failure: Failure) -> Failure {
     if failure.is_conflict() || matches!(failure, Failure::Stopping) {
         return failure;
@@ -313,11 +313,11 @@ pub(crate) async fn failed(ctx: &Context, machine: &LXCMachine, failure: Failure
     conditions.set(status, reason, message);
     next.conditions = conditions.finish();
     let mut machine = machine.clone();
-    match write(ctx, &mut machine, &next).await {
-        Ok(()) => publish_change(ctx, &machine, event).await,
-        Err(error) => tracing::debug!(error = error.message(), "cannot report a failure"),
+    let reported = write(ctx, &mut machine, &next).await;
+    if reported.is_ok() {
+        publish_change(ctx, &machine, event).await;
     }
-    failure
+    failure.after_report(reported)
 }
 
 /// Reports that a machine is paused.
@@ -375,7 +375,7 @@ pub(crate) async fn deletion(
     Ok(Action::requeue(poll.unwrap_or(ctx.options.poll_intervals.change)))
 }
 
-/// Reports why a deletion is blocked, and returns the failure so that it is retried.
+/// Reports why a deletion is blocked, and returns the failure that decides when to retry.
 pub(crate) async fn deletion_failed(
     ctx: &Context,
     machine: &LXCMachine,
@@ -398,10 +398,7 @@ pub(crate) async fn deletion_failed(
         ),
     };
     let next = deleting(ctx, machine, reason, message);
-    if let Err(error) = write(ctx, &mut machine.clone(), &next).await {
-        tracing::debug!(error = error.message(), "cannot report a failure");
-    }
-    failure
+    failure.after_report(write(ctx, &mut machine.clone(), &next).await)
 }
 
 /// Removes the finalizer of a machine and leaves its instance behind.

@@ -64,7 +64,6 @@ async fn configuration(env: &TestEnv) -> String {
 pub(crate) const ABORTED: &str = "LoadBalancerProvisioningAborted";
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "open: after the template changes, the condition may stay at WaitingForLoadBalancerAddress"]
 async fn a_custom_template_is_rendered_and_an_invalid_one_names_its_line() {
     on_servers("a_template_of_the_users_own", |mut env| async move {
         env.start();

@@ -51,7 +51,30 @@ async fn a_conflicting_status_write_publishes_no_event() {
         assert_eq!(*asked.lock().unwrap(), expected, "certificates, {code}");
 
         asked.lock().unwrap().clear();
-        failed(&ctx, &read, Failure::Invalid { message: "no".into() }).await;
+        failed(&ctx, &read, invalid()).await;
         assert_eq!(*asked.lock().unwrap(), expected, "a failure, {code}");
+    }
+}
+
+fn invalid() -> Failure {
+    Failure::Invalid { message: "no".into() }
+}
+
+/// A final failure is retried at the next resync. Until then its condition has to be there.
+#[tokio::test]
+async fn a_failure_that_could_not_be_reported_is_retried_as_the_report_is() {
+    for (code, is_final) in [(200, true), (404, true), (409, false), (503, false)] {
+        let answer = match code {
+            200 => cluster(),
+            _ => json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code }),
+        };
+        let (ctx, _) = answering(code, &answer);
+        let read: LXCCluster = serde_json::from_value(cluster()).unwrap();
+        for failure in
+            [failed(&ctx, &read, invalid()).await, deletion_failed(&ctx, &read, invalid()).await]
+        {
+            assert_eq!(failure.class() == Class::Final, is_final, "{code}: {failure:?}");
+            assert_eq!(failure.is_conflict(), code == 409);
+        }
     }
 }
