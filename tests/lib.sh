@@ -100,8 +100,16 @@ finish() {
 # capn with the state directory of the tests.
 capn() { "$capn_bin" --state-dir "$scratch/state" "$@"; }
 
-# Instances of a cluster on the server, by their keys.
-instances_of() { incus list -f csv -c n "user.cluster-name=$1"; }
+# Instances of a cluster on the server, by their keys. The list fails with `not found` when another lane deletes an
+# instance meanwhile.
+instances_of() {
+  local attempt
+  for attempt in 1 2 3; do
+    if incus list -f csv -c n "user.cluster-name=$1" >"$scratch/instances" 2>"$scratch/instances.err"; then break; fi
+    if [ "$attempt" = 3 ]; then cat "$scratch/instances.err" >&2; return 1; fi
+  done
+  cat "$scratch/instances"
+}
 
 # clear_leftovers: removes leftovers of interrupted tests on this server. The
 # names of test instances and clusters begin with capn-t-. Do not use while another ./test runs.
@@ -124,6 +132,20 @@ for network in json.load(sys.stdin):
     echo "  left by an earlier run: network $name"
     until_true "network $name to be deleted" 30 incus network delete "$name" || return
   done
+  for name in $(incus project list -f csv -c n | grep '^capn-t-'); do
+    echo "  left by an earlier run: project $name"
+    leftover_project "$name" || return
+  done
+}
+# A project with its images and profiles; `incus project delete` wants it empty.
+leftover_project() {
+  local fingerprint
+  if [ "$(incus project get "$1" features.images)" = true ]; then
+    for fingerprint in $(incus image list --project "$1" -f csv -c f); do
+      incus image delete --project "$1" "$fingerprint" || return
+    done
+  fi
+  incus project delete "$1"
 }
 
 # until WHAT SECONDS COMMAND... : waits for a state; prints the awaited state on timeout.
