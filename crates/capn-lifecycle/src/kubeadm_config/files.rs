@@ -24,6 +24,9 @@ use super::validate::{Problem, problem};
 const TEMPLATE_BYTES: usize = 128 << 10;
 /// Maximum size of a rendered template, in bytes. The limit is that of upstream.
 const OUTPUT_BYTES: usize = 1 << 20;
+/// Maximum size of all files and passwords of one KubeadmConfig, in bytes. The bootstrap data is
+/// stored in a Secret, and Kubernetes limits that to as much.
+const CONTENT_BYTES: usize = 1 << 20;
 /// Time limit for all templates of one KubeadmConfig. Typical ones take microseconds.
 const TIME: Duration = Duration::from_millis(500);
 
@@ -39,13 +42,43 @@ pub(super) enum ControlPlaneVersion {
     Unreadable(String),
 }
 
+/// What the files and passwords of one KubeadmConfig may still take, in bytes. It is checked before
+/// a value is copied: the same large Secret may be named many times.
+#[derive(Clone, Debug)]
+pub(super) struct Budget(usize);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(CONTENT_BYTES)
+    }
+}
+
+impl Budget {
+    /// Takes the size of a value of a field.
+    pub(super) fn take(&mut self, bytes: usize, field: &str) -> Result<(), Problem> {
+        match self.0.checked_sub(bytes) {
+            Some(left) => self.0 = left,
+            None => {
+                return problem(format!(
+                    "{field}: all files and passwords have more than {CONTENT_BYTES} bytes together"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Returns whether any file is a template.
 pub(super) fn has_templates(config: &KubeadmConfig) -> bool {
     config.spec.files.iter().any(|file| file.content_format == Some(FileContentFormat::Template))
 }
 
 /// Returns the files of a KubeadmConfig with their contents.
-pub(super) fn files(config: &KubeadmConfig, inputs: &Inputs) -> Result<Vec<TextFile>, Problem> {
+pub(super) fn files(
+    config: &KubeadmConfig,
+    inputs: &Inputs,
+    budget: &mut Budget,
+) -> Result<Vec<TextFile>, Problem> {
     let mut data = None;
     let mut left = TIME;
     let mut files = Vec::new();
@@ -65,6 +98,7 @@ pub(super) fn files(config: &KubeadmConfig, inputs: &Inputs) -> Result<Vec<TextF
             if is_template && std::str::from_utf8(&bytes.0).is_err() {
                 return problem(format!("{field}: the template is not UTF-8 text"));
             }
+            budget.take(bytes.0.len(), &field)?;
             (text.content, text.encoding) = as_text(bytes, file.encoding);
         }
         if is_template {
@@ -76,6 +110,7 @@ pub(super) fn files(config: &KubeadmConfig, inputs: &Inputs) -> Result<Vec<TextF
             text.content = render(&text.content, data, left)
                 .map_err(|error| Problem(format!("spec.files[{index}]: {error}")))?;
             left = left.saturating_sub(begun.elapsed());
+            budget.take(text.content.len(), &format!("spec.files[{index}]"))?;
         }
         files.push(text);
     }
@@ -177,9 +212,27 @@ mod tests {
             secrets: [("s".to_owned(), Some(secret))].into(),
             ..Inputs::default()
         };
-        files(&config, &inputs)
+        files(&config, &inputs, &mut Budget::default())
             .map(|mut files| files.remove(0).content)
             .map_err(|problem| problem.to_string())
+    }
+
+    #[test]
+    fn files_from_one_large_secret_have_a_total_limit() {
+        let file =
+            json!({ "path": "/a", "contentFrom": { "secret": { "name": "s", "key": "k" } } });
+        let config = |count: usize| -> KubeadmConfig {
+            let spec = json!({ "files": vec![file.clone(); count] });
+            serde_json::from_value(json!({ "metadata": {}, "spec": spec })).unwrap()
+        };
+        let data = BTreeMap::from([("k".to_owned(), ByteString(vec![b'a'; CONTENT_BYTES / 2]))]);
+        let secret = Secret { data: Some(data), ..Secret::default() };
+        let inputs =
+            Inputs { secrets: [("s".to_owned(), Some(secret))].into(), ..Inputs::default() };
+        let count = |n| files(&config(n), &inputs, &mut Budget::default()).map(|files| files.len());
+        assert_eq!(count(2).map_err(|problem| problem.to_string()), Ok(2));
+        let error = count(3).unwrap_err().to_string();
+        assert!(error.starts_with("spec.files[2].contentFrom.secret: all files"), "{error}");
     }
 
     fn template(content: &str) -> Value {

@@ -21,6 +21,9 @@ use crate::objects::label;
 use crate::pki::set::{Set, Wanted};
 use crate::pki::{PemPair, Purpose};
 
+/// Maximum size of the Secrets that one KubeadmConfig names, in bytes. They are in memory at once.
+pub(super) const SECRETS_BYTES: usize = 8 << 20;
+
 /// Observed state of a KubeadmConfig.
 #[derive(Clone, Debug)]
 pub(super) struct Observed {
@@ -55,6 +58,8 @@ pub(super) struct Inputs {
     pub(super) certificates: Set,
     /// Secrets for files and passwords, by name. `None` for a missing one.
     pub(super) secrets: BTreeMap<String, Option<Secret>>,
+    /// Whether the Secrets have more than [`SECRETS_BYTES`]. Then only the first ones are read.
+    pub(super) has_large_secrets: bool,
     /// The version of the control plane; only read for files that are templates.
     pub(super) control_plane_version: ControlPlaneVersion,
 }
@@ -168,11 +173,16 @@ async fn inputs(
         .map(|source| &source.secret.name)
         .chain(users.map(|source| &source.secret.name))
         .cloned();
-    let mut secrets = BTreeMap::new();
+    let (mut secrets, mut bytes) = (BTreeMap::new(), 0);
     for name in names {
+        if bytes > SECRETS_BYTES {
+            break;
+        }
         if let Entry::Vacant(place) = secrets.entry(name) {
             let name = place.key().clone();
             let secret = api.get_opt(&name).await.map_err(secret_failure("get", config, &name))?;
+            let values = secret.iter().flat_map(|secret| secret.data.iter().flatten());
+            bytes += values.map(|(_, value)| value.0.len()).sum::<usize>();
             place.insert(secret);
         }
     }
@@ -180,7 +190,8 @@ async fn inputs(
         true => control_plane_version(ctx, config, cluster).await?,
         false => ControlPlaneVersion::Unknown,
     };
-    Ok(Inputs { lock, certificates, secrets, control_plane_version })
+    let has_large_secrets = bytes > SECRETS_BYTES;
+    Ok(Inputs { lock, certificates, secrets, has_large_secrets, control_plane_version })
 }
 
 /// `spec.version` of the control plane object of a cluster.

@@ -3,8 +3,8 @@
 use capi_api::KubeadmConfig;
 use capi_api::bootstrap::User;
 
-use super::files::{files, lookup};
-use super::observe::{Inputs, Observed};
+use super::files::{Budget, files, lookup};
+use super::observe::{Inputs, Observed, SECRETS_BYTES};
 use super::render::cloud_config::TextFile;
 use super::render::documents::ApiVersion;
 use crate::objects;
@@ -50,10 +50,22 @@ pub(super) fn validate(config: &KubeadmConfig, seen: &Observed) -> Result<Valid,
     if !super::observe::needs_data(config, Some(machine), seen.pool) {
         return Ok(Valid { api, files: Vec::new(), users: Vec::new() });
     }
-    Ok(Valid { api, files: files(config, &seen.inputs)?, users: users(config, &seen.inputs)? })
+    if seen.inputs.has_large_secrets {
+        return problem(format!(
+            "the Secrets that spec.files and spec.users name have more than {SECRETS_BYTES} bytes together"
+        ));
+    }
+    let mut budget = Budget::default();
+    let files = files(config, &seen.inputs, &mut budget)?;
+    let users = users(config, &seen.inputs, &mut budget)?;
+    Ok(Valid { api, files, users })
 }
 
-fn users(config: &KubeadmConfig, inputs: &Inputs) -> Result<Vec<User>, Problem> {
+fn users(
+    config: &KubeadmConfig,
+    inputs: &Inputs,
+    budget: &mut Budget,
+) -> Result<Vec<User>, Problem> {
     let mut users = Vec::new();
     for (index, user) in config.spec.users.iter().enumerate() {
         let mut user = user.clone();
@@ -63,6 +75,7 @@ fn users(config: &KubeadmConfig, inputs: &Inputs) -> Result<Vec<User>, Problem> 
             let Ok(text) = std::str::from_utf8(&bytes.0) else {
                 return problem(format!("{field}: the password is not text"));
             };
+            budget.take(text.len(), &field)?;
             user.passwd = Some(text.trim_end_matches('\n').to_owned());
         }
         users.push(user);

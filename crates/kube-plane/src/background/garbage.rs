@@ -4,6 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use serde_json::Value;
 
+use super::queue::Work;
 use crate::{
     api::{
         Api, Body, DeleteOptions, FOREGROUND, ORPHAN, Propagation, Subresource, Target,
@@ -165,16 +166,22 @@ async fn change(
 }
 
 /// Continues the deletion of an object that waits: its dependents are deleted or orphaned first.
-pub(super) async fn check_dependents(api: &Arc<Api>, key: &Key) -> Result<()> {
+/// Returns the work that follows.
+pub(super) async fn check_dependents(api: &Arc<Api>, key: &Key) -> Result<Vec<Work>> {
     let Some(object) = api.store.get_key(key).filter(|object| waits(object)) else {
-        return Ok(());
+        return Ok(Vec::new());
     };
     let tables = api.registry.tables();
     let mut dependents = api.store.dependents(&object.uid);
     // The object itself does not block it, and neither do objects in other namespaces.
     dependents.retain(|dependent| dependent.key != *key && may_own(key, &dependent.key));
     let orphan = object.finalizers.iter().any(|f| &**f == ORPHAN);
-    let mut blocked = false;
+    let (mut blocked, mut following, mut above) = (false, Vec::new(), None);
+    if orphan && dependents.len() > ORPHANS_AT_ONCE {
+        dependents.truncate(ORPHANS_AT_ONCE);
+        following.push(Work::Waiting(key.clone()));
+        blocked = true;
+    }
     for dependent in &dependents {
         let Some(resource) = tables.stored(&dependent.key.resource) else { continue };
         if orphan {
@@ -188,13 +195,20 @@ pub(super) async fn check_dependents(api: &Arc<Api>, key: &Key) -> Result<()> {
         let holds = dependent.owners.iter().any(|o| o.uid == object.uid && o.blocks);
         // One is enough, because each one must be parsed.
         blocked = blocked
-            || (holds && names(api, dependent, &object) && !waits_for(api, dependent, &object));
-        check_owners(api, &dependent.key).await.or_else(ignore_missing)?;
+            || (holds
+                && names(api, dependent, &object)
+                && !above
+                    .get_or_insert_with(|| waiting_for(api, &object))
+                    .contains(&dependent.key));
+        // Of an object that is being deleted nothing else is to be decided.
+        if !dependent.deleting {
+            following.push(Work::Owners(dependent.key.clone()));
+        }
     }
     if blocked {
-        return Ok(());
+        return Ok(following);
     }
-    let Some(resource) = tables.stored(&key.resource) else { return Ok(()) };
+    let Some(resource) = tables.stored(&key.resource) else { return Ok(following) };
     let done = if orphan { ORPHAN } else { FOREGROUND };
     change(api, &resource, key, |value| {
         let left: Vec<String> = meta::finalizers(value)
@@ -205,37 +219,38 @@ pub(super) async fn check_dependents(api: &Arc<Api>, key: &Key) -> Result<()> {
         let left: Vec<&str> = left.iter().map(String::as_str).collect();
         meta::set_finalizers(value, &left);
     })
-    .await
+    .await?;
+    Ok(following)
 }
 
-/// Maximum number of objects to visit in the search for a cycle.
+/// Number of dependents that are orphaned before the work of other namespaces.
+const ORPHANS_AT_ONCE: usize = 50;
+
+/// Maximum number of owner references to visit in the search for cycles.
 const MAX_CIRCLE: usize = 10_000;
 
-/// Returns whether a dependent waits for its owner, directly or through others. Then neither would
-/// ever be deleted, and the owner does not wait.
-fn waits_for(api: &Api, dependent: &Arc<Object>, owner: &Object) -> bool {
-    let mut seen = HashSet::new();
-    let mut next = vec![Arc::clone(dependent)];
-    while let Some(object) = next.pop() {
-        let foreground = object.finalizers.iter().any(|f| &**f == FOREGROUND);
-        if !(object.deleting && foreground && seen.insert(object.key.clone())) {
-            continue;
-        }
-        if seen.len() > MAX_CIRCLE {
-            return false;
-        }
-        for below in api.store.dependents(&object.uid) {
-            let holds = below.owners.iter().any(|o| o.uid == object.uid && o.blocks);
-            if !holds || !may_own(&object.key, &below.key) {
-                continue;
+/// Returns the objects that wait for an object, directly or through others. If one of them is a
+/// dependent, neither would ever be deleted, and the object does not wait for it.
+///
+/// The search goes up once for all dependents. A search down from each of them takes the square of
+/// the number of objects that a user creates.
+fn waiting_for(api: &Api, object: &Arc<Object>) -> HashSet<Key> {
+    let (mut found, mut visited) = (HashSet::new(), 0);
+    let mut next = vec![Arc::clone(object)];
+    while let Some(below) = next.pop() {
+        for reference in below.owners.iter().filter(|reference| reference.blocks) {
+            visited += 1;
+            if visited > MAX_CIRCLE {
+                return found;
             }
-            if below.key == owner.key {
-                return true;
+            let Some(above) = api.store.by_uid(&reference.uid) else { continue };
+            let waits = above.deleting && above.finalizers.iter().any(|f| &**f == FOREGROUND);
+            if waits && may_own(&above.key, &below.key) && found.insert(above.key.clone()) {
+                next.push(above);
             }
-            next.push(below);
         }
     }
-    false
+    found
 }
 
 fn ignore_missing(error: ApiError) -> Result<()> {

@@ -9,29 +9,31 @@ mod definitions;
 mod expiry;
 mod garbage;
 mod namespaces;
+mod queue;
 mod roles;
 
-use std::{
-    collections::{BTreeSet, HashSet, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::queue::{Delayed, Work, WorkQueue};
 use crate::{
     api::Api,
     rbac::CLUSTER_ROLES,
     registry::CRDS,
     status::ApiError,
-    store::{Change, Event, Key, NAMESPACES},
+    store::{Change, Event, NAMESPACES},
 };
 
 /// Delay before a retry of failed work.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Interval of full checks, which repair what was missed.
 const RESYNC_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Time after which new changes are read, in the middle of much work: they may be of a namespace
+/// that waits for its turn.
+const SLICE: Duration = Duration::from_millis(50);
 
 /// Interval of event expiry.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(300);
@@ -41,7 +43,8 @@ pub(crate) fn spawn(api: &Arc<Api>, shutdown: &CancellationToken) {
     let worker = Worker {
         api: Arc::clone(api),
         work: WorkQueue::default(),
-        later: Vec::new(),
+        failed: Delayed::new(RETRY_DELAY),
+        later: Delayed::new(namespaces::REPORT_INTERVAL),
         reports: namespaces::ReportTimes::default(),
     };
     let shutdown = shutdown.clone();
@@ -53,47 +56,13 @@ pub(crate) fn spawn(api: &Arc<Api>, shutdown: &CancellationToken) {
     });
 }
 
-/// An item of work.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Work {
-    /// Owners of an object.
-    Owners(Key),
-    /// Dependents of an object that waits for them.
-    Waiting(Key),
-    /// A namespace that is being deleted.
-    Namespace(Arc<str>),
-    /// A definition that is being deleted.
-    Definition(Arc<str>),
-    /// Aggregated cluster roles.
-    Roles,
-}
-
-/// Queue of work items without duplicates.
-#[derive(Default)]
-struct WorkQueue {
-    order: VecDeque<Work>,
-    known: HashSet<Work>,
-}
-
-impl WorkQueue {
-    fn push(&mut self, work: Work) {
-        if self.known.insert(work.clone()) {
-            self.order.push_back(work);
-        }
-    }
-
-    fn pop(&mut self) -> Option<Work> {
-        let work = self.order.pop_front()?;
-        self.known.remove(&work);
-        Some(work)
-    }
-}
-
 struct Worker {
     api: Arc<Api>,
     work: WorkQueue,
-    /// Namespaces to check again after a delay.
-    later: Vec<Work>,
+    /// Failed work.
+    failed: Delayed,
+    /// Namespaces to check again.
+    later: Delayed,
     reports: namespaces::ReportTimes,
 }
 
@@ -101,15 +70,17 @@ impl Worker {
     async fn run(mut self) {
         let mut changes = self.api.store.subscribe();
         let mut position = self.enqueue_all();
-        let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
-        expiry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut retry_at = None;
+        let mut expiry_at = Instant::now();
         loop {
             changes.mark_unchanged();
             // Also while new changes keep arriving.
-            if retry_at.is_some_and(|at| at <= Instant::now()) {
-                retry_at = None;
-                self.later.drain(..).for_each(|work| self.work.push(work));
+            self.failed.move_due(&mut self.work);
+            self.later.move_due(&mut self.work);
+            if expiry_at <= Instant::now() {
+                expiry_at = Instant::now() + EXPIRY_INTERVAL;
+                if let Err(error) = expiry::expire(&self.api, jiff::Timestamp::now()).await {
+                    tracing::warn!(error = %error, "cannot delete old events");
+                }
             }
             match self.api.store.since(position, None) {
                 Ok((revision, events)) => {
@@ -120,54 +91,51 @@ impl Worker {
                 }
                 Err(_) => position = self.enqueue_all(),
             }
-            let failed = self.drain().await;
-            if !self.later.is_empty() {
-                retry_at.get_or_insert_with(|| Instant::now() + namespaces::REPORT_INTERVAL);
-            }
-            if changes.has_changed().unwrap_or(false) {
+            self.work_for(SLICE).await;
+            if !self.work.is_empty() {
+                tokio::task::yield_now().await;
                 continue;
             }
-            let pause = if failed { RETRY_DELAY } else { RESYNC_INTERVAL };
+            let next = [self.failed.next(), self.later.next(), Some(expiry_at)];
+            let next = next.into_iter().flatten().min();
             tokio::select! {
                 changed = changes.changed() => {
                     if changed.is_err() {
                         return;
                     }
                 }
-                _ = expiry.tick() => {
-                    if let Err(error) = expiry::expire(&self.api, jiff::Timestamp::now()).await {
-                        tracing::warn!(error = %error, "cannot delete old events");
-                    }
-                }
-                () = until(retry_at) => {}
-                () = tokio::time::sleep(pause) => position = self.enqueue_all(),
+                () = until(next) => {}
+                () = tokio::time::sleep(RESYNC_INTERVAL) => position = self.enqueue_all(),
             }
         }
     }
 
-    /// Processes the queue. Returns whether some work failed and must be retried.
-    async fn drain(&mut self) -> bool {
-        let mut failed = Vec::new();
-        while let Some(work) = self.work.pop() {
+    /// Processes the queue for some time.
+    async fn work_for(&mut self, time: Duration) {
+        let began = Instant::now();
+        while began.elapsed() < time
+            && let Some(work) = self.work.pop()
+        {
             if let Err(error) = self.work_on(&work).await {
                 // Others may have changed the objects: the next attempt decides again.
                 if !error.is_not_found() && !error.is_conflict() {
                     tracing::warn!(?work, error = %error, "background work failed");
                 }
                 if !error.is_not_found() {
-                    failed.push(work);
+                    self.failed.push(work);
                 }
             }
         }
-        let any = !failed.is_empty();
-        failed.into_iter().for_each(|work| self.work.push(work));
-        any
     }
 
     async fn work_on(&mut self, work: &Work) -> Result<(), ApiError> {
         match work {
             Work::Owners(key) => garbage::check_owners(&self.api, key).await,
-            Work::Waiting(key) => garbage::check_dependents(&self.api, key).await,
+            Work::Waiting(key) => {
+                let following = garbage::check_dependents(&self.api, key).await?;
+                following.into_iter().for_each(|work| self.work.push(work));
+                Ok(())
+            }
             Work::Namespace(name) => {
                 if namespaces::empty(&self.api, name, &self.reports).await? {
                     self.later.push(work.clone());

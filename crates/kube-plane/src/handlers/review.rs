@@ -3,8 +3,11 @@
 use std::borrow::Cow;
 
 use http::{Method, Response, StatusCode};
-use k8s_openapi::api::authorization::v1::{
-    NonResourceAttributes, ResourceAttributes as AskedResource, SubjectAccessReviewSpec,
+use k8s_openapi::api::{
+    authorization::v1::{
+        NonResourceAttributes, ResourceAttributes as AskedResource, SubjectAccessReviewSpec,
+    },
+    rbac::v1::PolicyRule,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -20,6 +23,9 @@ use crate::{
     service::ResponseBody,
     status::{ApiError, Result},
 };
+
+/// Maximum size of the rules in a response, in bytes. Roles of users are far smaller.
+const MAX_RULES_BYTES: usize = 1 << 20;
 
 /// Answers the creation of a review. Nothing is stored.
 pub(super) fn create(
@@ -157,7 +163,13 @@ fn rules(api: &Api, resource: &Resource, who: &Identity, review: &Value) -> Resu
         paths.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
     }
     let policy = api.rbac.policy();
+    let (mut bytes, mut is_incomplete) = (0, false);
     for rule in policy.rules(who, namespace) {
+        bytes += size(rule);
+        if bytes > MAX_RULES_BYTES {
+            is_incomplete = true;
+            break;
+        }
         if let Some(urls) = &rule.non_resource_urls {
             paths.push(json!({"verbs": rule.verbs, "nonResourceURLs": urls}));
             continue;
@@ -170,7 +182,23 @@ fn rules(api: &Api, resource: &Resource, who: &Identity, review: &Value) -> Resu
         }
         resources.push(entry);
     }
-    Ok(json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": false}))
+    let mut status = json!({
+        "resourceRules": resources, "nonResourceRules": paths, "incomplete": is_incomplete,
+    });
+    if is_incomplete {
+        let why =
+            format!("the rules have more than {MAX_RULES_BYTES} bytes; only the first are listed");
+        status["evaluationError"] = why.into();
+    }
+    Ok(status)
+}
+
+/// Approximate size of a rule in a response, in bytes.
+fn size(rule: &PolicyRule) -> usize {
+    let lists = [&rule.api_groups, &rule.resources, &rule.resource_names, &rule.non_resource_urls];
+    let texts = lists.into_iter().flatten().chain([&rule.verbs]).flatten();
+    // Quotes, commas and field names.
+    100 + texts.map(|text| text.len() + 3).sum::<usize>()
 }
 
 fn token(api: &Api, token: &str) -> Value {

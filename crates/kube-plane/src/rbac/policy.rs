@@ -1,6 +1,9 @@
 //! Authorization decisions from roles and bindings.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use k8s_openapi::api::rbac::v1::{
     ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
@@ -199,14 +202,21 @@ impl Policy {
     }
 
     /// Returns the grants of a user in all namespaces and in the given one (if not empty), each
-    /// with its subject.
+    /// with its subject. A role appears once, however often it is granted: the work must not grow
+    /// with the product of the bindings and the rules of a role.
     fn grants<'a>(
         &'a self,
         who: &'a Identity,
         namespace: &str,
     ) -> impl Iterator<Item = (BindingSource<'a>, &'a Grant)> {
         let here = self.namespaces.get(namespace).filter(|_| !namespace.is_empty());
-        std::iter::once(&self.everywhere).chain(here).flat_map(|grants| grants.of(who))
+        let mut seen = HashSet::new();
+        std::iter::once(&self.everywhere).chain(here).flat_map(|grants| grants.of(who)).filter(
+            move |(_, grant)| match &grant.rules {
+                Some(rules) => seen.insert(Arc::as_ptr(rules).cast::<PolicyRule>()),
+                None => true,
+            },
+        )
     }
 }
 

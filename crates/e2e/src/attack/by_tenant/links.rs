@@ -7,6 +7,8 @@ use anyhow::{bail, ensure};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::replicas::post_all;
+use crate::attack::client::ApiResponse;
 use crate::attack::fixture::Fixture;
 use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
 use crate::attack::text::items;
@@ -23,6 +25,8 @@ pub(super) fn all() -> Vec<Attack> {
         .add("an object that owns itself", own_owner)
         .add("three objects that own each other in a circle", circle)
         .add("a chain of 300 owners", chain)
+        .gate("namespaces take turns in garbage collection, and cycles are looked for once for an owner")
+        .add("350 objects that each own 350 others, all in deletion", net)
         .add("an object with 300 dependents", dependents)
         .end()
 }
@@ -164,4 +168,39 @@ async fn dependents(fixture: Arc<Fixture>) -> AttackResult {
     drop(fixture.tenant.call("POST", &path, crate::attack::client::JSON, body).await);
     fixture.tenant.delete(&format!("{path}/first")).await?.granted()?;
     Ok(())
+}
+
+/// Objects that all wait for each other, while an object of another namespace is collected.
+async fn net(fixture: Arc<Fixture>) -> AttackResult {
+    const COUNT: usize = 350;
+    let path = fixture.core("configmaps");
+    let objects = (0..COUNT).map(|n| (path.clone(), map(&format!("n{n}"), json!([])))).collect();
+    let made: Vec<Value> =
+        post_all(&fixture, objects).await?.iter().map(ApiResponse::json).collect();
+    let owners: Vec<Value> = made
+        .iter()
+        .map(|object| {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            owner(name, &object["metadata"]["uid"])
+        })
+        .collect();
+    // A dependent outside the circle keeps all of them, so that the search has no early end.
+    let mut held = map("held", json!(owners));
+    held["metadata"]["finalizers"] = json!(["attack.example.com/held"]);
+    fixture.tenant.post(&path, &held).await?.granted()?;
+    let change = json!({ "metadata": { "ownerReferences": owners } });
+    for number in 0..COUNT {
+        drop(fixture.tenant.merge(&format!("{path}/n{number}"), &change).await);
+    }
+    for number in 0..COUNT {
+        let one = format!("{path}/n{number}?propagationPolicy=Foreground");
+        drop(fixture.tenant.delete(&one).await);
+    }
+    let name = &fixture.namespace;
+    let first = fixture.admin.post(CANARY, &map(name, json!([]))).await?.granted()?.json();
+    let owners = json!([owner(name, &first["metadata"]["uid"])]);
+    let dependent = format!("{name}-dependent");
+    fixture.admin.post(CANARY, &map(&dependent, owners)).await?.granted()?;
+    fixture.admin.delete(&format!("{CANARY}/{name}")).await?.granted()?;
+    gone(&fixture, &format!("{CANARY}/{dependent}")).await
 }

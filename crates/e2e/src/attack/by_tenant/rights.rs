@@ -7,9 +7,11 @@ use http::Request;
 use http_body_util::Full;
 use serde_json::{Value, json};
 
+use super::replicas::post_all;
 use crate::attack::fixture::Fixture;
 use crate::attack::hostile::{Hostile, identity, reply};
 use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
+use crate::attack::text::items;
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
@@ -35,6 +37,8 @@ pub(super) fn all() -> Vec<Attack> {
         .add("Secrets of others, by list, watch and selector", others_secrets)
         .add("a namespace of one's own is finalized or relabelled", own_namespace)
         .add("certificates that the plane did not sign", foreign_certificates)
+        .gate("a role counts once, however often it is granted, and a list of rules has a limit")
+        .add("products of a role of 60 kB and 950 grants of it, eight at once", granted_again)
         .gate("references lead to objects of the same namespace")
         .on(Target::Both)
         .add("an identity or bootstrap data of another namespace", others_references)
@@ -235,6 +239,40 @@ async fn others_references(fixture: Arc<Fixture>) -> AttackResult {
         }
         let path = format!("{}/attack", fixture.clusters());
         fixture.until(&path, |_| false).await.err();
+    }
+    Ok(())
+}
+
+/// The product of the grants and the size of the role is 57 MB for each request.
+async fn granted_again(fixture: Arc<Fixture>) -> AttackResult {
+    let names = items(1_100, |n| format!(r#""{n:050}""#));
+    let rules = format!(
+        r#"[{{"apiGroups":[""],"resources":["configmaps"],"verbs":["get"],"resourceNames":{names}}}]"#
+    );
+    let large = role("large", serde_json::from_str(&rules)?);
+    fixture.tenant.post(&namespaced(&fixture, "roles"), &large).await?.granted()?;
+    let path = namespaced(&fixture, "rolebindings");
+    let binding = |number: usize| {
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": { "name": format!("b{number}") }, "roleRef": reference("Role", "large"),
+            "subjects": vec![reference("User", &fixture.user); 5],
+        });
+        (path.clone(), binding)
+    };
+    for answer in post_all(&fixture, (0..190).map(binding).collect()).await? {
+        answer.granted()?;
+    }
+    let review = json!({
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
+        "spec": { "namespace": fixture.namespace },
+    });
+    let sent = (0..8).map(|_| async {
+        let tenant = fixture.tenant.again();
+        tenant.post("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", &review).await
+    });
+    for answer in futures::future::join_all(sent).await.into_iter().flatten() {
+        ensure!(answer.text().len() < 4 << 20, "the rules have {} bytes", answer.text().len());
     }
     Ok(())
 }

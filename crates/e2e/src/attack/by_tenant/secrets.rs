@@ -7,7 +7,7 @@ use anyhow::ensure;
 use serde_json::{Value, json};
 
 use crate::attack::client::{APPLY_PATCH, JSON, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, YAML};
-use crate::attack::fixture::Fixture;
+use crate::attack::fixture::{Fixture, has_conditions, owner};
 use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
 
 pub(super) fn all() -> Vec<Attack> {
@@ -18,6 +18,9 @@ pub(super) fn all() -> Vec<Attack> {
         .on(Target::Both)
         .add("a kubeconfig that is none", broken_kubeconfig)
         .add("an identity with a secret in each place", broken_identity)
+        .on(Target::Serve)
+        .gate("the contents of all files and passwords of a KubeadmConfig have a limit before they are copied")
+        .add("200 files from one Secret of a megabyte", files_of_one)
         .gate("control characters are replaced before a terminal sees them")
         .on(Target::Serve)
         .add("escape sequences in conditions, events and names", escapes)
@@ -184,5 +187,42 @@ async fn escapes(fixture: Arc<Fixture>) -> AttackResult {
         });
         ensure!(found.is_none(), "`capn {}` prints {:?}", command.join(" "), found);
     }
+    Ok(())
+}
+
+async fn files_of_one(fixture: Arc<Fixture>) -> AttackResult {
+    fixture.secret("large", json!({ "a": "x".repeat(1_000_000) })).await?;
+    fixture.cluster_with(json!({})).await?;
+    let reference = |group: &str, kind: &str| json!({ "apiGroup": format!("{group}.cluster.x-k8s.io"), "kind": kind, "name": "attack" });
+    let machine = json!({
+        "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
+        "metadata": {
+            "name": "attack", "labels": { "cluster.x-k8s.io/cluster-name": "attack" },
+        },
+        "spec": {
+            "clusterName": "attack", "version": "v1.37.0",
+            "bootstrap": { "configRef": reference("bootstrap", "KubeadmConfig") },
+            "infrastructureRef": reference("infrastructure", "LXCMachine"),
+        },
+    });
+    let machine = fixture.tenant.post(&fixture.machines(), &machine).await?.granted()?.json();
+    let from = json!({ "secret": { "name": "large", "key": "a" } });
+    let files: Vec<Value> =
+        (0..200).map(|n| json!({ "path": format!("/etc/f{n}"), "contentFrom": from })).collect();
+    let config = json!({
+        "apiVersion": "bootstrap.cluster.x-k8s.io/v1beta2", "kind": "KubeadmConfig",
+        "metadata": {
+            "name": "attack", "labels": { "cluster.x-k8s.io/cluster-name": "attack" },
+            "ownerReferences": [owner("Machine", &machine)],
+        },
+        "spec": { "files": files, "joinConfiguration": {} },
+    });
+    let path = format!(
+        "/apis/bootstrap.cluster.x-k8s.io/v1beta2/namespaces/{}/kubeadmconfigs",
+        fixture.namespace
+    );
+    fixture.tenant.post(&path, &config).await?.granted()?;
+    let config = fixture.until(&format!("{path}/attack"), has_conditions).await?;
+    ensure!(has_conditions(&config), "no controller reports the KubeadmConfig");
     Ok(())
 }

@@ -197,3 +197,33 @@ fn user_rules_combine_namespace_and_cluster_roles() {
     let who = Identity { user: "x".into(), groups: Arc::new([AUTHENTICATED.to_owned()]) };
     assert!(policy.allows(&who, &attributes("get /apis")));
 }
+
+#[test]
+fn a_role_that_is_granted_many_times_counts_once() {
+    let role = Part::Role(
+        serde_json::from_value::<Role>(json!({
+            "metadata": {"namespace": "default", "name": "large"},
+            "rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}],
+        }))
+        .unwrap()
+        .into(),
+    );
+    let subjects = [
+        json!({"kind": "User", "name": "jane"}),
+        json!({"kind": "User", "name": "jane"}),
+        json!({"kind": "Group", "name": "team"}),
+    ];
+    let bindings = (0..100).map(|n| {
+        let binding = json!({
+            "metadata": {"namespace": "default", "name": format!("b{n}")},
+            "roleRef": {"apiGroup": GROUP, "kind": "Role", "name": "large"},
+            "subjects": subjects,
+        });
+        Part::Binding(serde_json::from_value(binding).unwrap())
+    });
+    let parts: Vec<Part> = std::iter::once(role).chain(bindings).collect();
+    let policy = Policy::new(parts.iter());
+    let who = Identity::named("jane", vec!["team".to_owned()]);
+    let pods = |rule: &&&PolicyRule| rule.resources.iter().flatten().any(|name| name == "pods");
+    assert_eq!(policy.rules(&who, "default").iter().filter(pods).count(), 1);
+}
