@@ -174,7 +174,10 @@ pub(super) async fn check_dependents(api: &Arc<Api>, key: &Key) -> Result<Vec<Wo
     let tables = api.registry.tables();
     let mut dependents = api.store.dependents(&object.uid);
     // The object itself does not block it, and neither do objects in other namespaces.
-    dependents.retain(|dependent| dependent.key != *key && may_own(key, &dependent.key));
+    dependents.retain(|dependent| {
+        let is_served = tables.stored(&dependent.key.resource).is_some();
+        dependent.key != *key && may_own(key, &dependent.key) && is_served
+    });
     let orphan = object.finalizers.iter().any(|f| &**f == ORPHAN);
     let (mut blocked, mut following, mut above) = (false, Vec::new(), None);
     if orphan && dependents.len() > ORPHANS_AT_ONCE {

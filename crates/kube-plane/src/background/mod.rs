@@ -71,11 +71,16 @@ impl Worker {
         let mut changes = self.api.store.subscribe();
         let mut position = self.enqueue_all();
         let mut expiry_at = Instant::now();
+        let mut resync_at = Instant::now() + RESYNC_INTERVAL;
         loop {
             changes.mark_unchanged();
             // Also while new changes keep arriving.
             self.failed.move_due(&mut self.work);
             self.later.move_due(&mut self.work);
+            if resync_at <= Instant::now() {
+                resync_at = Instant::now() + RESYNC_INTERVAL;
+                position = self.enqueue_all();
+            }
             if expiry_at <= Instant::now() {
                 expiry_at = Instant::now() + EXPIRY_INTERVAL;
                 if let Err(error) = expiry::expire(&self.api, jiff::Timestamp::now()).await {
@@ -96,7 +101,7 @@ impl Worker {
                 tokio::task::yield_now().await;
                 continue;
             }
-            let next = [self.failed.next(), self.later.next(), Some(expiry_at)];
+            let next = [self.failed.next(), self.later.next(), Some(expiry_at), Some(resync_at)];
             let next = next.into_iter().flatten().min();
             tokio::select! {
                 changed = changes.changed() => {
@@ -105,7 +110,6 @@ impl Worker {
                     }
                 }
                 () = until(next) => {}
-                () = tokio::time::sleep(RESYNC_INTERVAL) => position = self.enqueue_all(),
             }
         }
     }
