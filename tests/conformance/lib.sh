@@ -6,11 +6,15 @@ conformance_images() {
   test_images=$kubernetes_tests/images.tar
   (flock 9 && conformance_images_build) 9>"$test_images.lock"
 }
+# The directory of Kubernetes' own sources.
+conformance_source() {
+  (cd "tests/kubernetes/$kubernetes_release/kubernetes" && GOFLAGS=-mod=mod go list -m -f '{{.Dir}}' k8s.io/kubernetes)
+}
 conformance_images_build() {
   local source newer
   newer=$(find "$kubernetes_tests/.stamp" crates/e2e/src crates/capn-oci/src -type f -newer "$test_images.names" 2>&1)
   if [ -n "$newer" ]; then
-    source=$(cd "tests/kubernetes/$kubernetes_release/kubernetes" && GOFLAGS=-mod=mod go list -m -f '{{.Dir}}' k8s.io/kubernetes) || return 1
+    source=$(conformance_source) || return 1
     "$e2e_bin" images --kubernetes "$kubernetes" --tests "$kubernetes_tests" \
       --source "$source" --out "$test_images" >"$scratch/images.names" || return 1
     mv "$scratch/images.names" "$test_images.names"

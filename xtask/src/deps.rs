@@ -10,7 +10,7 @@ use serde_json::Value;
 /// Crates of the workspace and the workspace crates they may use. Transitive use is allowed.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("incus-api", &[]),
-    ("incus-client", &["incus-api"]),
+    ("incus-client", &["incus-api", "group-limits"]),
     ("incus-sim", &["incus-api"]),
     ("capn-text", &[]),
     ("capi-api", &["capn-text"]),
@@ -24,8 +24,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["capn-controller", "capn-plan", "capn-image", "capn-doctor", "incus-client"],
     ),
     ("bounded-http", &[]),
+    ("group-limits", &[]),
     ("kube-plane", &["bounded-http"]),
-    ("capn-controller", &["capi-api"]),
+    ("capn-controller", &["capi-api", "group-limits"]),
     ("capn-lifecycle", &["capn-controller"]),
     ("capn-manager", &["capn-provider", "bounded-http"]),
     ("capn-package", &["capn-api", "capn-oci"]),

@@ -4,10 +4,13 @@
 //! A workload cluster and its kubeconfig belong to a tenant and are not trusted: [`workload`] is
 //! the only way to create a client, and [`nodes`] limits the number of nodes in memory.
 
+pub mod chain;
 pub mod guard;
 pub mod informers;
-pub mod limiter;
 pub mod lists;
+pub mod names;
 pub mod nodes;
 pub mod watch;
 pub mod workload;
+
+pub use group_limits::limiter;

@@ -25,6 +25,11 @@ const WATCH_SECONDS: u32 = 60;
 /// bytes.
 const ANNOTATION: usize = 4 << 10;
 
+/// Maximum size of a name in Kubernetes, in bytes.
+const NAME: usize = 253;
+/// Maximum size of a provider ID, in bytes. Those of known providers have a few hundred.
+const PROVIDER_ID: usize = 1 << 10;
+
 /// Memory used by the nodes of each namespace's clusters: the known nodes, plus those of incomplete
 /// lists, which are held in addition.
 static TAKEN: LazyLock<Mutex<HashMap<String, usize>>> = LazyLock::new(Mutex::default);
@@ -152,7 +157,10 @@ impl NodeMemory {
         let before = nodes.weights.get(&name).copied();
         let total = (nodes.total - before.unwrap_or_default()).saturating_add(weight);
         let count = nodes.weights.len() + usize::from(before.is_none());
-        let is_within = count <= MOST && total <= MOST_BYTES;
+        // Events and other records hold both, without the budget.
+        let provider_id = node.spec.as_ref().and_then(|spec| spec.provider_id.as_deref());
+        let is_short = name.len() <= NAME && provider_id.is_none_or(|id| id.len() <= PROVIDER_ID);
+        let is_within = is_short && count <= MOST && total <= MOST_BYTES;
         if !is_within || !self.take(before.unwrap_or_default(), weight) {
             if !std::mem::replace(&mut self.is_told, true) {
                 tracing::warn!(
@@ -224,6 +232,9 @@ mod tests {
         assert_eq!(observed("many", many).await, MOST);
         let large = (0..40).map(|n| Event::InitApply(node(&n.to_string(), 1 << 20))).collect();
         assert_eq!(observed("large", large).await, 31);
+        let names = ["n".repeat(254), "n".repeat(2 << 20)];
+        let long = names.iter().map(|name| Event::Apply(node(name, 0))).collect();
+        assert_eq!(observed("long", long).await, 0);
         // An update replaces a node, and a deletion frees its share.
         let same = (0..40).map(|_| Event::Apply(node("a", 1 << 20))).collect();
         assert_eq!(observed("same", same).await, 40);

@@ -22,7 +22,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 22] = [
+pub const TARGETS: [Target; 24] = [
     Target { name: "json_body", run: plane::json_body },
     Target { name: "yaml_body", run: plane::yaml_body },
     Target { name: "protobuf_body", run: plane::protobuf_body },
@@ -39,6 +39,8 @@ pub const TARGETS: [Target; 22] = [
     Target { name: "cluster_template", run: texts::cluster_template },
     Target { name: "cluster_class", run: texts::cluster_class },
     Target { name: "cloud_config", run: texts::cloud_config },
+    Target { name: "file_template", run: texts::file_template },
+    Target { name: "container_linux_config", run: texts::container_linux_config },
     Target { name: "words", run: texts::words },
     Target { name: "kubeconfig", run: texts::kubeconfig },
     Target { name: "identity", run: texts::identity },

@@ -76,6 +76,8 @@ fn tenant_text_is_parsed_or_refused() {
         "cluster_template",
         "cluster_class",
         "cloud_config",
+        "file_template",
+        "container_linux_config",
         "words",
         "kubeconfig",
         "identity",

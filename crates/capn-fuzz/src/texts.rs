@@ -51,6 +51,22 @@ pub(crate) fn cloud_config(bytes: &[u8]) {
     }
 }
 
+/// A file of a KubeadmConfig with `contentFormat: Template`.
+pub(crate) fn file_template(bytes: &[u8]) {
+    let Some(text) = text(bytes) else { return };
+    if let Ok(content) = capn_lifecycle::render_file_template(text, "v1.37.2") {
+        assert!(content.len() <= 1 << 20, "{} bytes of content", content.len());
+    }
+}
+
+/// `additionalConfig` of a KubeadmConfig with `format: ignition`.
+pub(crate) fn container_linux_config(bytes: &[u8]) {
+    let Some(text) = text(bytes) else { return };
+    if let Ok(config) = capn_lifecycle::ignition_of_additional_config(text) {
+        assert!(config.is_object(), "Ignition is an object");
+    }
+}
+
 /// Short texts: devices, address ranges, names.
 pub(crate) fn words(bytes: &[u8]) {
     let Some(text) = text(bytes) else { return };

@@ -7,6 +7,9 @@ use std::{io, os::unix::fs::MetadataExt as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+/// Maximum number of symbolic links that are followed, as in Linux.
+const MAX_LINKS: usize = 40;
+
 /// The directory is not safe, because others own it or may write to it.
 #[derive(Debug, thiserror::Error)]
 pub enum NotOwned {
@@ -68,12 +71,15 @@ pub fn is_foreign_link(path: &Utf8Path) -> bool {
         .is_ok_and(|found| found.is_symlink() && user().is_ok_and(|user| found.uid() != user))
 }
 
-/// Rejects a directory that another user owns or may write to. A missing one is accepted.
+/// Rejects a directory that another user owns or may write to, or could replace by another one. A
+/// missing one is accepted.
 ///
 /// # Errors
 ///
 /// [`NotOwned`] with the owner or the mode.
 pub fn check(path: &Utf8Path) -> Result<(), NotOwned> {
+    let parent = path.parent().filter(|parent| !parent.as_str().is_empty());
+    check_parents(parent.unwrap_or(Utf8Path::new(".")), MAX_LINKS)?;
     let inspect = |source| NotOwned::Inspect { path: path.to_owned(), source };
     let found = match path.metadata() {
         Ok(found) => found,
@@ -95,6 +101,39 @@ pub fn check(path: &Utf8Path) -> Result<(), NotOwned> {
         0 => Ok(()),
         _ => Err(NotOwned::Writable { path: path.to_owned(), mode }),
     }
+}
+
+/// Rejects a path if everybody may write to one of its directories, or if another user owns a
+/// symlink in it: they could replace what the path leads to, at any time.
+///
+/// Directories with the sticky bit, such as `/tmp`, are accepted: what this user owns in them cannot
+/// be replaced. So are directories of groups: their administrator trusts the members.
+fn check_parents(path: &Utf8Path, links: usize) -> Result<(), NotOwned> {
+    for part in path.ancestors().filter(|part| !part.as_str().is_empty()) {
+        let inspect = |source| NotOwned::Inspect { path: part.to_owned(), source };
+        let found = match part.symlink_metadata() {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(inspect(error)),
+        };
+        if found.is_symlink() {
+            let user = user().map_err(inspect)?;
+            if ![user, 0].contains(&found.uid()) {
+                return Err(NotOwned::Foreign { path: part.to_owned(), owner: found.uid(), user });
+            }
+            let target = part.read_link_utf8().map_err(inspect)?;
+            let left = links
+                .checked_sub(1)
+                .ok_or_else(|| inspect(io::Error::other("it has too many symbolic links")))?;
+            check_parents(&part.parent().unwrap_or(Utf8Path::new("/")).join(target), left)?;
+            continue;
+        }
+        let mode = found.mode() & 0o7777;
+        if mode & 0o002 != 0 && mode & 0o1000 == 0 {
+            return Err(NotOwned::Writable { path: part.to_owned(), mode });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -137,5 +176,31 @@ mod tests {
             assert!(matches!(error, NotOwned::Foreign { owner: 12345, .. }), "{error}");
             check(&target).unwrap();
         }
+    }
+    #[test]
+    fn directories_that_others_may_replace_are_refused() {
+        let held = tempfile::tempdir().unwrap();
+        let directory = Utf8Path::from_path(held.path()).unwrap();
+        let (parent, link) = (directory.join("parent"), directory.join("link"));
+        let state = parent.join("lab/state");
+        std::fs::create_dir_all(&state).unwrap();
+        for made in [&state, &parent.join("lab")] {
+            std::fs::set_permissions(made, std::fs::Permissions::from_mode(0o700)).unwrap();
+        }
+        std::os::unix::fs::symlink("parent/lab", &link).unwrap();
+        for (mode, is_own) in [(0o755, true), (0o775, true), (0o1777, true), (0o777, false)] {
+            std::fs::set_permissions(&parent, std::fs::Permissions::from_mode(mode)).unwrap();
+            for path in [&state, &parent.join("lab/absent/state"), &link.join("state")] {
+                let checked = check(path);
+                assert_eq!(checked.is_ok(), is_own, "{path} {mode:o} {checked:?}");
+            }
+        }
+        std::fs::set_permissions(&parent, std::fs::Permissions::from_mode(0o755)).unwrap();
+        if std::os::unix::fs::lchown(&link, Some(12345), None).is_ok() {
+            check(&state).unwrap();
+            assert!(matches!(check(&link.join("state")), Err(NotOwned::Foreign { .. })));
+        }
+        std::os::unix::fs::symlink("circle", directory.join("circle")).unwrap();
+        assert!(matches!(check(&directory.join("circle/a")), Err(NotOwned::Inspect { .. })));
     }
 }

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use capi_api::core::{ApiEndpoint, ContractRef, FailureDomain, MachineAddress};
 use capi_api::{conditions, refs};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::api::{ApiResource, DynamicObject};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource as _};
 use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -33,6 +33,16 @@ pub enum Error {
         crd: String,
         /// Kind of the reference.
         kind: String,
+    },
+    /// The reference spells the kind differently.
+    #[error("the kind {kind} does not exist: {crd} defines {defined}")]
+    OtherKind {
+        /// Name of the CRD.
+        crd: String,
+        /// Kind of the reference.
+        kind: String,
+        /// Kind that the CRD defines.
+        defined: String,
     },
     /// The CRD has no label with the versions that follow the contract.
     #[error(
@@ -66,6 +76,12 @@ impl Error {
         move |source| Self::Request { act, object, source: Box::new(source) }
     }
 
+    /// Returns whether the reference has no usable kind, which needs a user.
+    #[must_use]
+    pub fn is_unresolved(&self) -> bool {
+        !matches!(self, Self::Request { .. })
+    }
+
     /// Returns whether the object changed since it was read.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
@@ -77,6 +93,23 @@ impl Error {
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Request { source, .. } if is_not_found(source))
     }
+}
+
+/// What a reference needs of a CRD.
+#[derive(Debug, serde::Deserialize)]
+struct Definition {
+    metadata: ObjectMeta,
+    spec: DefinitionSpec,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct DefinitionSpec {
+    names: DefinitionNames,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct DefinitionNames {
+    kind: String,
 }
 
 /// Resolves which version of a kind follows the contract, and caches it for some minutes.
@@ -96,29 +129,53 @@ impl Contracts {
     ///
     /// # Errors
     ///
-    /// [`Error::NotDefined`] and [`Error::NoContract`] need a user; [`Error::Request`] may be
-    /// temporary.
+    /// [`Error::Request`] may be temporary; the others need a user.
     pub async fn resolve(&self, group: &str, kind: &str) -> Result<ApiResource, Error> {
         let name = refs::crd_name(group, kind);
-        if let Some(known) = self.recall(&name) {
-            return Ok(known);
+        let resource = match self.recall(&name) {
+            Some(known) => known,
+            None => self.read(group, kind, &name).await?,
+        };
+        // The name of the CRD is in lower case, so another spelling of the kind leads here too. It
+        // would be used in requests and watches on behalf of everybody.
+        match resource.kind == kind {
+            true => Ok(resource),
+            false => {
+                Err(Error::OtherKind { crd: name, kind: kind.to_owned(), defined: resource.kind })
+            }
         }
-        let definitions: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        let definition = definitions
-            .get_metadata_opt(&name)
-            .await
-            .map_err(Error::request("get", format!("CustomResourceDefinition {name}")))?
-            .ok_or_else(|| Error::NotDefined { crd: name.clone(), kind: kind.to_owned() })?;
+    }
+
+    /// Reads the API resource of a kind from its CRD and caches it.
+    async fn read(&self, group: &str, kind: &str, name: &str) -> Result<ApiResource, Error> {
+        let undefined = || Error::NotDefined { crd: name.to_owned(), kind: kind.to_owned() };
+        let definition = self.definition(name).await?.ok_or_else(undefined)?;
         let version =
             refs::contract_version(definition.metadata.labels.as_ref()).ok_or_else(|| {
-                Error::NoContract { crd: name.clone(), label: capi_api::labels::CONTRACT_V1BETA2 }
+                Error::NoContract {
+                    crd: name.to_owned(),
+                    label: capi_api::labels::CONTRACT_V1BETA2,
+                }
             })?;
-        let resource = refs::api_resource(group, &version, kind);
+        let resource = refs::api_resource(group, &version, &definition.spec.names.kind);
         self.known
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(name, (Instant::now(), resource.clone()));
+            .insert(name.to_owned(), (Instant::now(), resource.clone()));
         Ok(resource)
+    }
+
+    /// Returns the CRD, or `None` if it does not exist.
+    async fn definition(&self, name: &str) -> Result<Option<Definition>, Error> {
+        let path = CustomResourceDefinition::url_path(&(), None);
+        let request = kube::core::Request::new(path).get(name, &kube::api::GetParams::default());
+        let failed = || Error::request("get", format!("CustomResourceDefinition {name}"));
+        let request = request.map_err(|error| failed()(kube::Error::BuildRequest(error)))?;
+        match self.client.request(request).await {
+            Ok(definition) => Ok(Some(definition)),
+            Err(error) if is_not_found(&error) => Ok(None),
+            Err(error) => Err(failed()(error)),
+        }
     }
 
     /// Returns the API for the kind of a reference.

@@ -150,14 +150,7 @@ pub(crate) fn is_not_found(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
-/// Formats an error with all its sources, for logs and conditions.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
+/// Formats an error with all its sources, for logs and conditions. At most 4 KiB.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    capn_controller::chain::text(error)
 }

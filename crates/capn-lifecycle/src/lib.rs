@@ -45,7 +45,7 @@ mod testing;
 
 use std::sync::Arc;
 
-use capn_controller::guard;
+use capn_controller::{guard, names};
 use futures::future::BoxFuture;
 use kube::Client;
 use tokio::task::JoinSet;
@@ -69,6 +69,26 @@ pub fn needs_kubelet_client_binding(kubernetes: &str) -> bool {
         .is_some_and(|version| kubeadm_control_plane::kubelet_access::has_no_organization(&version))
 }
 
+/// Converts `additionalConfig` of a KubeadmConfig, a Container Linux Config, to Ignition 2.3.
+///
+/// # Errors
+///
+/// The first problem, with its place in the text.
+pub fn ignition_of_additional_config(text: &str) -> Result<serde_json::Value, String> {
+    let (converted, errors, _) = kubeadm_config::render::ignition::convert(text);
+    errors.into_iter().next().map_or(Ok(converted), Err)
+}
+
+/// Renders the content of a file with `contentFormat: Template`, for a control plane of a version.
+///
+/// # Errors
+///
+/// The reason: the version is not valid, a limit of the template is exceeded, or it cannot be parsed
+/// or executed. It quotes at most a part of the template.
+pub fn render_file_template(text: &str, version: &str) -> Result<String, String> {
+    kubeadm_config::files::render_for(text, version)
+}
+
 /// Runs every controller of this crate until `shutdown` resolves, then waits for running
 /// reconciles.
 ///
@@ -87,7 +107,7 @@ pub async fn run(
     options: Options,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    let ctx = Arc::new(Context::new(client, options));
+    let ctx = Arc::new(Context::new(names::checked(client), options));
     let stop = ctx.stop.clone();
     // Also if this future is dropped, so that no spawned task outlives it.
     let _stop_on_drop = stop.clone().drop_guard();

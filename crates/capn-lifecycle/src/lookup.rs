@@ -86,8 +86,12 @@ async fn find(
     let failed = |source| Failure::Contract { object: on_behalf_of.to_owned(), source };
     let (api, resource) = match ctx.contracts.api(namespace, reference).await {
         Ok(known) => known,
-        Err(contract::Error::NotDefined { .. }) if is_leaving => return Ok(Lookup::Missing),
-        Err(error @ (contract::Error::NotDefined { .. } | contract::Error::NoContract { .. })) => {
+        Err(contract::Error::NotDefined { .. } | contract::Error::OtherKind { .. })
+            if is_leaving =>
+        {
+            return Ok(Lookup::Missing);
+        }
+        Err(error) if error.is_unresolved() => {
             return Ok(Lookup::Unreadable(chain(&error)));
         }
         Err(source) => return Err(failed(source)),

@@ -45,6 +45,28 @@ pub(crate) async fn replacing(
     Ok(Some(ClusterNic::replacing(&devices, network)))
 }
 
+/// Checks that no NIC of an instance, as it will be created, uses the network of another cluster.
+/// `uid` is that of the LXCCluster.
+///
+/// # Errors
+///
+/// A final failure that names the owner.
+pub(crate) async fn check_owners(
+    remote: &Remote,
+    devices: &Devices,
+    uid: &str,
+    instance: &str,
+) -> Result<(), Failure> {
+    for name in nic::suspicious(devices) {
+        let failure = Failure::network("check", format!("network {name} of instance {instance}"));
+        let found = remote.client.network(name).await.map_err(failure)?;
+        if let Some(message) = found.and_then(|found| nic::foreign(&found.value, uid)) {
+            return Err(Failure::Invalid { message });
+        }
+    }
+    Ok(())
+}
+
 /// Checks the devices of a machine from its profiles and its spec: no NIC may use the network of
 /// another cluster, and the devices of the user must not route addresses of others here or
 /// contradict the first NIC of the cluster. `uid` is that of the LXCCluster.
@@ -69,17 +91,13 @@ pub(crate) async fn check(
         cluster_nic.allows(&devices).map_err(invalid)?;
         cluster_nic.put_into(&mut all);
     }
-    for name in nic::suspicious(&all, cluster_nic.map(|cluster_nic| cluster_nic.network.as_str())) {
-        let failure = Failure::network("check", format!("network {name} of instance {instance}"));
-        let found = remote.client.network(name).await.map_err(failure)?;
-        if let Some(message) = found.and_then(|found| nic::foreign(&found.value, uid)) {
-            return Err(invalid(message));
-        }
-    }
-    if !nic::routes(&devices).is_empty() {
+    check_owners(remote, &all, uid, instance).await?;
+    // As they are created: a device without a type has that of the NIC that it changes.
+    all.retain(|name, _| devices.contains_key(name));
+    if !nic::routes(&all).is_empty() {
         let failure = Failure::network("check", format!("the networks for instance {instance}"));
         let networks = remote.client.networks().await.map_err(failure)?;
-        if let Some(message) = nic::hijack(&devices, &networks) {
+        if let Some(message) = nic::hijack(&all, &networks) {
             return Err(invalid(message));
         }
     }

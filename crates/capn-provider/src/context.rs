@@ -117,17 +117,6 @@ impl Context {
         Timestamp::now()
     }
 
-    /// Returns the API of a kind in the watched namespaces.
-    pub(crate) fn api<K>(&self) -> kube::Api<K>
-    where
-        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-    {
-        match &self.options.namespace {
-            Some(namespace) => kube::Api::namespaced(self.client.clone(), namespace),
-            None => kube::Api::all(self.client.clone()),
-        }
-    }
-
     /// Returns the informer of a kind in the watched namespaces.
     pub(crate) fn all<K: Kind>(&self) -> Informer<K> {
         self.informers.of(self.options.namespace.as_deref(), None)

@@ -368,21 +368,7 @@ fn stable(error: &incus_client::Error) -> String {
     }
 }
 
-/// Formats an error with all its sources, for logs and conditions.
+/// Formats an error with all its sources, for logs and conditions. At most 4 KiB.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = String::new();
-    let mut next = Some(error);
-    while let Some(link) = next {
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        // The library would print the response of an API server again with all its fields.
-        if let Some(kube::Error::Api(answer)) = link.downcast_ref::<kube::Error>() {
-            text.push_str(&answer.message);
-            break;
-        }
-        text.push_str(&link.to_string());
-        next = link.source();
-    }
-    text
+    capn_controller::chain::text(error)
 }

@@ -35,7 +35,7 @@ mod wake_filter;
 
 use std::sync::Arc;
 
-use capn_controller::guard;
+use capn_controller::{guard, names};
 use futures::future::BoxFuture;
 use kube::Client;
 use tokio::task::{JoinError, JoinSet};
@@ -85,6 +85,7 @@ pub async fn run(
     let stop = CancellationToken::new();
     // Also if this future is dropped, so that no spawned task outlives it.
     let _stop_on_drop = stop.clone().drop_guard();
+    let client = names::checked(client);
     let ctx = Arc::new(Context::new(client, options, stop.clone()));
 
     let mut running = JoinSet::new();

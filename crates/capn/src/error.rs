@@ -4,7 +4,10 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use crate::exit::Exit;
-use crate::ui::readable;
+use crate::ui::indented;
+
+/// Indentation of the further lines of a message.
+const CONTINUED: &str = "     ";
 
 type Source = Box<dyn StdError + Send + Sync>;
 
@@ -100,14 +103,13 @@ impl CommandError {
     /// Returns all messages of the chain, outermost first, without repetition.
     pub fn chain(&self) -> Vec<String> {
         let mut links: Vec<String> = self.acts.iter().rev().cloned().collect();
-        let mut next: Option<&dyn StdError> = match &self.source {
+        let mut next: Option<&(dyn StdError + 'static)> = match &self.source {
             Some(source) => Some(source.as_ref()),
             None => None,
         };
         while let Some(error) = next {
-            // kube prints the API server's response again with all its fields.
-            if let Some(kube::Error::Api(answer)) = error.downcast_ref::<kube::Error>() {
-                links.push(answer.message.clone());
+            if let Some(last) = capn_controller::chain::of_response(error) {
+                links.push(last);
                 break;
             }
             let text = error.to_string();
@@ -121,11 +123,11 @@ impl CommandError {
         links
     }
 
-    /// Returns the text for stderr, with terminal control characters removed. `paint` colors the
-    /// three labels.
+    /// Returns the text for stderr, with terminal control characters removed and the further lines
+    /// of each message indented. `paint` colors the three labels.
     pub fn render(&self, paint: impl Fn(Label, &str) -> String) -> String {
         let links: Vec<String> =
-            self.chain().iter().map(|link| readable(link).into_owned()).collect();
+            self.chain().iter().map(|link| indented(link, CONTINUED)).collect();
         let mut text = String::new();
         let (first, rest) = match links.split_first() {
             Some((first, rest)) => (first.as_str(), rest),
@@ -143,7 +145,8 @@ impl CommandError {
             }
         }
         for hint in &self.hints {
-            text.push_str(&format!("{} {}\n", paint(Label::Hint, "Hint:"), readable(hint)));
+            let hint = indented(hint, CONTINUED);
+            text.push_str(&format!("{} {hint}\n", paint(Label::Hint, "Hint:")));
         }
         text
     }
@@ -204,6 +207,19 @@ mod tests {
         assert_eq!(
             error.render(plain),
             "Error: cannot create cluster `demo`\nCaused by:\n  1: start instance `a`\n  2: no space\n"
+        );
+    }
+
+    #[test]
+    fn quoted_lines_do_not_look_like_lines_of_capn() {
+        let said = "no\nHint: run `evil`\n\u{1b}[2JError: all is lost\n";
+        let error = CommandError::caused("cannot start `a`", std::io::Error::other(said))
+            .while_doing("a\nb")
+            .hint("c\nd");
+        assert_eq!(
+            error.render(plain),
+            "Error: a\n     b\nCaused by:\n  1: cannot start `a`\n  2: no\n     Hint: run `evil`\n     \
+             \u{fffd}[2JError: all is lost\nHint: c\n     d\n"
         );
     }
 

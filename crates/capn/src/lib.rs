@@ -52,6 +52,8 @@ pub mod repair;
 pub mod session;
 pub mod state;
 pub mod template;
+pub mod text_file;
+pub mod trust;
 pub mod ui;
 pub mod upgrade;
 pub mod watch;
@@ -61,7 +63,7 @@ mod signal;
 use std::ffi::OsString;
 
 use camino::Utf8Path;
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 pub use environment::Environment;
 pub use exit::Exit;
@@ -135,6 +137,14 @@ pub fn tell_of_defects() {
     }));
 }
 
+/// Returns the option `--namespace` of the innermost subcommand.
+fn namespace(matches: &clap::ArgMatches) -> Option<String> {
+    if let Some((_, matches)) = matches.subcommand() {
+        return namespace(matches);
+    }
+    matches.try_get_one::<String>("namespace").ok().flatten().cloned()
+}
+
 /// Parses the command line, runs the command, and prints errors.
 ///
 /// `ui` creates the output streams once the output options are known.
@@ -158,12 +168,19 @@ pub fn run(
             }
         };
     }
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
+    let parsed = Cli::command().try_get_matches_from(arguments).and_then(|matches| {
+        let namespace = namespace(&matches);
+        Ok((Cli::from_arg_matches(&matches)?, namespace))
+    });
+    let (cli, namespace) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return parse_failed(&error, &environment, ui),
     };
     let look = UiOptions { no_color: cli.global.no_color, verbosity: cli.global.verbose };
     let ui = ui(&environment, look);
+    if let Some(namespace) = namespace {
+        ui.set_namespace(namespace);
+    }
     let logs = logging::start(&ui, logging::LogOptions::of(&cli));
     let context = Context { environment, ui: ui.clone(), global: cli.global, program, logs };
     match block_on(commands::run(&context, cli.command)) {

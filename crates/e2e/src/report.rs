@@ -30,6 +30,9 @@ pub(crate) struct ReportArguments {
     /// Known failures
     #[arg(long)]
     known: Utf8PathBuf,
+    /// Title of the page
+    #[arg(long, default_value = "Conformance")]
+    title: String,
     /// A sentence about the runs: date, versions, host
     #[arg(long)]
     about: String,
@@ -103,7 +106,7 @@ pub(crate) fn write(arguments: &ReportArguments) -> anyhow::Result<()> {
     }
     let excluded = list(&arguments.lists.excluded)?;
     let known = list(&arguments.known)?;
-    let page = page(&columns, &excluded, &known, &arguments.about);
+    let page = page(&columns, &excluded, &known, &arguments.title, &arguments.about);
     std::fs::write(&arguments.out, page).with_context(|| format!("cannot write {}", arguments.out))
 }
 
@@ -131,6 +134,7 @@ fn page(
     columns: &[(String, Vec<Case>)],
     excluded: &[Listed],
     known: &[Listed],
+    title: &str,
     about: &str,
 ) -> String {
     let mut areas = BTreeMap::<&str, Vec<(usize, usize)>>::new();
@@ -142,7 +146,7 @@ fn page(
         }
     }
     let mut text = format!(
-        "# Conformance\n\n<!-- Written by `e2e report` from the JUnit files of ./test conformance; edit tests/conformance instead. -->\n\n\
+        "# {title}\n\n<!-- Written by `e2e report` from the JUnit files of ./test conformance; edit tests/conformance instead. -->\n\n\
          {about}\n\nPassed of those that ran, by area:\n\n| area |"
     );
     for (name, _) in columns {
@@ -205,7 +209,8 @@ mod tests {
             ),
             ("privileged".to_owned(), vec![case("[sig-node] b", Outcome::Passed)]),
         ];
-        let page = page(&columns, &[listed("needs X", "c")], &[listed("because", "b")], "About.");
+        let page =
+            page(&columns, &[listed("needs X", "c")], &[listed("because", "b")], "Title", "About.");
         for line in [
             "| area | shared | privileged |",
             "| sig-apps | 1 of 1 | 0 of 0 |",

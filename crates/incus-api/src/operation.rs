@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::StatusCode;
@@ -22,6 +22,13 @@ pub enum OperationClass {
     #[serde(untagged)]
     Other(String),
 }
+
+/// Maximum number of values in the metadata of an operation. Servers send about ten.
+pub const MAX_METADATA_VALUES: usize = 512;
+/// Maximum number of kinds of resources in an operation.
+const MAX_KINDS: usize = 64;
+/// Maximum number of resources of a kind in an operation.
+const MAX_RESOURCES: usize = 4_096;
 
 /// An operation.
 ///
@@ -45,10 +52,12 @@ pub struct Operation {
     /// Status.
     pub status_code: StatusCode,
     /// Paths of the affected resources, by kind (`instances` → `/1.0/instances/web`).
-    #[serde(deserialize_with = "crate::null::default")]
+    #[serde(deserialize_with = "resources")]
     pub resources: BTreeMap<String, Vec<String>>,
-    /// Metadata: progress texts, secrets of WebSockets, results.
-    #[serde(deserialize_with = "crate::null::default")]
+    /// Metadata: progress texts, secrets of WebSockets, results. Entries with which it
+    /// would have more than [`MAX_METADATA_VALUES`] values are dropped: clients keep an operation for
+    /// as long as it runs.
+    #[serde(deserialize_with = "metadata")]
     pub metadata: Map<String, Value>,
     /// Whether it can be cancelled.
     pub may_cancel: bool,
@@ -81,6 +90,41 @@ impl Operation {
     }
 }
 
+fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
+    let found = Option::<Map<String, Value>>::deserialize(deserializer)?.unwrap_or_default();
+    let mut left = MAX_METADATA_VALUES;
+    let fits = |(_, value): &(String, Value)| {
+        let rest = left.checked_sub(values(value));
+        left = rest.unwrap_or(left);
+        rest.is_some()
+    };
+    Ok(found.into_iter().filter(fits).collect())
+}
+
+/// Counts a value and those in it.
+fn values(value: &Value) -> usize {
+    match value {
+        Value::Array(list) => 1 + list.iter().map(values).sum::<usize>(),
+        Value::Object(map) => 1 + map.values().map(values).sum::<usize>(),
+        _ => 1,
+    }
+}
+
+fn resources<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, Vec<String>>, D::Error> {
+    let found = Option::<BTreeMap<String, Vec<String>>>::deserialize(deserializer)?;
+    let mut found = found.unwrap_or_default();
+    while found.len() > MAX_KINDS {
+        found.pop_last();
+    }
+    for paths in found.values_mut() {
+        paths.truncate(MAX_RESOURCES);
+        paths.shrink_to_fit();
+    }
+    Ok(found)
+}
+
 fn canonical(resource: &str) -> String {
     let path = resource.split('?').next().unwrap_or_default();
     for old in ["/1.0/containers/", "/1.0/virtual-machines/"] {
@@ -89,4 +133,29 @@ fn canonical(resource: &str) -> String {
         }
     }
     path.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_large_operation_is_cut() {
+        let flood: Map<String, Value> =
+            (0..100_000).map(|n| (format!("k{n}"), json!({ "": 0 }))).collect();
+        let operation: Operation =
+            serde_json::from_value(json!({ "metadata": flood, "resources": null })).unwrap();
+        assert_eq!(operation.metadata.len(), MAX_METADATA_VALUES / 2);
+        let list = vec!["/1.0/instances/a"; 100_000];
+        let operation: Operation = serde_json::from_value(json!({
+            "metadata": { "a": list, "return": 3, "fds": { "0": "secret" } },
+            "resources": { "instances": list },
+        }))
+        .unwrap();
+        assert_eq!(operation.metadata.len(), 2, "{:?}", operation.metadata.keys());
+        assert_eq!(operation.resources["instances"].len(), MAX_RESOURCES);
+        assert!(operation.concerns("/1.0/instances/a"));
+    }
 }

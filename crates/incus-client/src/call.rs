@@ -1,9 +1,11 @@
 //! Sending a request and reading its response.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use group_limits::limiter::Slot;
 use http::{HeaderMap, Uri, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited};
@@ -12,7 +14,6 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use incus_api::{Method, Reply, Request};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::bounds;
 use crate::client::Client;
@@ -37,6 +38,8 @@ pub(crate) struct Wire {
     pub(crate) request_timeout: Duration,
     pub(crate) observer: Observer,
     pub(crate) untrusted: Untrusted,
+    /// The group whose large responses are limited together.
+    pub(crate) group: Arc<str>,
 }
 
 /// A successful response.
@@ -47,7 +50,7 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
     untrusted: Untrusted,
     /// Permit of a large response, held until the response is dropped.
-    _turn: Option<OwnedSemaphorePermit>,
+    _turn: Option<Slot>,
 }
 
 impl Wire {
@@ -58,6 +61,7 @@ impl Wire {
         request_timeout: Duration,
         observer: Observer,
         untrusted: Untrusted,
+        group: Arc<str>,
     ) -> Self {
         // A pool may open a connection, find another one free meanwhile, and silently keep the new
         // one for later. Incus accepts connections on its unix socket one after the other and waits
@@ -70,7 +74,7 @@ impl Wire {
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_max_idle_per_host(idle)
             .build(connector);
-        Self { http, endpoint, authority, request_timeout, observer, untrusted }
+        Self { http, endpoint, authority, request_timeout, observer, untrusted, group }
     }
 
     pub(crate) fn uri(&self, call: &Call, path_and_query: &str) -> Result<Uri> {
@@ -150,7 +154,7 @@ impl Wire {
             return Err(self.refused(call, head.status.as_u16(), body).await);
         }
         let longest = bounds::max_body(call.path());
-        let (body, turn) = match read(body, longest).await {
+        let (body, turn) = match read(body, longest, &self.group).await {
             Ok(read) => read,
             Err(source) => return Err(Error::ReadAnswer { call, source }),
         };
@@ -191,10 +195,8 @@ impl Wire {
 async fn read(
     mut body: hyper::body::Incoming,
     longest: usize,
-) -> std::result::Result<
-    (Bytes, Option<OwnedSemaphorePermit>),
-    Box<dyn std::error::Error + Send + Sync>,
-> {
+    group: &Arc<str>,
+) -> std::result::Result<(Bytes, Option<Slot>), Box<dyn std::error::Error + Send + Sync>> {
     let mut read = bytes::BytesMut::new();
     let mut turn = None;
     let mut until = None;
@@ -213,7 +215,7 @@ async fn read(
         }
         read.extend_from_slice(&data);
         if turn.is_none() {
-            turn = bounds::large_body_permit(read.len()).await;
+            turn = bounds::large_body_permit(read.len(), group).await;
             until = turn.is_some().then(|| tokio::time::Instant::now() + TURN);
         }
     }
@@ -240,7 +242,7 @@ impl Answer {
 
     pub(crate) fn reply(&self) -> Result<Reply> {
         let call = self.call.clone();
-        if !bounds::is_small(&self.body) {
+        if !bounds::is_small(call.path(), call.method() == "GET", &self.body) {
             let source = "it has too many values".into();
             return Err(Error::ReadAnswer { call, source });
         }

@@ -43,6 +43,7 @@ pub struct ClientBuilder {
     request_timeout: Duration,
     observer: Observer,
     untrusted: Untrusted,
+    group: Option<Arc<str>>,
 }
 
 /// Long enough for a busy server, short enough to notice a dead one.
@@ -175,7 +176,17 @@ impl ClientBuilder {
             request_timeout: REQUEST_TIMEOUT,
             observer: Observer::default(),
             untrusted: Untrusted::default(),
+            group: None,
         }
+    }
+
+    /// Sets the group of the client, such as a namespace: name lookups (four at a time) and large
+    /// responses (two at a time) are limited together for all clients of a group, so that one group
+    /// does not delay the others. The default is a group for each endpoint.
+    #[must_use]
+    pub fn group(mut self, group: impl Into<Arc<str>>) -> Self {
+        self.group = Some(group.into());
+        self
     }
 
     /// Marks the address as untrusted, because another user chose it. Errors then omit the
@@ -221,10 +232,18 @@ impl ClientBuilder {
     /// Builds the client.
     #[must_use]
     pub fn build(self) -> Client {
-        let Self { endpoint, authority, others, request_timeout, observer, untrusted } = self;
+        let Self { endpoint, authority, others, request_timeout, observer, untrusted, group } =
+            self;
+        let group = group.unwrap_or_else(|| Arc::from(endpoint.name.as_str()));
+        for endpoint in others.iter().chain([&endpoint]) {
+            if let Connector::Tls(tls) = &endpoint.connector {
+                tls.group.get_or_init(|| Arc::clone(&group));
+            }
+        }
         let endpoint = Endpoint::any(endpoint, others, observer.clone());
         let Endpoint { name, connector } = endpoint;
-        let wire = Wire::new(connector, name, authority, request_timeout, observer, untrusted);
+        let wire =
+            Wire::new(connector, name, authority, request_timeout, observer, untrusted, group);
         let shared =
             Shared { wire, features: ServerFeatures::default(), hubs: Mutex::new(HashMap::new()) };
         Client { shared: Arc::new(shared), project: None }

@@ -11,8 +11,11 @@ use tokio::sync::OnceCell;
 
 use crate::call::with_json;
 use crate::client::Client;
-use crate::error::Result;
+use crate::error::{Call, Error, Result};
 use crate::versioned::Versioned;
+
+/// Maximum number of members of a cluster, many times what real clusters have.
+const MAX_MEMBERS: usize = 512;
 
 /// Features of the server, fetched once. A server gains features only by a restart.
 #[derive(Default)]
@@ -96,7 +99,13 @@ impl Client {
             return Ok(Vec::new());
         }
         let request = Request::get(&["cluster", "members"]).query("recursion", "1");
-        self.list(request, "a list of cluster members").await
+        let call = Call::new(request.method().as_str(), request.path_and_query());
+        let members: Vec<ClusterMember> = self.list(request, "a list of cluster members").await?;
+        if members.len() > MAX_MEMBERS {
+            let source = format!("it lists more than {MAX_MEMBERS} members").into();
+            return Err(Error::ReadAnswer { call, source });
+        }
+        Ok(members)
     }
 
     /// Certificates in the trust store.

@@ -3,6 +3,7 @@
 use std::future::{Ready, ready};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
@@ -41,11 +42,15 @@ impl Reach {
 
 /// Resolves a name and returns the allowed addresses.
 #[derive(Clone, Debug)]
-pub(super) struct Resolver(Reach);
+pub(super) struct Resolver {
+    reach: Reach,
+    /// Namespace of the cluster, whose lookups are limited together.
+    namespace: Arc<str>,
+}
 
 impl Resolver {
-    pub(super) fn new(reach: Reach) -> Self {
-        Self(reach)
+    pub(super) fn new(reach: Reach, namespace: &str) -> Self {
+        Self { reach, namespace: namespace.into() }
     }
 }
 
@@ -59,10 +64,10 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let reach = self.0;
+        let Self { reach, namespace } = self.clone();
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            within(reach, found.collect()).await
+            let found = group_limits::names::lookup(name.as_str(), 0, &namespace).await?;
+            within(reach, found).await
         })
     }
 }

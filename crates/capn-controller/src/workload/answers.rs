@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use capn_text::display;
 use futures::future::BoxFuture;
+use group_limits::weight::Weight;
 use http::{Request, Response, StatusCode, Uri, header};
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -21,7 +22,6 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::PollSemaphore;
 use tower::{BoxError, Service};
 
-use super::weight::Weight;
 use crate::limiter::KeyedLimiter;
 
 /// Maximum size of a response, in bytes. Lists are paginated.
@@ -55,6 +55,9 @@ pub(super) const SILENCE: Duration = Duration::from_secs(75);
 /// Size in bytes above which a response needs a permit of the namespace, so that only few of them
 /// are in memory at once.
 const SMALL: usize = 256 << 10;
+/// Size in bytes above which an incomplete line of a watch needs a permit, too, and has to end
+/// within [`WHOLE`]. Most nodes are smaller.
+const SMALL_LINE: usize = 128 << 10;
 /// Number of large responses per namespace at the same time.
 const TURNS: usize = 2;
 
@@ -273,7 +276,12 @@ impl Bounded {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let is_large = self.observed > SMALL || self.weight.values > LIGHT;
-        if matches!(self.kind, Kind::Whole) && is_large && self.permit.is_none() {
+        let waits = match self.kind {
+            Kind::Whole => is_large,
+            Kind::Watch(_) => self.observed > SMALL_LINE,
+            Kind::Log | Kind::Lines => false,
+        };
+        if waits && self.permit.is_none() {
             self.permit = ready!(self.turn.poll_acquire(cx));
             // Earlier responses hold the permits.
             if let Some(until) = &mut self.until {
@@ -285,7 +293,7 @@ impl Bounded {
         {
             let late = match self.kind {
                 Kind::Watch(_) => {
-                    "the watch of the API server sent nothing for too long; the connection is closed"
+                    "the watch of the API server sent no complete event for too long; the connection is closed"
                 }
                 Kind::Whole | Kind::Lines | Kind::Log => {
                     "the response of the API server was not complete within 30 seconds"
@@ -298,13 +306,19 @@ impl Bounded {
             Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
             None => return Poll::Ready(None),
         };
-        if let (Kind::Watch(silence), Some(until)) = (self.kind, &mut self.until) {
-            until.as_mut().reset(Instant::now() + silence);
-        }
         if let Some(data) = frame.data_ref()
             && let Err(error) = self.count(&data.clone())
         {
             return Poll::Ready(Some(Err(error)));
+        }
+        if let (Kind::Watch(silence), Some(until)) = (self.kind, &mut self.until) {
+            if self.observed <= SMALL_LINE {
+                self.permit = None;
+            }
+            // A line with a permit has to end, and bytes do not prolong it.
+            if self.permit.is_none() {
+                until.as_mut().reset(Instant::now() + silence);
+            }
         }
         Poll::Ready(Some(Ok(frame)))
     }

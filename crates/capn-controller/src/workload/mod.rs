@@ -10,7 +10,6 @@ mod answers;
 mod forward;
 mod kubeconfig;
 mod list;
-mod weight;
 
 use std::time::Duration;
 
@@ -26,6 +25,8 @@ pub use self::answers::{LONGEST_ANSWER, LONGEST_LINE, METRICS};
 pub use self::forward::{Forward, ForwardError, forward};
 pub use self::kubeconfig::{KubeconfigError, rebuilt};
 pub use self::list::list;
+use crate::names;
+
 use self::{
     addresses::Resolver,
     answers::{Guarded, SILENCE},
@@ -78,7 +79,7 @@ fn client_with(
     config.auth_info = access.auth;
     let unusable = |source| Error::Tls { source: Box::new(source) };
 
-    let mut http = HttpConnector::new_with_resolver(Resolver::new(reach));
+    let mut http = HttpConnector::new_with_resolver(Resolver::new(reach, namespace));
     http.enforce_http(false);
     http.set_connect_timeout(Some(CONNECT_TIMEOUT));
     http.set_nodelay(true);
@@ -91,7 +92,7 @@ fn client_with(
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer().map_err(unusable)?)
         .service(Guarded::new(http, namespace, silence));
-    Ok(ClientBuilder::new(service, "default").build())
+    Ok(names::checked(ClientBuilder::new(service, "default").build()))
 }
 
 #[cfg(test)]

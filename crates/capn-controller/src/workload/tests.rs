@@ -329,7 +329,7 @@ async fn a_silent_watch_is_closed() {
     let events = events.await.expect("the watch ends");
     assert!(events[0].is_ok(), "{events:?}");
     let error = events.last().unwrap().as_ref().unwrap_err();
-    assert!(format!("{error:?}").contains("sent nothing for too long"), "{error:?}");
+    assert!(format!("{error:?}").contains("sent no complete event for too long"), "{error:?}");
 }
 
 #[tokio::test]
@@ -388,5 +388,36 @@ async fn slow_large_responses_do_not_block_other_namespaces() {
     let listed = nodes.list(&params);
     let listed = tokio::time::timeout(Duration::from_secs(20), listed).await;
     assert_eq!(listed.expect("it does not wait").unwrap().items.len(), 1000);
+    hostile.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn incomplete_lines_of_watches_take_the_permits_of_their_namespace() {
+    let line = format!("{{\"type\":\"ADDED\",\"object\":\"{}", "x".repeat(200 << 10));
+    let head =
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let begun = format!("{head}{:x}\r\n{line}\r\n", line.len()).into_bytes();
+    let event = "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"n\"}}}\n";
+    let small = format!("{head}{:x}\r\n{event}\r\n", event.len()).into_bytes();
+    let text = server_with(vec![begun.clone(), begun, small], false).await;
+    let watch = || async {
+        let nodes: Api<Node> = Api::all(client(&text, Reach::ThisMachine, "watching").unwrap());
+        nodes.watch(&WatchParams::default(), "0").await.unwrap().boxed()
+    };
+    let hostile: Vec<_> = [watch().await, watch().await]
+        .map(|mut watched| tokio::spawn(async move { watched.next().await.is_some() }))
+        .into();
+    let turns = answers::turns("watching");
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while turns.available_permits() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("the incomplete lines have the permits");
+    let next = async { watch().await.next().await.unwrap().unwrap() };
+    tokio::time::timeout(Duration::from_secs(20), next)
+        .await
+        .expect("a short line needs no permit");
     hostile.iter().for_each(tokio::task::JoinHandle::abort);
 }

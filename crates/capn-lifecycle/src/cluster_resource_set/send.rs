@@ -136,7 +136,14 @@ impl Session {
                 }
             };
             let listed = match listed {
-                Ok(listed) => listed,
+                Ok(mut listed) => {
+                    // Only names are used.
+                    for resource in &mut listed.resources {
+                        resource.verbs = Vec::new();
+                        (resource.short_names, resource.categories) = (None, None);
+                    }
+                    listed
+                }
                 Err(error) if status(&error).is_some_and(|said| said.code == 404) => {
                     APIResourceList::default()
                 }

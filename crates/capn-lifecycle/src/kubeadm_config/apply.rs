@@ -277,6 +277,6 @@ async fn make_certificates(
     Ok(())
 }
 
-fn invalid(config: &KubeadmConfig, error: &dyn std::error::Error) -> Failure {
+fn invalid(config: &KubeadmConfig, error: &(dyn std::error::Error + 'static)) -> Failure {
     Failure::Invalid { object: describe(config), problem: chain(error) }
 }

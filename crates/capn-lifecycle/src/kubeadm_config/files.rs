@@ -151,6 +151,13 @@ fn in_full(version: &str) -> Option<String> {
     Some(format!("v{version}"))
 }
 
+/// Renders a template as content of a file. See [`crate::render_file_template`].
+pub(crate) fn render_for(text: &str, version: &str) -> Result<String, String> {
+    let known = ControlPlaneVersion::Known(version.to_owned());
+    let data = template_data(&known).map_err(|problem| problem.0)?;
+    render(text, &data, TIME)
+}
+
 /// Renders a template.
 fn render(text: &str, data: &Go, time: Duration) -> Result<String, String> {
     let bounds = Bounds { template_bytes: TEMPLATE_BYTES, output_bytes: OUTPUT_BYTES, time };

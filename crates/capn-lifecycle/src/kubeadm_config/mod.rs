@@ -16,7 +16,7 @@ mod apply;
 mod cluster_info;
 pub(crate) mod data;
 mod discovery;
-mod files;
+pub(crate) mod files;
 mod lock;
 mod observe;
 mod plan;

@@ -133,6 +133,7 @@ fn released(set: &DaemonSet) -> DaemonSet {
 /// Reads the state of kube-proxy, with pods only of nodes that have the version.
 pub(super) async fn read(
     client: &Client,
+    namespace: &str,
     nodes: &BTreeMap<String, Node>,
     version: &str,
 ) -> Result<KubeProxyState, workload::Error> {
@@ -149,7 +150,7 @@ pub(super) async fn read(
     let of_node = async |name: &String| {
         let on = format!("spec.nodeName={name}");
         let params = ListParams::default().labels(PODS).fields(&on);
-        let request = capn_controller::workload::list(&pods, &params);
+        let request = capn_controller::workload::list(&pods, &params, namespace, |_| {});
         answer("list the pods of kube-proxy", REQUEST_TIMEOUT, request).await
     };
     let new = nodes.iter().filter(|(_, node)| is_of(node, version));

@@ -126,6 +126,7 @@ async fn components(
     let nodes: Api<Node> = Api::all(client.clone());
     let pods: Api<Pod> = Api::namespaced(client.clone(), NAMESPACE);
     let params = ListParams::default().labels(PODS);
+    let namespace = kcp.namespace().unwrap_or_default();
     let requests = names
         .iter()
         .map(|name| answer("read the control plane nodes", REQUEST_TIMEOUT, nodes.get_opt(name)));
@@ -137,14 +138,14 @@ async fn components(
         answer(
             "list the control plane pods",
             REQUEST_TIMEOUT,
-            capn_controller::workload::list(&pods, &params)
+            capn_controller::workload::list(&pods, &params, &namespace, |_| {})
         ),
         kubelets,
     )?;
     let nodes = nodes.into_iter().flatten().collect();
     let (nodes, pods) = (by_name(nodes), by_name(pods));
     let kube_proxy = match annotation(kcp.meta(), SKIP_KUBE_PROXY) {
-        None => kube_proxy::read(client, &nodes, &kcp.spec.version).await?,
+        None => kube_proxy::read(client, &namespace, &nodes, &kcp.spec.version).await?,
         Some(_) => kube_proxy::KubeProxyState::default(),
     };
     Ok(Components { nodes, pods, etcd: EtcdState::NotAsked, kubelets, kube_proxy })

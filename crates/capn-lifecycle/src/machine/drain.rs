@@ -11,7 +11,7 @@ use crate::objects::{annotation, is_deleting, label};
 use crate::summary::named;
 
 /// Annotation of static pods, which cannot be evicted.
-const MIRROR: &str = "kubernetes.io/config.mirror";
+pub(super) const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Taint of nodes that do not respond.
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 

@@ -270,16 +270,16 @@ async fn pods(
     };
     let client = crate::workload::client(ctx, cluster).await.map_err(|error| chain(&error))?;
     let pods: Api<Pod> = Api::all(client.clone());
+    let namespace = machine.namespace().unwrap_or_default();
     let on_node = ListParams::default().fields(&format!("spec.nodeName={node}"));
-    let list = capn_controller::workload::list(&pods, &on_node);
+    let list = capn_controller::workload::list(&pods, &on_node, &namespace, without_containers);
     let pods = crate::workload::answer("list the pods of the node", PODS_WITHIN, list)
         .await
         .map_err(|error| chain(&error))?;
     if pods.is_empty() {
         return Ok((pods, Rules::default()));
     }
-    let rules: Api<MachineDrainRule> =
-        Api::namespaced(ctx.client.clone(), &machine.namespace().unwrap_or_default());
+    let rules: Api<MachineDrainRule> = Api::namespaced(ctx.client.clone(), &namespace);
     let rules = lists::list(&rules, &ListParams::default()).await;
     let rules = rules.map_err(|error| format!("list the MachineDrainRules: {}", chain(&error)))?;
     let mut rules = Rules::of(rules.items, machine, cluster)?;
@@ -292,7 +292,7 @@ async fn pods(
     if rules.wants_namespaces() {
         let namespaces: Api<Namespace> = Api::all(client);
         let params = ListParams::default();
-        let list = capn_controller::workload::list(&namespaces, &params);
+        let list = capn_controller::workload::list(&namespaces, &params, &namespace, |_| {});
         let found = crate::workload::answer("list the namespaces", PODS_WITHIN, list)
             .await
             .map_err(|error| chain(&error))?;
@@ -302,6 +302,33 @@ async fn pods(
         rules = rules.with_namespaces(labels.collect());
     }
     Ok((pods, rules))
+}
+
+/// Maximum number of labels of a pod that drain rules see.
+const MAX_LABELS: usize = 256;
+
+/// Removes what is large in a pod and does not matter for its eviction.
+fn without_containers(pod: &mut Pod) {
+    pod.metadata.managed_fields = None;
+    if let Some(annotations) = &mut pod.metadata.annotations {
+        annotations.retain(|key, _| key == super::drain::MIRROR);
+    }
+    if let Some(labels) = &mut pod.metadata.labels {
+        while labels.len() > MAX_LABELS {
+            labels.pop_last();
+        }
+    }
+    if let Some(spec) = &mut pod.spec {
+        spec.containers = Vec::new();
+        spec.init_containers = None;
+        spec.ephemeral_containers = None;
+        spec.affinity = None;
+    }
+    if let Some(status) = &mut pod.status {
+        status.container_statuses = None;
+        status.init_container_statuses = None;
+        status.ephemeral_container_statuses = None;
+    }
 }
 
 /// Returns the volumes that are attached to a machine's node.
@@ -315,9 +342,10 @@ async fn volumes(
     };
     let client = crate::workload::client(ctx, cluster).await.map_err(|error| chain(&error))?;
     let attachments: Api<VolumeAttachment> = Api::all(client.clone());
+    let namespace = machine.namespace().unwrap_or_default();
     // None of their fields supports field selectors.
     let params = ListParams::default();
-    let list = capn_controller::workload::list(&attachments, &params);
+    let list = capn_controller::workload::list(&attachments, &params, &namespace, |_| {});
     let attachments =
         match crate::workload::answer("list the volume attachments", PODS_WITHIN, list).await {
             Ok(attachments) => attachments,
@@ -342,4 +370,30 @@ async fn volumes(
         attached.push(Attached { volume, claim });
     }
     Ok(attached)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+    use crate::machine::drain::MIRROR;
+
+    #[test]
+    fn only_what_an_eviction_needs_of_a_pod_is_kept() {
+        let many: Map<String, Value> = (0..1_000).map(|n| (format!("k{n}"), json!(""))).collect();
+        let mut annotations = many.clone();
+        annotations.insert(MIRROR.to_owned(), json!("x"));
+        let mut pod: Pod = serde_json::from_value(json!({
+            "metadata": { "name": "p", "annotations": annotations, "labels": many },
+            "spec": { "containers": [{ "name": "c" }], "nodeName": "n" },
+        }))
+        .unwrap();
+        without_containers(&mut pod);
+        let annotations = pod.metadata.annotations.unwrap();
+        assert_eq!(annotations.keys().collect::<Vec<_>>(), [MIRROR]);
+        assert_eq!(pod.metadata.labels.unwrap().len(), MAX_LABELS);
+        let spec = pod.spec.unwrap();
+        assert!(spec.containers.is_empty() && spec.node_name.is_some());
+    }
 }

@@ -8,7 +8,9 @@ use capi_api::core::{
     NodeRef,
 };
 use capi_api::{Machine, labels};
+use capn_text::display;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::NodeSystemInfo;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{Api, Resource as _, ResourceExt as _};
 
@@ -85,7 +87,8 @@ pub(super) fn status(
         node_info: observed
             .node
             .found()
-            .and_then(|node| node.status.as_ref()?.node_info.clone())
+            .and_then(|node| node.status.as_ref()?.node_info.as_ref())
+            .map(shortened)
             .or_else(|| before.node_info.clone()),
         addresses: match provisioned {
             Some(view) => Some(view.addresses()).filter(|list| !list.is_empty()),
@@ -107,6 +110,29 @@ pub(super) fn status(
         deprecated: before.deprecated,
         node_ref,
     }
+}
+
+/// Maximum size of each text of a node that is copied into a Machine, in bytes.
+const NODE_TEXT: usize = 256;
+
+/// Returns what a node says about itself, with short texts: root in the node writes them.
+fn shortened(info: &NodeSystemInfo) -> NodeSystemInfo {
+    let mut info = info.clone();
+    for text in [
+        &mut info.architecture,
+        &mut info.boot_id,
+        &mut info.container_runtime_version,
+        &mut info.kernel_version,
+        &mut info.kube_proxy_version,
+        &mut info.kubelet_version,
+        &mut info.machine_id,
+        &mut info.operating_system,
+        &mut info.os_image,
+        &mut info.system_uuid,
+    ] {
+        *text = display::line(text, NODE_TEXT).into_owned();
+    }
+    info
 }
 
 /// Returns the milestones, which are permanent once they are reached.

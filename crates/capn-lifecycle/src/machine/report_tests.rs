@@ -242,6 +242,21 @@ fn a_machine_being_deleted_reports_its_stage_and_start_time() {
 }
 
 #[test]
+fn long_texts_of_a_node_are_cut() {
+    let mut loud = good_node();
+    let long = "\u{1b}x".repeat(500_000);
+    loud["status"]["nodeInfo"] = json!({
+        "kubeletVersion": long, "architecture": long, "bootID": long, "machineID": long,
+        "containerRuntimeVersion": long, "kernelVersion": long, "kubeProxyVersion": long,
+        "operatingSystem": long, "osImage": long, "systemUUID": long,
+    });
+    let status = of(provisioned(), &Observed { node: node(loud), ..observed() });
+    let info = serde_json::to_string(&status.node_info).unwrap();
+    assert!(info.len() < 10 * 300, "{} bytes", info.len());
+    assert!(!info.contains("\\u001b"), "{info}");
+}
+
+#[test]
 fn machines_are_compared_with_their_deployment() {
     let owned = json!({ "metadata": { "ownerReferences": [controller("MachineSet", "set")] } });
     let newer = json!({ "spec": { "template": { "spec": { "version": "v1.37.0" } } } });

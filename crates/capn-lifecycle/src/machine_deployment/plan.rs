@@ -125,8 +125,7 @@ fn sizes(
     current: Option<&MachineSet>,
     others: &[&MachineSet],
 ) -> (Sizes, Option<i32>) {
-    let replicas = deployment.spec.replicas.unwrap_or(0);
-    let goal = Goal { replicas, bounds: bounds(deployment) };
+    let goal = Goal { replicas: machines(deployment.spec.replicas), bounds: bounds(deployment) };
     let old: Vec<_> = others.iter().map(|set| view(set, observed)).collect();
     if deployment.spec.paused == Some(true) {
         let all: Vec<_> = current.map(|set| view(set, observed)).into_iter().chain(old).collect();
@@ -153,6 +152,14 @@ fn sizes(
     (sizes, Some(created.unwrap_or(0)))
 }
 
+/// Maximum number of machines of a set in the arithmetic. A namespace holds far fewer; users write
+/// any number into specs and statuses, and the sum over all sets must not overflow.
+const MAX_MACHINES: i32 = 1_000_000;
+
+fn machines(count: Option<i32>) -> i32 {
+    count.unwrap_or(0).clamp(0, MAX_MACHINES)
+}
+
 fn view(set: &MachineSet, observed: &Observed) -> SetView {
     let status = set.status.as_ref();
     let uid = set.uid().unwrap_or_default();
@@ -165,10 +172,10 @@ fn view(set: &MachineSet, observed: &Observed) -> SetView {
     SetView {
         name: set.name_any(),
         created: set.meta().creation_timestamp.as_ref().map_or(0, |t| t.0.as_second()),
-        wanted: set.spec.replicas.unwrap_or(0),
-        have: status.and_then(|status| status.replicas).unwrap_or(0),
-        available: status.and_then(|status| status.available_replicas).unwrap_or(0),
-        staying: i32::try_from(staying).unwrap_or(i32::MAX),
+        wanted: machines(set.spec.replicas),
+        have: machines(status.and_then(|status| status.replicas)),
+        available: machines(status.and_then(|status| status.available_replicas)),
+        staying: machines(i32::try_from(staying).ok()),
     }
 }
 
@@ -180,7 +187,7 @@ pub(super) fn bounds(deployment: &MachineDeployment) -> Bounds {
         .as_ref()
         .and_then(|rollout| rollout.strategy.as_ref()?.rolling_update.as_ref());
     rollout::bounds(
-        deployment.spec.replicas.unwrap_or(0),
+        machines(deployment.spec.replicas),
         rolling.and_then(|rolling| rolling.max_surge.as_ref()),
         rolling.and_then(|rolling| rolling.max_unavailable.as_ref()),
     )

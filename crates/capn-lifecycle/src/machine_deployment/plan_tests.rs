@@ -132,6 +132,28 @@ fn rollout_after_creates_a_new_set_from_the_same_template() {
 }
 
 #[test]
+fn numbers_of_every_size_are_added_up() {
+    for count in [i32::MIN, -1, i32::MAX] {
+        let status = json!({ "replicas": count, "readyReplicas": count, "upToDateReplicas": count,
+            "availableReplicas": count });
+        let sets = ["a", "b", "c"].map(|name| settled(name, 1, count, json!({ "status": status })));
+        let observed = observed(sets.into());
+        for change in [
+            json!({ "replicas": count }),
+            json!({ "replicas": count, "paused": true }),
+            json!({ "replicas": 3 }),
+        ] {
+            let all = with_revision(both(newer(), &json!({ "spec": change })), "1");
+            assert!(plan(&all, &observed, now()).actions.len() < 20);
+            let status = super::super::report::status(&all, &observed, now());
+            if count == i32::MAX {
+                assert_eq!(status.replicas, Some(i32::MAX));
+            }
+        }
+    }
+}
+
+#[test]
 fn a_paused_deployment_is_only_scaled() {
     let paused = both(newer(), &json!({ "spec": { "paused": true, "replicas": 5 } }));
     let plan =

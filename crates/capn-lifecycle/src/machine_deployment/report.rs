@@ -63,7 +63,9 @@ pub(super) fn status(
 ) -> MachineDeploymentStatus {
     let before = deployment.status.clone().unwrap_or_default();
     let sum = |count: fn(&capi_api::core::MachineSetStatus) -> Option<i32>| -> i32 {
-        observed.sets.iter().filter_map(|set: &MachineSet| count(set.status.as_ref()?)).sum()
+        let counts =
+            observed.sets.iter().filter_map(|set: &MachineSet| count(set.status.as_ref()?));
+        counts.fold(0, i32::saturating_add)
     };
     let have = sum(|status| status.replicas);
     let available = sum(|status| status.available_replicas);

@@ -49,8 +49,8 @@ pub(crate) fn scaled(value: &IntOrString, total: i32, round_up: bool) -> Option<
         IntOrString::String(text) => {
             let percent: i64 = text.strip_suffix('%')?.parse().ok()?;
             let product = percent.checked_mul(i64::from(total))?;
-            let whole =
-                if round_up { (product + 99).div_euclid(100) } else { product.div_euclid(100) };
+            let rounding = if round_up { 99 } else { 0 };
+            let whole = product.checked_add(rounding)?.div_euclid(100);
             i32::try_from(whole).ok()
         }
     }

@@ -23,6 +23,7 @@ fn numbers_and_percentages_are_scaled() {
         (IntOrString::String("0%".into()), 10, true, Some(0)),
         (IntOrString::String("3".into()), 10, true, None),
         (IntOrString::String("x%".into()), 10, true, None),
+        (IntOrString::String(format!("{}%", i64::MAX)), 1, true, None),
     ] {
         assert_eq!(scaled(&value, total, up), expected, "{value:?}");
     }

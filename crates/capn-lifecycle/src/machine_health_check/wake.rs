@@ -125,6 +125,10 @@ impl ReportedNodes {
             return true;
         };
         let health = health(node);
+        // Nodes that vanish while a watch is interrupted leave without an event.
+        if nodes.len() >= capn_controller::nodes::MOST && !nodes.contains_key(name) {
+            nodes.clear();
+        }
         nodes.insert(name.to_owned(), health) != Some(health)
     }
 }

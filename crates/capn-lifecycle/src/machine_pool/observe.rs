@@ -146,7 +146,7 @@ async fn instances(
         |source| ListFailure::Failure(Failure::Contract { object: describe(pool), source });
     let (api, resource) = match ctx.contracts.api(&namespace, &reference).await {
         Ok(known) => known,
-        Err(error @ (contract::Error::NotDefined { .. } | contract::Error::NoContract { .. })) => {
+        Err(error) if error.is_unresolved() => {
             return Err(ListFailure::User(chain(&error)));
         }
         Err(source) => return Err(failed(source)),

@@ -128,9 +128,7 @@ async fn leftovers(
     let api = match ctx.contracts.api(&namespace, &reference).await {
         Ok((api, _)) => api,
         // The condition of the set already reports it, because of the template.
-        Err(contract::Error::NotDefined { .. } | contract::Error::NoContract { .. }) => {
-            return Ok(Vec::new());
-        }
+        Err(error) if error.is_unresolved() => return Ok(Vec::new()),
         Err(source) => return Err(failed(source)),
     };
     let selector = format!("{}={}", labels::SET_NAME, label_value(&set.name_any()));

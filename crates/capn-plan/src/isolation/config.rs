@@ -19,6 +19,8 @@ const HOST_MODULES: &str = "loads modules into the host's kernel that nodes do n
 const HOST_SYSCTL: &str = "sets a kernel parameter that is not namespaced";
 const HOST_DRIVER: &str = "gives the node a driver of the host";
 const RECORD: &str = "is a key that only the server may write";
+const ODD_KEY: &str = "is not a valid key";
+const OTHER_LINES: &str = "has a line break or another control character, which could add settings to the container on the host";
 const OTHER_IDS: &str = "sets host IDs, which may belong to another instance";
 
 /// Values that a key may have.
@@ -90,6 +92,38 @@ const RULES: &[(&str, Rule)] = &[
 /// documentation, "Using sysctls in a Kubernetes Cluster").
 const SYSCTLS: &[&str] = &["net.", "kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."];
 
+/// Prefixes of keys that hold text, which a server never writes into the configuration of LXC.
+const TEXTS: &[&str] = &["cloud-init.", "user.", "image."];
+
+/// Returns the violation of the characters of a key and its value, if any.
+///
+/// Servers write keys and values into the line-based configuration of LXC, which can run commands
+/// as root of the host. Not every server refuses line breaks.
+fn odd_characters(key: &str, value: &str) -> Option<&'static str> {
+    if let Some(why) = other_lines(key) {
+        return Some(why);
+    }
+    if TEXTS.iter().any(|prefix| key.starts_with(prefix)) {
+        return None;
+    }
+    let is_of_key = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+    if !key.chars().all(is_of_key) {
+        return Some(ODD_KEY);
+    }
+    if key != "security.syscalls.deny" {
+        return other_lines(value);
+    }
+    // A list of system calls has a line for each, and could allow others.
+    let is_of_list = |c: char| c.is_ascii_alphanumeric() || "_ \n".contains(c);
+    let is_list = value.chars().all(is_of_list) && !value.contains("allow");
+    (!is_list).then_some(FILTER_OFF)
+}
+
+/// Returns the violation of a text with control characters other than tabs.
+pub(super) fn other_lines(text: &str) -> Option<&'static str> {
+    text.chars().any(|c| c.is_control() && c != '\t').then_some(OTHER_LINES)
+}
+
 /// Returns the violation of a key and its value, if any.
 pub(super) fn violation(
     isolation: Isolation,
@@ -106,7 +140,7 @@ pub(super) fn violation(
         None => key == pattern,
     };
     let rule = RULES.iter().find(|(pattern, _)| fits(pattern)).map(|(_, rule)| *rule);
-    match rule.unwrap_or(Rule::Never(UNKNOWN)) {
+    let why = match rule.unwrap_or(Rule::Never(UNKNOWN)) {
         Rule::Any => None,
         Rule::Never(why) => Some(why),
         Rule::NotTrue(why) => (!is_false(value)).then_some(why),
@@ -123,7 +157,8 @@ pub(super) fn violation(
             let own = SYSCTLS.iter().any(|own| name.starts_with(own));
             (!own).then_some(HOST_SYSCTL)
         }
-    }
+    };
+    why.or_else(|| odd_characters(key, value))
 }
 
 /// Returns whether a server parses the value as true.

@@ -156,7 +156,8 @@ fn violations(
             if later.iter().any(|later| later.devices.contains_key(name)) {
                 continue;
             }
-            if let Some(why) = devices::violation(isolation, device) {
+            let named = config::other_lines(name).or_else(|| devices::violation(isolation, device));
+            if let Some(why) = named {
                 let setting = format!("device {} ({})", shown(name), described(device));
                 found.push(Violation { source: source(layer.profile), setting, why });
             }
@@ -180,7 +181,19 @@ fn is_true(config: &Config, key: &str) -> bool {
 
 /// Formats a device as its type and target.
 fn described(device: &Config) -> String {
-    let keys = ["type", "nictype", "source", "path", "listen", "connect", "bind"];
+    let keys = [
+        "type",
+        "nictype",
+        "source",
+        "path",
+        "listen",
+        "connect",
+        "bind",
+        "nat",
+        "vlan",
+        "ipv4.routes",
+        "ipv6.routes",
+    ];
     let parts = keys.iter().filter_map(|key| Some(format!("{key}={}", shown(device.get(*key)?))));
     parts.collect::<Vec<_>>().join(",")
 }

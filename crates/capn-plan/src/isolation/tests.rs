@@ -151,3 +151,49 @@ fn the_actual_isolation_of_an_instance_is_reported() {
     let stopped = instance(false, &[(CURRENT_IDS, "[]")], &[root]);
     assert_eq!(of_instance(&stopped), Some(Isolation::Shared), "it starts with a map");
 }
+
+#[test]
+fn keys_and_values_cannot_add_lines_to_the_configuration_of_lxc() {
+    let hook = "1\nlxc.hook.pre-start = /bin/sh";
+    for (key, value, is_refused) in [
+        ("linux.sysctl.net.ipv4.ip_forward", hook, true),
+        ("linux.sysctl.net.ipv4.ip_forward", "1\rx", true),
+        ("linux.sysctl.net.ipv4.ip_local_port_range", "1024\t65000", false),
+        ("environment.A", hook, true),
+        ("environment.A=1\nlxc.hook.pre-start = b\nlxc.environment = B", "1", true),
+        ("limits.kernel.nofile = 1\nlxc.hook.pre-start = b\nlxc.prlimit.core", "1", true),
+        ("limits.kernel.nofile", "1024:2048", false),
+        ("security.syscalls.deny", "keyctl\nbpf errno 1", false),
+        ("security.syscalls.deny", "[all]\nbpf allow", true),
+        ("security.syscalls.deny", "bpf allow", true),
+        ("cloud-init.user-data", "#cloud-config\na: b\n", false),
+        ("user.note", "a\nb", false),
+        ("user.a\nlxc.hook.pre-start", "b", true),
+        ("environment.A B", "1", true),
+    ] {
+        let config = Config::from([(key.to_owned(), value.to_owned())]);
+        let profile = Profile { name: "p".into(), config: config.clone(), ..Profile::default() };
+        let found = violations_of_launch(Isolation::Shared, false, &[], &config, &Devices::new());
+        assert_eq!(!found.is_empty(), is_refused, "{key} {value}");
+        let none = Config::new();
+        let found =
+            violations_of_launch(Isolation::Shared, false, &[profile], &none, &Devices::new());
+        assert_eq!(!found.is_empty(), is_refused, "profile: {key} {value}");
+    }
+    for (name, key, value, is_refused) in [
+        ("a", "path", "/a\nlxc.x = y", true),
+        ("a", "path\n", "/a", true),
+        ("a\nb", "path", "/a", true),
+        ("a", "path", "/a", false),
+    ] {
+        let device = Config::from([
+            ("type".to_owned(), "disk".to_owned()),
+            ("pool".to_owned(), "default".to_owned()),
+            ("source".to_owned(), "data".to_owned()),
+            (key.to_owned(), value.to_owned()),
+        ]);
+        let devices = Devices::from([(name.to_owned(), device)]);
+        let found = violations_of_launch(Isolation::Shared, false, &[], &Config::new(), &devices);
+        assert_eq!(!found.is_empty(), is_refused, "{name} {key} {value}");
+    }
+}

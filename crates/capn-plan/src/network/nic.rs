@@ -83,15 +83,16 @@ impl ClusterNic {
 }
 
 /// Returns the networks that may belong to another cluster: those of NICs whose network name has
-/// the prefix of such networks. They must be checked before an instance is connected to them.
-pub fn suspicious<'a>(devices: &'a Devices, own: Option<&str>) -> Vec<&'a str> {
+/// the prefix of such networks, including that of the own cluster, whose name may be that of another
+/// one's network. They must be checked before an instance is connected to them.
+pub fn suspicious(devices: &Devices) -> Vec<&str> {
     let networks = devices.values().filter(|device| is_card(device));
     let mut found: Vec<&str> = networks
         .flat_map(|device| ["network", "parent"].map(|key| device.get(key)))
         .flatten()
         // `parent` may have a VLAN suffix.
         .map(|name| name.split('.').next().unwrap_or(name))
-        .filter(|name| name.starts_with(keys::NETWORK_PREFIX) && Some(*name) != own)
+        .filter(|name| name.starts_with(keys::NETWORK_PREFIX))
         .collect();
     found.sort_unstable();
     found.dedup();
@@ -213,7 +214,7 @@ mod tests {
             "eth4,type=nic,network=incusbr0",
             "disk,type=disk,network=capn-5",
         ]);
-        assert_eq!(suspicious(&found, Some("capn-1")), ["capn-2", "capn-3", "capn-4"]);
+        assert_eq!(suspicious(&found), ["capn-1", "capn-2", "capn-3", "capn-4"]);
     }
 
     #[test]

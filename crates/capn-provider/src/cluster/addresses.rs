@@ -2,8 +2,8 @@
 //! ranges of the cluster.
 //!
 //! An address is in use if something has it: the NIC of an instance, a load balancer of a network,
-//! or the endpoint of an LXCCluster. This process only remembers the addresses that it has chosen
-//! but not applied yet.
+//! or the endpoint of an LXCCluster in the same namespace. This process only remembers the addresses
+//! that it has chosen but not applied yet.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -13,9 +13,12 @@ use std::{
 
 use capn_api::LXCCluster;
 use capn_controller::watch;
-use capn_plan::ranges::{self, Range};
+use capn_plan::{
+    owner::Owner,
+    ranges::{self, Range},
+};
 use incus_api::{Config, Instance, InstanceFull, Network};
-use kube::api::ListParams;
+use kube::{Api, api::ListParams};
 
 use super::validate::ValidCluster;
 use crate::{cluster_nic, context::Context, failure::Failure, remote::Remote};
@@ -187,7 +190,7 @@ async fn used_addresses(
     let failure =
         || Failure::network("look for free addresses of", format!("network {}", network.name));
     let instances = remote.client.instances_of_all_projects().await.map_err(failure())?;
-    let mut used_addresses = endpoints(ctx, &valid.owner.uid).await?;
+    let mut used_addresses = endpoints(ctx, &valid.owner).await?;
     used_addresses
         .extend(instances.iter().flat_map(|instance| fixed_addresses(instance, &network.name)));
     for key in ["ipv4.address", "ipv6.address"] {
@@ -212,14 +215,16 @@ async fn used_addresses(
     Ok(used_addresses)
 }
 
-/// Returns the endpoints of other clusters, on any server.
-pub(crate) async fn endpoints(ctx: &Context, uid: &str) -> Result<BTreeSet<IpAddr>, Failure> {
-    let (clusters, _) = watch::list(ctx.api::<LXCCluster>(), &ListParams::default())
+/// Returns the endpoints of other clusters in the namespace, on any server. Those of other
+/// namespaces do not count, because a tenant can write any address there.
+pub(crate) async fn endpoints(ctx: &Context, owner: &Owner) -> Result<BTreeSet<IpAddr>, Failure> {
+    let api: Api<LXCCluster> = Api::namespaced(ctx.client.clone(), &owner.namespace);
+    let (clusters, _) = watch::list(api, &ListParams::default())
         .await
         .map_err(Failure::kube_named("list", "LXCCluster", "", ""))?;
     Ok(clusters
         .iter()
-        .filter(|cluster| cluster.metadata.uid.as_deref() != Some(uid))
+        .filter(|cluster| cluster.metadata.uid.as_deref() != Some(&owner.uid))
         .filter_map(|cluster| cluster.spec.endpoint_host()?.parse().ok())
         .collect())
 }

@@ -14,6 +14,7 @@ use kube::{Api, api::ListParams};
 
 use super::{addresses::Addresses, validate::ValidCluster};
 use crate::{
+    cluster_nic,
     context::Context,
     failure::Failure,
     images::{self, Image},
@@ -144,6 +145,9 @@ pub(crate) async fn inputs(
     };
     let nic = addresses.nic(ctx, remote, valid, network).await?;
     let profiles = profiles::of(remote, valid.isolation, &valid.spec.profiles, &valid.name).await?;
+    let mut devices = cluster_nic::merged(&profiles);
+    devices.extend(nic.clone());
+    cluster_nic::check_owners(remote, &devices, &valid.owner.uid, valid.name.as_str()).await?;
     Ok(LaunchInputs { image, nic, profiles })
 }
 

@@ -144,7 +144,7 @@ async fn free_address(
     valid: &ValidOvnCluster,
     refused: &BTreeSet<IpAddr>,
 ) -> Result<IpAddr, Failure> {
-    let mut used_addresses = addresses::endpoints(ctx, &valid.owner.uid).await?;
+    let mut used_addresses = addresses::endpoints(ctx, &valid.owner).await?;
     used_addresses.extend(refused);
     for balancer in list(remote, valid).await? {
         let Ok(address) = balancer.listen_address.parse::<IpAddr>() else { continue };

@@ -282,10 +282,12 @@ impl Connect {
         Self(Some(Arc::new(custom)))
     }
 
-    /// Creates a client in the identity's project, which reports to `observe`.
+    /// Creates a client in the identity's project, which reports to `observe`. All clients of a
+    /// namespace are one group.
     pub(super) async fn client(
         &self,
         identity: &Identity,
+        namespace: &str,
         reach: Reach,
         observe: impl Fn(&Observation<'_>) + Send + Sync + 'static,
     ) -> Result<Client, IdentityError> {
@@ -293,7 +295,7 @@ impl Connect {
             Some(builder) => builder,
             None => identity.builder(reach).await?,
         };
-        let client = builder.observe(observe).build();
+        let client = builder.group(namespace).observe(observe).build();
         Ok(match &identity.project {
             Some(project) => client.with_project(project),
             None => client,
@@ -372,11 +374,13 @@ mod tests {
             identity(&[("server", server), keys[0], keys[1], ("server-crt", &pinned)]).unwrap()
         };
         let members = of("https://10.0.0.1:8443, https://10.0.0.2:8443");
-        let client = Connect::default().client(&members, Reach::Network, |_| {}).await.unwrap();
+        let client =
+            Connect::default().client(&members, "ns", Reach::Network, |_| {}).await.unwrap();
         assert_eq!(client.endpoint(), "https://10.0.0.1:8443, https://10.0.0.2:8443");
         let keys = [("client-crt", &*certificate), ("client-key", "hunter2")];
         let wrong = identity(&[("server", "https://10.0.0.1"), keys[0], keys[1]]).unwrap();
-        let error = Connect::default().client(&wrong, Reach::Network, |_| {}).await.unwrap_err();
+        let error =
+            Connect::default().client(&wrong, "ns", Reach::Network, |_| {}).await.unwrap_err();
         assert!(matches!(error, IdentityError::Tls { .. }), "{error}");
         let said = crate::failure::chain(&error);
         assert!(said.contains("client key") && !said.contains("hunter2"), "{said}");

@@ -181,7 +181,8 @@ impl Remotes {
         let observe = move |observed: &Observation<'_>| metrics.servers().observe(&named, observed);
         let local = self.local.allow(&key.namespace);
         let reach = if local { Reach::ThisMachine } else { Reach::Network };
-        let client = self.connect.client(&identity, reach, observe).await.map_err(bad)?;
+        let client =
+            self.connect.client(&identity, &key.namespace, reach, observe).await.map_err(bad)?;
         let server = client.server().await.map_err(|source| match source.not_permitted() {
             true => bad(IdentityError::ThisMachine { namespace: key.namespace.clone() }),
             false => Failure::Reach { secret: key.to_string(), source: Box::new(source) },

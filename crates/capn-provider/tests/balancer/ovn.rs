@@ -6,6 +6,9 @@ use incus_client::api::{
     NetworksPost,
 };
 use incus_sim::Simulator;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
+use kube::api::PostParams;
 use serde_json::{Value, json};
 
 use crate::harness::TestEnv;
@@ -113,6 +116,24 @@ async fn addresses_are_taken_from_a_range_and_released() {
     env.make_cluster("c", spec(None, &range)).await;
     let given = env.provisioned("c").await.spec.control_plane_endpoint.unwrap().host;
     assert!(hosts.contains(&given), "{given}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endpoints_in_other_namespaces_do_not_occupy_a_range() {
+    let env = start(&ALL).await;
+    let namespace: Namespace =
+        serde_json::from_value(json!({ "metadata": { "name": "rival" } })).unwrap();
+    let namespaces: Api<Namespace> = Api::all(env.kube.clone());
+    namespaces.create(&PostParams::default(), &namespace).await.unwrap();
+    let rival: LXCCluster = serde_json::from_value(json!({
+        "metadata": { "name": "rival" }, "spec": spec(Some("10.1.0.6"), &[]),
+    }))
+    .unwrap();
+    let theirs: Api<LXCCluster> = Api::namespaced(env.kube.clone(), "rival");
+    theirs.create(&PostParams::default(), &rival).await.unwrap();
+    env.make_cluster("demo", spec(None, &["10.1.0.6"])).await;
+    let endpoint = env.provisioned("demo").await.spec.control_plane_endpoint.unwrap();
+    assert_eq!(endpoint.host, "10.1.0.6");
 }
 
 #[tokio::test(flavor = "multi_thread")]

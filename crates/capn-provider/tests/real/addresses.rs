@@ -7,10 +7,12 @@ use crate::harness::on_servers;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_has_the_addresses_of_its_routed_nics_of_both_families() {
-    on_servers("a_machine_has_the_addresses_of_its_routed_cards", |mut env| async move {
+    on_servers("a_machine_has_the_addresses_of_its_routed_nics", |mut env| async move {
         env.start();
         let name = format!("{}-a", env.cluster);
+        // Routed NICs change what the host sends where: only `privileged` allows them.
         env.make_cluster(json!({
+            "unprivileged": null, "isolation": "privileged",
             "loadBalancer": { "external": {} }, "controlPlaneEndpoint": { "host": "192.0.2.1" },
         }))
         .await;
@@ -21,9 +23,9 @@ async fn a_machine_has_the_addresses_of_its_routed_nics_of_both_families() {
         let [high, low] = random.to_be_bytes();
         let v4 = format!("10.198.{high}.{}", low.clamp(1, 254));
         let v6 = format!("fd42:7e57::{random:x}");
-        let card =
+        let nic =
             format!("eth1,type=nic,nictype=routed,name=eth1,ipv4.address={v4},ipv6.address={v6}");
-        env.make_machine(&name, false, json!({ "devices": [card] })).await;
+        env.make_machine(&name, false, json!({ "devices": [nic] })).await;
         let machine = env.ready_machine(&name).await;
         let addresses = machine.status.unwrap().addresses;
         let internal: Vec<_> = addresses

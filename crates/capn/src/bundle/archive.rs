@@ -1,7 +1,9 @@
 //! Bundle file: a compressed archive with a size limit per file and in total.
 
+use std::collections::HashSet;
 use std::io::{self, Write as _};
 
+use capn_text::display;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -9,6 +11,8 @@ use flate2::write::GzEncoder;
 const FILE: usize = 2 << 20;
 /// Maximum total size in bytes.
 const ALL: usize = 64 << 20;
+/// Maximum length of a file name: Kubernetes allows 253 characters, and the ending.
+const NAME: usize = 280;
 
 /// An archive under construction, in memory.
 pub(super) struct Archive {
@@ -19,13 +23,22 @@ pub(super) struct Archive {
     left: usize,
     /// What is missing, and why.
     notes: Vec<String>,
+    /// Paths of the files.
+    paths: HashSet<String>,
 }
 
 impl Archive {
     /// Creates an empty archive. All files get this directory and timestamp.
     pub(super) fn new(dir: &str, seconds: u64) -> Self {
         let tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
-        Self { tar, dir: dir.to_owned(), seconds, left: ALL, notes: Vec::new() }
+        Self {
+            tar,
+            dir: dir.to_owned(),
+            seconds,
+            left: ALL,
+            notes: Vec::new(),
+            paths: HashSet::new(),
+        }
     }
 
     /// Notes that something is missing.
@@ -56,11 +69,27 @@ impl Archive {
     }
 
     fn write(&mut self, path: &str, text: &str) -> io::Result<()> {
+        let path = self.unused(path);
+        let text = display::text(text, FILE + ALL);
         let mut header = tar::Header::new_gnu();
         header.set_size(u64::try_from(text.len()).unwrap_or(0));
         header.set_mode(0o600);
         header.set_mtime(self.seconds);
         self.tar.append_data(&mut header, format!("{}/{}", self.dir, path), text.as_bytes())
+    }
+
+    /// Returns a path in the archive. Names in it come from nodes and servers: what is not a file
+    /// name becomes one.
+    fn unused(&mut self, path: &str) -> String {
+        let safe: Vec<String> = path.split('/').map(file_name).collect();
+        let safe = safe.join("/");
+        let mut path = safe.clone();
+        let mut number = 1;
+        while !self.paths.insert(path.clone()) {
+            number += 1;
+            path = format!("{safe}-{number}");
+        }
+        path
     }
 
     /// Finishes the archive and adds the list of missing items.
@@ -73,6 +102,17 @@ impl Archive {
         let mut compressed = self.tar.into_inner()?;
         compressed.flush()?;
         compressed.finish()
+    }
+}
+
+/// Replaces everything but letters, digits, `.`, `_` and `-`, and cuts long names.
+fn file_name(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let plain = name.chars().take(NAME).map(|c| if is_plain(c) { c } else { '_' });
+    let plain: String = plain.collect();
+    match plain.trim_matches('.').is_empty() {
+        true => "_".to_owned(),
+        false => plain,
     }
 }
 
@@ -123,6 +163,33 @@ mod tests {
         assert_eq!(files["demo/a/b.log"], "text");
         assert_eq!(files["demo/missing.txt"], "machine `m` does not answer\n");
         assert_eq!(files.len(), 2);
+    }
+
+    #[test]
+    fn names_of_nodes_are_made_file_names() {
+        let mut archive = Archive::new("demo", 1);
+        for name in ["../../../tmp/evil", "..", "", "a\u{1b}[31m", "n\nfake", "n_fake", "ok.a-b_c"]
+        {
+            archive.add(&format!("nodes/{name}"), "\u{1b}[2Jtext\n").unwrap();
+        }
+        archive.add(&format!("nodes/{}", "x".repeat(5000)), "text").unwrap();
+        let files = read(&archive.finish().unwrap());
+        let names: Vec<&str> = files.keys().map(|name| &name[..name.len().min(40)]).collect();
+        assert_eq!(
+            names,
+            [
+                "demo/missing.txt",
+                "demo/nodes/_",
+                "demo/nodes/_-2",
+                "demo/nodes/_/_/_/tmp/evil",
+                "demo/nodes/a__31m",
+                "demo/nodes/n_fake",
+                "demo/nodes/n_fake-2",
+                "demo/nodes/ok.a-b_c",
+                "demo/nodes/xxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+            ]
+        );
+        assert_eq!(files["demo/nodes/ok.a-b_c"], "\u{fffd}[2Jtext\n");
     }
 
     #[test]

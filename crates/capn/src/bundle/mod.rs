@@ -14,10 +14,12 @@ use jiff::Timestamp;
 use kube::Client;
 
 use crate::Context;
+use crate::cluster;
 use crate::commands::describe;
 use crate::error::{CommandError, Doing as _};
 use crate::machine_exec;
 use crate::state::write_new_private;
+use crate::watch;
 use archive::Archive;
 use redact::SecretCollector;
 
@@ -50,17 +52,16 @@ pub(crate) async fn write(
     let now = Timestamp::now();
     let seconds = u64::try_from(now.as_second()).unwrap_or(0);
     let mut archive = Archive::new(&format!("capn-{name}"), seconds);
-    let found = machine_exec::server_of(client, namespace, name).await?;
+    cluster::existing(client, namespace, name).await?;
+    let view = watch::read(client, namespace, name).await;
     let about = format!("cluster {namespace}/{name}, capn {}, {now}\n", env!("CARGO_PKG_VERSION"));
-    let tree = format!("{about}\n{}", describe::text(&found.view));
+    let tree = format!("{about}\n{}", describe::text(&view));
     archive.add("describe.txt", &secrets.clean(&tree)).doing("cannot write the bundle")?;
     step.detail("objects");
     objects::add(&mut archive, &secrets, client, namespace, name).await?;
     step.detail("server");
-    match found.server.server().await {
+    match server_facts(client, namespace, name).await {
         Ok(facts) => {
-            let facts =
-                serde_json::to_value(&facts).doing("cannot write the server's information")?;
             let text = secrets.clean(&workload::server(facts)?);
             archive.add("server.yaml", &text).doing("cannot write the bundle")?;
         }
@@ -69,8 +70,10 @@ pub(crate) async fn write(
     step.detail("workload cluster");
     workload::add(&mut archive, &secrets, client, namespace, name).await?;
     step.detail("machines");
-    let ways = machine_exec::all_of(client, namespace, name).await?;
-    machines::add(&mut archive, &secrets, ways).await?;
+    match machine_exec::all_of(client, namespace, name).await {
+        Ok(ways) => machines::add(&mut archive, &secrets, ways).await?,
+        Err(error) => archive.note(format!("the machines: {}", secrets.clean(&error.to_string()))),
+    }
     let missing = archive.missing();
     let bytes = archive.finish().doing("cannot write the bundle")?;
     write_new_private(file, &bytes)?;
@@ -82,4 +85,15 @@ pub(crate) async fn write(
         .ui
         .say("keys, tokens and bootstrap data are redacted; review the bundle before you share it");
     Ok(())
+}
+
+/// Returns the information of the cluster's server.
+async fn server_facts(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<serde_json::Value, CommandError> {
+    let found = machine_exec::server_of(client, namespace, name).await?;
+    let facts = found.server.server().await.doing("cannot read the server's information")?;
+    serde_json::to_value(&facts).doing("cannot write the server's information")
 }

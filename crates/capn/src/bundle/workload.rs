@@ -32,7 +32,7 @@ pub(super) async fn add(
     name: &str,
 ) -> Result<(), CommandError> {
     let client = match cluster::kubeconfig(plane, namespace, name).await {
-        Ok(text) => cluster::workload::client(&text),
+        Ok(kubeconfig) => kubeconfig.client(),
         Err(error) => Err(error),
     };
     let client = match client {

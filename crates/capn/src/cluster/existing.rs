@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use capi_api::{Cluster, KubeadmControlPlane};
+use capn_controller::workload::Reach;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt as _};
@@ -12,6 +13,7 @@ use crate::error::{CommandError, Doing as _};
 use crate::identity::Identity;
 use crate::manifest::{ClusterRequest, REQUEST_ANNOTATION, SERVICES_ANNOTATION};
 use crate::power::Stopped;
+use crate::trust;
 use crate::watch::View;
 
 /// A cluster in the plane.
@@ -75,7 +77,10 @@ pub async fn find(
     let secret = secrets.get_opt(&secret_name).await.doing(doing())?;
     Ok(Some(Existing {
         request,
-        identity: secret.as_ref().and_then(identity_in),
+        identity: match &secret {
+            Some(secret) => identity_in(secret, trust::reach(client, namespace).await?),
+            None => None,
+        },
         is_leaving: cluster.metadata.deletion_timestamp.is_some(),
         is_paused: cluster.spec.paused == Some(true),
         stopped: Stopped::of(&cluster),
@@ -166,14 +171,16 @@ pub async fn identity(
         "" => None,
         name => secrets.get_opt(name).await.doing(format!("cannot read the Secret `{name}`"))?,
     };
-    secret.as_ref().and_then(identity_in).ok_or_else(|| {
+    let reach = trust::reach(client, namespace).await?;
+    secret.as_ref().and_then(|secret| identity_in(secret, reach)).ok_or_else(|| {
         CommandError::new(format!("no Secret with the server's identity exists (`{name}`)"))
             .hint("the LXCCluster names it in `spec.secretRef`")
     })
 }
 
-/// Returns the identity in a Secret, if it has a server address.
-pub fn identity_in(secret: &Secret) -> Option<Identity> {
+/// Returns the identity in a Secret, if it has a server address. `reach` is that of the Secret's
+/// namespace.
+pub fn identity_in(secret: &Secret, reach: Reach) -> Option<Identity> {
     let data: &BTreeMap<String, _> = secret.data.as_ref()?;
     let text = |key: &str| {
         let bytes = &data.get(key)?.0;
@@ -186,5 +193,6 @@ pub fn identity_in(secret: &Secret) -> Option<Identity> {
         client_certificate: text("client-crt"),
         client_key: text("client-key"),
         project: text("project"),
+        reach,
     })
 }

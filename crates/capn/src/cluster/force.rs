@@ -162,7 +162,7 @@ pub(super) fn left(
         command.push_str(" --remote REMOTE");
     }
     if let Some(project) = identity.and_then(|identity| identity.project.as_ref()) {
-        command.push_str(&format!(" --project {project}"));
+        command.push_str(&format!(" --project {}", crate::identity::word(project)));
     }
     CommandError::new(format!(
         "the objects of the cluster are deleted, but {there} may still have: {}",

@@ -24,6 +24,7 @@ use crate::preflight;
 use crate::session::{Need, Session};
 use crate::signal::Interrupt;
 use crate::state::{StateDir, write_private};
+use crate::trust;
 use crate::ui::Ui;
 use crate::watch::{self, Deadline, DesiredState, Objects, Progress, Readiness, Scope, View};
 
@@ -108,6 +109,7 @@ impl Work<'_> {
         let existing = find(&self.client, namespace, self.name).await?;
         self.known.store(existing.is_some(), Ordering::Relaxed);
         let mut prepared = prepare(self.context, self.name, self.args, existing.as_ref()).await?;
+        trust::check(&self.client, &prepared.identity, namespace).await?;
         let asked = asked(&prepared.request);
         let scope = scope(&prepared.request);
         let wait = self.wait.unwrap_or(WAIT * prepared.request.timeouts.factor());
@@ -304,22 +306,22 @@ impl Work<'_> {
                 ..ClusterOutcome::instances(request, &view, proofs, changed)
             });
         }
-        let text = workload::kubeconfig(&self.client, &request.namespace, self.name).await?;
+        let kubeconfig = workload::kubeconfig(&self.client, &request.namespace, self.name).await?;
         let path = self.state.cluster_kubeconfig(self.name);
-        if std::fs::read_to_string(&path).ok().as_deref() != Some(&text) {
-            write_private(&path, &text)?;
+        if std::fs::read_to_string(&path).ok().as_deref() != Some(kubeconfig.text()) {
+            write_private(&path, kubeconfig.text())?;
         }
         if let Some(deadline) = check {
             let subject = services::ServiceCheck {
                 request,
                 view: &view,
-                workload: workload::client(&text)?,
+                workload: kubeconfig.client()?,
                 server: prepared.identity.client()?,
                 exec: exec.as_deref(),
             };
             services::check(&self.context.ui, &self.client, &subject, deadline).await?;
         }
-        let nodes = workload::nodes(&text).await?;
+        let nodes = workload::nodes(&kubeconfig).await?;
         Ok(ClusterOutcome { exec, ..ClusterOutcome::cluster(request, &view, nodes, path, changed) })
     }
 
@@ -357,12 +359,12 @@ pub async fn prove_services(
         return Ok(());
     }
     let view = watch::read(client, &request.namespace, &request.name).await;
-    let text = workload::kubeconfig(client, &request.namespace, &request.name).await?;
+    let kubeconfig = workload::kubeconfig(client, &request.namespace, &request.name).await?;
     let exec = identity.exec_command();
     let subject = services::ServiceCheck {
         request,
         view: &view,
-        workload: workload::client(&text)?,
+        workload: kubeconfig.client()?,
         server: identity.client()?,
         exec: exec.as_deref(),
     };

@@ -20,6 +20,7 @@ use crate::manifest::{
     differences, documents,
 };
 use crate::preflight::{self, KubernetesVersion};
+use crate::text_file;
 
 /// A validated request.
 pub(super) struct Prepared {
@@ -115,7 +116,7 @@ pub(super) async fn prepare(
     let bootstrap_data = match &args.bootstrap_data {
         None => None,
         Some(path) => Some(
-            std::fs::read_to_string(path)
+            text_file::read(path, BOOTSTRAP_DATA)
                 .doing(format!("cannot read the bootstrap data {path}"))?,
         ),
     };
@@ -146,6 +147,8 @@ fn credentials(
 
 /// Maximum size of a credentials file, in bytes.
 const CREDENTIAL: u64 = 4 << 10;
+/// Maximum size of bootstrap data in bytes, which is that of a Secret.
+const BOOTSTRAP_DATA: u64 = 1 << 20;
 
 fn credential(path: &Utf8Path) -> Result<String, CommandError> {
     use std::io::Read as _;

@@ -23,6 +23,7 @@ use crate::identity::Identity;
 use crate::kubeconfig;
 use crate::power::{self, Stopped};
 use crate::state::StateDir;
+use crate::trust;
 
 /// A cluster to delete.
 #[derive(Clone, Copy, Debug)]
@@ -115,7 +116,8 @@ async fn identity_of(
         _ => format!("{name}-incus"),
     };
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    Ok(secrets.get_opt(&secret_name).await.doing(doing())?.as_ref().and_then(identity_in))
+    let Some(secret) = secrets.get_opt(&secret_name).await.doing(doing())? else { return Ok(None) };
+    Ok(identity_in(&secret, trust::reach(client, namespace).await?))
 }
 
 /// Deletes objects that need controllers to finalize them, for a cluster whose Cluster object is
@@ -204,7 +206,10 @@ async fn nothing_left(
     if left.is_empty() {
         return Ok(());
     }
-    let project = identity.project.as_ref().map(|project| format!(" --project {project}"));
+    let project = identity
+        .project
+        .as_ref()
+        .map(|project| format!(" --project {}", crate::identity::word(project)));
     Err(CommandError::new(format!(
         "the cluster is deleted, but {} still has instances with its name: {}",
         identity.shown(),

@@ -9,10 +9,47 @@ use kube::{Api, Client, ResourceExt as _};
 
 use super::outcome::NodeRow;
 use crate::error::{CommandError, Doing as _};
+use crate::trust;
 use crate::ui::readable;
 
 /// The API server has responded before, so a new connection is either quick or fails.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The kubeconfig of a cluster, with only what was validated.
+#[derive(Clone)]
+pub struct Kubeconfig {
+    text: String,
+    reach: Reach,
+    namespace: String,
+}
+
+impl std::fmt::Debug for Kubeconfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kubeconfig").field("reach", &self.reach).finish_non_exhaustive()
+    }
+}
+
+impl Kubeconfig {
+    /// Returns the text. It contains keys.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns a client for the cluster.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a certificate or key is invalid.
+    pub(crate) fn client(&self) -> Result<Client, CommandError> {
+        workload::client(&self.text, self.reach, self.group())
+            .doing("cannot use the cluster's kubeconfig")
+    }
+
+    /// Returns the group whose limits apply: those of the namespace, unless it is trusted.
+    pub(crate) fn group(&self) -> &str {
+        if self.reach == Reach::ThisMachine { "" } else { &self.namespace }
+    }
+}
 
 /// Returns the kubeconfig of a cluster, from its Secret.
 ///
@@ -24,7 +61,7 @@ pub async fn kubeconfig(
     client: &Client,
     namespace: &str,
     cluster: &str,
-) -> Result<String, CommandError> {
+) -> Result<Kubeconfig, CommandError> {
     let name = format!("{cluster}-kubeconfig");
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let secret = secrets
@@ -53,8 +90,12 @@ pub async fn kubeconfig(
         "default" => cluster.to_owned(),
         namespace => format!("{namespace}/{cluster}"),
     };
-    match workload::rebuilt(&text, Reach::ThisMachine, &shown) {
-        Ok(rebuilt) => crate::manifest::value_to_yaml(&rebuilt),
+    let reach = trust::reach(client, namespace).await?;
+    match workload::rebuilt(&text, reach, &shown) {
+        Ok(rebuilt) => {
+            let text = crate::manifest::value_to_yaml(&rebuilt)?;
+            Ok(Kubeconfig { text, reach, namespace: namespace.to_owned() })
+        }
         Err(error) => {
             let act = format!("the Secret `{name}` is rejected");
             Err(CommandError::caused(act, error).hint(advice))
@@ -67,25 +108,16 @@ pub async fn kubeconfig(
 /// # Errors
 ///
 /// Returns an error if its API server does not respond.
-pub async fn nodes(kubeconfig: &str) -> Result<Vec<NodeRow>, CommandError> {
+pub async fn nodes(kubeconfig: &Kubeconfig) -> Result<Vec<NodeRow>, CommandError> {
     let doing = "cannot list the nodes of the cluster";
-    let nodes: Api<Node> = Api::all(client(kubeconfig)?);
+    let nodes: Api<Node> = Api::all(kubeconfig.client()?);
     let params = ListParams::default();
-    let listed = tokio::time::timeout(PATIENCE, workload::list(&nodes, &params));
+    let listed =
+        tokio::time::timeout(PATIENCE, workload::list(&nodes, &params, kubeconfig.group(), |_| {}));
     let list = listed.await.doing(doing)?.doing(doing)?;
     let mut rows: Vec<NodeRow> = list.iter().map(row).collect();
     rows.sort_by_key(|row| (row.role != "control-plane", row.name.clone()));
     Ok(rows)
-}
-
-/// Returns a client for the workload cluster.
-///
-/// # Errors
-///
-/// Returns an error if the kubeconfig is invalid.
-pub(crate) fn client(kubeconfig: &str) -> Result<Client, CommandError> {
-    workload::client(kubeconfig, Reach::ThisMachine, "")
-        .doing("cannot use the cluster's kubeconfig")
 }
 
 fn row(node: &Node) -> NodeRow {

@@ -1,10 +1,9 @@
 //! `capn apply`
 
 use std::collections::{BTreeSet, HashSet};
-use std::io::Read as _;
 use std::time::Duration;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use capn_provider::LocalSockets;
 use clap::Args;
 use kube::Client;
@@ -17,6 +16,7 @@ use crate::manifest::{Document, from_yaml};
 use crate::session::{Need, Session};
 use crate::signal::Interrupt;
 use crate::state::StateDir;
+use crate::text_file;
 use crate::watch::{self, Deadline, Objects};
 
 /// Options of `apply`.
@@ -149,13 +149,9 @@ async fn check(
     )))
 }
 
-fn read(file: &Utf8PathBuf) -> Result<String, CommandError> {
-    if file == "-" {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).doing("cannot read manifests from stdin")?;
-        return Ok(text);
-    }
-    std::fs::read_to_string(file).doing(format!("cannot read {file}"))
+fn read(file: &Utf8Path) -> Result<String, CommandError> {
+    let shown = if file == "-" { "manifests from stdin" } else { file.as_str() };
+    text_file::read(file, text_file::MANIFESTS).doing(format!("cannot read {shown}"))
 }
 
 /// Sorts namespaces and CRDs first, so that the other objects have a namespace and a kind.

@@ -17,7 +17,7 @@ use crate::error::CommandError;
 use crate::output::{self, Format, OutputArgs};
 use crate::session::{Need, Session};
 use crate::state::StateDir;
-use crate::ui::Ui;
+use crate::ui::{Ui, suggested};
 
 use self::rows::{ClusterNode, ClusterRow, MachineRow, clusters, machines};
 pub(super) use self::rows::{age, created_at, readable};
@@ -183,8 +183,11 @@ fn shown(ui: &Ui, rows: &Rows, args: &GetArgs, is_wide: bool) -> Result<(), Comm
 /// Prints a note for each stopped cluster.
 fn advise(ui: &Ui, rows: &Rows) {
     let Rows::Clusters(rows) = rows else { return };
-    for (name, phase) in rows.iter().filter_map(|row| Some((&row.name, row.stopped?))) {
-        ui.note(format!("cluster `{name}` {}", phase.advice(name)));
+    for (row, phase) in rows.iter().filter_map(|row| Some((row, row.stopped?))) {
+        let (name, namespace) = (&row.name, &row.namespace);
+        let advice = phase.advice(name);
+        let advice = suggested::qualified(&advice, namespace);
+        ui.note(format!("cluster `{name}` {advice}"));
     }
 }
 

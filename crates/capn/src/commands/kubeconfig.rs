@@ -47,5 +47,6 @@ pub(super) async fn run(context: &Context, args: KubeconfigArgs) -> Result<(), C
 
 async fn read(session: &Session, namespace: &str, name: &str) -> Result<String, CommandError> {
     cluster::existing(session.client(), namespace, name).await?;
-    cluster::kubeconfig(session.client(), namespace, name).await
+    let kubeconfig = cluster::kubeconfig(session.client(), namespace, name).await?;
+    Ok(kubeconfig.text().to_owned())
 }

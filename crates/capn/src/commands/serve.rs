@@ -33,7 +33,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDRESS")]
     pub metrics_address: Option<SocketAddr>,
     /// Namespaces whose identities may use a local Unix socket, separated by commas; `*` for all,
-    /// empty for none
+    /// empty for none. Other commands follow this list, even after `capn serve` has stopped
     #[arg(long, value_name = "NAMESPACES", default_value = "default")]
     pub local_socket_namespaces: LocalSockets,
     /// Maximum number of machines per namespace; does not apply to operators
@@ -60,11 +60,10 @@ pub(super) async fn run(context: &Context, args: ServeArgs) -> Result<(), Comman
     let state = StateDir::of(context)?;
     let mut interrupt = Interrupt::listen()?;
     let mut registry = Registry::default();
+    let sockets = args.local_socket_namespaces.clone();
     let work = match args.without_provider {
-        true => Controllers::Lifecycle,
-        false => {
-            Controllers::All(Metrics::register(&mut registry), args.local_socket_namespaces.clone())
-        }
+        true => Controllers::Lifecycle(sockets),
+        false => Controllers::All(Metrics::register(&mut registry), sockets),
     };
     let limits = NamespaceLimits {
         machines: args.machines_per_namespace,

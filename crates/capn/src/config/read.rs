@@ -1,7 +1,5 @@
 //! Reads a configuration file, which is untrusted input.
 
-use std::io::{self, Read as _};
-
 use camino::{Utf8Path, Utf8PathBuf};
 use capn_text::yaml::{self, Bounds};
 use serde::de::DeserializeOwned;
@@ -11,6 +9,7 @@ use super::file::{API_VERSION, ConfigFile, KIND};
 use super::schema;
 use crate::error::{CommandError, Doing as _};
 use crate::manifest::settings::Settings;
+use crate::text_file;
 
 /// Maximum size of a local file for nodes, in bytes.
 const SOURCE: u64 = 10 << 10;
@@ -24,11 +23,7 @@ const SOURCE: u64 = 10 << 10;
 /// values.
 pub fn read(path: &Utf8Path) -> Result<ConfigFile, CommandError> {
     let doing = || format!("cannot read the configuration file {path}");
-    let text = match path.as_str() {
-        "-" => limited(io::stdin().lock(), Bounds::FILE.bytes as u64),
-        _ => bounded(path, Bounds::FILE.bytes as u64),
-    };
-    let text = text.doing(doing())?;
+    let text = text_file::read(path, Bounds::FILE.bytes as u64).doing(doing())?;
     let mut file = parse(&text).map_err(|error| error.while_doing(doing()))?;
     let dir = match path.as_str() {
         "-" => Utf8PathBuf::from("."),
@@ -83,19 +78,5 @@ fn header(value: &Value) -> Result<(), CommandError> {
             "the file is a {kind} {version}, not a {KIND} {API_VERSION}"
         ))
         .hint("to apply Kubernetes manifests: `capn apply -f FILE`")),
-    }
-}
-
-/// Returns the text of a file with a size limit.
-pub(super) fn bounded(path: &Utf8Path, limit: u64) -> io::Result<String> {
-    limited(std::fs::File::open(path)?, limit)
-}
-
-fn limited(reader: impl io::Read, limit: u64) -> io::Result<String> {
-    let mut text = String::new();
-    reader.take(limit.saturating_add(1)).read_to_string(&mut text)?;
-    match text.len() as u64 > limit {
-        true => Err(io::Error::other(format!("the file is larger than {limit} bytes"))),
-        false => Ok(text),
     }
 }

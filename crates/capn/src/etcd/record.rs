@@ -4,6 +4,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::text_file;
+
 /// Maximum size of a record in bytes.
 pub(super) const LONGEST: u64 = 64 << 10;
 
@@ -74,11 +76,6 @@ impl Record {
 
     /// Reads the record of a snapshot; `None` if it is missing or invalid.
     pub fn read(snapshot: &Utf8Path) -> Option<Self> {
-        let path = Self::path(snapshot);
-        let length = std::fs::metadata(&path).ok()?.len();
-        if length > LONGEST {
-            return None;
-        }
-        serde_json::from_slice(&std::fs::read(&path).ok()?).ok()
+        serde_json::from_str(&text_file::read(&Self::path(snapshot), LONGEST).ok()?).ok()
     }
 }

@@ -15,11 +15,12 @@ use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-/// An etcd that counts its snapshots and can send broken ones.
+/// An etcd that counts its snapshots and can send broken ones, or none.
 #[derive(Clone, Default)]
 pub(crate) struct Etcd {
     pub(crate) snapshots: Arc<AtomicUsize>,
     pub(crate) is_broken: bool,
+    pub(crate) is_silent: bool,
 }
 
 impl Etcd {
@@ -27,8 +28,14 @@ impl Etcd {
     pub(crate) fn workloads(&self, client: &Client) -> Workloads {
         let etcd = self.clone();
         let answerer: etcd::Answerer = Arc::new(move |request| {
+            let is_silent = etcd.is_silent && request.path == snapshot::PATH;
             let answer = etcd.answer(request.path);
-            Box::pin(async move { Ok(answer) })
+            Box::pin(async move {
+                if is_silent {
+                    std::future::pending::<()>().await;
+                }
+                Ok(answer)
+            })
         });
         let key = ("default".to_owned(), "demo".to_owned());
         Workloads::fixed(HashMap::from([(key, client.clone())])).with_etcd(answerer)

@@ -21,9 +21,12 @@ pub mod stored;
 pub mod tenant;
 pub mod token;
 
+use std::borrow::Cow;
+use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use capn_controller::workload::Reach;
 
 use crate::environment::Environment;
 use crate::error::{CommandError, Doing as _};
@@ -41,6 +44,8 @@ pub struct Identity {
     pub client_key: Option<String>,
     /// Project on the server; `None` is the server's default project.
     pub project: Option<String>,
+    /// Which addresses the server may have: only owners of this process may name its own.
+    pub reach: Reach,
 }
 
 impl Identity {
@@ -52,6 +57,7 @@ impl Identity {
             client_certificate: None,
             client_key: None,
             project: project.map(str::to_owned),
+            reach: Reach::ThisMachine,
         }
     }
 
@@ -82,7 +88,7 @@ impl Identity {
         };
         match &self.project {
             None => format!("{client} {verb}"),
-            Some(project) => format!("{client} {verb} --project {project}"),
+            Some(project) => format!("{client} {verb} --project {}", word(project)),
         }
     }
 
@@ -102,9 +108,16 @@ impl Identity {
     ///
     /// # Errors
     ///
-    /// Returns an error if a certificate or key is invalid, or if the server is `unix://` without a
-    /// path and no local socket answers.
+    /// Returns an error if a certificate or key is invalid, if the server is `unix://` without a
+    /// path and no local socket answers, or if it is a socket that the identity may not use.
     pub fn client(&self) -> Result<incus_client::Client, CommandError> {
+        if self.reach == Reach::Network && self.socket().is_some() {
+            return Err(CommandError::new(format!(
+                "the identity may not use the local socket {}",
+                self.server
+            ))
+            .hint("`capn serve --local-socket-namespaces` allows it for a namespace; everyone who can write Secrets there can then become root on this machine"));
+        }
         let client = match self.socket() {
             // Same behavior as the provider: any local server that responds.
             Some(socket) if socket.as_str().is_empty() => {
@@ -123,14 +136,19 @@ impl Identity {
 
     /// Creates a client that tries the server's addresses in turn.
     fn over_https(&self) -> Result<incus_client::Client, incus_client::Error> {
+        let permits: fn(IpAddr) -> bool = match self.reach {
+            Reach::Network => |address| Reach::Network.has(address),
+            Reach::ThisMachine => |address| Reach::ThisMachine.has(address),
+        };
         let at = |url: &str| {
-            incus_client::Client::https_builder(&incus_client::HttpsRemote {
+            let remote = incus_client::HttpsRemote {
                 url: url.to_owned(),
                 server_certificate_pem: self.server_certificate.clone(),
                 client_certificate_pem: self.client_certificate.clone().unwrap_or_default(),
                 client_key_pem: self.client_key.clone().unwrap_or_default(),
                 insecure_skip_verify: false,
-            })
+            };
+            incus_client::Client::https_builder_within(&remote, permits)
         };
         let between = |c: char| c == ',' || c.is_whitespace();
         let mut urls = self.server.split(between).filter(|url| !url.is_empty());
@@ -170,8 +188,14 @@ impl std::fmt::Debug for Identity {
 pub fn incus(verb: &str, server: &incus_client::Client) -> String {
     match server.project() {
         None => format!("incus {verb}"),
-        Some(project) => format!("incus {verb} --project {project}"),
+        Some(project) => format!("incus {verb} --project {}", word(project)),
     }
+}
+
+/// Quotes a word for a shell. Users copy suggested commands, and the name of a project may come from
+/// a tenant's Secret.
+pub(crate) fn word(text: &str) -> Cow<'_, str> {
+    shlex::try_quote(text).unwrap_or(Cow::Borrowed("PROJECT"))
 }
 
 /// Returns the URL of a remote in the client configuration, if the remote is a simplestreams image
@@ -255,7 +279,7 @@ pub fn hints(identity: &Identity, error: &incus_client::Error) -> Vec<String> {
                 .to_owned(),
         ],
         (None, _) if error.is_connection() => {
-            vec![format!("check that the server responds: `curl -k {}`", identity.server)]
+            vec![format!("check that the server responds: `curl -k {}`", word(&identity.server))]
         }
         _ => error.hint().map(str::to_owned).into_iter().collect(),
     }
@@ -302,6 +326,8 @@ mod tests {
         assert_eq!(identity.shown(), there);
         assert_eq!(identity.exec_command().as_deref(), Some("incus exec --project lab"));
         assert_eq!(incus("info", &identity.client().unwrap()), "incus info --project lab");
+        let odd = Identity { project: Some("x; reboot".into()), ..identity };
+        assert_eq!(odd.client_command("info"), "incus info --project 'x; reboot'");
         assert_eq!(incus("info", &testing::local().client().unwrap()), "incus info");
     }
 

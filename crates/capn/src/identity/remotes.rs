@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use camino::Utf8Path;
+use capn_controller::workload::Reach;
 use serde::Deserialize;
 
 use super::Identity;
@@ -133,6 +134,7 @@ fn identity(
         client_certificate: Some(required(dir, "client.crt", name)?),
         client_key: Some(required(dir, "client.key", name)?),
         project: project.map(str::to_owned),
+        reach: Reach::ThisMachine,
     })
 }
 

@@ -4,6 +4,7 @@
 //! again, and tells `capn identity delete` which certificate to revoke.
 
 use camino::Utf8PathBuf;
+use capn_controller::workload::Reach;
 use serde::{Deserialize, Serialize};
 
 use super::{Identity, keys};
@@ -97,6 +98,7 @@ impl StoredIdentity {
             client_certificate: Some(self.client_certificate.clone()),
             client_key: Some(self.client_key.clone()),
             project: self.project.clone(),
+            reach: Reach::ThisMachine,
         }
     }
 

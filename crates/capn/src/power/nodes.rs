@@ -45,8 +45,7 @@ impl AwaitedNodes<'_> {
     /// Cancel safe: it only reads.
     pub(super) async fn back(&self, ui: &Ui, until: Instant) -> Result<Vec<String>, CommandError> {
         let Self { plane, namespace, name, .. } = *self;
-        let text = cluster::kubeconfig(plane, namespace, name).await?;
-        let workload = cluster::workload::client(&text)?;
+        let workload = cluster::kubeconfig(plane, namespace, name).await?.client()?;
         let step = ui.step("nodes are Ready again");
         let mut objects = Objects::of(plane, namespace, name);
         let mut view = objects.changed().await;
@@ -73,7 +72,7 @@ impl AwaitedNodes<'_> {
     async fn missing(&self, workload: &Client, view: &View) -> Vec<String> {
         let api: Api<Node> = Api::all(workload.clone());
         let params = ListParams::default();
-        let nodes = match timeout(ANSWER, workload::list(&api, &params)).await {
+        let nodes = match timeout(ANSWER, workload::list(&api, &params, "", |_| {})).await {
             Ok(Ok(nodes)) => nodes,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "the API server does not respond yet");

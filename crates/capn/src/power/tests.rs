@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use capi_api::Cluster;
 use capn_api::{LXCMachine, keys};
+use capn_controller::workload::Reach;
 use incus_client::api::{InstanceAction, InstanceSource, InstancesPost};
 use incus_sim::{Listening, Simulator};
 use kube::api::PostParams;
@@ -59,6 +60,7 @@ impl TestServer {
             client_certificate: None,
             client_key: None,
             project: None,
+            reach: Reach::ThisMachine,
         };
         for document in documents(&demo(), &identity, &Secrets::default()) {
             create_missing(&client, &document, NAMESPACE).await.unwrap();

@@ -112,10 +112,11 @@ async fn instances(
 async fn nodes(handle: &ClusterHandle<'_>) -> Option<BTreeMap<String, Node>> {
     let kubeconfig =
         cluster::kubeconfig(handle.client, handle.namespace, handle.cluster).await.ok()?;
-    let client = workload::client(&kubeconfig, workload::Reach::ThisMachine, "").ok()?;
-    let api: Api<Node> = Api::all(client);
+    let api: Api<Node> = Api::all(kubeconfig.client().ok()?);
     let params = ListParams::default();
-    let listed = tokio::time::timeout(NODES, workload::list(&api, &params)).await;
+    let listed =
+        tokio::time::timeout(NODES, workload::list(&api, &params, kubeconfig.group(), |_| {}))
+            .await;
     match listed {
         Ok(Ok(nodes)) => Some(nodes.into_iter().map(|node| (node.name_any(), node)).collect()),
         Ok(Err(error)) => {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use capn_controller::informers::{Informers, InitialList};
+use capn_controller::names;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Client;
 use kube_plane::{Limits, Plane, PlaneOptions, Quota};
@@ -167,12 +168,12 @@ impl Embedded {
     }
 
     pub(super) fn client(&self) -> Client {
-        self.plane.client()
+        names::checked(self.plane.client())
     }
 
     /// Returns a client for a controller with this name.
     pub(super) fn controller_client(&self, name: &str) -> Client {
-        self.plane.controller_client(name)
+        names::checked(self.plane.controller_client(name))
     }
 
     /// Resolves when the controllers should stop.

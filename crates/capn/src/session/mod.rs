@@ -11,6 +11,7 @@ mod work;
 
 use std::net::SocketAddr;
 
+use capn_controller::names::checked;
 use capn_provider::LocalSockets;
 use kube::Client;
 use kube_plane::Plane;
@@ -18,6 +19,7 @@ use kube_plane::Plane;
 use self::quotas::NamespaceLimits;
 use crate::error::CommandError;
 use crate::state::StateDir;
+use crate::trust;
 
 pub use embedded::{OpenError, definitions, open_plane};
 pub use listener::Holder;
@@ -33,7 +35,8 @@ use lock_wait::LockWait;
 pub enum Need<'a> {
     /// Objects only. A state directory without a plane counts as an empty plane.
     Objects,
-    /// Objects and running controllers; local sockets may be used in these namespaces.
+    /// Objects and running controllers. Local sockets may be used in the namespaces that `capn
+    /// serve` recorded; without a record, in these.
     Controllers(&'a LocalSockets),
 }
 
@@ -43,8 +46,9 @@ pub enum Controllers {
     /// Cluster API's and the provider's controllers, with these metrics; local sockets may be used
     /// in these namespaces.
     All(capn_provider::Metrics, LocalSockets),
-    /// Only Cluster API's controllers; the provider is another process.
-    Lifecycle,
+    /// Only Cluster API's controllers; the provider is another process. Other commands may use local
+    /// sockets in these namespaces.
+    Lifecycle(LocalSockets),
 }
 
 /// A session with a plane, until [`Session::close`].
@@ -80,7 +84,7 @@ impl Session {
         let mut lock_wait = LockWait::new(state);
         loop {
             let locked = match open_plane(state, NamespaceLimits::default()).await {
-                Ok(plane) => return Ok(Self::embedded(Self::start(plane, state, need).await)),
+                Ok(plane) => return Ok(Self::embedded(Self::start(plane, state, need).await?)),
                 Err(OpenError::Locked(locked)) => locked,
                 Err(OpenError::Other(error)) => return Err(error),
             };
@@ -92,9 +96,21 @@ impl Session {
         }
     }
 
-    async fn start(plane: Plane, state: &StateDir, need: Need<'_>) -> Embedded {
-        let Need::Controllers(sockets) = need else { return Embedded::idle(plane) };
-        let controllers = Controllers::All(Default::default(), sockets.clone());
+    async fn start(
+        plane: Plane,
+        state: &StateDir,
+        need: Need<'_>,
+    ) -> Result<Embedded, CommandError> {
+        let Need::Controllers(sockets) = need else { return Ok(Embedded::idle(plane)) };
+        // Objects of tenants of `capn serve` are reconciled, too.
+        let sockets = match trust::sockets(&checked(plane.client()), sockets).await {
+            Ok(sockets) => sockets,
+            Err(error) => {
+                plane.close().await;
+                return Err(error);
+            }
+        };
+        let controllers = Controllers::All(Default::default(), sockets);
         let mut embedded = Embedded::running(plane, controllers);
         // Lets other commands read while this one works. Not essential.
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -105,7 +121,7 @@ impl Session {
         if let Err(error) = shared {
             tracing::info!(%error, "cannot serve the plane to other commands");
         }
-        embedded
+        Ok(embedded)
     }
 
     fn embedded(embedded: Embedded) -> Self {
@@ -177,6 +193,12 @@ impl Serving {
         let plane = open_plane(state, limits).await;
         let plane = plane.map_err(|error| error.into_command(state))?;
         let listener = Listener::open(state, listen, hosts, Holder::Serve).await?;
+        let (Controllers::All(_, sockets) | Controllers::Lifecycle(sockets)) = &controllers;
+        // Before anyone can be served.
+        if let Err(error) = trust::record(&checked(plane.client()), sockets).await {
+            plane.close().await;
+            return Err(error);
+        }
         let mut embedded = Embedded::running(plane, controllers);
         let url = embedded.serve(listener)?;
         Ok(Self { embedded, url })

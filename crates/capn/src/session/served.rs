@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use capn_controller::names;
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
@@ -22,7 +23,7 @@ pub(super) async fn attach(state: &StateDir, need: Need<'_>) -> Option<Client> {
     }
     let options = KubeConfigOptions::default();
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.ok()?;
-    let client = Client::try_from(config).ok()?;
+    let client = names::checked(Client::try_from(config).ok()?);
     // A killed process leaves its kubeconfig behind.
     let answer = tokio::time::timeout(ANSWER, client.apiserver_version()).await;
     answer.ok()?.is_ok().then_some(client)

@@ -1,12 +1,11 @@
 //! Sources of templates.
 
-use std::io::Read as _;
-
 use camino::Utf8Path;
 use capn_image::simplestreams::{HttpOptions, Source};
 use capn_template::{Flavor, flavor};
 
 use crate::error::{CommandError, Doing as _};
+use crate::text_file;
 
 /// Text of a template, and its name in errors.
 #[derive(Clone, Debug)]
@@ -35,20 +34,17 @@ pub fn of_flavor(flavor: &Flavor) -> TemplateText {
 /// Returns an error if it cannot be read.
 pub async fn read(from: &str) -> Result<TemplateText, CommandError> {
     let (text, shown) = match from {
-        "-" => {
-            let mut text = String::new();
-            std::io::stdin()
-                .read_to_string(&mut text)
-                .doing("cannot read a template from stdin")?;
-            (text, "the template from stdin".to_owned())
-        }
         url if url.starts_with("https://") || url.starts_with("http://") => {
             (fetched(url).await?, url.to_owned())
         }
         path => {
-            let text = std::fs::read_to_string(Utf8Path::new(path))
-                .doing(format!("cannot read the template {path}"))?;
-            (text, path.to_owned())
+            let shown = match path {
+                "-" => "the template from stdin".to_owned(),
+                _ => path.to_owned(),
+            };
+            let text = text_file::read(Utf8Path::new(path), text_file::MANIFESTS)
+                .doing(format!("cannot read {shown}"))?;
+            (text, shown)
         }
     };
     let needs_topology = text.lines().any(|line| line.trim_start().starts_with("topology:"));

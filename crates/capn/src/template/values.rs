@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::environment::Environment;
 use crate::error::{CommandError, Doing as _};
+use crate::text_file;
 
 /// Variables from the command line and the configuration file.
 #[derive(Clone, Debug, Default)]
@@ -46,7 +47,7 @@ impl Variables {
 /// Returns an error if it cannot be read or is not a YAML map.
 pub fn configured(path: &Utf8Path) -> Result<BTreeMap<String, String>, CommandError> {
     let act = || format!("cannot read variables from {path}");
-    let text = std::fs::read_to_string(path).doing(act())?;
+    let text = text_file::read(path, text_file::MANIFESTS).doing(act())?;
     let value: Value = serde_saphyr::from_str(&text).doing(act())?;
     match value {
         Value::Null => Ok(BTreeMap::new()),

@@ -5,12 +5,13 @@ mod marks;
 mod progress;
 mod screen;
 mod style;
+pub(crate) mod suggested;
 mod table;
 
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use capn_text::display;
@@ -53,6 +54,8 @@ struct Inner {
     /// Whether marks are drawn in ASCII.
     is_ascii: bool,
     since: Instant,
+    /// Namespace of the command, if it has one.
+    namespace: OnceLock<String>,
     /// Number of completed steps since the last total.
     steps: AtomicUsize,
 }
@@ -77,6 +80,7 @@ impl Ui {
                 asks: err_is_terminal && std::io::stdin().is_terminal(),
                 is_ascii: environment.has_no_unicode(),
                 since: Instant::now(),
+                namespace: OnceLock::new(),
                 steps: AtomicUsize::new(0),
             }),
         }
@@ -94,6 +98,7 @@ impl Ui {
                 asks: false,
                 is_ascii: false,
                 since: Instant::now(),
+                namespace: OnceLock::new(),
                 steps: AtomicUsize::new(0),
             }),
         }
@@ -168,12 +173,23 @@ impl Ui {
     /// Writes one line with a colored mark.
     pub fn say_marked(&self, tone: Tone, mark: &str, line: impl AsRef<str>) {
         let mark = self.paint(tone, mark);
-        self.err_line(&format!("{mark} {}", readable(line.as_ref())));
+        self.err_line(&format!("{mark} {}", indented(line.as_ref(), "  ")));
     }
 
     /// Writes a note to stderr: something the user did not ask for.
     pub fn note(&self, line: impl AsRef<str>) {
         self.say_marked(Tone::Note, "·", line);
+    }
+
+    /// Sets the namespace of the command: suggested commands get it as `-n`.
+    pub(crate) fn set_namespace(&self, namespace: String) {
+        // It is set once, before the command runs.
+        drop(self.inner.namespace.set(namespace));
+    }
+
+    /// Adds the namespace of the command to the commands that a text suggests.
+    pub(crate) fn qualified(&self, text: &str) -> String {
+        suggested::qualified(text, self.inner.namespace.get().map_or("default", String::as_str))
     }
 
     /// Asks a yes-or-no question; `None` if the user cannot be asked.
@@ -251,7 +267,7 @@ impl Ui {
     }
 
     fn err_line(&self, line: &str) {
-        let line = self.marked(line);
+        let line = self.qualified(&self.marked(line));
         let write = || {
             let mut err = lock(&self.inner.err);
             // If stderr is closed, there is nowhere to report this.
@@ -270,6 +286,12 @@ const LONGEST: usize = 256 << 10;
 /// Removes what a terminal would interpret.
 pub(crate) fn readable(text: &str) -> Cow<'_, str> {
     display::text(text, LONGEST)
+}
+
+/// As [`readable`], and indents all lines but the first: quoted text cannot look like a line of
+/// capn's own, such as a hint.
+pub(crate) fn indented(text: &str, indent: &str) -> String {
+    readable(text).trim_end().replace('\n', &format!("\n{indent}"))
 }
 
 /// A stream is still usable after a panic of another thread that held the lock.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use super::line::Line;
-use super::{Tone, Ui, readable};
+use super::{Tone, Ui, indented, readable};
 
 /// Interval of the spinner.
 const TURN: Duration = Duration::from_millis(120);
@@ -66,7 +66,7 @@ impl Step {
         let took =
             if took.is_empty() { took } else { format!("  {}", self.ui.paint(Tone::Faint, &took)) };
         let mark = self.ui.paint(tone, mark);
-        self.ui.err_line(&format!("{mark} {}{took}", readable(text)));
+        self.ui.err_line(&format!("{mark} {}{took}", indented(text, "  ")));
     }
 }
 

@@ -209,7 +209,7 @@ async fn look(
         && seen.unavailable.is_none()
     {
         let kubeconfig = cluster::workload::kubeconfig(client, namespace, name).await?;
-        let workload = cluster::workload::client(&kubeconfig)?;
+        let workload = kubeconfig.client()?;
         seen.removed_apis = removed::read(&workload)
             .await
             .map_err(|error| error.hint(format!("skip that check: {}", removed::FLAG)))?;

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::client::ApiClient;
+use super::client::{ApiClient, ApiResponse};
 use super::table::AttackResult;
 use super::test_env::{CLUSTERS, INFRASTRUCTURE};
 use super::tls::Authority;
@@ -113,6 +113,41 @@ impl Fixture {
         });
         let path = self.infrastructure("lxcclusters");
         Ok(self.tenant.post(&path, &object).await?.granted()?.json())
+    }
+
+    /// A machine of a cluster, its bootstrap data and its LXCMachine with these spec fields. Returns
+    /// the response to the LXCMachine, which may be refused.
+    pub(crate) async fn machine(
+        &self,
+        cluster: &str,
+        name: &str,
+        spec: Value,
+    ) -> anyhow::Result<ApiResponse> {
+        let bootstrap = json!({ "value": "#cloud-config\n", "format": "cloud-config" });
+        self.secret(&format!("{name}-bootstrap"), bootstrap).await?;
+        let labels = json!({ "cluster.x-k8s.io/cluster-name": cluster });
+        let machine = json!({
+            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
+            "metadata": { "name": name, "labels": labels },
+            "spec": {
+                "clusterName": cluster, "version": "v1.36.0",
+                "bootstrap": { "dataSecretName": format!("{name}-bootstrap") },
+                "infrastructureRef": {
+                    "apiGroup": "infrastructure.cluster.x-k8s.io", "kind": "LXCMachine", "name": name,
+                },
+            },
+        });
+        let machine = self.tenant.post(&self.machines(), &machine).await?.granted()?.json();
+        let mut spec = spec;
+        spec["image"] = json!({ "name": "capn/test" });
+        let object = json!({
+            "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha2", "kind": "LXCMachine",
+            "metadata": {
+                "name": name, "labels": labels, "ownerReferences": [owner("Machine", &machine)],
+            },
+            "spec": spec,
+        });
+        self.tenant.post(&self.infrastructure("lxcmachines"), &object).await
     }
 
     /// Waits until an object satisfies a condition. Returns the object then, or its last state at

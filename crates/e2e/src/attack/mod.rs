@@ -168,6 +168,7 @@ async fn one(env: &mut TestEnv, attack: &Attack, slower: u32) -> anyhow::Result<
     let began = Instant::now();
     let fixture = Arc::new(env.fixture().await?);
     let monitor = Monitor::begin(env)?;
+    let before = env.memory();
     // In a task of its own, so that a panic only fails this attack.
     let attacking = tokio::spawn(timeout(LONGEST * slower, attack.run(Arc::clone(&fixture))));
     let done = attacking.await;
@@ -194,7 +195,7 @@ async fn one(env: &mut TestEnv, attack: &Attack, slower: u32) -> anyhow::Result<
     }
     let broken = broken.iter().map(|text| text::plain(text)).collect::<Vec<_>>();
     if broken.is_empty() {
-        env.clear(&fixture, impact.memory).await;
+        env.clear(&fixture, before, impact.memory).await;
     }
     Ok(AttackReport { broken, memory: impact.memory, health: impact.health, took: began.elapsed() })
 }

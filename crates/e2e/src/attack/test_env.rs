@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::canary::Canary;
 use super::client::ApiClient;
 use super::fixture::Fixture;
-use super::process::{CapnProcess, free_address};
+use super::process::{CapnProcess, free_address, peak_mib};
 use super::table::Target;
 use super::tls::{Authority, CertifiedKey};
 
@@ -22,6 +22,8 @@ const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const DEFINER: &str = "definer";
 /// From how many MiB on the next attack waits until the objects of the previous one are gone, and for how long.
 const MUCH: u64 = 180;
+/// By how many MiB the attack must have raised it.
+const ROSE: u64 = 20;
 const LEAVING: Duration = Duration::from_secs(15);
 
 /// Processes with a separate state directory.
@@ -160,19 +162,27 @@ impl TestEnv {
         })
     }
 
+    /// Peak memory of the largest process since [`forget_peak`](super::process::forget_peak), in MiB.
+    pub(crate) fn memory(&self) -> u64 {
+        let peaks = self.processes.iter().filter_map(|process| peak_mib(process.pid()));
+        peaks.max().unwrap_or_default()
+    }
+
     /// Deletes what an attack left, best effort: the next attack uses another namespace. After an attack that
     /// took much memory, waits until the namespace is gone, so that the next one is measured alone.
-    pub(crate) async fn clear(&self, fixture: &Fixture, memory: u64) {
+    pub(crate) async fn clear(&self, fixture: &Fixture, before: u64, memory: u64) {
+        // What earlier attacks left does not go away by waiting.
+        let is_large = memory > MUCH && memory >= before + ROSE;
         let path = format!("/api/v1/namespaces/{}", fixture.namespace);
         let clearing = async {
             let admin = self.admin()?;
             admin.delete(&path).await?;
-            while memory > MUCH && admin.get(&path).await?.status != StatusCode::NOT_FOUND {
+            while is_large && admin.get(&path).await?.status != StatusCode::NOT_FOUND {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
             anyhow::Ok(())
         };
-        let longest = if memory > MUCH { LEAVING } else { Duration::from_secs(5) };
+        let longest = if is_large { LEAVING } else { Duration::from_secs(5) };
         drop(tokio::time::timeout(longest * self.slower, clearing).await);
     }
 

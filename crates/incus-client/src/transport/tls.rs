@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, RootCertStore};
@@ -103,6 +103,8 @@ pub(crate) struct Tls {
     pub(crate) connector: tokio_rustls::TlsConnector,
     /// Decides whether an address may be connected to.
     pub(crate) permits: Permits,
+    /// The group whose name lookups are limited together. The host if it is not set.
+    pub(crate) group: OnceLock<Arc<str>>,
 }
 
 /// Decides whether a client may connect to an address.
@@ -134,7 +136,14 @@ impl Tls {
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let permits: Permits = |_| true;
-        Ok(Self { host, port, server_name, connector: Arc::new(config).into(), permits })
+        Ok(Self {
+            host,
+            port,
+            server_name,
+            connector: Arc::new(config).into(),
+            permits,
+            group: OnceLock::new(),
+        })
     }
 
     /// Connects to the first permitted address of the host that responds.
@@ -142,8 +151,9 @@ impl Tls {
     /// # Errors
     /// When the name has no address, none is permitted, or none responds.
     pub(crate) async fn connect(&self) -> io::Result<TlsStream<TcpStream>> {
-        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await?;
-        let permitted: Vec<_> = found.filter(|address| (self.permits)(address.ip())).collect();
+        let group = self.group.get().map_or(self.host.as_str(), AsRef::as_ref);
+        let mut permitted = group_limits::names::lookup(&self.host, self.port, group).await?;
+        permitted.retain(|address| (self.permits)(address.ip()));
         if permitted.is_empty() {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, NotPermitted));
         }

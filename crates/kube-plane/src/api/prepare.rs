@@ -23,8 +23,9 @@ pub(super) fn decode(
     warnings: &mut Vec<String>,
 ) -> Result<Value> {
     let Body { mut value, duplicates } = body;
-    // Before anything walks it: a patch may have made it larger than the body.
-    limits::check_object(&value)?;
+    // Before anything walks it: a patch may have made it larger than the body. What is stored has a
+    // limit of its own.
+    limits::check_stored(&value)?;
     let mut unknown = Vec::new();
     check_kind(resource, &mut value)?;
     meta::normalize(&mut value, &mut unknown)?;

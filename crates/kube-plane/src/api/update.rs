@@ -151,7 +151,11 @@ impl Api {
             if stored == current.value()? {
                 return Ok(Written { object: current, code: StatusCode::OK, warnings });
             }
-            let bytes = limits::check_object(&stored)?;
+            // An object at the limit can still be finalized: the server records who did it.
+            let bytes = match current.deleting {
+                true => limits::check_stored(&stored)?,
+                false => limits::check_object(&stored)?,
+            };
             let change_of = quota::Change { subresource, bytes, old: Some(&current) };
             quota::check(self, resource, (namespace, name), options, &change_of)?;
             let (new, old) = (Arc::new(new), Arc::new(old));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::queue::{DELETIONS_AT_ONCE, Next};
 use crate::{
     api::{Api, Body, DeleteOptions, Propagation, Subresource, Target, WriteOptions},
     meta,
@@ -11,15 +12,16 @@ use crate::{
     status::Result,
 };
 
-/// Deletes the objects of a definition, and removes its finalizer when none is left.
-pub(super) async fn empty(api: &Arc<Api>, name: &str) -> Result<()> {
+/// Deletes objects of a definition, and removes its finalizer when none is left.
+pub(super) async fn empty(api: &Arc<Api>, name: &str) -> Result<Next> {
     if api.store.get(CRDS, "", name).is_none_or(|definition| !definition.deleting) {
-        return Ok(());
+        return Ok(Next::Change);
     }
     let tables = api.registry.tables();
     if let Some(resource) = tables.stored(name) {
         let (_, objects) = api.store.list(name, None);
-        for object in objects.into_iter().filter(|object| !object.deleting) {
+        let mut left = objects.into_iter().filter(|object| !object.deleting);
+        for object in left.by_ref().take(DELETIONS_AT_ONCE) {
             let key = &object.key;
             let options = DeleteOptions::of_uid(&object.uid, Propagation::Background);
             match api.delete(&resource, &key.namespace, &key.name, &options).await {
@@ -27,11 +29,14 @@ pub(super) async fn empty(api: &Arc<Api>, name: &str) -> Result<()> {
                 _ => {}
             }
         }
+        if left.next().is_some() {
+            return Ok(Next::Turn);
+        }
     }
     if !api.store.is_empty(name, None) {
-        return Ok(());
+        return Ok(Next::Change);
     }
-    let Some(resource) = tables.stored(CRDS) else { return Ok(()) };
+    let Some(resource) = tables.stored(CRDS) else { return Ok(Next::Change) };
     let target =
         Target { resource: &resource, namespace: "", name, subresource: Subresource::None };
     let options =
@@ -47,5 +52,5 @@ pub(super) async fn empty(api: &Arc<Api>, name: &str) -> Result<()> {
         meta::set_finalizers(&mut value, &left);
         Ok(Body::from(value))
     };
-    api.update_unchecked(target, &options, edit).await.map(drop)
+    api.update_unchecked(target, &options, edit).await.map(|_| Next::Change)
 }

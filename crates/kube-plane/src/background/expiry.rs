@@ -9,27 +9,32 @@ use crate::{
     api::{Api, DeleteOptions, Propagation},
     json,
     status::Result,
+    store::{Key, Object},
 };
 
 const EVENTS: &str = "events.";
 const RETENTION: SignedDuration = SignedDuration::from_hours(1);
 
-/// Deletes events that have not occurred for an hour.
-pub(super) async fn expire(api: &Arc<Api>, now: Timestamp) -> Result<()> {
-    let Some(resource) = api.registry.tables().stored(EVENTS) else { return Ok(()) };
+/// Returns the events that have not occurred for an hour. An unreadable event is kept until a user
+/// handles it.
+pub(super) fn expired(api: &Api, now: Timestamp) -> Vec<Key> {
     let (_, events) = api.store.list(EVENTS, None);
-    for event in events {
-        if last_seen(&event.value()?).is_none_or(|seen| now.duration_since(seen) < RETENTION) {
-            continue;
-        }
-        let options = DeleteOptions::of_uid(&event.uid, Propagation::Background);
-        let key = &event.key;
-        match api.delete(&resource, &key.namespace, &key.name, &options).await {
-            Err(error) if !error.is_not_found() && !error.is_conflict() => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
+    events.iter().filter(|event| is_expired(event, now)).map(|event| event.key.clone()).collect()
+}
+
+/// Deletes an event, unless it has occurred again.
+pub(super) async fn delete(api: &Arc<Api>, key: &Key, now: Timestamp) -> Result<()> {
+    let Some(resource) = api.registry.tables().stored(EVENTS) else { return Ok(()) };
+    let Some(event) = api.store.get_key(key).filter(|event| is_expired(event, now)) else {
+        return Ok(());
+    };
+    let options = DeleteOptions::of_uid(&event.uid, Propagation::Background);
+    api.delete(&resource, &key.namespace, &key.name, &options).await.map(drop)
+}
+
+fn is_expired(event: &Object, now: Timestamp) -> bool {
+    let seen = event.value().ok().and_then(|value| last_seen(&value));
+    seen.is_some_and(|seen| now.duration_since(seen) >= RETENTION)
 }
 
 /// Returns the latest timestamp of an event.
@@ -71,9 +76,12 @@ mod tests {
         let options = crate::api::WriteOptions::default();
         api.create(&events, "default", event.into(), &options).await.unwrap();
         let minutes = |n: i64| Timestamp::now() + SignedDuration::from_mins(n);
-        expire(&api, minutes(50)).await.unwrap();
-        assert!(api.store.get(EVENTS, "default", "e").is_some());
-        expire(&api, minutes(70)).await.unwrap();
+        assert!(expired(&api, minutes(50)).is_empty());
+        let keys = expired(&api, minutes(70));
+        assert_eq!(keys.len(), 1);
+        delete(&api, &keys[0], minutes(50)).await.unwrap();
+        assert!(api.store.get(EVENTS, "default", "e").is_some(), "it occurred again");
+        delete(&api, &keys[0], minutes(70)).await.unwrap();
         assert!(api.store.get(EVENTS, "default", "e").is_none());
     }
 }

@@ -17,7 +17,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::queue::{Delayed, Work, WorkQueue};
+use self::queue::{Delayed, Next, Work, WorkQueue};
 use crate::{
     api::Api,
     rbac::CLUSTER_ROLES,
@@ -83,8 +83,8 @@ impl Worker {
             }
             if expiry_at <= Instant::now() {
                 expiry_at = Instant::now() + EXPIRY_INTERVAL;
-                if let Err(error) = expiry::expire(&self.api, jiff::Timestamp::now()).await {
-                    tracing::warn!(error = %error, "cannot delete old events");
+                for key in expiry::expired(&self.api, jiff::Timestamp::now()) {
+                    self.work.push(Work::Expired(key));
                 }
             }
             match self.api.store.since(position, None) {
@@ -141,13 +141,25 @@ impl Worker {
                 Ok(())
             }
             Work::Namespace(name) => {
-                if namespaces::empty(&self.api, name, &self.reports).await? {
-                    self.later.push(work.clone());
-                }
+                let next = namespaces::empty(&self.api, name, &self.reports).await?;
+                self.continue_with(work, next);
                 Ok(())
             }
-            Work::Definition(name) => definitions::empty(&self.api, name).await,
+            Work::Definition(name) => {
+                let next = definitions::empty(&self.api, name).await?;
+                self.continue_with(work, next);
+                Ok(())
+            }
+            Work::Expired(key) => expiry::delete(&self.api, key, jiff::Timestamp::now()).await,
             Work::Roles => roles::aggregate(&self.api).await,
+        }
+    }
+
+    fn continue_with(&mut self, work: &Work, next: Next) {
+        match next {
+            Next::Change => {}
+            Next::Turn => self.work.push(work.clone()),
+            Next::Interval => self.later.push(work.clone()),
         }
     }
 

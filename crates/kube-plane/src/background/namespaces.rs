@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use self::conditions::Remaining;
+use super::queue::{DELETIONS_AT_ONCE, Next};
 use crate::{
     api::{Api, Body, DeleteOptions, Propagation, Subresource, Target, WriteOptions},
     json,
@@ -45,15 +46,15 @@ impl ReportTimes {
     }
 }
 
-/// Deletes the content of a namespace, and the namespace itself when nothing is left. Conditions of
-/// the namespace report what is left. Returns true if it must be called again after
-/// [`REPORT_INTERVAL`].
-pub(super) async fn empty(api: &Arc<Api>, name: &str, reports: &ReportTimes) -> Result<bool> {
+/// Deletes content of a namespace, and the namespace itself when nothing is left. Conditions of the
+/// namespace report what is left.
+pub(super) async fn empty(api: &Arc<Api>, name: &str, reports: &ReportTimes) -> Result<Next> {
     let Some(namespace) = api.store.get(NAMESPACES, "", name).filter(|n| n.deleting) else {
         reports.forget(name);
-        return Ok(false);
+        return Ok(Next::Change);
     };
     let tables = api.registry.tables();
+    let mut deleted = 0;
     let mut remaining = Remaining::default();
     for storage in api.store.resources() {
         let Some(resource) = tables.stored(&storage).filter(|resource| resource.namespaced) else {
@@ -63,12 +64,16 @@ pub(super) async fn empty(api: &Arc<Api>, name: &str, reports: &ReportTimes) -> 
         let shown = storage.trim_end_matches('.');
         let (_, objects) = api.store.list(&storage, Some(name));
         for object in objects.into_iter().filter(|object| !object.deleting) {
+            if deleted == DELETIONS_AT_ONCE {
+                return Ok(Next::Turn);
+            }
             let options = DeleteOptions::of_uid(&object.uid, Propagation::Background);
             match api.delete(&resource, name, &object.key.name, &options).await {
+                Ok(_) => deleted += 1,
                 Err(error) if !error.is_not_found() && !error.is_conflict() => {
                     remaining.failed(format!("cannot delete {shown} {}: {error}", object.key.name));
                 }
-                _ => {}
+                Err(_) => {}
             }
         }
         let (_, left) = api.store.list(&storage, Some(name));
@@ -78,16 +83,16 @@ pub(super) async fn empty(api: &Arc<Api>, name: &str, reports: &ReportTimes) -> 
             remaining.failed(format!("{shown} has objects that cannot be read"));
         }
     }
-    let Some(resource) = tables.stored(NAMESPACES) else { return Ok(false) };
+    let Some(resource) = tables.stored(NAMESPACES) else { return Ok(Next::Change) };
     if remaining.is_empty() {
         finalize(api, &resource, &namespace).await?;
-        return Ok(false);
+        return Ok(Next::Change);
     }
     if !reports.due(name) {
-        return Ok(true);
+        return Ok(Next::Interval);
     }
     write_conditions(api, &resource, &namespace, &remaining).await?;
-    Ok(remaining.has_failures())
+    Ok(if remaining.has_failures() { Next::Interval } else { Next::Change })
 }
 
 /// Writes the conditions if they have changed.

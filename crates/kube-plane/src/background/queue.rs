@@ -21,6 +21,8 @@ pub(super) enum Work {
     Namespace(Arc<str>),
     /// A definition that is being deleted.
     Definition(Arc<str>),
+    /// An event that has expired.
+    Expired(Key),
     /// Aggregated cluster roles.
     Roles,
 }
@@ -29,11 +31,27 @@ impl Work {
     /// The namespace whose users cause the work; empty for the cluster.
     fn namespace(&self) -> Arc<str> {
         match self {
-            Self::Owners(key) | Self::Waiting(key) => Arc::clone(&key.namespace),
+            Self::Owners(key) | Self::Waiting(key) | Self::Expired(key) => {
+                Arc::clone(&key.namespace)
+            }
             Self::Namespace(name) => Arc::clone(name),
             Self::Definition(_) | Self::Roles => Arc::from(""),
         }
     }
+}
+
+/// Number of objects that an item of work deletes before the work of other namespaces.
+pub(super) const DELETIONS_AT_ONCE: usize = 50;
+
+/// When an item of work must be done again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Not before an object changes.
+    Change,
+    /// After the work of other namespaces.
+    Turn,
+    /// After [`REPORT_INTERVAL`](super::namespaces::REPORT_INTERVAL).
+    Interval,
 }
 
 /// Queue of work items without duplicates. Namespaces take turns, so that one with much work does

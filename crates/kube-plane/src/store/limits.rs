@@ -159,9 +159,11 @@ pub(crate) fn check_object(object: &Value) -> Result<usize, LimitExceeded> {
     measure(object, Limits::OBJECT)
 }
 
-/// Checks an object just before it is stored, regardless of its origin.
-pub(super) fn check_stored(object: &Value) -> Result<(), LimitExceeded> {
-    measure(object, Limits::STORED).map(drop)
+/// Checks an object just before it is stored, regardless of its origin, or a change that must be
+/// possible for an object at the limit, such as the removal of a finalizer. Returns its size in
+/// bytes.
+pub(crate) fn check_stored(object: &Value) -> Result<usize, LimitExceeded> {
+    measure(object, Limits::STORED)
 }
 
 fn measure(object: &Value, limits: Limits) -> Result<usize, LimitExceeded> {

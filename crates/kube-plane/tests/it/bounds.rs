@@ -180,3 +180,36 @@ async fn a_secret_is_not_quoted_in_answers() {
         assert!(!message.contains("hunter"), "{body}: {message}");
     }
 }
+
+/// An object of the maximum size whose deletion waits for two finalizers.
+#[tokio::test]
+async fn an_object_at_the_limit_can_be_deleted_and_finalized() {
+    let client = plane().await.client();
+    let map = |filler: usize| {
+        json!({
+            "metadata": { "name": "a", "finalizers": ["example.org/a", "example.org/b"] },
+            "data": { "a": "x".repeat(filler) },
+        })
+        .to_string()
+    };
+    // The largest one that is accepted.
+    let (mut good, mut bad) = (0, 1_572_864);
+    while bad - good > 1 {
+        let middle = usize::midpoint(good, bad);
+        let dry = format!("{MAPS}?dryRun=All");
+        match call(&client, "POST", &dry, JSON, &map(middle)).await {
+            Ok(_) => good = middle,
+            Err(_) => bad = middle,
+        }
+    }
+    call(&client, "POST", MAPS, JSON, &map(good)).await.unwrap();
+    let one = format!("{MAPS}/a");
+    call(&client, "DELETE", &one, JSON, "").await.unwrap();
+    for left in [json!(["example.org/b"]), json!([])] {
+        let change = json!({ "metadata": { "finalizers": left } }).to_string();
+        let path = format!("{one}?fieldManager=another-manager");
+        call(&client, "PATCH", &path, MERGE, &change).await.unwrap();
+    }
+    let (code, _, _) = failure(get(&client, &one).await);
+    assert_eq!(code, 404);
+}

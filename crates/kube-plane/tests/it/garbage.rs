@@ -1,9 +1,10 @@
 //! Owners, dependents, namespaces.
 
+use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
 };
 use serde_json::{Value, json};
 
@@ -164,7 +165,7 @@ async fn garbage_of_a_stopped_process_is_collected_on_restart() {
     plane.close().await;
     let client = Plane::open(options()).await.unwrap().client();
     eventually("all dependents are deleted", || async {
-        maps(&client).list(&kube::api::ListParams::default()).await.unwrap().items.is_empty()
+        maps(&client).list(&ListParams::default()).await.unwrap().items.is_empty()
     })
     .await;
 }
@@ -225,6 +226,47 @@ async fn owners_in_other_namespaces_do_not_count() {
     .await;
 }
 
+/// A namespace with many objects is emptied in turns with the garbage collection of others.
+#[tokio::test]
+async fn a_namespace_that_is_emptied_does_not_delay_others() {
+    // The history has 2000 events.
+    const COUNT: usize = 1500;
+    let client = plane().await.client();
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": "n"}})).unwrap();
+    namespaces.create(&PostParams::default(), &namespace).await.unwrap();
+    let many: Api<ConfigMap> = Api::namespaced(client.clone(), "n");
+    for number in 0..COUNT {
+        let map = serde_json::from_value(json!({"metadata": {"name": format!("m{number}")}}));
+        many.create(&PostParams::default(), &map.unwrap()).await.unwrap();
+    }
+    let uid = owner(&client, "a").await;
+    owned(&client, "dependent", &[("a", &uid, false)]).await;
+    let first = maps(&client).list(&ListParams::default()).await.unwrap();
+    let start = first.metadata.resource_version.unwrap();
+    namespaces.delete("n", &DeleteParams::default()).await.unwrap();
+    api(&client).delete("a", &DeleteParams::default()).await.unwrap();
+    eventually("the namespace is gone", || async {
+        namespaces.get_opt("n").await.unwrap().is_none()
+    })
+    .await;
+    assert!(is_gone(&client, "dependent").await);
+
+    // The history has the order.
+    let all: Api<ConfigMap> = Api::all(client.clone());
+    let events = all.watch(&WatchParams::default(), &start).await.unwrap();
+    let mut events = std::pin::pin!(events);
+    let mut before = 0;
+    loop {
+        match events.try_next().await.unwrap().unwrap() {
+            WatchEvent::Deleted(map) if map.name_any() == "dependent" => break,
+            WatchEvent::Deleted(_) => before += 1,
+            _ => {}
+        }
+    }
+    assert!(before < COUNT, "{before} objects of the namespace were deleted first");
+}
+
 #[tokio::test]
 async fn ownership_cycles_are_collected() {
     let client = plane().await.client();
@@ -240,7 +282,7 @@ async fn ownership_cycles_are_collected() {
     maps(&client).delete("self", &DeleteParams::foreground()).await.unwrap();
     maps(&client).delete("a", &DeleteParams::foreground()).await.unwrap();
     eventually("all are being deleted", || async {
-        let all = maps(&client).list(&kube::api::ListParams::default()).await.unwrap();
+        let all = maps(&client).list(&ListParams::default()).await.unwrap();
         all.items.iter().all(|map| map.metadata.deletion_timestamp.is_some())
     })
     .await;
@@ -248,7 +290,7 @@ async fn ownership_cycles_are_collected() {
         release(&client, "default", name).await;
     }
     eventually("all are gone", || async {
-        maps(&client).list(&kube::api::ListParams::default()).await.unwrap().items.is_empty()
+        maps(&client).list(&ListParams::default()).await.unwrap().items.is_empty()
     })
     .await;
 }

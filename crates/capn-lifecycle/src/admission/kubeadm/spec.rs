@@ -111,7 +111,7 @@ fn disks(at: &str, spec: &KubeadmConfigSpec) -> Vec<Problem> {
         if partition.layout.is_some() != partition.disk_layout.is_empty() {
             problems.push(Problem::new(&at, "set one of layout and diskLayout"));
         }
-        let total: i32 = partition.disk_layout.iter().map(|part| part.percentage).sum();
+        let total: i64 = partition.disk_layout.iter().map(|part| i64::from(part.percentage)).sum();
         if total > 100 {
             problems.push(Problem::new(
                 format!("{at}.diskLayout"),

@@ -146,6 +146,11 @@ fn invalid_fields_of_a_config_are_named() {
             Some("spec.diskSetup.partitions[0].diskLayout"),
         ),
         (
+            json!({ "diskSetup": { "partitions": [{ "device": "/dev/x", "diskLayout": [
+                { "percentage": i32::MAX }, { "percentage": i32::MAX }] }] } }),
+            Some("spec.diskSetup.partitions[0].diskLayout"),
+        ),
+        (
             json!({ "diskSetup": { "partitions": [{ "device": "/dev/x" }] } }),
             Some("spec.diskSetup.partitions[0]"),
         ),

@@ -1,5 +1,6 @@
 //! Requests to etcd's JSON gateway, in which 64-bit numbers are strings.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -63,12 +64,14 @@ impl View {
         let list: ListAnswer = read(LIST, list)?;
         let alarms: AlarmAnswer = read(ALARMS, alarms)?;
         let status: StatusAnswer = read(STATUS, status)?;
-        let alarms_of = |id: MemberId| {
-            let all = alarms.alarms.iter();
-            all.filter(|alarm| MemberId::read(alarm.member.as_deref()) == Some(id))
-                .filter_map(|alarm| alarm.alarm.clone())
-                .collect()
-        };
+        // Each alarm goes to one member only, even if a server repeats IDs.
+        let mut alarms_of: HashMap<MemberId, Vec<String>> = HashMap::new();
+        for alarm in alarms.alarms {
+            if let (Some(id), Some(alarm)) = (MemberId::read(alarm.member.as_deref()), alarm.alarm)
+            {
+                alarms_of.entry(id).or_default().push(alarm);
+            }
+        }
         let members = list
             .members
             .into_iter()
@@ -76,7 +79,13 @@ impl View {
                 let id = MemberId::read(listed.id.as_deref())?;
                 let (name, is_learner) = (listed.name, listed.is_learner);
                 let peers = listed.peers.iter().filter_map(|url| host(url)).collect();
-                Some(Member { id, name, is_learner, peers, alarms: alarms_of(id) })
+                Some(Member {
+                    id,
+                    name,
+                    is_learner,
+                    peers,
+                    alarms: alarms_of.remove(&id).unwrap_or_default(),
+                })
             })
             .collect();
         let leader = MemberId::read(status.leader.as_deref()).filter(|id| id.0 != 0);
@@ -202,4 +211,22 @@ impl Etcd {
 
 fn read<T: serde::de::DeserializeOwned>(path: &'static str, value: Value) -> Result<T, Error> {
     serde_json::from_value(value).map_err(|source| Error::Answer { path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn alarms_are_not_multiplied_by_repeated_members() {
+        let list = json!({ "members": [{ "ID": "1" }, { "ID": "1" }, { "ID": "2" }] });
+        let alarms = json!({ "alarms": [
+            { "memberID": "1", "alarm": "NOSPACE" }, { "memberID": "2", "alarm": "CORRUPT" },
+        ] });
+        let view = View::read(list, alarms, json!({})).unwrap();
+        let alarms: Vec<_> = view.members.into_iter().map(|member| member.alarms).collect();
+        assert_eq!(alarms, [vec!["NOSPACE".to_owned()], vec![], vec!["CORRUPT".to_owned()]]);
+    }
 }

@@ -4,6 +4,7 @@ mod prune;
 mod stopped;
 
 use capi_api::{conditions as core, labels};
+use capn_text::display;
 use clap::Args;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -18,7 +19,7 @@ use crate::error::CommandError;
 use crate::output::{self, Format, OutputArgs};
 use crate::session::{Need, Session};
 use crate::state::StateDir;
-use crate::ui::{Tone, readable};
+use crate::ui::{Tone, indented, readable};
 use crate::watch::{self, View, complaint};
 
 /// Options of `describe cluster`.
@@ -101,14 +102,16 @@ pub(super) async fn run(context: &Context, args: DescribeArgs) -> Result<(), Com
             if let Some(phase) = stopped {
                 let name = readable(&tree.name);
                 let advice = phase.advice(&name);
-                context.ui.data(&format!("\ncause: Cluster/{name} {advice}\n"))?;
+                let text = format!("\ncause: Cluster/{name} {advice}\n");
+                context.ui.data(&context.ui.qualified(&text))?;
             } else if let Some((object, cause)) = prune::cause(&tree) {
-                let cause = readable(&cause);
+                let cause = indented(&cause, "  ");
                 let next = match prune::is_fixed_by_repair(&tree) {
                     true => format!("; `capn repair {}` fixes it", args.name),
                     false => String::new(),
                 };
-                context.ui.data(&format!("\ncause: {}: {cause}{next}\n", readable(&object)))?;
+                let text = format!("\ncause: {}: {cause}{next}\n", readable(&object));
+                context.ui.data(&context.ui.qualified(&text))?;
             }
             Ok(())
         }
@@ -278,7 +281,10 @@ fn render(
     };
     let summary = match node.summary.as_str() {
         "" => String::new(),
-        summary => format!("  {}", paint(Tone::Faint, &readable(summary))),
+        summary => {
+            let summary = display::line(summary, display::SERVER_TEXT);
+            format!("  {}", paint(Tone::Faint, &summary))
+        }
     };
     let name = readable(&node.name);
     text.push_str(&format!("{before}{mark} {}/{name}{summary}\n", node.kind));
@@ -290,7 +296,8 @@ fn render(
     };
     for (is_good, line) in lines {
         let tone = if is_good { Tone::Faint } else { Tone::Note };
-        text.push_str(&format!("{below}{bar}   {}\n", paint(tone, &readable(&line.text()))));
+        let line = indented(&line.text(), &format!("{below}{bar}     "));
+        text.push_str(&format!("{below}{bar}   {}\n", paint(tone, &line)));
     }
     for (index, child) in node.children.iter().enumerate() {
         let is_last = index + 1 == node.children.len();

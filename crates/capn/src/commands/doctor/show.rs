@@ -6,7 +6,7 @@ use super::check::Report;
 use crate::Context;
 use crate::error::CommandError;
 use crate::output::{self, Format};
-use crate::ui::{Tone, readable};
+use crate::ui::{Tone, indented};
 
 /// Prints a report in the requested format.
 pub(super) fn report(
@@ -48,13 +48,14 @@ fn text(report: &Report, paint: impl Fn(Tone, &str) -> String) -> String {
             "{}  {:<widest$}  {}\n",
             paint(tone, &state),
             finding.id,
-            readable(&finding.found)
+            indented(&finding.found, &indent)
         ));
         if !finding.means.is_empty() {
-            text.push_str(&format!("{indent}{}\n", readable(&finding.means)));
+            text.push_str(&format!("{indent}{}\n", indented(&finding.means, &indent)));
         }
         for line in &finding.remedies {
-            text.push_str(&format!("{indent}{} {}\n", paint(Tone::Hint, "fix:"), readable(line)));
+            let line = indented(line, &format!("{indent}     "));
+            text.push_str(&format!("{indent}{} {line}\n", paint(Tone::Hint, "fix:")));
         }
     }
     let [ok, warnings, problems] =

@@ -4,6 +4,7 @@ pub mod create;
 pub mod delete;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use capn_controller::names;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client};
 
@@ -28,7 +29,7 @@ impl SecretStore {
         };
         let doing = || format!("cannot use the management cluster that {path} names");
         let config = management::from_file(path, None).await?;
-        Ok(Self::Other(Client::try_from(config).doing(doing())?))
+        Ok(Self::Other(names::checked(Client::try_from(config).doing(doing())?)))
     }
 
     fn client(&self) -> &Client {

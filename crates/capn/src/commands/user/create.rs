@@ -16,6 +16,7 @@ use crate::Context;
 use crate::error::{CommandError, Doing as _};
 use crate::session::{self, Need, Session, roles};
 use crate::state::{StateDir, write_private};
+use crate::trust;
 
 /// Default listen address of `capn serve`.
 const USUAL: &str = "https://127.0.0.1:16443";
@@ -104,6 +105,12 @@ pub(crate) async fn run(context: &Context, args: UserCreateArgs) -> Result<(), C
 /// Creates the namespace and the binding. Returns a description of the role.
 async fn grant(client: &Client, args: &UserCreateArgs) -> Result<String, CommandError> {
     let UserCreateArgs { name, namespace, role, .. } = args;
+    if namespace == trust::NAMESPACE {
+        return Err(CommandError::new(format!(
+            "namespace `{namespace}` belongs to the plane: a user who can write there can do everything"
+        ))
+        .hint("choose another namespace: `--namespace NAME`; it is created if it does not exist"));
+    }
     let mut made = Namespace::default();
     made.metadata.name = Some(namespace.clone());
     let namespaces = Api::<Namespace>::all(client.clone());

@@ -126,7 +126,7 @@ pub(super) async fn pods_ready(
     let params = ListParams::default().labels("tier=control-plane");
     let end = Instant::now() + NODES;
     loop {
-        let listing = capn_controller::workload::list(&pods, &params);
+        let listing = capn_controller::workload::list(&pods, &params, "", |_| {});
         let problem = match tokio::time::timeout(ANSWER, listing).await {
             Ok(Ok(found)) => {
                 let waits: Vec<String> = found
@@ -184,7 +184,7 @@ pub(super) async fn forget_nodes(
     let nodes: Api<Node> = Api::all(client.clone());
     let doing = "cannot delete nodes without a machine";
     let params = ListParams::default();
-    let listing = capn_controller::workload::list(&nodes, &params);
+    let listing = capn_controller::workload::list(&nodes, &params, "", |_| {});
     let found = tokio::time::timeout(NODES, listing).await.doing(doing)?.doing(doing)?;
     let mut gone = Vec::new();
     for node in found.iter().filter(|node| is_gone(node, machines)) {

@@ -270,6 +270,7 @@ mod tests {
             client_certificate: None,
             client_key: None,
             project: None,
+            reach: capn_controller::workload::Reach::ThisMachine,
         };
         let request = ClusterRequest { control_planes: 3, ..demo() };
         for document in documents(&request, &identity, &Secrets::default()) {

@@ -11,6 +11,7 @@ use super::anew::Anew;
 use crate::error::{CommandError, Doing as _};
 use crate::etcd::{Folder, record::LONGEST};
 use crate::state::write_private;
+use crate::text_file;
 
 /// Name of the file.
 const NAME: &str = "restore.json";
@@ -63,14 +64,11 @@ impl Note {
     pub(super) fn read(folder: &Folder, uid: &str) -> Result<Option<Self>, CommandError> {
         let path = Self::path(folder);
         let doing = || format!("cannot read {path}");
-        match std::fs::metadata(&path) {
+        let text = match text_file::read(&path, LONGEST) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Ok(found) if found.len() <= LONGEST => {}
-            Ok(_) => return Err(CommandError::new(format!("{path} is too large"))),
-            Err(error) => return Err(error).doing(doing()),
-        }
-        let text = std::fs::read(&path).doing(doing())?;
-        let note: Self = serde_json::from_slice(&text).doing(doing())?;
+            text => text.doing(doing())?,
+        };
+        let note: Self = serde_json::from_str(&text).doing(doing())?;
         // The cluster of the note is gone.
         Ok(Some(note).filter(|note| note.uid == uid))
     }

@@ -1,14 +1,15 @@
 //! Scheduled snapshots of `capn serve`.
 
+mod lanes;
 mod plan;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use capi_api::{Cluster, KubeadmControlPlane, labels};
 use capn_controller::lists;
 use capn_text::display;
-use futures::future::join_all;
 use jiff::Timestamp;
 use kube::api::ListParams;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -18,16 +19,20 @@ use tokio::time::Instant;
 use super::record::Reason;
 use super::take::{Keeper, Wanted, fitness};
 use crate::error::{CommandError, Doing as _};
+use lanes::{Lanes, Tried};
 use plan::{Due, Key, Seen, due};
 
 pub use plan::Policy;
 
 /// Event reason of a failed snapshot.
 const FAILED: &str = "EtcdSnapshotFailed";
-/// Time limit for the snapshots of a namespace in one pass.
+/// Time limit for the snapshots of a namespace, from its first due one.
 const LANE: Duration = Duration::from_secs(30 * 60);
 /// Total size of a namespace's snapshots at which the schedule stops, in bytes.
 const MOST_OF_NAMESPACE: u64 = 8 << 30;
+/// Pause between the end of a lane and the next pass, so that passes do not follow each other
+/// immediately.
+const AFTER: Duration = Duration::from_secs(1);
 /// Event reason of a snapshot.
 const TAKEN: &str = "EtcdSnapshotTaken";
 
@@ -40,11 +45,27 @@ const TAKEN: &str = "EtcdSnapshotTaken";
 pub async fn keep_snapshots(keeper: Keeper, client: Client, policy: Policy) {
     let reporter = Reporter { controller: "capn".to_owned(), instance: None };
     let recorder = Recorder::new(client.clone(), reporter);
-    let schedule = Schedule { keeper, client, recorder };
-    let mut failed = HashMap::new();
+    let schedule = Arc::new(Schedule { keeper, client, recorder });
+    let (mut failed, mut lanes) = (HashMap::new(), Lanes::default());
     loop {
-        let pause = schedule.pass(policy, &mut failed).await;
-        tokio::time::sleep(pause).await;
+        let pause = schedule.pass(policy, &mut failed, &mut lanes).await;
+        let tried = tokio::select! {
+            tried = lanes.ended() => tried,
+            () = tokio::time::sleep(pause) => continue,
+        };
+        note(tried, &mut failed);
+        // A new snapshot may make one more due for deletion. The other lanes go on meanwhile.
+        tokio::time::sleep(AFTER).await;
+    }
+}
+
+/// Records the failures, and forgets those of clusters with a new snapshot.
+fn note(tried: Tried, failed: &mut HashMap<Key, Timestamp>) {
+    for (key, is_taken) in tried {
+        match is_taken {
+            true => failed.remove(&key),
+            false => failed.insert(key, Timestamp::now()),
+        };
     }
 }
 
@@ -55,8 +76,14 @@ struct Schedule {
 }
 
 impl Schedule {
-    /// Takes and deletes due snapshots. Returns the time until the next pass.
-    async fn pass(&self, policy: Policy, failed: &mut HashMap<Key, Timestamp>) -> Duration {
+    /// Deletes snapshots, and begins to take the due ones of namespaces without a lane. Returns the
+    /// time until the next pass.
+    async fn pass(
+        self: &Arc<Self>,
+        policy: Policy,
+        failed: &mut HashMap<Key, Timestamp>,
+        lanes: &mut Lanes,
+    ) -> Duration {
         let (clusters, control_planes) = match self.objects().await {
             Ok(objects) => objects,
             Err(error) => {
@@ -77,41 +104,41 @@ impl Schedule {
                 }
             }
         }
-        // Sequentially within a namespace, and with a time limit: the next pass waits for the
-        // slowest one.
-        let mut lanes: BTreeMap<&str, Vec<&Cluster>> = BTreeMap::new();
-        for cluster in clusters.iter().filter(|cluster| take.contains(&key_of(cluster))) {
-            lanes
-                .entry(cluster.metadata.namespace.as_deref().unwrap_or_default())
-                .or_default()
-                .push(cluster);
-        }
-        let work = lanes.into_values().map(|lane| async move {
-            let mut failures = Vec::new();
-            let end = Instant::now() + LANE;
-            for cluster in lane {
-                match tokio::time::timeout_at(end, self.take(cluster)).await {
-                    Ok(true) => {}
-                    Ok(false) => failures.push(key_of(cluster)),
-                    Err(_) => {
-                        failures.push(key_of(cluster));
-                        let (namespace, name) = key_of(cluster);
-                        tracing::warn!(
-                            namespace,
-                            name,
-                            "the snapshots of the namespace take too long"
-                        );
-                        break;
-                    }
-                }
+        let mut due: BTreeMap<String, Vec<Cluster>> = BTreeMap::new();
+        for cluster in clusters {
+            let key = key_of(&cluster);
+            if take.contains(&key) && !lanes.is_busy(&key.0) {
+                due.entry(key.0).or_default().push(cluster);
             }
-            failures
-        });
-        let failures = join_all(work).await.concat();
-        failed.retain(|key, _| !take.contains(key));
-        failed.extend(failures.into_iter().map(|key| (key, Timestamp::now())));
-        // A new snapshot may make one more due for deletion.
-        if take.is_empty() { pause } else { Duration::from_secs(1) }
+        }
+        for (namespace, clusters) in due {
+            let schedule = Arc::clone(self);
+            lanes.begin(namespace, async move { schedule.lane(clusters).await });
+        }
+        pause
+    }
+
+    /// Takes snapshots of clusters of one namespace, one after the other.
+    async fn lane(&self, clusters: Vec<Cluster>) -> Tried {
+        let (mut tried, end) = (Tried::new(), Instant::now() + LANE);
+        for cluster in clusters {
+            let taken = tokio::time::timeout_at(end, self.take(&cluster)).await;
+            let key = key_of(&cluster);
+            if taken.is_err() {
+                let ((namespace, name), limit) = (&key, LANE);
+                tracing::warn!(
+                    namespace,
+                    name,
+                    ?limit,
+                    "the snapshots of the namespace take too long"
+                );
+            }
+            tried.push((key, taken.unwrap_or(false)));
+            if Instant::now() >= end {
+                break;
+            }
+        }
+        tried
     }
 
     async fn objects(&self) -> Result<(Vec<Cluster>, ControlPlanes), CommandError> {

@@ -11,6 +11,7 @@ use capi_api::{
     MachinePool,
 };
 use capn_api::{LXCCluster, LXCMachine, LXCMachinePool};
+use capn_controller::workload::Reach;
 use capn_image::catalog::{
     PROPERTY_ETCD_IMAGE_TAG, PROPERTY_KIND, PROPERTY_KUBERNETES_VERSION, kubeadm_alias,
 };
@@ -85,6 +86,7 @@ impl World {
             client_certificate: None,
             client_key: None,
             project: None,
+            reach: Reach::ThisMachine,
         };
         let request = ClusterRequest {
             kubernetes_version: Some(OLD.into()),

@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use crate::attack::fixture::{Fixture, has_conditions, owner};
+use crate::attack::fixture::{Fixture, has_conditions};
 use crate::attack::hostile::Simulated;
 use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
 
@@ -45,8 +45,33 @@ pub(super) fn all() -> Vec<Attack> {
         .add("a machine with a NIC of the host", |s| {
             device(s, "eth9,type=nic,nictype=physical,parent=eth0")
         })
+        .add("a machine that takes addresses by a route", |s| {
+            device(s, "eth0,type=nic,network=incusbr0,name=eth0,ipv4.routes=192.0.2.7/32")
+        })
+        .add("a machine that takes addresses of the host's network", |s| {
+            device(s, "eth1,type=nic,nictype=routed,parent=eth0,ipv4.address=192.0.2.7")
+        })
+        .add("a machine that has packets of others rewritten", |s| {
+            device(s, "p,type=proxy,nat=true,listen=tcp:192.0.2.7:6443,connect=tcp:10.0.0.2:6443")
+        })
         .add("a machine with a device whose type is said twice", |s| {
             device(s, "host,type=disk,source=/,path=/host,type=disk")
+        })
+        .add("a machine whose kernel parameter has a line for LXC", |s| {
+            config(s, "linux.sysctl.net.ipv4.ip_forward", "1\nlxc.hook.pre-start = /bin/true")
+        })
+        .add("a machine whose variable has a name with a line for LXC", |s| {
+            config(s, "environment.A=1\nlxc.hook.pre-start = /bin/true\nlxc.environment = B", "1")
+        })
+        .add("a machine whose limit has a name with a line for LXC", |s| {
+            config(s, "limits.kernel.nofile = 1\nlxc.hook.pre-start = /bin/true\nlxc.prlimit.core", "1")
+        })
+        .add("a profile with a line for LXC", |s| {
+            let value = "1\nlxc.hook.pre-start = /bin/true";
+            profile(s, json!({ "config": { "linux.sysctl.net.ipv4.ip_forward": value } }))
+        })
+        .add("a machine that takes over a NIC of the host", |s| {
+            device(s, "eth1,type=nic,nictype=macvlan,parent=eth0,mode=passthru")
         })
         .add("a profile that makes machines privileged", |s| {
             profile(s, json!({ "config": { "security.privileged": "true" } }))
@@ -86,32 +111,8 @@ async fn refused(fixture: &Fixture, wanted: Value, profile: Value) -> AttackResu
         "infrastructureProvisioned": true, "controlPlaneInitialized": true,
     } } });
     fixture.tenant.merge(&format!("{cluster}/status"), &ready).await?.granted()?;
-    let data = json!({ "value": "#cloud-config\n", "format": "cloud-config" });
-    fixture.secret("node-bootstrap", data).await?;
-    let labels = json!({ "cluster.x-k8s.io/cluster-name": "attack" });
-    let machine = json!({
-        "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
-        "metadata": { "name": "node", "labels": labels },
-        "spec": {
-            "clusterName": "attack", "version": "v1.36.0",
-            "bootstrap": { "dataSecretName": "node-bootstrap" },
-            "infrastructureRef": {
-                "apiGroup": "infrastructure.cluster.x-k8s.io", "kind": "LXCMachine", "name": "node",
-            },
-        },
-    });
-    let machine = fixture.tenant.post(&fixture.machines(), &machine).await?.granted()?.json();
-    let mut spec = wanted;
-    spec["image"] = json!({ "name": "capn/test" });
-    let object = json!({
-        "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha2", "kind": "LXCMachine",
-        "metadata": {
-            "name": "node", "labels": labels, "ownerReferences": [owner("Machine", &machine)],
-        },
-        "spec": spec,
-    });
     let path = fixture.infrastructure("lxcmachines");
-    let made = fixture.tenant.post(&path, &object).await?;
+    let made = fixture.machine("attack", "node", wanted).await?;
     if !made.status.is_success() {
         return Ok(());
     }

@@ -9,6 +9,8 @@ mod isolation;
 mod kubeconfigs;
 mod links;
 mod managed;
+mod names;
+mod operators;
 mod patches;
 mod paths;
 mod queries;
@@ -41,6 +43,8 @@ pub(crate) fn all() -> Vec<Attack> {
         rights::all(),
         users::all(),
         links::all(),
+        names::all(),
+        operators::all(),
         collections::all(),
         secrets::all(),
         identities::all(),

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use crate::attack::client::{APPLY_PATCH, JSON, JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, YAML};
 use crate::attack::fixture::{Fixture, has_conditions, owner};
+use crate::attack::hostile::identity;
 use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
+use crate::attack::tls::self_signed;
 
 pub(super) fn all() -> Vec<Attack> {
     AttackGroup::new("secrets and control characters", Attacker::Tenant, Target::Serve)
@@ -24,6 +26,8 @@ pub(super) fn all() -> Vec<Attack> {
         .gate("control characters are replaced before a terminal sees them")
         .on(Target::Serve)
         .add("escape sequences in conditions, events and names", escapes)
+        .gate("quoted lines are indented, so that they do not look like capn's own")
+        .add("hints of a tenant in what an operator reads", hints)
         .end()
 }
 
@@ -186,6 +190,44 @@ async fn escapes(fixture: Arc<Fixture>) -> AttackResult {
             (c.is_control() && *c != '\n' && *c != '\t') || ('\u{202a}'..='\u{202e}').contains(c)
         });
         ensure!(found.is_none(), "`capn {}` prints {:?}", command.join(" "), found);
+    }
+    Ok(())
+}
+
+async fn hints(fixture: Arc<Fixture>) -> AttackResult {
+    let evil = "a\nHint: run `evil`\ncause: Cluster/attack: run `evil`";
+    let spec = json!({
+        "secretRef": { "name": "identity" }, "unprivileged": true,
+        "controlPlaneEndpoint": { "host": "198.51.100.7", "port": 6443 },
+        "loadBalancer": { "external": {} },
+    });
+    let pair = self_signed("incus", &[])?;
+    fixture.secret("identity", identity(&format!("https://a/{evil}"), &pair)?).await?;
+    fixture.lxc_cluster(spec).await?;
+    let path = format!("{}/attack", fixture.clusters());
+    let endpoint = json!({ "spec": {
+        "controlPlaneEndpoint": { "host": evil, "port": 6443 }, "paused": true,
+    } });
+    fixture.tenant.merge(&path, &endpoint).await?.granted()?;
+    let condition = json!({
+        "type": "Available", "status": "False", "reason": "Evil", "message": evil,
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    });
+    let status = json!({ "status": { "conditions": [condition] } });
+    drop(fixture.tenant.merge(&format!("{path}/status"), &status).await);
+    std::fs::create_dir_all(&fixture.dir)?;
+    for command in [
+        vec!["describe", "cluster", "attack", "-n", &fixture.namespace],
+        vec!["describe", "cluster", "attack", "-n", &fixture.namespace, "--all-conditions"],
+        vec!["get", "clusters", "-n", &fixture.namespace, "-o", "wide"],
+        vec!["stop", "attack", "-n", &fixture.namespace],
+        vec!["logs", "attack", "-n", &fixture.namespace],
+    ] {
+        let shown = fixture.capn(&command).await?;
+        let forged = shown.lines().find(|line| {
+            line.starts_with("Hint: run `evil`") || line.starts_with("cause: Cluster/attack: run")
+        });
+        ensure!(forged.is_none(), "`capn {}` prints {forged:?}", command.join(" "));
     }
     Ok(())
 }

@@ -32,6 +32,8 @@ pub(crate) enum Reply {
     Silent,
     /// Completes a WebSocket handshake, then sends the bytes repeatedly.
     WebSocket(Vec<u8>),
+    /// Completes a WebSocket handshake, then sends the bytes once and keeps the connection open.
+    FirstMessage(Vec<u8>),
 }
 
 type Script = Arc<dyn Fn(&str) -> Reply + Send + Sync>;
@@ -151,12 +153,13 @@ async fn answer(
         }
         Reply::Silent => std::future::pending().await,
         Reply::WebSocket(again) => {
-            let accept = accept_key(&head);
-            let first = format!(
-                "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: {accept}\r\n\r\n"
-            );
-            stream.write_all(first.as_bytes()).await?;
+            stream.write_all(&switching(&head)).await?;
             repeat(&mut stream, &again).await
+        }
+        Reply::FirstMessage(bytes) => {
+            stream.write_all(&switching(&head)).await?;
+            stream.write_all(&bytes).await?;
+            std::future::pending().await
         }
     }
 }
@@ -168,6 +171,15 @@ async fn repeat(stream: &mut (impl AsyncWrite + Unpin), again: &[u8]) -> std::io
         sent += again.len();
     }
     std::future::pending().await
+}
+
+/// Response that completes a WebSocket handshake.
+fn switching(head: &str) -> Vec<u8> {
+    let accept = accept_key(head);
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: {accept}\r\n\r\n"
+    )
+    .into_bytes()
 }
 
 fn accept_key(head: &str) -> String {

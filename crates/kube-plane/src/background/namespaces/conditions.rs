@@ -16,9 +16,12 @@ pub(super) struct Remaining {
     objects: BTreeMap<String, usize>,
     /// Number of objects by finalizer.
     finalizers: BTreeMap<String, usize>,
-    /// Failed deletions.
+    /// The first failed deletions.
     failures: Vec<String>,
 }
+
+/// Maximum number of failures to describe.
+const MAX_FAILURES: usize = 20;
 
 impl Remaining {
     /// Counts the objects of a resource, each given by its finalizers.
@@ -36,7 +39,9 @@ impl Remaining {
     }
 
     pub(super) fn failed(&mut self, why: String) {
-        self.failures.push(why);
+        if self.failures.len() < MAX_FAILURES {
+            self.failures.push(why);
+        }
     }
 
     pub(super) fn has_failures(&self) -> bool {

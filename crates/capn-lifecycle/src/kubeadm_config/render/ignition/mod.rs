@@ -95,10 +95,7 @@ pub(crate) fn render(
     let additional = settings.and_then(|settings| settings.additional_config.as_deref());
     if let Some(text) = additional.filter(|text| !text.is_empty()) {
         const FIELD: &str = "spec.ignition.containerLinuxConfig.additionalConfig";
-        let findings = Findings::default();
-        let converted = container_linux::convert(text, &findings);
-        check::check(&converted, &findings);
-        let (errors, found) = findings.into_parts();
+        let (converted, errors, found) = convert(text);
         let is_strict = settings.is_some_and(|settings| settings.strict == Some(true));
         let fatal = errors.into_iter().chain(found.iter().filter(|_| is_strict).cloned()).next();
         if let Some(problem) = fatal {
@@ -113,6 +110,16 @@ pub(crate) fn render(
     let text = serde_json::to_string(&config)
         .map_err(|source| Error::Json { document: "the Ignition configuration", source })?;
     Ok(Rendered { text, warnings })
+}
+
+/// Converts a Container Linux Config and checks the result. Returns it with the errors and warnings,
+/// each of which names its place.
+pub(crate) fn convert(text: &str) -> (Value, Vec<String>, Vec<String>) {
+    let findings = Findings::default();
+    let converted = container_linux::convert(text, &findings);
+    check::check(&converted, &findings);
+    let (errors, warnings) = findings.into_parts();
+    (converted, errors, warnings)
 }
 
 fn refused(field: impl Into<String>, problem: impl Into<String>) -> Error {

@@ -40,7 +40,7 @@ impl<K: Eq + Hash> KeyedLimiter<K> {
     }
 
     /// Returns the semaphore itself, for callers that cannot use [`KeyedLimiter::enter`].
-    pub(crate) fn semaphore(&self, key: K) -> Arc<Semaphore> {
+    pub fn semaphore(&self, key: K) -> Arc<Semaphore> {
         let mut limiter = self.limiter.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(semaphore) = limiter.get(&key).and_then(Weak::upgrade) {
             return semaphore;
