@@ -10,10 +10,24 @@ const FIRST: Duration = Duration::from_millis(100);
 /// Maximum delay.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Counter of consecutive failures.
+/// Number of failures in a row of one thing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Failures(u32);
+
+impl Failures {
+    /// Records a failure and returns the delay: 100 ms, doubled with each consecutive failure, up
+    /// to 30 s.
+    pub(crate) fn next(&mut self) -> Duration {
+        let pause = FIRST.saturating_mul(2_u32.saturating_pow(self.0));
+        self.0 = self.0.saturating_add(1);
+        pause.min(LONGEST)
+    }
+}
+
+/// Consecutive failures per object.
 #[derive(Debug)]
 pub(crate) struct Backoff<K> {
-    failures: Mutex<HashMap<K, u32>>,
+    failures: Mutex<HashMap<K, Failures>>,
 }
 
 impl<K> Default for Backoff<K> {
@@ -23,17 +37,13 @@ impl<K> Default for Backoff<K> {
 }
 
 impl<K: Eq + Hash + Clone> Backoff<K> {
-    /// Records a failure and returns the delay: 100 ms, doubled with each consecutive failure, up
-    /// to 30 s.
+    /// Records a failure of an object and returns the delay.
     pub(crate) fn next(&self, key: &K) -> Duration {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = failures.entry(key.clone()).or_insert(0);
-        let pause = FIRST.saturating_mul(2_u32.saturating_pow(*count));
-        *count = count.saturating_add(1);
-        pause.min(LONGEST)
+        failures.entry(key.clone()).or_default().next()
     }
 
-    /// Records a success.
+    /// Records a success, or that the object is gone.
     pub(crate) fn forget(&self, key: &K) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }

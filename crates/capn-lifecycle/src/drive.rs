@@ -1,17 +1,15 @@
 //! Runs a controller: retries with backoff, logs and shutdown.
 
-use std::fmt::Debug;
-use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
 use capn_controller::guard::{Panicked, catch_panic_in_task};
 use capn_controller::limiter::KeyedLimiter;
+use capn_controller::watch::Kind;
 use futures::{StreamExt as _, TryFuture};
+use kube::ResourceExt as _;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::reflector::ObjectRef;
-use kube::{Resource, ResourceExt as _};
-use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -46,19 +44,20 @@ pub(crate) async fn drive<K, Fut>(
     stop: CancellationToken,
     reconcile: impl Fn(Arc<K>, Arc<Context>) -> Fut + Clone + Send + 'static,
 ) where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-    K::DynamicType: Eq + Hash + Clone + Debug + Unpin,
+    K: Kind,
     Fut: Future + TryFuture<Ok = Action> + Send + 'static,
     Fut: Future<Output = Result<Action, <Fut as TryFuture>::Error>>,
     <Fut as TryFuture>::Error: Retry + Send + 'static,
 {
     let backoff = Arc::new(Backoff::default());
-    let failed = backoff.clone();
+    let (failed, of_deleted) = (backoff.clone(), backoff.clone());
+    ctx.all::<K>().on_deleted(move |object| of_deleted.forget(&key(object)));
     // The limiter bounds the concurrency: with the runtime's own limit, one namespace could block
     // all others.
     let config = Config::default().concurrency(0);
     let limiter = Arc::new(KeyedLimiter::new(usize::from(ctx.concurrency)));
     let (store, stopped) = (controller.store(), stop.clone());
+    let known = store.clone();
     let stopping = stop.clone();
     let reconciles = TaskTracker::new();
     let tracker = reconciles.clone();
@@ -93,7 +92,13 @@ pub(crate) async fn drive<K, Fut>(
                     ctx.full_namespaces.note(&object.namespace().unwrap_or_default(), &quota);
                     return Action::requeue(crate::full_namespaces::PAUSE);
                 }
-                let pause = failed.next(&key(object.as_ref()));
+                let key = key(object.as_ref());
+                let pause = failed.next(&key);
+                if known.get(&key).is_none() {
+                    // It was deleted in the meantime.
+                    failed.forget(&key);
+                    return Action::await_change();
+                }
                 tracing::warn!(
                     kind = %K::kind(&()),
                     namespace = object.namespace().unwrap_or_default(),
@@ -119,6 +124,6 @@ pub(crate) async fn drive<K, Fut>(
     }
 }
 
-fn key<K: Resource<DynamicType = ()>>(object: &K) -> ObjectRef<K> {
+fn key<K: Kind>(object: &K) -> ObjectRef<K> {
     ObjectRef::from_obj(object)
 }

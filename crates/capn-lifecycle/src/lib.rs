@@ -108,6 +108,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let ctx = Arc::new(Context::new(names::checked(client), options));
+    ctx.workloads.forget_deleted(&ctx.all());
     let stop = ctx.stop.clone();
     // Also if this future is dropped, so that no spawned task outlives it.
     let _stop_on_drop = stop.clone().drop_guard();

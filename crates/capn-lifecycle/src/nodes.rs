@@ -4,11 +4,11 @@
 //! wakes the affected machine, and the condition `RemoteConnectionProbe` shows the state of the
 //! connection.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use capi_api::Cluster;
+use capn_controller::informers::PerObject;
 use capn_controller::nodes::Budget;
 use futures::StreamExt as _;
 use jiff::Timestamp;
@@ -17,10 +17,10 @@ use kube::ResourceExt as _;
 use kube::runtime::reflector::{self, ObjectRef, Store, store};
 use kube::runtime::watcher;
 use tokio::sync::broadcast;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
 
 use crate::Context;
-use crate::backoff::Backoff;
+use crate::backoff::Failures;
 use crate::error::chain;
 
 /// Number of events that a slow listener may fall behind.
@@ -44,6 +44,11 @@ pub(crate) struct ClusterKey {
 impl ClusterKey {
     pub(crate) fn of(cluster: &Cluster) -> Self {
         Self { namespace: cluster.namespace().unwrap_or_default(), name: cluster.name_any() }
+    }
+
+    /// Returns the reference to the Cluster.
+    pub(crate) fn object(&self) -> ObjectRef<Cluster> {
+        ObjectRef::new(&self.name).within(&self.namespace)
     }
 }
 
@@ -80,7 +85,12 @@ pub(crate) enum Connection {
 pub(crate) struct Nodes {
     store: Store<Node>,
     state: Arc<Mutex<State>>,
-    stop: CancellationToken,
+}
+
+/// A running watch. Dropping it stops the watch.
+struct Watched {
+    nodes: Nodes,
+    _stop: DropGuard,
 }
 
 struct State {
@@ -131,13 +141,13 @@ impl Nodes {
 
 /// The watches of all clusters.
 pub(crate) struct NodeWatches {
-    clusters: Mutex<HashMap<ClusterKey, Nodes>>,
+    clusters: OnceLock<PerObject<Cluster, Watched>>,
     sender: broadcast::Sender<NodeEvent>,
 }
 
 impl Default for NodeWatches {
     fn default() -> Self {
-        Self { clusters: Mutex::default(), sender: broadcast::channel(BACKLOG).0 }
+        Self { clusters: OnceLock::new(), sender: broadcast::channel(BACKLOG).0 }
     }
 }
 
@@ -149,18 +159,18 @@ impl NodeWatches {
 
     /// Returns the nodes of a cluster, if they are watched.
     pub(crate) fn get(&self, key: &ClusterKey) -> Option<Nodes> {
-        self.clusters.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+        self.clusters.get()?.with(&key.object(), |watched| watched.nodes.clone())
     }
 
     /// Watches the nodes of a cluster, unless they are already watched.
     ///
-    /// The watch runs until [`NodeWatches::stop`] or shutdown.
+    /// The watch runs as long as the Cluster exists, or until [`NodeWatches::stop`] or shutdown.
     pub(crate) fn ensure(&self, ctx: &Arc<Context>, cluster: &Cluster) {
-        let key = ClusterKey::of(cluster);
-        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        if clusters.contains_key(&key) {
-            return;
-        }
+        let clusters = self.clusters.get_or_init(|| PerObject::new(&ctx.all()));
+        clusters.ensure(cluster, || self.start(ctx, cluster));
+    }
+
+    fn start(&self, ctx: &Arc<Context>, cluster: &Cluster) -> Watched {
         let (reader, writer) = store();
         let nodes = Nodes {
             store: reader,
@@ -170,22 +180,22 @@ impl NodeWatches {
                 current: false,
                 refused: None,
             })),
-            stop: ctx.stop.child_token(),
         };
-        clusters.insert(key.clone(), nodes.clone());
+        let key = ClusterKey::of(cluster);
         let follower = Follower { key, nodes: nodes.clone(), sender: self.sender.clone() };
-        let (ctx, cluster) = (ctx.clone(), cluster.clone());
+        let stop = ctx.stop.child_token();
+        let guard = stop.clone().drop_guard();
+        let ctx = ctx.clone();
         tokio::spawn(async move {
-            let stop = nodes.stop.clone();
-            stop.run_until_cancelled(follower.follow(&ctx, &cluster, writer)).await;
+            stop.run_until_cancelled(follower.follow(&ctx, writer)).await;
         });
+        Watched { nodes, _stop: guard }
     }
 
     /// Stops watching the nodes of a cluster and drops them.
     pub(crate) fn stop(&self, key: &ClusterKey) {
-        let gone = self.clusters.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-        if let Some(nodes) = gone {
-            nodes.stop.cancel();
+        if let Some(clusters) = self.clusters.get() {
+            clusters.remove(&key.object());
         }
     }
 }
@@ -199,20 +209,15 @@ struct Follower {
 
 impl Follower {
     /// Reconnects forever.
-    async fn follow(
-        self,
-        ctx: &Context,
-        cluster: &Cluster,
-        mut writer: reflector::store::Writer<Node>,
-    ) {
-        let backoff = Backoff::default();
+    async fn follow(self, ctx: &Context, mut writer: reflector::store::Writer<Node>) {
+        let mut failures = Failures::default();
         let budget = Budget::within(&self.key.namespace);
         loop {
-            match crate::workload::client(ctx, cluster).await {
+            match crate::workload::client_of(ctx, &self.key).await {
                 Ok(client) => {
                     self.refuse(None);
                     if self.watch(client, &budget, &mut writer).await {
-                        backoff.forget(&());
+                        failures = Failures::default();
                     }
                 }
                 Err(error) => {
@@ -225,7 +230,7 @@ impl Follower {
                 }
             }
             self.lost();
-            tokio::time::sleep(backoff.next(&()).min(RECONNECT_WITHIN)).await;
+            tokio::time::sleep(failures.next().min(RECONNECT_WITHIN)).await;
         }
     }
 
@@ -360,8 +365,7 @@ mod tests {
         let (reader, mut writer) = store();
         let state =
             State { connection: Connection::NotYet, listed: false, current: false, refused: None };
-        let (state, stop) = (Arc::new(Mutex::new(state)), CancellationToken::new());
-        let nodes = Nodes { store: reader, state, stop };
+        let nodes = Nodes { store: reader, state: Arc::new(Mutex::new(state)) };
         let follower = Follower { key, nodes, sender: broadcast::channel(8).0 };
         let refused = tower::service_fn(|_: http::Request<kube::client::Body>| {
             let error = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);

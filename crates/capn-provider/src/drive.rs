@@ -1,6 +1,6 @@
 //! Runs a controller: triggers, retries, logs and shutdown.
 
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use capn_controller::{guard::catch_panic_in_task, informers::Informer, watch};
 use capn_plan::diagnosis::Class;
@@ -12,7 +12,7 @@ use kube::{
         reflector::{ObjectRef, Store},
     },
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -54,7 +54,7 @@ pub(crate) async fn drive<K, Fut>(
     ctx: Arc<Context>,
     reconcile: impl Fn(Arc<K>, Arc<Context>) -> Fut + Clone + Send + 'static,
 ) where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K: watch::Kind,
     Fut: Future<Output = Result<Action, Failure>> + Send + 'static,
 {
     let backoff = Arc::new(Backoff::new(ctx.options.retries));
@@ -67,6 +67,16 @@ pub(crate) async fn drive<K, Fut>(
     let limiter = Arc::new(ClusterLimiter::new(ctx.options.concurrency));
     let failing = wake_filter.clone();
     let (store, stopped) = (controller.store(), ctx.stop.clone());
+    let known = store.clone();
+    let forget = {
+        let (backoff, wake_filter) = (backoff.clone(), wake_filter.clone());
+        move |key: &ObjectRef<K>| {
+            backoff.forget(key);
+            wake_filter.forget(key);
+        }
+    };
+    let of_deleted = forget.clone();
+    ctx.own::<K>().on_deleted(move |object| of_deleted(&ObjectRef::from_obj(object)));
     let controller = controller
         // The limiter bounds the concurrency: with the runtime's own limit, one cluster could block
         // all others.
@@ -110,6 +120,11 @@ pub(crate) async fn drive<K, Fut>(
                     Class::Passing => failed.next(&key),
                 };
                 failing.failed(&key, pause.min(blocked));
+                if known.get(&key).is_none() {
+                    // It was deleted in the meantime.
+                    forget(&key);
+                    return Action::await_change();
+                }
                 tracing::warn!(
                     kind = %K::kind(&()),
                     namespace = object.namespace().unwrap_or_default(),

@@ -86,6 +86,11 @@ impl<K: Clone + Eq + Hash + Send + 'static> WakeFilter<K> {
         self.with(|phases| phases.insert(key.clone(), Phase::Failed { until }));
     }
 
+    /// Forgets an object that was deleted.
+    pub(crate) fn forget(&self, key: &K) {
+        self.with(|phases| phases.remove(key));
+    }
+
     fn counts(&self, key: &K) -> bool {
         self.with(|phases| match phases.get_mut(key) {
             None => true,

@@ -59,6 +59,32 @@ fn clean(text: &str, max_bytes: usize, keeps: impl Fn(char) -> bool) -> Cow<'_, 
     Cow::Owned(cleaned)
 }
 
+/// Returns whether a text has characters that [`text`] replaces.
+#[must_use]
+pub fn is_unsafe(text: &str) -> bool {
+    text.chars().any(|c| is_unprintable(c) && !matches!(c, '\n' | '\t'))
+}
+
+/// Returns JSON with escapes in place of the characters that [`text`] replaces, which JSON allows
+/// only in strings.
+#[must_use]
+pub fn json(json: &str) -> Cow<'_, str> {
+    if !is_unsafe(json) {
+        return Cow::Borrowed(json);
+    }
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_unprintable(c) && c != '\n' {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            escaped.push(c);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
 /// Returns whether a character is a control character, changes the direction of text, or is
 /// invisible.
 fn is_unprintable(c: char) -> bool {
@@ -95,6 +121,15 @@ mod tests {
         }
         assert_eq!(line("one\r\ntwo\n\tthree\n", 1000), "one two  three");
         assert_eq!(line("a\x1b[2Jb", 1000), "a�[2Jb");
+    }
+
+    #[test]
+    fn json_has_escapes_for_control_characters() {
+        assert_eq!(
+            json("{\n\"a\": \"\u{9b}31m \u{202e}ü\u{e0001}\"}"),
+            "{\n\"a\": \"\\u009b31m \\u202eü\\udb40\\udc01\"}"
+        );
+        assert!(matches!(json("{\n}"), Cow::Borrowed(_)));
     }
 
     #[test]

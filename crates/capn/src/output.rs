@@ -1,5 +1,6 @@
 //! Output formats for programs.
 
+use capn_text::display;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -99,23 +100,45 @@ pub fn item(kind: &str, row: &impl Serialize) -> Result<Value, CommandError> {
 pub fn json(value: &impl Serialize) -> Result<String, CommandError> {
     let mut text = serde_json::to_string_pretty(value).doing("cannot write JSON")?;
     text.push('\n');
-    Ok(text)
+    Ok(display::json(&text).into_owned())
 }
 
-/// Returns a value as YAML text.
+/// Returns a value as JSON text in one line.
+///
+/// # Errors
+///
+/// Returns an error only if the value cannot be serialized.
+pub fn json_line(value: &impl Serialize) -> Result<String, CommandError> {
+    let text = serde_json::to_string(value).doing("cannot write JSON")?;
+    Ok(format!("{}\n", display::json(&text)))
+}
+
+/// Returns a value as YAML text: as JSON, which is YAML too, if it has characters that a terminal
+/// would interpret.
 ///
 /// # Errors
 ///
 /// Returns an error only if the value cannot be serialized.
 pub fn yaml(value: &impl Serialize) -> Result<String, CommandError> {
     let value = serde_json::to_value(value).doing("cannot write YAML")?;
-    crate::manifest::value_to_yaml(&value)
+    let text = crate::manifest::value_to_yaml(&value)?;
+    if display::is_unsafe(&text) { json(&value) } else { Ok(text) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ui::testing::captured;
+
+    #[test]
+    fn text_of_others_cannot_control_the_terminal() {
+        let value = json!({ "a": "\u{9b}31m\u{202e}\u{1b}[2J\u{7f}", "b": 1 });
+        for text in [json(&value), yaml(&value), json_line(&value)].map(Result::unwrap) {
+            assert!(text.is_ascii() && !text.contains(['\u{1b}', '\u{7f}']), "{text}");
+            assert_eq!(serde_saphyr::from_str::<Value>(&text).unwrap(), value);
+        }
+        assert_eq!(yaml(&json!({ "a": "ü" })).unwrap(), "a: ü\n");
+    }
 
     #[test]
     fn rows_are_a_list_for_programs_and_a_table_for_people() {

@@ -176,7 +176,12 @@ mod tests {
         });
         for (name, data) in [
             ("demo-incus", json!({ "server": "unix:///nowhere" })),
-            ("far-incus", json!({ "server": "https://127.0.0.1:1" })),
+            (
+                "far-incus",
+                json!({
+                    "server": "https://127.0.0.1:1", "client-crt": "c", "client-key": "k",
+                }),
+            ),
             ("demo-kubeconfig", json!({ "value": kubeconfig.to_string() })),
         ] {
             let secret = json!({ "metadata": { "name": name }, "stringData": data });

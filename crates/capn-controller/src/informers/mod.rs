@@ -4,6 +4,7 @@
 //! They correspond to client-go's shared informers. Ten controllers with their own watches of
 //! Clusters would need ten initial lists, ten connections and ten copies of the objects.
 
+mod per_object;
 #[cfg(test)]
 mod tests;
 mod versions;
@@ -24,6 +25,7 @@ use kube::runtime::watcher::{self, Config, Event};
 use kube::{Api, Client};
 use tokio::task::JoinSet;
 
+pub use self::per_object::PerObject;
 use self::versions::Versions;
 use crate::guard;
 use crate::watch::{self, Kind};
@@ -167,18 +169,26 @@ pub struct Informer<K: Kind> {
     // A listener reads as fast as its controller takes names. Queued objects are shared with the
     // store.
     listeners: Arc<Mutex<Vec<mpsc::UnboundedSender<Change<K>>>>>,
+    on_deleted: Arc<Mutex<Vec<OnDeleted<K>>>>,
 }
+
+/// Called with the last state of a deleted object.
+type OnDeleted<K> = Box<dyn Fn(&K) + Send>;
 
 impl<K: Kind> Clone for Informer<K> {
     fn clone(&self) -> Self {
-        Self { store: self.store.clone(), listeners: self.listeners.clone() }
+        Self {
+            store: self.store.clone(),
+            listeners: self.listeners.clone(),
+            on_deleted: self.on_deleted.clone(),
+        }
     }
 }
 
 impl<K: Kind> Informer<K> {
     fn new() -> (Self, reflector::store::Writer<K>) {
         let (store, writer) = reflector::store();
-        (Self { store, listeners: Arc::default() }, writer)
+        (Self { store, listeners: Arc::default(), on_deleted: Arc::default() }, writer)
     }
 
     /// Returns the store with the last known objects, without managed fields.
@@ -218,6 +228,13 @@ impl<K: Kind> Informer<K> {
         }
         listeners.push(sender);
         receiver
+    }
+
+    /// Calls `forget` for every object that is deleted from now on, after the store is updated. It
+    /// must be quick, and it is kept as long as the informer.
+    pub fn on_deleted(&self, forget: impl Fn(&K) + Send + 'static) {
+        let mut all = self.on_deleted.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(Box::new(forget));
     }
 
     /// Returns the objects that change, including deleted ones.
@@ -298,7 +315,10 @@ impl<K: Kind> Informer<K> {
             _ => Vec::new(),
         };
         writer.apply_watcher_event(&event);
-        let is_gone = |object: &Arc<K>| self.store.get(&key(object.as_ref())).is_none();
+        let is_gone = |object: &Arc<K>| {
+            let successor = self.store.get(&key(object.as_ref()));
+            successor.is_none_or(|successor| successor.meta().uid != object.meta().uid)
+        };
         let changes = match event {
             Event::Init | Event::InitApply(_) => Vec::new(),
             Event::Apply(object) => {
@@ -306,11 +326,15 @@ impl<K: Kind> Informer<K> {
             }
             Event::Delete(object) => vec![Change::Deleted(Arc::new(object))],
             Event::InitDone => {
-                let there = self.store.state().into_iter().map(Change::Applied);
-                there.chain(before.into_iter().filter(is_gone).map(Change::Deleted)).collect()
+                let gone = before.into_iter().filter(is_gone).map(Change::Deleted);
+                gone.chain(self.store.state().into_iter().map(Change::Applied)).collect()
             }
         };
         for change in changes {
+            if let Change::Deleted(object) = &change {
+                let all = self.on_deleted.lock().unwrap_or_else(PoisonError::into_inner);
+                all.iter().for_each(|forget| forget(object));
+            }
             listeners.retain(|listener| listener.unbounded_send(change.clone()).is_ok());
         }
     }

@@ -80,6 +80,54 @@ fn objects_deleted_during_an_interruption_are_reported() {
     assert_eq!(gone, ["goes"]);
 }
 
+/// A ConfigMap with a UID.
+fn created(name: &str, uid: &str) -> ConfigMap {
+    let mut map = map(name, "1", 1);
+    map.metadata.uid = Some(uid.into());
+    map
+}
+
+#[test]
+fn values_are_kept_as_long_as_their_objects_exist() {
+    let mut env = TestEnv::new();
+    let values = PerObject::new(&env.informer);
+    let value = |name: &str| values.with(&ObjectRef::new(name).within("a"), |value: &u32| *value);
+    values.ensure(&created("early", "1"), || 1);
+    assert_eq!(value("early"), None, "the informer does not know it yet");
+    let [stays, goes, missed] = ["stays", "goes", "missed"].map(|name| created(name, name));
+    env.list([stays.clone(), goes.clone(), missed.clone()]);
+    for object in [&stays, &goes, &missed] {
+        values.ensure(object, || 1);
+    }
+    values.ensure(&stays, || 2);
+    assert_eq!(value("stays"), Some(1));
+    values.put(&stays, |value| *value == 1, || 3);
+    assert_eq!(value("stays"), Some(3));
+    env.informer.take(&mut env.writer, Event::Delete(goes.clone()));
+    assert_eq!(value("goes"), None);
+    // A reconcile that began before the deletion.
+    values.ensure(&goes, || 1);
+    assert_eq!(value("goes"), None);
+    env.list([stays, created("missed", "successor")]);
+    assert_eq!((value("stays"), value("missed")), (Some(3), None));
+}
+
+#[test]
+fn the_value_of_a_successor_outlives_its_predecessor() {
+    let mut env = TestEnv::new();
+    let values = PerObject::new(&env.informer);
+    let value = || values.with(&ObjectRef::new("one").within("a"), |value: &u32| *value);
+    let (first, second) = (created("one", "1"), created("one", "2"));
+    env.list([first.clone()]);
+    values.ensure(&first, || 1);
+    env.apply(second.clone());
+    values.ensure(&second, || 2);
+    env.informer.on_deleted.lock().unwrap().iter().for_each(|forget| forget(&first));
+    assert_eq!(value(), Some(2));
+    values.ensure(&first, || 3);
+    assert_eq!(value(), Some(2));
+}
+
 #[test]
 fn a_listener_with_a_hash_gets_relevant_changes_and_deletions() {
     let mut env = TestEnv::new();

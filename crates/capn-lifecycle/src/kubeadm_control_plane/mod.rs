@@ -72,7 +72,7 @@ const KIND: &str = "KubeadmControlPlane";
 
 /// Runs the controller until `stop` is cancelled.
 pub(crate) async fn run(ctx: Arc<Context>, stop: CancellationToken) {
-    let pods = PodWatches::default();
+    let pods = PodWatches::new(&ctx.all());
     let planes = ctx.all::<KubeadmControlPlane>();
     let store = planes.store();
     let clusters = ctx.all::<Cluster>().marked(cluster_essence);

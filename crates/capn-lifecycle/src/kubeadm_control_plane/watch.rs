@@ -1,12 +1,12 @@
 //! Watches the control plane pods of workload clusters, so that changes are noticed at once, and
 //! the binding that lets API servers reach kubelets, so that it is restored.
 
-use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use capi_api::Cluster;
+use capn_controller::informers::{Informer, PerObject};
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
@@ -14,12 +14,12 @@ use kube::Api;
 use kube::core::PartialObjectMeta;
 use kube::runtime::{PredicateConfig, WatchStreamExt as _, watcher};
 use tokio::sync::broadcast;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
 
 use super::kubelet_access::BINDING;
 use super::workload::{NAMESPACE, PODS};
 use crate::Context;
-use crate::backoff::Backoff;
+use crate::backoff::Failures;
 use crate::error::chain;
 use crate::nodes::ClusterKey;
 
@@ -33,65 +33,56 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// The watches of all clusters.
 #[derive(Clone)]
 pub(super) struct PodWatches {
-    clusters: Arc<Mutex<HashMap<ClusterKey, CancellationToken>>>,
+    clusters: Arc<PerObject<Cluster, DropGuard>>,
     sender: broadcast::Sender<ClusterKey>,
 }
 
-impl Default for PodWatches {
-    fn default() -> Self {
-        Self { clusters: Arc::default(), sender: broadcast::channel(BACKLOG).0 }
-    }
-}
-
 impl PodWatches {
+    /// Creates the collection, without watches, for the Clusters of an informer.
+    pub(super) fn new(clusters: &Informer<Cluster>) -> Self {
+        let clusters = Arc::new(PerObject::new(clusters));
+        Self { clusters, sender: broadcast::channel(BACKLOG).0 }
+    }
+
     /// Subscribes to clusters whose control plane pods changed.
     pub(super) fn listen(&self) -> broadcast::Receiver<ClusterKey> {
         self.sender.subscribe()
     }
 
-    /// Watches the pods of a cluster, unless they are already watched, until [`PodWatches::stop`]
-    /// or shutdown.
+    /// Watches the pods of a cluster, unless they are already watched, as long as the Cluster
+    /// exists, or until [`PodWatches::stop`] or shutdown.
     pub(super) fn ensure(&self, ctx: &Arc<Context>, cluster: &Cluster) {
-        let key = ClusterKey::of(cluster);
-        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        if clusters.contains_key(&key) {
-            return;
-        }
-        let stop = ctx.stop.child_token();
-        clusters.insert(key.clone(), stop.clone());
-        let (ctx, cluster, sender) = (ctx.clone(), cluster.clone(), self.sender.clone());
-        tokio::spawn(async move {
-            stop.run_until_cancelled(follow(&ctx, &cluster, &key, &sender)).await;
+        self.clusters.ensure(cluster, || {
+            let stop = ctx.stop.child_token();
+            let guard = stop.clone().drop_guard();
+            let key = ClusterKey::of(cluster);
+            let (ctx, sender) = (ctx.clone(), self.sender.clone());
+            tokio::spawn(async move {
+                stop.run_until_cancelled(follow(&ctx, &key, &sender)).await;
+            });
+            guard
         });
     }
 
     /// Stops watching the pods of a cluster.
     pub(super) fn stop(&self, key: &ClusterKey) {
-        let gone = self.clusters.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-        if let Some(stop) = gone {
-            stop.cancel();
-        }
+        self.clusters.remove(&key.object());
     }
 }
 
 /// Reconnects forever.
-async fn follow(
-    ctx: &Context,
-    cluster: &Cluster,
-    key: &ClusterKey,
-    sender: &broadcast::Sender<ClusterKey>,
-) {
-    let backoff = Backoff::default();
+async fn follow(ctx: &Context, key: &ClusterKey, sender: &broadcast::Sender<ClusterKey>) {
+    let mut failures = Failures::default();
     loop {
-        match crate::workload::client(ctx, cluster).await {
+        match crate::workload::client_of(ctx, key).await {
             Ok(client) => {
                 if watch(client, key, sender).await {
-                    backoff.forget(&());
+                    failures = Failures::default();
                 }
             }
             Err(error) => tracing::debug!(cluster = key.name, error = chain(&error), "no client"),
         }
-        tokio::time::sleep(backoff.next(&())).await;
+        tokio::time::sleep(failures.next()).await;
     }
 }
 

@@ -11,12 +11,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use capi_api::Cluster;
+use capn_controller::informers::Informer;
 use capn_controller::workload as workloads;
 pub use capn_controller::workload::Reach;
 use k8s_openapi::api::core::v1::Secret;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt as _};
 
 use crate::Context;
+use crate::nodes::ClusterKey;
 use crate::pki::PemPair;
 
 /// Key of the Secret that holds the kubeconfig.
@@ -145,6 +148,21 @@ impl Workloads {
         Self { reach, ..self }
     }
 
+    /// Drops the clients of clusters that are deleted, from now on.
+    pub(crate) fn forget_deleted(&self, clusters: &Informer<Cluster>) {
+        let (made, store) = (self.made.clone(), clusters.store());
+        clusters.on_deleted(move |cluster| {
+            let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
+            made.remove(&(cluster.namespace().unwrap_or_default(), cluster.name_any()));
+            // One may have been created after its Cluster was deleted.
+            if made.len() > store.len() {
+                made.retain(|(namespace, name), _| {
+                    store.get(&ObjectRef::new(name).within(namespace)).is_some()
+                });
+            }
+        });
+    }
+
     /// Drops the client of a cluster with its connections.
     pub fn forget(&self, namespace: &str, cluster: &str) {
         let key = (namespace.to_owned(), cluster.to_owned());
@@ -176,8 +194,12 @@ pub fn secret_name(cluster: &str) -> String {
 /// [`Error::NoKubeconfig`] until the control plane has created the Secret; other variants if the
 /// Secret is unreadable or unusable.
 pub async fn client(ctx: &Context, cluster: &Cluster) -> Result<kube::Client, Error> {
-    let namespace = cluster.namespace().unwrap_or_default();
-    let key = (namespace, cluster.name_any());
+    client_of(ctx, &ClusterKey::of(cluster)).await
+}
+
+/// Like [`client`], by namespace and name.
+pub(crate) async fn client_of(ctx: &Context, key: &ClusterKey) -> Result<kube::Client, Error> {
+    let key = (key.namespace.clone(), key.name.clone());
     if let Some(client) = ctx.workloads.fixed.get(&key) {
         return Ok(client.clone());
     }

@@ -23,10 +23,26 @@ use kube::{Api, api::ListParams};
 use super::validate::ValidCluster;
 use crate::{cluster_nic, context::Context, failure::Failure, remote::Remote};
 
-/// Addresses that this process has reserved for clusters: server and address, and the UID of the
+/// Addresses that this process has reserved for clusters: network and address, and the UID of the
 /// LXCCluster.
 #[derive(Default)]
-pub(crate) struct Addresses(Mutex<HashMap<(String, IpAddr), String>>);
+pub(crate) struct Addresses(Mutex<HashMap<(NetworkKey, IpAddr), String>>);
+
+/// A network whose addresses are chosen here. The same address in another one is another address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct NetworkKey {
+    server: String,
+    project: String,
+    network: String,
+}
+
+impl NetworkKey {
+    /// `project` is the one of the network, which is empty on servers that do not say it.
+    pub(crate) fn new(remote: &Remote, project: &str, network: &str) -> Self {
+        let server = remote.client.endpoint().to_owned();
+        Self { server, project: project.to_owned(), network: network.to_owned() }
+    }
+}
 
 /// A NIC and its managed network.
 struct Nic {
@@ -81,10 +97,14 @@ impl Addresses {
             .collect();
         if !others.is_empty() {
             let used_addresses = used_addresses(ctx, remote, valid, &nic.network).await?;
-            addresses.extend(self.take(remote, &valid.owner.uid, &others, used_addresses)?);
+            let at = NetworkKey::new(remote, &nic.network.project, &nic.network.name);
+            addresses.extend(self.take(&at, &valid.owner.uid, &others, used_addresses)?);
         }
         for address in &addresses {
-            check_assignable(&nic.network, *address)?;
+            if let Err(failure) = check_assignable(&nic.network, *address) {
+                self.release(&valid.owner.uid);
+                return Err(failure);
+            }
             let key = if address.is_ipv4() { "ipv4.address" } else { "ipv6.address" };
             nic.device.insert(key.into(), address.to_string());
         }
@@ -94,23 +114,23 @@ impl Addresses {
         }
     }
 
-    /// Reserves a free address of each family in the ranges.
+    /// Reserves a free address of each family in the ranges, in place of those that the cluster has
+    /// reserved before.
     pub(crate) fn take(
         &self,
-        remote: &Remote,
+        network: &NetworkKey,
         uid: &str,
         ranges: &[Range],
         mut used_addresses: BTreeSet<IpAddr>,
     ) -> Result<Vec<IpAddr>, Failure> {
-        let server = remote.client.endpoint();
         let mut about_to = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        about_to.retain(|(at, _), owner| at != server || owner != uid);
+        about_to.retain(|_, owner| owner != uid);
         used_addresses
-            .extend(about_to.keys().filter(|(at, _)| at == server).map(|(_, address)| *address));
+            .extend(about_to.keys().filter(|(at, _)| at == network).map(|(_, address)| *address));
         let free = ranges::free(ranges, &used_addresses)
             .map_err(|error| Failure::NoAddress { message: error.to_string() })?;
         for address in &free {
-            about_to.insert((server.to_owned(), *address), uid.to_owned());
+            about_to.insert((network.clone(), *address), uid.to_owned());
         }
         Ok(free)
     }
@@ -315,6 +335,28 @@ mod tests {
         ] {
             assert_eq!(contains(subnet, address.parse().unwrap()), fits, "{subnet} {address}");
         }
+    }
+
+    #[test]
+    fn an_address_is_reserved_in_one_network_for_one_cluster() {
+        let at = |network: &str| NetworkKey {
+            server: "https://a".into(),
+            project: "default".into(),
+            network: network.into(),
+        };
+        let addresses = Addresses::default();
+        let range = Range::parse("10.0.0.5-10.0.0.6").unwrap();
+        let take = |network: &str, uid: &str| {
+            let taken = addresses.take(&at(network), uid, &[range], BTreeSet::new());
+            taken.map(|taken| taken[0].to_string()).ok()
+        };
+        assert_eq!(take("br0", "a").as_deref(), Some("10.0.0.5"));
+        assert_eq!(take("br0", "a").as_deref(), Some("10.0.0.5"), "its own is free for it");
+        assert_eq!(take("br0", "b").as_deref(), Some("10.0.0.6"));
+        assert_eq!(take("br0", "c"), None);
+        assert_eq!(take("br1", "c").as_deref(), Some("10.0.0.5"), "another network");
+        addresses.release("a");
+        assert_eq!(take("br0", "d").as_deref(), Some("10.0.0.5"));
     }
 
     #[test]

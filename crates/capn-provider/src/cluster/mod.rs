@@ -78,6 +78,10 @@ pub(crate) async fn run(ctx: Arc<Context>) {
         ))
         .reconcile_on(woken);
     let shared = Arc::new(Shared::default());
+    let of_deleted = shared.clone();
+    ctx.own::<LXCCluster>().on_deleted(move |cluster| {
+        of_deleted.addresses.release(cluster.metadata.uid.as_deref().unwrap_or_default());
+    });
     let reconcile = move |cluster, ctx| reconcile(cluster, ctx, shared.clone());
     drive::drive(controller, wake_filter, ctx, reconcile).await;
 }

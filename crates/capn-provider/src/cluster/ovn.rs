@@ -9,7 +9,7 @@ use kube::runtime::events::EventType;
 
 use super::{
     MAX_STEPS,
-    addresses::{self, Addresses},
+    addresses::{self, Addresses, NetworkKey},
     observe::References,
     validate::{self, ValidOvnCluster},
 };
@@ -154,7 +154,9 @@ async fn free_address(
         }
         used_addresses.insert(address);
     }
-    let free = known.take(remote, &valid.owner.uid, &valid.ranges, used_addresses)?;
+    // The server checks addresses that several networks share.
+    let at = NetworkKey::new(remote, remote.client.project().unwrap_or_default(), &valid.network);
+    let free = known.take(&at, &valid.owner.uid, &valid.ranges, used_addresses)?;
     free.first().copied().ok_or_else(|| Failure::NoAddress {
         message: "spec.loadBalancer.ovn.ranges contains no address".to_owned(),
     })

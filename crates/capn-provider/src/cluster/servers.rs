@@ -27,6 +27,8 @@ const HOLDS: Duration = Duration::from_secs(3600);
 const MEMBERS_HOLD: Duration = Duration::from_secs(600);
 /// How long a failed query is cached.
 const FAILURE_HOLDS: Duration = Duration::from_secs(60);
+/// Maximum number of cached answers per server. Its users may write any number of specs.
+const MAX_ANSWERS: usize = 64;
 /// Deadline for all queries.
 const DEADLINE: Duration = Duration::from_secs(15);
 /// Maximum length of a condition message, in characters. The API accepts 32768 bytes.
@@ -109,6 +111,12 @@ impl CachedAnswers {
             Ok(Err((holds, message))) => (holds, not_checked(message)),
             Err(_) => (FAILURE_HOLDS, not_checked("the server does not respond".to_owned())),
         };
+        if self.health.len() >= MAX_ANSWERS {
+            let first = self.health.iter().min_by_key(|(_, (until, _))| *until);
+            if let Some(shapes) = first.map(|(shapes, _)| shapes.clone()) {
+                self.health.remove(&shapes);
+            }
+        }
         self.health.insert(shapes, (Instant::now() + holds, condition.clone()));
         condition
     }

@@ -35,7 +35,7 @@ use nodes::NodeWatches;
 /// Runs the controller until the context is cancelled.
 pub(crate) async fn run(ctx: Arc<Context>) {
     let (changed, changes) = futures::channel::mpsc::unbounded();
-    let watches = Arc::new(NodeWatches::new(changed, ctx.options.reach));
+    let watches = Arc::new(NodeWatches::new(&ctx.own(), changed, ctx.options.reach));
     // All Clusters, which are watched anyway. A Cluster without the label needs no work.
     let (controller, store) = drive::controller(&ctx.own::<Cluster>());
     let controller = controller

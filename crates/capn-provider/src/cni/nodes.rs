@@ -1,13 +1,10 @@
 //! Watches of the nodes of workload clusters.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use capi_api::core::Cluster;
 use capn_controller::{
+    informers::{Informer, PerObject},
     nodes,
     workload::{self, Reach},
 };
@@ -32,7 +29,7 @@ use crate::failure::{Failure, chain};
 pub(crate) struct NodeWatches {
     reach: Reach,
     changed: UnboundedSender<ObjectRef<Cluster>>,
-    running: Mutex<HashMap<ObjectRef<Cluster>, NodeWatch>>,
+    running: PerObject<Cluster, NodeWatch>,
 }
 
 struct NodeWatch {
@@ -43,6 +40,13 @@ struct NodeWatch {
     task: JoinHandle<()>,
 }
 
+impl NodeWatch {
+    /// Returns whether the watch runs with this version of the kubeconfig.
+    fn is_current(&self, version: Option<&String>) -> bool {
+        self.resource_version.as_ref() == version && !self.task.is_finished()
+    }
+}
+
 impl Drop for NodeWatch {
     fn drop(&mut self) {
         self.task.abort();
@@ -50,9 +54,14 @@ impl Drop for NodeWatch {
 }
 
 impl NodeWatches {
-    /// Creates the watches. `changed` receives each cluster whose nodes changed in a relevant way.
-    pub(crate) fn new(changed: UnboundedSender<ObjectRef<Cluster>>, reach: Reach) -> Self {
-        Self { reach, changed, running: Mutex::new(HashMap::new()) }
+    /// Creates the watches for the Clusters of an informer. `changed` receives each cluster whose
+    /// nodes changed in a relevant way.
+    pub(crate) fn new(
+        clusters: &Informer<Cluster>,
+        changed: UnboundedSender<ObjectRef<Cluster>>,
+        reach: Reach,
+    ) -> Self {
+        Self { reach, changed, running: PerObject::new(clusters) }
     }
 
     /// Returns the nodes of a cluster as far as they are known, and starts to watch them.
@@ -69,30 +78,26 @@ impl NodeWatches {
             return Ok(nodes);
         }
         let client = client(kubeconfig, self.reach)?;
-        let watch = self.start(key.clone(), client, version.clone());
-        let nodes = watch.nodes.state();
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(key, watch);
-        Ok(nodes)
+        let is_stale = |watch: &NodeWatch| !watch.is_current(version.as_ref());
+        let start = || self.start(key.clone(), client, version.clone());
+        self.running.put(cluster, is_stale, start);
+        Ok(self.known(&key, version.as_ref()).unwrap_or_default())
     }
 
     /// Returns the client of a cluster whose nodes are watched.
     pub(crate) fn client(&self, cluster: &Cluster) -> Option<Client> {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.get(&ObjectRef::from_obj(cluster)).map(|watch| watch.client.clone())
+        self.running.with(&ObjectRef::from_obj(cluster), |watch| watch.client.clone())
     }
 
     fn known(&self, key: &ObjectRef<Cluster>, version: Option<&String>) -> Option<Vec<Arc<Node>>> {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let watch = running.get(key)?;
-        (watch.resource_version.as_ref() == version && !watch.task.is_finished())
-            .then(|| watch.nodes.state())
+        self.running.with(key, |watch| watch.is_current(version).then(|| watch.nodes.state()))?
     }
 
     /// Stops the watch of a cluster.
     pub(crate) fn end(&self, cluster: &ObjectMeta) {
         let key = ObjectRef::new(cluster.name.as_deref().unwrap_or_default())
             .within(cluster.namespace.as_deref().unwrap_or_default());
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        self.running.remove(&key);
     }
 
     fn start(

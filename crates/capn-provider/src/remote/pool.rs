@@ -95,6 +95,11 @@ const SIGNALS: usize = 4096;
 /// reconciled once per interval.
 const KEPT_RESYNCS: u32 = 3;
 
+/// Maximum number of connections that are kept per namespace. Each takes about 150 KiB and a file
+/// descriptor, and a tenant may write any number of Secrets. Those used longest ago are closed
+/// first, and opened again when they are needed.
+const MAX_PER_NAMESPACE: usize = 32;
+
 impl Remotes {
     /// Creates the connections for objects that are reconciled every `resync`.
     pub(crate) fn new(
@@ -166,8 +171,13 @@ impl Remotes {
             *slot = Slot::new(secret);
         }
         slot.used = now;
-        self.metrics.certificates(&key, &slot.certificates);
-        (key, slot.certificates, slot.remote.clone())
+        let found = (slot.certificates, slot.remote.clone());
+        self.metrics.certificates(&key, &found.0);
+        if let Some(oldest) = surplus(&slots, &key) {
+            self.metrics.certificates(&oldest, &Certificates::default());
+            slots.remove(&oldest);
+        }
+        (key, found.0, found.1)
     }
 
     async fn connect(&self, key: &RemoteKey, secret: &Secret) -> Result<Arc<Remote>, Failure> {
@@ -216,6 +226,20 @@ impl Remotes {
             early: Semaphore::new(EARLY),
         }))
     }
+}
+
+/// Returns the connection of the namespace of `newest` that was used longest ago, if there are too
+/// many.
+fn surplus(slots: &HashMap<RemoteKey, Slot>, newest: &RemoteKey) -> Option<RemoteKey> {
+    let others = || {
+        let is_other =
+            |key: &RemoteKey| key.namespace == newest.namespace && key.secret != newest.secret;
+        slots.iter().filter(move |(key, _)| is_other(key))
+    };
+    if others().count() < MAX_PER_NAMESPACE {
+        return None;
+    }
+    others().min_by_key(|(_, slot)| slot.used).map(|(key, _)| key.clone())
 }
 
 impl Slot {
@@ -280,6 +304,34 @@ mod tests {
         let label = r#"namespace="lab",secret="two",certificate="client""#;
         let two = format!("capn_certificate_expiry_timestamp_seconds{{{label}}} 1924992000");
         assert_eq!(shown(), [two]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_connections_of_a_namespace_are_limited() {
+        let remotes = remotes(Connect::default());
+        let of_other = Secret {
+            metadata: ObjectMeta {
+                namespace: Some("other".into()),
+                ..secret("one", 2030).metadata
+            },
+            ..secret("one", 2030)
+        };
+        remotes.certificates(&of_other);
+        let secrets: Vec<_> =
+            (0..=MAX_PER_NAMESPACE).map(|number| secret(&format!("s{number}"), 2030)).collect();
+        for secret in &secrets {
+            remotes.certificates(secret);
+            tokio::time::advance(Duration::from_secs(1)).await;
+            remotes.certificates(&secrets[0]);
+        }
+        let slots = remotes.slots.lock().unwrap();
+        let is_kept = |namespace: &str, secret: &str| {
+            slots.contains_key(&RemoteKey { namespace: namespace.into(), secret: secret.into() })
+        };
+        assert_eq!(slots.len(), MAX_PER_NAMESPACE + 1);
+        assert!(is_kept("lab", "s0"), "the one in use is kept");
+        assert!(!is_kept("lab", "s1"), "the one used longest ago is not");
+        assert!(is_kept("other", "one"), "other namespaces are not affected");
     }
 
     fn remotes(connect: Connect) -> Remotes {

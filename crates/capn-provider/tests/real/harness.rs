@@ -107,8 +107,7 @@ pub(crate) async fn in_projects<Fut>(
             eprintln!("{test} failed on {daemon}");
             tell_operations(&server).await;
         }
-        clean(&server).await;
-        root.delete_project(&project).await.unwrap();
+        delete_project(&root, &server, &project).await;
         if let Err(panic) = result {
             std::panic::resume_unwind(panic);
         }
@@ -124,8 +123,20 @@ fn logs() {
     subscriber.try_init().ok();
 }
 
-/// Empties the project. The reconcilers are gone, but the server may still be executing their
-/// requests.
+/// Empties and deletes the project. The reconcilers are gone, but the server may still be executing
+/// their requests, so that an instance may appear while the project is emptied.
+async fn delete_project(root: &Client, server: &Client, project: &str) {
+    let deadline = tokio::time::Instant::now() + MINUTE;
+    loop {
+        clean(server).await;
+        let Err(error) = root.delete_project(project).await else { return };
+        let now = tokio::time::Instant::now();
+        assert!(now < deadline, "project {project} cannot be deleted: {error}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Deletes the instances and images of the project.
 async fn clean(server: &Client) {
     for instance in server.instances(&InstanceFilter::new()).await.unwrap() {
         let deadline = tokio::time::Instant::now() + MINUTE;

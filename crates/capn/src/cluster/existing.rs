@@ -173,14 +173,21 @@ pub async fn identity(
     };
     let reach = trust::reach(client, namespace).await?;
     secret.as_ref().and_then(|secret| identity_in(secret, reach)).ok_or_else(|| {
-        CommandError::new(format!("no Secret with the server's identity exists (`{name}`)"))
-            .hint("the LXCCluster names it in `spec.secretRef`")
+        let problem = match (name.as_str(), &secret) {
+            ("", _) => "no Secret with the server's identity is named".to_owned(),
+            (name, None) => {
+                format!("the Secret `{name}` with the server's identity does not exist")
+            }
+            (name, Some(_)) => format!("the Secret `{name}` has no valid identity for a server"),
+        };
+        CommandError::new(problem).hint("the LXCCluster names it in `spec.secretRef`")
     })
 }
 
-/// Returns the identity in a Secret, if it has a server address. `reach` is that of the Secret's
-/// namespace.
+/// Returns the identity in a Secret, if it is valid. `reach` is that of the Secret's namespace.
 pub fn identity_in(secret: &Secret, reach: Reach) -> Option<Identity> {
+    // The address is shown in messages, so it must not be anything else that a tenant put there.
+    capn_provider::Identity::from_secret(secret).ok()?;
     let data: &BTreeMap<String, _> = secret.data.as_ref()?;
     let text = |key: &str| {
         let bytes = &data.get(key)?.0;

@@ -41,7 +41,7 @@ pub(super) async fn follow(
 ) -> Result<Vec<String>, CommandError> {
     let Removal { namespace, name, wait, force } = removal;
     let mut objects = Objects::of(client, namespace, name);
-    if force && let Err(error) = answers(identity).await {
+    if force && let Err(error) = answers(identity, wait.min(ANSWER)).await {
         ui.note(format!("{error}; the cluster's resources there are left in place"));
     } else {
         match watch::follow_removal(ui, &mut objects, Deadline::after(wait)).await {
@@ -54,11 +54,12 @@ pub(super) async fn follow(
     let left = leave(client, namespace, name).await?;
     // One step for the whole cluster: nothing left on the server may be reported as deleted.
     let step = ui.step(format!("delete the objects of cluster `{name}`"));
-    match tokio::time::timeout(PROMPT, gone(&mut objects)).await {
+    let prompt = wait.min(PROMPT);
+    match tokio::time::timeout(prompt, gone(&mut objects)).await {
         Ok(()) => step.done(format!("the objects of cluster `{name}` are deleted")),
         Err(_) => {
             step.failed(format!("the objects of cluster `{name}` are not deleted yet"));
-            return Err(CommandError::new(format!("its objects still exist after {PROMPT:?}"))
+            return Err(CommandError::new(format!("its objects still exist after {prompt:?}"))
                 .hint(format!("see what blocks them: `capn describe cluster {name}`")));
         }
     }
@@ -76,13 +77,13 @@ async fn gone(objects: &mut Objects) {
     }
 }
 
-/// Returns why the server cannot be reached, or `None` if it responds.
-async fn answers(identity: Option<&Identity>) -> Result<(), CommandError> {
+/// Returns an error if the server does not respond within the time.
+async fn answers(identity: Option<&Identity>, within: Duration) -> Result<(), CommandError> {
     let Some(identity) = identity else {
         return Err(CommandError::new("no Secret with the server's identity exists"));
     };
     let client = identity.client()?;
-    match tokio::time::timeout(ANSWER, preflight::contact(identity, &client)).await {
+    match tokio::time::timeout(within, preflight::contact(identity, &client)).await {
         Ok(answer) => answer.map(drop),
         Err(_) => Err(CommandError::new(format!("{} does not respond", identity.shown()))),
     }

@@ -168,6 +168,7 @@ impl Work<'_> {
             }
             note_newer(self.context, &prepared.request);
         }
+        super::ensure_namespace(&self.client, namespace).await?;
         for document in prepared.documents() {
             create_missing(&self.client, &document, namespace).await?;
         }
@@ -321,7 +322,7 @@ impl Work<'_> {
             };
             services::check(&self.context.ui, &self.client, &subject, deadline).await?;
         }
-        let nodes = workload::nodes(&kubeconfig).await?;
+        let nodes = workload::nodes(&kubeconfig, workload::PATIENCE).await?;
         Ok(ClusterOutcome { exec, ..ClusterOutcome::cluster(request, &view, nodes, path, changed) })
     }
 

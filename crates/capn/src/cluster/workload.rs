@@ -13,7 +13,7 @@ use crate::trust;
 use crate::ui::readable;
 
 /// The API server has responded before, so a new connection is either quick or fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The kubeconfig of a cluster, with only what was validated.
 #[derive(Clone)]
@@ -107,13 +107,16 @@ pub async fn kubeconfig(
 ///
 /// # Errors
 ///
-/// Returns an error if its API server does not respond.
-pub async fn nodes(kubeconfig: &Kubeconfig) -> Result<Vec<NodeRow>, CommandError> {
+/// Returns an error if its API server does not respond within `patience`.
+pub async fn nodes(
+    kubeconfig: &Kubeconfig,
+    patience: Duration,
+) -> Result<Vec<NodeRow>, CommandError> {
     let doing = "cannot list the nodes of the cluster";
     let nodes: Api<Node> = Api::all(kubeconfig.client()?);
     let params = ListParams::default();
     let listed =
-        tokio::time::timeout(PATIENCE, workload::list(&nodes, &params, kubeconfig.group(), |_| {}));
+        tokio::time::timeout(patience, workload::list(&nodes, &params, kubeconfig.group(), |_| {}));
     let list = listed.await.doing(doing)?.doing(doing)?;
     let mut rows: Vec<NodeRow> = list.iter().map(row).collect();
     rows.sort_by_key(|row| (row.role != "control-plane", row.name.clone()));

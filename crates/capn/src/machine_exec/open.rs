@@ -3,6 +3,7 @@
 use capi_api::Machine;
 use capn_api::keys;
 use capn_controller::watch as lists;
+use futures::StreamExt as _;
 use kube::api::ListParams;
 use kube::{Api, Client, Resource, ResourceExt as _};
 
@@ -10,6 +11,9 @@ use super::find::{self, Candidate};
 use crate::cluster;
 use crate::error::{CommandError, Doing as _};
 use crate::watch::{self, View};
+
+/// Number of machines that are checked concurrently.
+const CHECKS: usize = 16;
 
 /// The instance of a machine and its server.
 pub(crate) struct MachineInstance {
@@ -97,17 +101,18 @@ pub(crate) async fn all_of(
     name: &str,
 ) -> Result<Vec<Result<MachineInstance, CommandError>>, CommandError> {
     let Server { server, view } = server_of(client, namespace, name).await?;
-    let mut all = Vec::new();
-    for machine in &view.machines {
+    // One request tells whether the server responds; otherwise each machine waits for the deadline.
+    server.server().await.doing(format!("cannot reach the server of cluster `{name}`"))?;
+    let checks = view.machines.iter().map(async |machine| {
         let inside = MachineInstance {
             server: server.clone(),
             instance: machine.spec.infrastructure_ref.name.clone(),
             machine: machine.name_any(),
             cluster: name.to_owned(),
         };
-        all.push(inside.check(&view).await.map(|()| inside));
-    }
-    Ok(all)
+        inside.check(&view).await.map(|()| inside)
+    });
+    Ok(futures::stream::iter(checks).buffered(CHECKS).collect().await)
 }
 
 /// The server of a cluster, and its objects.

@@ -72,9 +72,16 @@ async fn responses_are_limited_by_size_and_value_count() {
     assert!(error.contains("longer than 262144 bytes"), "{error}");
     assert!(Connections::default().client(router(answer(200 << 10))).server().await.is_ok());
 
-    let many = format!(r#"{{"type":"sync","metadata":[{}0]}}"#, "0,".repeat(300_000));
-    let router = Router::new().fallback(move || async move { many.clone() });
-    let error = said(&Connections::default().client(router).operations().await.unwrap_err());
+    let of = |values: usize| {
+        let many = format!(r#"{{"type":"sync","metadata":[{}0]}}"#, "0,".repeat(values));
+        let router = Router::new().fallback(move || async move { many.clone() });
+        Connections::default().client(router)
+    };
+    let error = said(&of(1_100_000).operations().await.unwrap_err());
+    assert!(error.contains("too many values"), "{error}");
+    let error = said(&of(900_000).operations().await.unwrap_err());
+    assert!(error.contains("not a list of operations"), "{error}");
+    let error = said(&of(110_000).profile("default").await.unwrap_err());
     assert!(error.contains("too many values"), "{error}");
 
     let huge = vec![b' '; 9 << 20];

@@ -1,12 +1,14 @@
 //! Authorization and impersonation.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 
 use super::Request;
 use crate::{
     api::{Api, Target},
     identity::{Identity, service_account},
-    rbac::{Attributes, RequestTarget, ResourceAttributes},
+    rbac::{Attributes, Policy, RequestTarget, ResourceAttributes},
     status::{ApiError, Result},
 };
 
@@ -21,6 +23,38 @@ pub(super) fn authorize(api: &Api, request: &Request, segments: &[&str]) -> Resu
         return Ok(());
     }
     check(api, &request.identity, &Attributes::of(&request.method, segments, &request.query))
+}
+
+/// The permission for a watch, which may be revoked while the watch runs.
+#[derive(Clone)]
+pub(super) struct WatchPermission {
+    identity: Identity,
+    what: Arc<Attributes<'static>>,
+    /// The policy that was last checked.
+    policy: Arc<Policy>,
+}
+
+impl WatchPermission {
+    /// Returns the permission that a request needs, before it is checked. `None`: it cannot be
+    /// revoked.
+    pub(super) fn of(api: &Api, request: &Request, segments: &[&str]) -> Option<Self> {
+        if request.identity.is_master() {
+            return None;
+        }
+        let policy = api.rbac.policy();
+        let what = Attributes::of(&request.method, segments, &request.query).into_owned();
+        Some(Self { identity: request.identity.clone(), what: Arc::new(what), policy })
+    }
+
+    /// Checks the permission again if a role or binding has changed.
+    pub(super) fn check(&mut self, api: &Api) -> Result<()> {
+        let policy = api.rbac.policy();
+        if Arc::ptr_eq(&policy, &self.policy) {
+            return Ok(());
+        }
+        self.policy = policy;
+        check(api, &self.identity, &self.what)
+    }
 }
 
 /// Rejects the creation of an object by a request other than create, without permission to create.

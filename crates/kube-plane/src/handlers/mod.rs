@@ -56,6 +56,8 @@ pub(crate) struct Request {
     pub(crate) identity: Identity,
     /// The admission, for requests with limits.
     pass: Option<Admitted>,
+    /// The permission of a watch, unless it cannot be revoked.
+    watch_permission: Option<access::WatchPermission>,
 }
 
 impl Request {
@@ -96,7 +98,15 @@ async fn answer(
     let Call { identity, flow_control, parts, body: unread } = call;
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let Parts { method, headers, .. } = parts;
-    let mut request = Request { method, headers, query, body: Bytes::new(), identity, pass: None };
+    let mut request = Request {
+        method,
+        headers,
+        query,
+        body: Bytes::new(),
+        identity,
+        pass: None,
+        watch_permission: None,
+    };
     let sender = request.identity.clone();
     let segments = path.split('/').filter(|segment| !segment.is_empty());
     let segments: Option<Vec<_>> = segments.map(names::decode_segment).collect();
@@ -106,10 +116,14 @@ async fn answer(
     if let Some(other) = access::impersonated(api, &request)? {
         request.identity = other;
     }
-    access::authorize(api, &request, &segments)?;
     let is_write = request::is_write(&request.method);
     let is_watch =
         !is_write && request.query.flag("watch") && ResourcePath::parse(&segments).is_some();
+    if is_watch {
+        // Before the check, so that no change is missed.
+        request.watch_permission = access::WatchPermission::of(api, &request, &segments);
+    }
+    access::authorize(api, &request, &segments)?;
     if let Some(flow_control) = flow_control
         // Unauthenticated requests are so small that the connection limits are enough.
         && !sender.is_anonymous()
@@ -320,7 +334,9 @@ async fn collection(
             let form = request::accepted(&request.headers)?;
             if request.query.flag("watch") {
                 let resource = Arc::clone(resource);
-                return watch::watch(api, resource, namespace, form, &request.query, shutdown);
+                let permission = request.watch_permission.clone();
+                let query = &request.query;
+                return watch::watch(api, resource, namespace, form, query, permission, shutdown);
             }
             read::list(api, resource, namespace, form, request).await
         }
@@ -349,7 +365,8 @@ async fn object(
                 let query = request.query.with_field("metadata.name", name);
                 let namespace = resource.namespaced.then_some(namespace);
                 let resource = Arc::clone(resource);
-                return watch::watch(api, resource, namespace, form, &query, shutdown);
+                let permission = request.watch_permission.clone();
+                return watch::watch(api, resource, namespace, form, &query, permission, shutdown);
             }
             let object = api.get(resource, namespace, name)?;
             Ok(read::show(resource, &object, StatusCode::OK, form, &request.query))

@@ -18,6 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    access::WatchPermission,
     event_cache::{EventKey, line},
     request::{Form, Query},
     response,
@@ -53,6 +54,7 @@ pub(crate) fn watch(
     namespace: Option<&str>,
     form: Form,
     query: &Query,
+    permission: Option<WatchPermission>,
     shutdown: &CancellationToken,
 ) -> Result<Response<ResponseBody>> {
     if resource.access == Access::Review {
@@ -85,6 +87,7 @@ pub(crate) fn watch(
         bytes: 0,
         news,
         deadline: Instant::now() + timeout,
+        permission,
         shutdown: shutdown.clone(),
         ended: false,
     };
@@ -164,6 +167,8 @@ struct Watch {
     bytes: usize,
     news: Receiver<u64>,
     deadline: Instant,
+    /// `None` if it cannot be revoked.
+    permission: Option<WatchPermission>,
     shutdown: CancellationToken,
     ended: bool,
 }
@@ -185,6 +190,13 @@ impl Watch {
             }
             if self.ended {
                 return None;
+            }
+            if let Some(permission) = &mut self.permission
+                && let Err(error) = permission.check(&self.api)
+            {
+                // What is read from here on may have been written after the permission was revoked.
+                self.fail(&error);
+                continue;
             }
             let more = if self.initial.is_some() {
                 self.page()

@@ -69,6 +69,22 @@ impl<'a> Attributes<'a> {
         Self { verb: verb.into(), target: RequestTarget::Resource(target) }
     }
 
+    /// Copies the borrowed texts.
+    pub(crate) fn into_owned(self) -> Attributes<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        let target = match self.target {
+            RequestTarget::Resource(resource) => RequestTarget::Resource(ResourceAttributes {
+                group: owned(resource.group),
+                resource: owned(resource.resource),
+                subresource: owned(resource.subresource),
+                namespace: owned(resource.namespace),
+                name: owned(resource.name),
+            }),
+            RequestTarget::Path(path) => RequestTarget::Path(owned(path)),
+        };
+        Attributes { verb: owned(self.verb), target }
+    }
+
     /// Returns the namespace of the target; empty for all namespaces and for cluster scope.
     pub(super) fn namespace(&self) -> &str {
         match &self.target {

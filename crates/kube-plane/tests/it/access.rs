@@ -1,10 +1,13 @@
 //! Roles, reviews and impersonation, in process.
 
+use std::time::Duration;
+
+use futures::StreamExt;
 use http::Request;
 use k8s_openapi::api::authorization::v1::{SelfSubjectAccessReview, SubjectAccessReview};
 use kube::{
     Api, Client, Error,
-    api::{ListParams, Patch, PatchParams, PostParams},
+    api::{ListParams, Patch, PatchParams, PostParams, WatchEvent},
 };
 use kube_plane::{Plane, PlaneOptions};
 use serde_json::{Value, json};
@@ -71,6 +74,40 @@ async fn a_user_has_only_the_permissions_of_their_roles() {
     let binding = format!("{RBAC}/namespaces/default/rolebindings/read");
     call(&admin, "DELETE", &binding, JSON, "").await.unwrap();
     assert_eq!(failure(list().await).0, 403);
+}
+
+#[tokio::test]
+async fn a_watch_ends_when_its_permission_is_revoked() {
+    let plane = plane().await;
+    let admin = plane.client();
+    let jane = plane.client_as("jane", &[]);
+    let user = || json!({"kind": "User", "name": "jane"});
+    allow(&admin, "watch", &["watch"], "widgets", user()).await;
+    let watch = |namespace: &str| {
+        let path = format!("/apis/example.org/v1/namespaces/{namespace}/widgets?watch=1");
+        let request = Request::get(path).body(Vec::new()).unwrap();
+        let jane = jane.clone();
+        async move { jane.request_events::<Value>(request).await.map(StreamExt::boxed) }
+    };
+    let mut events = watch("default").await.unwrap();
+    let mut next = async || {
+        let event = tokio::time::timeout(Duration::from_secs(60), events.next()).await;
+        event.expect("an event within a minute")
+    };
+    let new = |name: &str| widget(name, json!({"size": "S"}));
+    api(&admin).create(&PostParams::default(), &new("one")).await.unwrap();
+    assert!(matches!(next().await, Some(Ok(WatchEvent::Added(_)))));
+    // Another change of roles does not matter.
+    allow(&admin, "list", &["list"], "widgets", user()).await;
+    api(&admin).create(&PostParams::default(), &new("two")).await.unwrap();
+    assert!(matches!(next().await, Some(Ok(WatchEvent::Added(_)))));
+    let binding = format!("{RBAC}/namespaces/default/rolebindings/watch");
+    call(&admin, "DELETE", &binding, JSON, "").await.unwrap();
+    api(&admin).create(&PostParams::default(), &new("three")).await.unwrap();
+    let Some(Ok(WatchEvent::Error(status))) = next().await else { panic!("the watch goes on") };
+    assert_eq!(status.code, 403);
+    assert!(status.message.contains("cannot watch resource \"widgets\""), "{status:?}");
+    assert!(next().await.is_none());
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! `capn get nodes`: reads nodes from the API servers of the clusters.
 
+use std::time::Duration;
+
 use futures::StreamExt as _;
 use kube::Client;
 
@@ -8,8 +10,10 @@ use crate::cluster;
 use crate::error::CommandError;
 use crate::ui::Ui;
 
-/// Number of clusters that are queried concurrently.
-const AT_ONCE: usize = 8;
+/// Number of clusters that are queried concurrently. A tenant may have many that never respond.
+const AT_ONCE: usize = 128;
+/// Deadline for each cluster.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Nodes of clusters, and errors for clusters that could not be queried. Prints a note for a
 /// cluster without nodes.
@@ -26,7 +30,7 @@ pub(super) async fn read(
         let (namespace, name) = (&cluster.namespace, &cluster.name);
         let of = |error: CommandError| error.while_doing(format!("cluster `{name}` has no nodes"));
         let kubeconfig = cluster::kubeconfig(client, namespace, name).await.map_err(of)?;
-        let nodes = cluster::nodes(&kubeconfig).await.map_err(of)?;
+        let nodes = cluster::nodes(&kubeconfig, PATIENCE).await.map_err(of)?;
         let node = |node| ClusterNode { namespace: namespace.clone(), cluster: name.clone(), node };
         Ok(nodes.into_iter().map(node).collect::<Vec<_>>())
     });

@@ -147,7 +147,7 @@ impl PrintedRows {
         match args.output.format() {
             Format::Json => {
                 for item in news().filter_map(|at| items.get(at)) {
-                    ui.data(&format!("{item}\n"))?;
+                    ui.data(&crate::output::json_line(item)?)?;
                 }
             }
             Format::Yaml => {

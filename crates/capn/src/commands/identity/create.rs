@@ -182,6 +182,9 @@ async fn apply(
     document: &Document,
 ) -> Result<(), CommandError> {
     let store = SecretStore::open(state, args.target.kubeconfig.as_deref()).await?;
+    if args.target.kubeconfig.is_none() {
+        cluster::ensure_namespace(store.client(), &args.namespace.namespace).await?;
+    }
     let applied = cluster::apply(store.client(), document, &args.namespace.namespace).await;
     let closed = store.close().await;
     let applied = applied?;

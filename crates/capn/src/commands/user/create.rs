@@ -5,7 +5,6 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use clap::Args;
 use jiff::{SpanRelativeTo, Timestamp};
-use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding, RoleRef, Subject};
 use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt as _};
@@ -13,6 +12,7 @@ use kube_plane::Pki;
 
 use super::{LABEL, binding_name, user_name};
 use crate::Context;
+use crate::cluster;
 use crate::error::{CommandError, Doing as _};
 use crate::session::{self, Need, Session, roles};
 use crate::state::{StateDir, write_private};
@@ -111,11 +111,7 @@ async fn grant(client: &Client, args: &UserCreateArgs) -> Result<String, Command
         ))
         .hint("choose another namespace: `--namespace NAME`; it is created if it does not exist"));
     }
-    let mut made = Namespace::default();
-    made.metadata.name = Some(namespace.clone());
-    let namespaces = Api::<Namespace>::all(client.clone());
-    absent(namespaces.create(&PostParams::default(), &made).await)
-        .doing(format!("cannot create namespace `{namespace}`"))?;
+    cluster::ensure_namespace(client, namespace).await?;
     let role_ref = find_role(client, namespace, role).await?;
     let shown = format!("{} `{}`", role_ref.kind, role_ref.name);
     let mut binding = RoleBinding {
@@ -153,14 +149,6 @@ fn same_grant(found: &RoleBinding, wanted: &RoleBinding) -> bool {
     found.role_ref == wanted.role_ref
         && found.subjects == wanted.subjects
         && found.labels().contains_key(LABEL)
-}
-
-/// Creates an object; succeeds if it exists.
-fn absent<T>(created: kube::Result<T>) -> kube::Result<()> {
-    match created {
-        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-        other => other.map(drop),
-    }
 }
 
 async fn find_role(client: &Client, namespace: &str, role: &str) -> Result<RoleRef, CommandError> {

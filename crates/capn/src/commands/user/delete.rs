@@ -29,22 +29,25 @@ pub(crate) async fn run(context: &Context, args: UserDeleteArgs) -> Result<(), C
     let session = Session::open(&state, Need::Objects).await?;
     let work = async {
         let (client, within) = (session.client(), namespace.as_deref());
-        let (ours, _) = bindings_of(client, &name, within).await?;
+        let ours = bindings_of(client, &name, within).await?.ours;
         for binding in &ours {
             take(client, binding, &name).await?;
         }
         // Bindings that others created, or that could not be deleted.
-        let (left, others) = bindings_of(client, &name, within).await?;
-        let everywhere = match within {
-            None => cluster_bindings_of(client, &name).await?,
-            Some(_) => Vec::new(),
-        };
-        let left = left.iter().chain(&others).map(what_it_gives).chain(everywhere).collect();
-        Ok::<_, CommandError>((ours, left))
+        let Bindings { ours: left, others, of_all_users } =
+            bindings_of(client, &name, within).await?;
+        let mut left: Vec<String> = left.iter().chain(&others).map(what_it_gives).collect();
+        let mut of_all_users: Vec<String> = of_all_users.iter().map(what_it_gives).collect();
+        if within.is_none() {
+            let (of_user, of_all) = cluster_bindings_of(client, &name).await?;
+            left.extend(of_user);
+            of_all_users.extend(of_all);
+        }
+        Ok::<_, CommandError>((ours, left, of_all_users))
     };
     let done = work.await;
     session.close().await?;
-    let (taken, left): (Vec<RoleBinding>, Vec<String>) = done?;
+    let (taken, left, of_all_users) = done?;
     for binding in &taken {
         context.ui.say(format!(
             "user `{name}` no longer has the role `{}` in namespace `{}`",
@@ -52,13 +55,15 @@ pub(crate) async fn run(context: &Context, args: UserDeleteArgs) -> Result<(), C
             binding.namespace().unwrap_or_default()
         ));
     }
+    if !of_all_users.is_empty() {
+        context.ui.note(format!(
+            "all users, also `{name}`, have roles through the group `{ALL_USERS}`: {}",
+            first_of(&of_all_users)
+        ));
+    }
     if !left.is_empty() {
-        let more = left.len().saturating_sub(SHOWN);
-        let mut shown = left.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
-        if more > 0 {
-            shown.push_str(&format!("; and {more} more"));
-        }
-        return Err(CommandError::new(format!("user `{name}` still has roles: {shown}"))
+        let message = format!("user `{name}` still has roles: {}", first_of(&left));
+        return Err(CommandError::new(message)
             .hint("they were not created by `capn user create`: delete them with kubectl"));
     }
     if taken.is_empty() {
@@ -74,20 +79,45 @@ pub(crate) async fn run(context: &Context, args: UserDeleteArgs) -> Result<(), C
 /// Maximum number of bindings that are listed.
 const SHOWN: usize = 10;
 
-/// Returns the role bindings with this user as a subject: those created by `user create`, even if
-/// changed since, and others.
+/// Group of all users. Certificates of capn have no other group.
+const ALL_USERS: &str = "system:authenticated";
+
+/// Joins the first texts of a list and the number of others.
+fn first_of(all: &[String]) -> String {
+    let more = all.len().saturating_sub(SHOWN);
+    let mut shown = all.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
+    if more > 0 {
+        shown.push_str(&format!("; and {more} more"));
+    }
+    shown
+}
+
+/// Role bindings that give a user roles.
+struct Bindings {
+    /// Those created by `user create`, even if changed since.
+    ours: Vec<RoleBinding>,
+    /// Others with the user as a subject.
+    others: Vec<RoleBinding>,
+    /// Those with the group of all users as a subject.
+    of_all_users: Vec<RoleBinding>,
+}
+
+/// Returns the role bindings that give a user roles, in one namespace or in all.
 async fn bindings_of(
     client: &Client,
     user: &str,
     namespace: Option<&str>,
-) -> Result<(Vec<RoleBinding>, Vec<RoleBinding>), CommandError> {
+) -> Result<Bindings, CommandError> {
     let api: Api<RoleBinding> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
     let all = api.list(&ListParams::default()).await.doing("cannot list the role bindings")?;
-    let of_user = all.into_iter().filter(|binding| names(binding.subjects.as_deref(), user));
-    Ok(of_user.partition(|binding| is_ours(binding, user)))
+    let (of_user, rest): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|binding| names(binding.subjects.as_deref(), user));
+    let (ours, others) = of_user.into_iter().partition(|binding| is_ours(binding, user));
+    let is_of_all = |binding: &RoleBinding| names_all_users(binding.subjects.as_deref());
+    Ok(Bindings { ours, others, of_all_users: rest.into_iter().filter(is_of_all).collect() })
 }
 
 fn is_ours(binding: &RoleBinding, user: &str) -> bool {
@@ -98,17 +128,27 @@ fn names(subjects: Option<&[Subject]>, user: &str) -> bool {
     subjects.unwrap_or_default().iter().any(|one| one.kind == "User" && one.name == user)
 }
 
-async fn cluster_bindings_of(client: &Client, user: &str) -> Result<Vec<String>, CommandError> {
+fn names_all_users(subjects: Option<&[Subject]>) -> bool {
+    subjects.unwrap_or_default().iter().any(|one| one.kind == "Group" && one.name == ALL_USERS)
+}
+
+/// Returns what the cluster role bindings with this user as a subject give, and those with the group
+/// of all users.
+async fn cluster_bindings_of(
+    client: &Client,
+    user: &str,
+) -> Result<(Vec<String>, Vec<String>), CommandError> {
     let api: Api<ClusterRoleBinding> = Api::all(client.clone());
     let all = api.list(&ListParams::default()).await;
     let all = all.doing("cannot list the cluster role bindings")?;
-    let of_user = all.items.iter().filter(|binding| names(binding.subjects.as_deref(), user));
-    Ok(of_user
-        .map(|binding| {
-            let role = &binding.role_ref.name;
-            format!("`{role}` in all namespaces, by ClusterRoleBinding `{}`", binding.name_any())
-        })
-        .collect())
+    let what_it_gives = |binding: &ClusterRoleBinding| {
+        let role = &binding.role_ref.name;
+        format!("`{role}` in all namespaces, by ClusterRoleBinding `{}`", binding.name_any())
+    };
+    let (of_user, rest): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|binding| names(binding.subjects.as_deref(), user));
+    let of_all = rest.iter().filter(|binding| names_all_users(binding.subjects.as_deref()));
+    Ok((of_user.iter().map(what_it_gives).collect(), of_all.map(what_it_gives).collect()))
 }
 
 fn what_it_gives(binding: &RoleBinding) -> String {
@@ -166,10 +206,15 @@ mod tests {
         let client = plane.client();
         let api = Api::<RoleBinding>::namespaced(client.clone(), "default");
         // A finalizer, no label, and a second subject.
-        for made in [binding("capn-user-jane-edit", &["jane", "joe"]), binding("keep", &["jane"])] {
+        let mut of_all = binding("all", &[]);
+        let group = json!([{ "kind": "Group", "name": ALL_USERS }]);
+        of_all.subjects = serde_json::from_value(group).unwrap();
+        let others = [binding("keep", &["jane"]), of_all];
+        for made in [binding("capn-user-jane-edit", &["jane", "joe"])].into_iter().chain(others) {
             api.create(&Default::default(), &made).await.unwrap();
         }
-        let (ours, others) = bindings_of(&client, "jane", None).await.unwrap();
+        let Bindings { ours, others, of_all_users } =
+            bindings_of(&client, "jane", None).await.unwrap();
         assert_eq!(
             ours.iter().map(|one| one.name_any()).collect::<Vec<_>>(),
             ["capn-user-jane-edit"]
@@ -182,7 +227,11 @@ mod tests {
             others.iter().map(what_it_gives).collect::<Vec<_>>(),
             ["`capn-edit` in namespace `default`, by RoleBinding `keep`"]
         );
-        assert_eq!(bindings_of(&client, "joe", None).await.unwrap().0.len(), 0);
+        assert_eq!(
+            of_all_users.iter().map(what_it_gives).collect::<Vec<_>>(),
+            ["`capn-edit` in namespace `default`, by RoleBinding `all`"]
+        );
+        assert!(bindings_of(&client, "joe", None).await.unwrap().ours.is_empty());
         plane.close().await;
     }
 }

@@ -81,7 +81,7 @@ fn endless() -> Reply {
 }
 
 /// What a real server reports about itself.
-pub(super) fn about() -> Value {
+pub(crate) fn about() -> Value {
     json!({ "type": "sync", "status": "Success", "status_code": 200, "metadata": {
         "api_extensions": ["instances", "projects", "api_filtering", "event_lifecycle", "operation_wait", "instance_create_start"],
         "api_status": "stable", "api_version": "1.0", "auth": "trusted", "auth_methods": ["tls"], "config": {},

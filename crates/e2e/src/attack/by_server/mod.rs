@@ -4,6 +4,8 @@ mod amounts;
 mod answers;
 mod events;
 
+pub(crate) use answers::about;
+
 use super::table::Attack;
 
 pub(crate) fn all() -> Vec<Attack> {

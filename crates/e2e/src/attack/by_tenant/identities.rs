@@ -7,11 +7,16 @@ use std::time::Duration;
 use anyhow::ensure;
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::attack::fixture::Fixture;
-use crate::attack::hostile::{Hostile, identity, reply};
+use crate::attack::by_server::about;
+use crate::attack::fixture::{Fixture, has_conditions, owner};
+use crate::attack::hostile::{Hostile, Reply, identity, json_reply, reply};
 use crate::attack::table::{Attack, AttackGroup, AttackResult, Attacker, Target};
+
+/// Maximum number of connections of a namespace to servers, in serve and the manager together.
+const AT_ONCE: usize = 70;
 
 pub(super) fn all() -> Vec<Attack> {
     AttackGroup::new("identities", Attacker::Tenant, Target::Both)
@@ -26,6 +31,8 @@ pub(super) fn all() -> Vec<Attack> {
         .gate("an identity is bounded in size")
         .add("an identity with 40,000 addresses", addresses)
         .add("an identity with 1,200 certificates", certificates)
+        .gate("the connections to servers are limited per namespace")
+        .add("100 identities for one server", many)
         .end()
 }
 
@@ -37,6 +44,52 @@ async fn asked(fixture: &Fixture, values: Value) -> anyhow::Result<Value> {
     });
     fixture.lxc_cluster(spec).await?;
     fixture.judged_cluster().await
+}
+
+async fn many(fixture: Arc<Fixture>) -> AttackResult {
+    let hostile = Hostile::start(|path| match path.split('?').next() {
+        Some("/1.0") => json_reply(&about().to_string()),
+        Some("/1.0/events") => Reply::FirstMessage(Vec::new()),
+        _ => reply("404 Not Found", "text/plain", b"nothing"),
+    })
+    .await?;
+    for n in 0..100 {
+        let (name, values) = (format!("c{n}"), identity(&hostile.url(), &hostile.pair)?);
+        fixture.secret(&name, values).await?;
+        let cluster = json!({
+            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
+            "metadata": { "name": name },
+            "spec": { "infrastructureRef": {
+                "apiGroup": "infrastructure.cluster.x-k8s.io", "kind": "LXCCluster", "name": name,
+            } },
+        });
+        let cluster = fixture.tenant.post(&fixture.clusters(), &cluster).await?.granted()?.json();
+        let object = json!({
+            "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha2", "kind": "LXCCluster",
+            "metadata": {
+                "name": name, "labels": { "cluster.x-k8s.io/cluster-name": name },
+                "ownerReferences": [owner("Cluster", &cluster)],
+            },
+            "spec": {
+                "secretRef": { "name": name }, "unprivileged": true,
+                "loadBalancer": { "external": {} },
+                "controlPlaneEndpoint": { "host": "192.0.2.1", "port": 6443 },
+            },
+        });
+        fixture.tenant.post(&fixture.infrastructure("lxcclusters"), &object).await?.granted()?;
+    }
+    let path = format!("{}/c99", fixture.infrastructure("lxcclusters"));
+    fixture.until(&path, has_conditions).await?;
+    // Connections that are no longer kept end with their last request.
+    let deadline = Instant::now() + Duration::from_secs(5) * fixture.slower;
+    loop {
+        let open = hostile.open_connections();
+        if open <= AT_ONCE {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "{open} connections of one namespace are open");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 async fn socket(fixture: Arc<Fixture>) -> AttackResult {

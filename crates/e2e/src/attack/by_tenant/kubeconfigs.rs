@@ -8,6 +8,7 @@ use anyhow::ensure;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::attack::fixture::Fixture;
 use crate::attack::hostile::{Hostile, Reply, json_reply, reply};
@@ -36,6 +37,8 @@ pub(super) fn all() -> Vec<Attack> {
         .add("a kubeconfig of 20,000 nested lists", depth)
         .add("a kubeconfig with 20,000 contexts", contexts)
         .add("kubeconfigs that lack a part", parts)
+        .gate("what is kept in memory for a cluster goes with the cluster")
+        .add("a cluster that is deleted while it is paused", paused)
         .gate("answers of workload clusters are bounded in size and time")
         .who(Attacker::Server)
         .add("a workload server whose answer has no end", endless)
@@ -181,6 +184,25 @@ async fn loopback(fixture: Arc<Fixture>) -> AttackResult {
     plant_user(&fixture, &hostile, "{token: abc}").await?;
     let told = "a loopback service was queried";
     fixture.never(WATCHED, told, || hostile.connections() > 0).await
+}
+
+async fn paused(fixture: Arc<Fixture>) -> AttackResult {
+    let hostile = Hostile::start(not_found).await?;
+    plant_user(&fixture, &hostile, "{token: abc}").await?;
+    let deadline = Instant::now() + Duration::from_secs(4) * fixture.slower;
+    while hostile.connections() == 0 {
+        ensure!(Instant::now() < deadline, "nothing connects to the cluster");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let cluster = format!("{}/attack", fixture.clusters());
+    let paused = json!({ "spec": { "paused": true }, "metadata": { "finalizers": null } });
+    fixture.tenant.merge(&cluster, &paused).await?.granted()?;
+    fixture.tenant.delete(&cluster).await?.granted()?;
+    // Connections that are being opened.
+    tokio::time::sleep(Duration::from_secs(1) * fixture.slower).await;
+    let before = hostile.connections();
+    let told = "connections to a deleted cluster are still opened";
+    fixture.never(Duration::from_secs(6), told, || hostile.connections() > before).await
 }
 
 async fn redirect(fixture: Arc<Fixture>) -> AttackResult {

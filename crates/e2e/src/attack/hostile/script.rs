@@ -44,7 +44,24 @@ pub(crate) struct Hostile {
     pub(crate) pair: CertifiedKey,
     heard: Arc<Mutex<Vec<u8>>>,
     connections: Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
     _accepting: AbortOnDropHandle<()>,
+}
+
+/// One of the open connections.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Hostile {
@@ -80,6 +97,8 @@ impl Hostile {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let connections = Arc::new(AtomicUsize::new(0));
         let (ears, counter) = (Arc::clone(&heard), Arc::clone(&connections));
+        let open = Arc::new(AtomicUsize::new(0));
+        let open_now = Arc::clone(&open);
         let accepting = AbortOnDropHandle::new(tokio::spawn(async move {
             // Connections end with the server.
             let mut running = tokio::task::JoinSet::new();
@@ -87,7 +106,9 @@ impl Hostile {
                 counter.fetch_add(1, Ordering::Relaxed);
                 let (acceptor, script, ears) =
                     (acceptor.clone(), Arc::clone(&script), Arc::clone(&ears));
+                let counted = Counted::new(&open_now);
                 running.spawn(async move {
+                    let _counted = counted;
                     // The client may disconnect at any time.
                     match acceptor {
                         None => drop(answer(stream, &script, &ears).await),
@@ -100,7 +121,7 @@ impl Hostile {
                 });
             }
         }));
-        Ok(Self { address, pair, heard, connections, _accepting: accepting })
+        Ok(Self { address, pair, heard, connections, open, _accepting: accepting })
     }
 
     /// All requests so far.
@@ -112,6 +133,11 @@ impl Hostile {
     /// Number of connections so far.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Number of connections that are open now.
+    pub(crate) fn open_connections(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
     }
 
     pub(crate) fn url(&self) -> String {
