@@ -197,6 +197,8 @@ async fn paused(fixture: Arc<Fixture>) -> AttackResult {
     let cluster = format!("{}/attack", fixture.clusters());
     let paused = json!({ "spec": { "paused": true }, "metadata": { "finalizers": null } });
     fixture.tenant.merge(&cluster, &paused).await?.granted()?;
+    // The controllers see that it is paused before they could see that it is gone.
+    tokio::time::sleep(Duration::from_secs(1) * fixture.slower).await;
     fixture.tenant.delete(&cluster).await?.granted()?;
     // Connections that are being opened.
     tokio::time::sleep(Duration::from_secs(1) * fixture.slower).await;

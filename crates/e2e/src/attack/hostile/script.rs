@@ -185,7 +185,8 @@ async fn answer(
         Reply::FirstMessage(bytes) => {
             stream.write_all(&switching(&head)).await?;
             stream.write_all(&bytes).await?;
-            std::future::pending().await
+            stream.flush().await?;
+            tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.map(drop)
         }
     }
 }
