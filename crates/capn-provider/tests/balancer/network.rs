@@ -2,7 +2,9 @@
 
 use capi_api::core::Cluster;
 use capn_api::{LXCCluster, LXCMachine};
-use incus_client::api::{Config, InstanceSource, InstancesPost, Network, NetworkPut, NetworksPost};
+use incus_client::api::{
+    Config, InstanceSource, InstancesPost, Network, NetworkPut, NetworksPost, ProfilePut,
+};
 use incus_sim::Simulator;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::DeleteParams;
@@ -211,6 +213,20 @@ async fn a_nic_cannot_use_the_network_or_addresses_of_another_cluster() {
     env.make_cluster("thief", spec(json!({ "mode": "existing", "name": victim }))).await;
     let message = env.reason("thief", "LoadBalancerProvisioningAborted").await;
     assert!(message.contains("belongs to cluster default/victim"), "{message}");
+
+    // The same through a profile.
+    let usual = env.server.profile("default").await.unwrap().unwrap().value;
+    let mut devices = usual.devices;
+    let nic = [("type", "nic"), ("network", victim.as_str()), ("name", "eth0")];
+    let nic = nic.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    devices.insert("eth0".into(), nic.into_iter().collect());
+    let put = ProfilePut { devices, ..ProfilePut::default() };
+    env.server.put_profile("default", &put, None).await.unwrap();
+    env.make_cluster("guest", spec(Value::Null)).await;
+    let message = env.reason("guest", "LoadBalancerProvisioningAborted").await;
+    assert!(message.contains("belongs to cluster default/victim"), "{message}");
+    let names: Vec<_> = env.simulator.instances().into_iter().map(|(_, it)| it.instance.name).collect();
+    assert!(!names.iter().any(|name| name.contains("guest")), "{names:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
