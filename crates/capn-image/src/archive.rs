@@ -11,9 +11,11 @@ const BLOCK: usize = 512;
 ///
 /// A long name is stored like a separate file in front of its entry, and tar readers read it
 /// completely: a few megabytes of compressed zeros become gigabytes. This reader returns an error
-/// when such a part is longer than any real one.
+/// when such a part is longer than any real one, or when attributes replace the size in the header,
+/// so that both readers find the same headers.
 pub(crate) fn open<R: Read>(from: R) -> tar::Archive<Bounded<R>> {
-    tar::Archive::new(Bounded { from, next: Next::Header { filled: 0 }, header: [0; BLOCK] })
+    let next = Next::Header { filled: 0 };
+    tar::Archive::new(Bounded { from, next, header: [0; BLOCK], attributes: None })
 }
 
 /// Passes a tarball through and inspects its headers.
@@ -21,6 +23,8 @@ pub(crate) struct Bounded<R> {
     from: R,
     next: Next,
     header: [u8; BLOCK],
+    /// What was read of a list of attributes (PAX), while its content is being read.
+    attributes: Option<Vec<u8>>,
 }
 
 /// The next part of the tarball.
@@ -41,10 +45,18 @@ impl<R: Read> Read for Bounded<R> {
         let wanted = wanted.min(into.len());
         let read = self.from.read(&mut into[..wanted])?;
         self.next = match self.next {
-            Next::Content { left } => match left - read as u64 {
-                0 => Next::Header { filled: 0 },
-                left => Next::Content { left },
-            },
+            Next::Content { left } => {
+                if let Some(attributes) = &mut self.attributes {
+                    attributes.extend_from_slice(&into[..read]);
+                }
+                match left - read as u64 {
+                    0 => {
+                        check_attributes(self.attributes.take().as_deref())?;
+                        Next::Header { filled: 0 }
+                    }
+                    left => Next::Content { left },
+                }
+            }
             Next::Header { filled } => {
                 self.header[filled..filled + read].copy_from_slice(&into[..read]);
                 match filled + read {
@@ -58,7 +70,7 @@ impl<R: Read> Read for Bounded<R> {
 }
 
 impl<R> Bounded<R> {
-    fn after_header(&self) -> io::Result<Next> {
+    fn after_header(&mut self) -> io::Result<Next> {
         if self.header.iter().all(|byte| *byte == 0) {
             return Ok(Next::Header { filled: 0 });
         }
@@ -88,6 +100,9 @@ impl<R> Bounded<R> {
         let content = blocks.checked_mul(BLOCK as u64).ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidData, "the tarball has an entry of invalid size")
         })?;
+        if kind.is_pax_local_extensions() || kind.is_pax_global_extensions() {
+            self.attributes = Some(Vec::new());
+        }
         Ok(match content {
             0 => Next::Header { filled: 0 },
             left => Next::Content { left },
@@ -95,9 +110,54 @@ impl<R> Bounded<R> {
     }
 }
 
+/// Refuses a size in a list of attributes (`17 size=8589934592`), which only files of 8 GiB and
+/// more need.
+fn check_attributes(attributes: Option<&[u8]>) -> io::Result<()> {
+    let mut lines = attributes.unwrap_or_default().split(|byte| *byte == b'\n');
+    let has_size = lines.any(|line| {
+        let mut parts = line.splitn(2, |byte| *byte == b' ');
+        parts.nth(1).is_some_and(|record| record.starts_with(b"size="))
+    });
+    match has_size {
+        false => Ok(()),
+        true => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the tarball has an entry with a size in its attributes, which is not allowed in images",
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_size_in_attributes_is_refused() {
+        for kind in [tar::EntryType::XHeader, tar::EntryType::XGlobalHeader] {
+            for (records, is_good) in [
+                ("11 path=abc\n", true),
+                ("12 xsize=12\n", true),
+                ("9 size=0\n", false),
+                ("11 path=abc\n17 size=1073741824\n", false),
+            ] {
+                let attributes = header(kind, records.len() as u64);
+                let mut tarball = attributes.as_bytes().to_vec();
+                tarball.extend_from_slice(records.as_bytes());
+                tarball.resize(2 * BLOCK, 0);
+                // What a reader that follows the attributes does not take for content.
+                tarball.extend_from_slice(header(tar::EntryType::Regular, 1 << 40).as_bytes());
+                tarball.extend_from_slice(header(tar::EntryType::GNULongName, 3 << 30).as_bytes());
+                let mut archive = open(tarball.chain(io::repeat(b'a')));
+                // A global list is an entry of its own.
+                let count = if kind.is_pax_global_extensions() { 2 } else { 1 };
+                let mut entries = archive.entries().unwrap().take(count);
+                let error = entries.find_map(Result::err).map(|error| error.to_string());
+                assert_eq!(error.is_none(), is_good, "{records:?}: {error:?}");
+                let expected = "a size in its attributes";
+                assert!(error.is_none_or(|error| error.contains(expected)), "{records:?}");
+            }
+        }
+    }
 
     fn header(kind: tar::EntryType, size: u64) -> tar::Header {
         let mut header = tar::Header::new_gnu();

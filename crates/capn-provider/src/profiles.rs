@@ -1,23 +1,17 @@
 //! Profiles of a server, as far as a launch depends on them.
 
-use capn_api::Isolation;
 use capn_plan::InstanceName;
 use incus_api::Profile;
 
 use crate::{failure::Failure, remote::Remote};
 
 /// Reads the profiles of an instance, in order: those in the manifest, or the default profile. A
-/// missing profile is skipped, because the server rejects it later. Returns nothing for an instance
-/// without restrictions, which does not depend on its profiles.
+/// missing profile is skipped, because the server rejects it later.
 pub(crate) async fn of(
     remote: &Remote,
-    isolation: Isolation,
     named: &[String],
     instance: &InstanceName,
 ) -> Result<Vec<Profile>, Failure> {
-    if isolation == Isolation::Privileged {
-        return Ok(Vec::new());
-    }
     let default = ["default".to_owned()];
     let named = if named.is_empty() { &default } else { named };
     let mut profiles = Vec::with_capacity(named.len());

@@ -144,7 +144,7 @@ pub(crate) async fn inputs(
         }
     };
     let nic = addresses.nic(ctx, remote, valid, network).await?;
-    let profiles = profiles::of(remote, valid.isolation, &valid.spec.profiles, &valid.name).await?;
+    let profiles = profiles::of(remote, &valid.spec.profiles, &valid.name).await?;
     let mut devices = cluster_nic::merged(&profiles);
     devices.extend(nic.clone());
     cluster_nic::check_owners(remote, &devices, &valid.owner.uid, valid.name.as_str()).await?;

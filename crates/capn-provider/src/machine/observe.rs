@@ -6,7 +6,7 @@ use capi_api::{
     core::{Bootstrap, Cluster, Machine, MachinePool},
     labels, refs,
 };
-use capn_api::{InstanceType, Isolation, LXCCluster, LXCMachine, keys};
+use capn_api::{InstanceType, LXCCluster, LXCMachine, keys};
 use capn_controller::lists;
 use capn_plan::{ignition, network::nic::ClusterNic, restrictions::ProjectRestrictions};
 use incus_api::Profile;
@@ -121,7 +121,7 @@ pub(crate) async fn inputs(
     let kind = valid.spec.instance_type;
     let image = images::of_machine(remote, wanted, kind, version, &valid.image_servers).await?;
     let restrictions = restrictions(remote, valid).await?;
-    let profiles = profiles::of(remote, valid.isolation, &valid.spec.profiles, &valid.name).await?;
+    let profiles = profiles::of(remote, &valid.spec.profiles, &valid.name).await?;
     let cluster_nic = cluster_nic(remote, found, valid, &profiles).await?;
     Ok(LaunchInputs { image, user_data, restrictions, cluster_nic, profiles })
 }
@@ -138,13 +138,7 @@ async fn cluster_nic(
     profiles: &[Profile],
 ) -> Result<Option<ClusterNic>, Failure> {
     let (spec, name) = (&valid.spec, valid.name.as_str());
-    let devices = match (valid.network(), valid.isolation) {
-        // A privileged machine depends on its profiles in no other way.
-        (Some(_), Isolation::Privileged) => {
-            cluster_nic::of_profiles(remote, &spec.profiles, name).await?
-        }
-        _ => cluster_nic::merged(profiles),
-    };
+    let devices = cluster_nic::merged(profiles);
     let cluster_nic = valid.network().map(|network| ClusterNic::replacing(&devices, network));
     let cluster = found.lxc_cluster.as_ref().and_then(|cluster| cluster.metadata.uid.as_deref());
     let uid = cluster.unwrap_or_default();

@@ -217,15 +217,25 @@ async fn a_nic_cannot_use_the_network_or_addresses_of_another_cluster() {
     // The same through a profile.
     let usual = env.server.profile("default").await.unwrap().unwrap().value;
     let mut devices = usual.devices;
-    let nic = [("type", "nic"), ("network", victim.as_str()), ("name", "eth0")];
+    let nic = [("type", "nic"), ("network", victim.as_str()), ("name", "eth1")];
     let nic = nic.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    devices.insert("eth0".into(), nic.into_iter().collect());
+    devices.insert("eth1".into(), nic.into_iter().collect());
     let put = ProfilePut { devices, ..ProfilePut::default() };
     env.server.put_profile("default", &put, None).await.unwrap();
     env.make_cluster("guest", spec(Value::Null)).await;
     let message = env.reason("guest", "LoadBalancerProvisioningAborted").await;
     assert!(message.contains("belongs to cluster default/victim"), "{message}");
-    let names: Vec<_> = env.simulator.instances().into_iter().map(|(_, it)| it.instance.name).collect();
+    let plain = json!({ "server": "https://images.test", "name": "node" });
+    env.make_machine("demo", "node-a", json!({ "image": plain }), "#cloud-config\n").await;
+    let refused = |machine: &LXCMachine| {
+        let conditions = machine.status.iter().flat_map(|it| it.conditions.clone());
+        let conditions: Vec<_> = conditions.collect();
+        condition(&conditions, "InstanceProvisioned").1.contains("belongs to cluster")
+    };
+    env.until("node-a", "to be refused", refused).await;
+    assert!(env.server.instance("node-a").await.unwrap().is_none());
+    let names: Vec<_> =
+        env.simulator.instances().into_iter().map(|(_, it)| it.instance.name).collect();
     assert!(!names.iter().any(|name| name.contains("guest")), "{names:?}");
 }
 
