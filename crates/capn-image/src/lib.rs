@@ -22,6 +22,7 @@ pub mod cri;
 pub mod install;
 pub mod name;
 pub mod ownership;
+pub mod regular;
 pub mod simplestreams;
 
 mod archive;

@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use rustix::fs::OFlags;
 use serde::Serialize;
 
 use super::document::{
@@ -17,6 +18,8 @@ use super::document::{
 };
 use super::error::StreamsError;
 use super::images::is_inside;
+use super::source::DOCUMENT_LIMIT;
+use crate::regular;
 
 /// Directory of image files.
 pub(super) const IMAGES: &str = "images";
@@ -40,6 +43,14 @@ impl Tree {
     pub(super) fn open(directory: &Utf8Path) -> Result<Self, StreamsError> {
         for path in [directory.join(IMAGES), directory.join("streams/v1")] {
             DirBuilder::new().recursive(true).create(&path).map_err(failed("create", &path))?;
+        }
+        // The tree may come from somebody else, and files elsewhere must not be changed.
+        for path in [IMAGES, "streams", "streams/v1"] {
+            let path = directory.join(path);
+            let found = fs::symlink_metadata(&path).map_err(failed("read", &path))?;
+            if found.is_symlink() {
+                return Err(StreamsError::Link { path });
+            }
         }
         let lock = lock(directory)?;
         remove_parts(directory)?;
@@ -102,8 +113,10 @@ fn lock(directory: &Utf8Path) -> Result<File, StreamsError> {
         .create(true)
         .truncate(false)
         .write(true)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
         .open(&path)
         .map_err(failed("open", &path))?;
+    regular::check(&file).map_err(failed("lock", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
@@ -129,11 +142,18 @@ fn remove_parts(directory: &Utf8Path) -> Result<(), StreamsError> {
 
 fn read(directory: &Utf8Path, path: &str) -> Result<Option<String>, StreamsError> {
     let path = directory.join(path);
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(StreamsError::ReadFile { path, source }),
-    }
+    let bytes = match regular::read(&path, DOCUMENT_LIMIT) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => {
+            return Err(StreamsError::TooLarge { path: path.into_string(), limit: DOCUMENT_LIMIT });
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(StreamsError::ReadFile { path, source }),
+    };
+    String::from_utf8(bytes).map(Some).map_err(|error| {
+        let source = io::Error::new(io::ErrorKind::InvalidData, error.utf8_error());
+        StreamsError::ReadFile { path, source }
+    })
 }
 
 fn write(directory: &Utf8Path, path: &str, value: &impl Serialize) -> Result<(), StreamsError> {
@@ -141,7 +161,7 @@ fn write(directory: &Utf8Path, path: &str, value: &impl Serialize) -> Result<(),
         .map_err(|source| StreamsError::Encode { path: path.to_owned(), source })?;
     text.push(b'\n');
     let whole = directory.join(path);
-    if fs::read(&whole).is_ok_and(|former| former == text) {
+    if regular::read(&whole, text.len()).is_ok_and(|former| former.as_deref() == Some(&text)) {
         return Ok(());
     }
     let (Some(location), Some(name)) = (whole.parent(), whole.file_name()) else {

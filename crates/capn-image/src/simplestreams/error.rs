@@ -107,6 +107,22 @@ pub enum StreamsError {
         /// The directory.
         directory: Utf8PathBuf,
     },
+    /// A directory of the tree is a symbolic link.
+    #[error("{path} is a symbolic link, which may lead out of the tree")]
+    Link {
+        /// The link.
+        path: Utf8PathBuf,
+    },
+    /// A text of an image cannot be in the documents.
+    #[error("the property {property} of the image is {value:?}: {why}")]
+    BadProperty {
+        /// Name of the property.
+        property: &'static str,
+        /// Its value.
+        value: String,
+        /// Reason.
+        why: &'static str,
+    },
     /// A path in a document is outside of the tree.
     #[error("the path {path:?} is outside of the tree")]
     UnsafePath {
@@ -219,6 +235,10 @@ impl StreamsError {
                 "specify its metadata and its disk as two files, as `incus image export` writes a \
                  split image".to_owned(),
             ),
+            Self::Link { .. } => Some("make it a directory, or mount one there".to_owned()),
+            Self::BadProperty { property, .. } => {
+                Some(format!("change `{property}` in the metadata.yaml of the image"))
+            }
             Self::AliasTaken { .. } => {
                 Some("move it with `--move-aliases`, or choose another alias".to_owned())
             }

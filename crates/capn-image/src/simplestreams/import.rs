@@ -124,7 +124,7 @@ pub fn import(
     });
     let existed = known.is_some();
     let key = known.as_ref().map_or(entry.key.as_str(), |(_, image)| image.product.as_str());
-    entry.check_aliases(&tree, key, |_| false)?;
+    entry.check_aliases(&tree, key, existed, |_| false)?;
     let (number, product, version) = match known {
         Some((number, image)) => (number, image.product, image.version),
         None => entry.add(&mut tree, &stored)?,

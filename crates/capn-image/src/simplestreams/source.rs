@@ -11,11 +11,12 @@ use tokio_util::io::ReaderStream;
 use super::error::StreamsError;
 use super::http::HttpReader;
 use super::images::is_inside;
+use crate::regular;
 
 pub use super::http::HttpOptions;
 
 /// The largest public server has about ten megabytes.
-const DOCUMENT_LIMIT: usize = 64 << 20;
+pub(super) const DOCUMENT_LIMIT: usize = 64 << 20;
 /// Few system calls, little memory.
 const CHUNK_SIZE: usize = 256 << 10;
 
@@ -82,7 +83,7 @@ impl Source {
             Kind::Directory(directory) => {
                 let path = directory.join(path);
                 let failed = |source| StreamsError::ReadFile { path: path.clone(), source };
-                let file = tokio::fs::File::open(&path).await.map_err(failed)?;
+                let file = open_regular(path.clone()).await.map_err(failed)?;
                 let size = file.metadata().await.map_err(failed)?.len();
                 let chunks = ReaderStream::with_capacity(file, CHUNK_SIZE)
                     .map_err(move |source| StreamsError::ReadFile { path: path.clone(), source });
@@ -119,6 +120,11 @@ impl Source {
             Kind::Http(http) => format!("{}{path}", http.base()),
         }
     }
+}
+
+async fn open_regular(path: Utf8PathBuf) -> std::io::Result<tokio::fs::File> {
+    let opened = tokio::task::spawn_blocking(move || regular::open(&path)).await;
+    opened.map_err(std::io::Error::other)?.map(tokio::fs::File::from_std)
 }
 
 impl fmt::Display for Source {

@@ -1,7 +1,6 @@
 //! Detection of image files by their first bytes, and their metadata.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use camino::Utf8Path;
@@ -13,6 +12,7 @@ use serde_json::Value;
 use super::architecture::debian_name;
 use super::error::StreamsError;
 use super::import::ImageFiles;
+use crate::regular;
 
 /// Type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl FileKind {
 pub fn file_kind(path: &Utf8Path) -> Result<FileKind, StreamsError> {
     let failed = |source| StreamsError::ReadFile { path: path.to_owned(), source };
     let mut head = Vec::with_capacity(512);
-    File::open(path).map_err(failed)?.take(512).read_to_end(&mut head).map_err(failed)?;
+    regular::open(path).map_err(failed)?.take(512).read_to_end(&mut head).map_err(failed)?;
     Ok(match head.as_slice() {
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => FileKind::TarXz,
         [0x1f, 0x8b, ..] => FileKind::TarGz,
@@ -195,7 +195,7 @@ pub fn image_files_in(directory: &Utf8Path) -> Result<ImageFiles, StreamsError> 
 fn open(path: &Utf8Path) -> Result<Box<dyn Read>, StreamsError> {
     let kind = file_kind(path)?;
     let failed = |source| StreamsError::ReadFile { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(failed)?;
+    let mut file = regular::open(path).map_err(failed)?;
     file.seek(SeekFrom::Start(0)).map_err(failed)?;
     let file = BufReader::with_capacity(128 << 10, file);
     match kind {

@@ -56,6 +56,7 @@ pub async fn verify(
     checking.found.images = streams.images.len();
     checking.found.problems.clone_from(&streams.problems);
     checking.index(streams);
+    checking.aliases(streams);
 
     let mut metadata: BTreeMap<&str, Vec<Use<'_>>> = BTreeMap::new();
     let mut roots: BTreeMap<&str, Vec<Use<'_>>> = BTreeMap::new();
@@ -118,6 +119,21 @@ impl Checking<'_> {
         }
     }
 
+    /// Of products of one architecture, servers use any one that has the alias.
+    fn aliases(&mut self, streams: &Streams) {
+        let mut known: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+        for (key, product) in streams.documents.iter().flat_map(|(_, doc)| &doc.products) {
+            for alias in product.alias_list() {
+                if let Some(other) = known.insert((&product.arch, alias), key)
+                    && other != key
+                {
+                    let problem = format!("has the alias {alias}, as product {other} has");
+                    self.problem(Location::product(key), problem);
+                }
+            }
+        }
+    }
+
     fn problem(&mut self, location: Location, problem: String) {
         self.found.problems.push(Problem { location, problem });
     }
@@ -141,7 +157,8 @@ impl Checking<'_> {
         uses: &[Use<'_>],
         hashes: &mut [Sha256],
     ) -> Result<bool, StreamsError> {
-        let size = match self.read(path, hashes).await {
+        let expected = uses.iter().map(|used| used.file.size).max().unwrap_or_default();
+        let size = match self.read(path, hashes, expected).await {
             Ok(size) => size,
             Err(error) => {
                 if let Some(problem) = absent(&error) {
@@ -165,7 +182,10 @@ impl Checking<'_> {
             }
             if used.file.size != size {
                 is_right = false;
-                let problem = format!("{path} has {size} bytes instead of {}", used.file.size);
+                // Reading ends where it is too long.
+                let more = if size > expected { "more than " } else { "" };
+                let (found, wanted) = (size.min(expected), used.file.size);
+                let problem = format!("{path} has {more}{found} bytes instead of {wanted}");
                 self.problem(location, problem);
                 continue;
             }
@@ -181,10 +201,19 @@ impl Checking<'_> {
         Ok(is_right)
     }
 
-    async fn read(&mut self, path: &str, hashes: &mut [Sha256]) -> Result<u64, StreamsError> {
+    /// Reads a file, at least until it has more than the expected number of bytes. Returns the number
+    /// of bytes read.
+    async fn read(
+        &mut self,
+        path: &str,
+        hashes: &mut [Sha256],
+        expected: u64,
+    ) -> Result<u64, StreamsError> {
         let (_, mut chunks) = self.source.open(path).await?;
         let mut size = 0;
-        while let Some(chunk) = chunks.try_next().await? {
+        while size <= expected
+            && let Some(chunk) = chunks.try_next().await?
+        {
             for hash in hashes.iter_mut() {
                 hash.update(&chunk);
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use capn_text::display;
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::{Import, store::StoredFiles};
@@ -17,6 +18,9 @@ pub(super) struct Files<T> {
     pub(super) metadata: T,
     pub(super) root: Option<T>,
 }
+
+/// Maximum length of a text in a key, in bytes.
+const MAX_TEXT: usize = 128;
 
 /// Data of an image for the documents.
 pub(super) struct Entry<'a> {
@@ -61,9 +65,41 @@ impl<'a> Entry<'a> {
         format!("{}/{}/{}", self.property("os"), self.property("release"), self.variant())
     }
 
+    /// Returns the aliases that the product gets. A product without any gets one from its properties,
+    /// unless the image existed.
+    fn wanted_aliases(&self, tree: &Tree, key: &str, existed: bool) -> Vec<String> {
+        let product = tree.documents.iter().find_map(|(_, document)| document.products.get(key));
+        let has_some = product.is_some_and(|product| product.alias_list().next().is_some());
+        match self.import.aliases.is_empty() && !has_some && !existed {
+            true => vec![self.default_alias()],
+            false => self.import.aliases.clone(),
+        }
+    }
+
+    /// Checks the texts of the image that become keys and aliases. They come from its archive.
+    fn check_properties(&self) -> Result<(), StreamsError> {
+        let variant = self.variant();
+        let texts = ["os", "release"].map(|key| (key, self.property(key)));
+        for (property, value) in texts.into_iter().chain([("variant", variant.as_str())]) {
+            let why = match value {
+                _ if display::is_unsafe(value) || value.contains(['\n', '\t']) => {
+                    "it has control characters"
+                }
+                _ if value.contains([',', ':']) => "it has a comma or a colon",
+                _ if value.split('/').any(|part| part == "..") => "it leads to another directory",
+                _ if value.len() > MAX_TEXT => "it is too long",
+                _ => continue,
+            };
+            let value = value.chars().take(MAX_TEXT).collect();
+            return Err(StreamsError::BadProperty { property, value, why });
+        }
+        Ok(())
+    }
+
     /// Checks for conflicts with existing content, as far as possible before the files are read:
     /// the image may already exist in another product.
     pub(super) fn check(&self, tree: &Tree) -> Result<(), StreamsError> {
+        self.check_properties()?;
         let other = tree.documents.iter().find_map(|(_, document)| {
             document.products.get(&self.key).filter(|product| product.arch != self.architecture)
         });
@@ -75,7 +111,7 @@ impl<'a> Entry<'a> {
             });
         }
         let serials = self.serials();
-        self.check_aliases(tree, &self.key, |product| {
+        self.check_aliases(tree, &self.key, false, |product| {
             serials.iter().any(|serial| product.versions.contains_key(serial))
         })
     }
@@ -85,6 +121,7 @@ impl<'a> Entry<'a> {
         &self,
         tree: &Tree,
         key: &str,
+        existed: bool,
         is_spared: impl Fn(&Product) -> bool,
     ) -> Result<(), StreamsError> {
         if self.import.move_aliases {
@@ -94,7 +131,7 @@ impl<'a> Entry<'a> {
             if other == key || product.arch != self.architecture || is_spared(product) {
                 continue;
             }
-            let wanted = &self.import.aliases;
+            let wanted = self.wanted_aliases(tree, key, existed);
             if let Some(alias) = product.alias_list().find(|has| wanted.iter().any(|w| w == has)) {
                 return Err(StreamsError::AliasTaken {
                     alias: alias.to_owned(),

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::entry::Files;
 use super::{ImageFiles, Placement};
+use crate::regular;
 use crate::simplestreams::directory::{self, IMAGES, Tree, failed};
 use crate::simplestreams::error::StreamsError;
 use crate::simplestreams::tarball::{FileKind, read_failed};
@@ -106,7 +107,7 @@ impl Moving<'_> {
             let permissions = fs::Permissions::from_mode(0o644);
             fs::set_permissions(&part, permissions).map_err(failed("change", &part))?;
         }
-        let mut reader = File::open(source).map_err(read_failed(source))?;
+        let mut reader = regular::open(source).map_err(read_failed(source))?;
         let mut writer = if is_linked { None } else { Some(directory::create(&part)?) };
         let mut own = Sha256::new();
         let (mut size, mut buffer) = (0_u64, vec![0; CHUNK_SIZE]);

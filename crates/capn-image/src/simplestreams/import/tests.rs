@@ -175,6 +175,54 @@ fn aliases_of_other_products_are_moved_only_on_request() {
     assert_eq!(directory.import(&arm).unwrap().image.architecture, "arm64");
 }
 
+/// An image with this operating system and release.
+fn of(os: &str, release: &str) -> String {
+    format!(
+        "architecture: x86_64\ncreation_date: {CREATED}\nproperties:\n  os: {os}\n  \
+         release: {release}\n"
+    )
+}
+
+#[test]
+fn the_properties_of_an_archive_cannot_take_the_alias_of_another_product() {
+    let directory = Directory::new();
+    directory.import(&directory.split(&of("a/b", "c"), SQUASHFS)).unwrap();
+    let error = directory.import(&directory.split(&of("a", "b/c"), QCOW2)).unwrap_err();
+    assert!(error.to_string().contains("a/b/c/default"), "{error}");
+    for (os, release, why) in [
+        ("'haproxy,evil'", "x", "a comma or a colon"),
+        ("x", "'a:b'", "a comma or a colon"),
+        ("x", r#""a\eb""#, "control characters"),
+        ("x", r#""a\nb""#, "control characters"),
+        ("x", "../../etc", "another directory"),
+        (&"x".repeat(200), "x", "too long"),
+    ] {
+        let error = directory.import(&directory.split(&of(os, release), QCOW2)).unwrap_err();
+        assert!(error.to_string().contains(why), "{os} {release}: {error}");
+    }
+    assert_eq!(directory.products().products.len(), 1);
+}
+
+#[test]
+fn files_outside_the_tree_are_not_changed() {
+    let directory = Directory::new();
+    let wanted = directory.split(&yaml(""), SQUASHFS);
+    directory.import(&wanted).unwrap();
+    let (images, outside) = (directory.tree().join("images"), directory.path("outside"));
+    std::fs::rename(&images, &outside).unwrap();
+    std::fs::write(outside.join(".part-precious"), "x").unwrap();
+    std::os::unix::fs::symlink(&outside, &images).unwrap();
+    let error = directory.import(&wanted).unwrap_err();
+    assert!(error.to_string().contains("is a symbolic link"), "{error}");
+    assert!(outside.join(".part-precious").exists());
+    std::fs::remove_file(&images).unwrap();
+    let lock = directory.tree().join(".capn.lock");
+    std::fs::remove_file(&lock).unwrap();
+    std::os::unix::fs::symlink(directory.path("made"), &lock).unwrap();
+    assert!(directory.import(&wanted).is_err());
+    assert!(!directory.path("made").exists());
+}
+
 #[test]
 fn kubernetes_versions_are_products_of_their_own() {
     let directory = Directory::new();

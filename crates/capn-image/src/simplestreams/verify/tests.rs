@@ -81,10 +81,20 @@ async fn damaged_truncated_and_missing_files_are_reported_with_their_location() 
         std::fs::write(path, content).unwrap();
     };
     let cut: Damage = |path| std::fs::write(path, b"hsqs").unwrap();
+    let grow: Damage = |path| {
+        std::fs::remove_file(path).unwrap();
+        std::fs::File::create(path).unwrap().set_len(1 << 40).unwrap();
+    };
+    let device: Damage = |path| {
+        std::fs::remove_file(path).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", path).unwrap();
+    };
     let remove: Damage = |path| std::fs::remove_file(path).unwrap();
     for (ending, damage, item, part) in [
         ("squashfs", flip, "squashfs", "the SHA-256 of"),
         ("squashfs", cut, "squashfs", "has 4 bytes instead of 14"),
+        ("squashfs", grow, "squashfs", "has more than 14 bytes instead of 14"),
+        ("squashfs", device, "squashfs", "not a regular file"),
         ("squashfs", remove, "squashfs", "does not exist"),
         ("qcow2", flip, "disk-kvm.img", "the SHA-256 of"),
         ("tar.gz", flip, "incus.tar.xz", "the SHA-256 of"),
@@ -115,6 +125,23 @@ async fn a_wrong_combined_hash_is_reported() {
     let verified = run(&Source::directory(tree.path())).await;
     let [problem] = &texts(&verified)[..] else { panic!("{:?}", texts(&verified)) };
     assert!(problem.contains("the combined SHA-256 of the files is"), "{problem}");
+}
+
+#[tokio::test]
+async fn an_alias_of_two_products_is_a_problem() {
+    let tree = Tree::new();
+    let path = tree.path().join("streams/v1/images.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let products = document["products"].as_object_mut().unwrap();
+    let mut twin = products["debian:unknown:default:amd64"].clone();
+    twin["aliases"] = "twin,debian/unknown/default".into();
+    products.insert("twin:unknown:default:amd64".into(), twin);
+    std::fs::write(&path, document.to_string()).unwrap();
+    let verified = run(&Source::directory(tree.path())).await;
+    let expected =
+        "has the alias debian/unknown/default, as product debian:unknown:default:amd64 has";
+    assert!(texts(&verified).iter().any(|text| text.contains(expected)), "{:?}", texts(&verified));
 }
 
 #[tokio::test]
