@@ -1,17 +1,9 @@
 //! One connection, from its handshake to its end.
 
-use std::{
-    convert::Infallible,
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -26,11 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::{BoxError, Service, ServiceExt as _};
 
-use crate::{
-    Limits, Peer,
-    slots::{Running, Slot},
-    write_timeout::WriteTimeout,
-};
+use crate::{Limits, Peer, response_body::TrackedBody, slots::Slot, write_timeout::WriteTimeout};
 
 /// HTTP/2 flow control windows of a stream and of a connection, by authentication.
 const WINDOWS: (u32, u32) = (256 << 10, 512 << 10);
@@ -119,9 +107,7 @@ where
                 })?,
             };
             let Ok(response) = response;
-            Ok::<_, io::Error>(
-                response.map(|body| TrackedBody { body: Box::pin(body), _running: running }),
-            )
+            Ok::<_, io::Error>(response.map(|body| TrackedBody::new(body, running)))
         }
     });
     let builder = builder(&limits, slot.is_unauthenticated());
@@ -133,6 +119,7 @@ where
         let deadline = until.or_else(|| slot.idle_until());
         // A connection with a running request is checked again after the shortest idle time.
         let deadline = deadline.unwrap_or_else(|| Instant::now() + limits.unauthenticated_idle);
+        let deadline = deadline.min(slot.unread_until().unwrap_or(deadline));
         tokio::select! {
             result = &mut connection => return result.map_err(|error| error.to_string()),
             () = slot.evicted.cancelled() => return Err("evicted in favor of another connection".to_owned()),
@@ -141,7 +128,10 @@ where
                 until = Some(Instant::now() + limits.grace);
             }
             () = sleep_until(deadline) => {
-                if until.is_some() {
+                if slot.unread_until().is_some_and(|end| end <= Instant::now()) {
+                    return Err("the client does not read a response".to_owned());
+                }
+                if until.is_some_and(|until| until <= Instant::now()) {
                     return Ok(());
                 }
                 if slot.idle_until().is_some_and(|idle| idle <= Instant::now()) {
@@ -180,30 +170,4 @@ fn builder(limits: &Limits, unauthenticated: bool) -> Builder<TokioExecutor> {
         .max_pending_accept_reset_streams(MAX_RESETS)
         .max_local_error_reset_streams(MAX_RESETS);
     builder
-}
-
-/// A response body that counts its request as running.
-struct TrackedBody<B> {
-    body: Pin<Box<B>>,
-    _running: Running,
-}
-
-impl<B: Body> Body for TrackedBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        self.body.as_mut().poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

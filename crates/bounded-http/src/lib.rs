@@ -6,6 +6,7 @@
 
 mod connection;
 mod limits;
+mod response_body;
 mod serve;
 mod slots;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Connection slots: who owns them, and which connection is evicted when there are too many.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -49,6 +49,15 @@ enum Owner {
 struct Activity {
     running: usize,
     since: Instant,
+    next: u64,
+    /// Requests with a chunk of the response that the peer has not read, since when.
+    unread: BTreeMap<u64, Instant>,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Self { running: 0, since: Instant::now(), next: 0, unread: BTreeMap::new() }
+    }
 }
 
 /// The slot of one connection. Dropping the last reference frees it.
@@ -64,7 +73,22 @@ pub(crate) struct Slot {
 
 /// A running request.
 #[derive(Debug)]
-pub(crate) struct Running(Arc<Mutex<Activity>>);
+pub(crate) struct Running {
+    id: u64,
+    activity: Arc<Mutex<Activity>>,
+}
+
+impl Running {
+    /// Records that the peer has to read a chunk before the response goes on.
+    pub(crate) fn waits_for_peer(&self) {
+        lock(&self.activity).unread.insert(self.id, Instant::now());
+    }
+
+    /// Records that the peer has read what was sent.
+    pub(crate) fn goes_on(&self) {
+        lock(&self.activity).unread.remove(&self.id);
+    }
+}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -94,7 +118,7 @@ impl Slots {
         let id = state.next;
         state.next += 1;
         let evicted = CancellationToken::new();
-        let activity = Arc::new(Mutex::new(Activity { running: 0, since: Instant::now() }));
+        let activity = Arc::new(Mutex::new(Activity::new()));
         let unauthenticated =
             Unauthenticated { address, evicted: evicted.clone(), activity: Arc::clone(&activity) };
         state.unauthenticated.insert(id, unauthenticated);
@@ -186,8 +210,16 @@ impl Slot {
 
     /// Counts a request as running until the returned value is dropped.
     pub(crate) fn begin(&self) -> Running {
-        lock(&self.activity).running += 1;
-        Running(Arc::clone(&self.activity))
+        let mut activity = lock(&self.activity);
+        activity.running += 1;
+        activity.next += 1;
+        Running { id: activity.next, activity: Arc::clone(&self.activity) }
+    }
+
+    /// Returns the time at which the connection is closed if the peer reads nothing of a response.
+    pub(crate) fn unread_until(&self) -> Option<Instant> {
+        let oldest = lock(&self.activity).unread.values().min().copied();
+        oldest.map(|since| since + self.slots.limits.write_timeout)
     }
 
     /// Returns the time at which the connection is closed if no request arrives before. `None`
@@ -203,7 +235,8 @@ impl Slot {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let mut activity = lock(&self.0);
+        let mut activity = lock(&self.activity);
+        activity.unread.remove(&self.id);
         activity.running = activity.running.saturating_sub(1);
         activity.since = Instant::now();
     }

@@ -48,6 +48,7 @@ async fn response(peer: Peer, request: Request<Incoming>) -> Result<Answer, Infa
         "/" => text("unauthenticated".to_owned()),
         "/slow" => std::future::pending().await,
         "/endless" => Endless.boxed_unsync(),
+        "/large" => text("x".repeat(1 << 20)),
         user => text(peer.identify(user, user == "/root").to_string()),
     }))
 }
@@ -183,6 +184,57 @@ async fn unread_responses_close_the_connection() {
         }
     };
     timeout(DEADLINE, ended).await.expect("the connection is closed");
+}
+
+/// An HTTP/2 connection whose streams accept one byte, with a request on the first of them.
+fn narrow(path: &str) -> Vec<u8> {
+    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    // SETTINGS: INITIAL_WINDOW_SIZE is 1.
+    sent.extend([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 1]);
+    // HEADERS, the whole request: the static entries GET and http, and a literal path.
+    let length = u8::try_from(path.len()).unwrap();
+    let headers = [&[0x82, 0x86, 0x04, length], path.as_bytes()].concat();
+    sent.extend([0, 0, u8::try_from(headers.len()).unwrap(), 1, 5, 0, 0, 0, 1]);
+    sent.extend(headers);
+    sent
+}
+
+#[tokio::test]
+async fn an_unread_stream_closes_its_connection() {
+    for path in ["/large", "/endless"] {
+        // Requests that run are looked at after the shortest idle time.
+        let (write_timeout, idle) = (Duration::from_millis(200), Duration::from_secs(1));
+        let limits = Limits { write_timeout, unauthenticated_idle: idle, ..small() };
+        let address = server(limits).await;
+        let mut stream = connect(address).await;
+        stream.write_all(&narrow(path)).await.unwrap();
+        let mut received = Vec::new();
+        let ended = timeout(DEADLINE, stream.read_to_end(&mut received)).await;
+        drop(ended.expect("the connection is closed"));
+        assert!(received.len() < 4096, "{path}: {} bytes", received.len());
+    }
+}
+
+#[tokio::test]
+async fn a_body_counts_as_running_until_it_is_read() {
+    let slots = crate::slots::Slots::new(small());
+    let (slot, _) = slots.take(std::net::Ipv4Addr::LOCALHOST.into());
+    let large = Bytes::from(vec![7; 40_000]);
+    let mut body = crate::response_body::TrackedBody::new(Full::new(large.clone()), slot.begin());
+    assert_eq!(body.size_hint().exact(), Some(40_000));
+    let mut read = Vec::new();
+    for size in [16_384, 16_384, 7_232] {
+        let chunk = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(chunk.len(), size);
+        read.extend_from_slice(&chunk);
+        assert!(slot.unread_until().is_some() && slot.idle_until().is_none());
+        assert!(!body.is_end_stream(), "the end would be sent with the chunk");
+    }
+    assert_eq!(read, large);
+    assert!(body.frame().await.is_none());
+    assert!(slot.unread_until().is_none());
+    drop(body);
+    assert!(slot.idle_until().is_some());
 }
 
 #[tokio::test]

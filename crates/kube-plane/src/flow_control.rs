@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
 
 use tokio::{
@@ -80,12 +81,19 @@ impl Reservation {
     }
 }
 
+/// The memory that the responses to a user may take.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory {
+    /// The share of the user, then the common share.
+    shares: Vec<Arc<Shares>>,
+    wait: Duration,
+}
+
 /// An admitted request.
 #[derive(Debug)]
 pub(crate) struct Admitted {
     pub(crate) limits: Limits,
-    /// The share of the user, then the common share.
-    shares: Vec<Arc<Shares>>,
+    pub(crate) memory: Memory,
     permits: Vec<OwnedSemaphorePermit>,
 }
 
@@ -118,7 +126,8 @@ impl FlowControl {
             let of = if kind == RequestKind::Watch { &share.watches } else { &share.requests };
             permits.push(Arc::clone(of).try_acquire_owned().map_err(|_| too_many(kind))?);
         }
-        Ok(Admitted { limits: self.limits, shares, permits })
+        let memory = Memory { shares, wait: self.limits.wait };
+        Ok(Admitted { limits: self.limits, memory, permits })
     }
 
     fn of_user(&self, user: &Arc<str>) -> Arc<Shares> {
@@ -141,7 +150,7 @@ impl FlowControl {
     }
 }
 
-impl Admitted {
+impl Memory {
     /// Reserves memory, in bytes. Waits for it for a limited time.
     pub(crate) async fn bytes(&self, bytes: usize) -> Result<Reservation> {
         if bytes <= SMALL {
@@ -159,26 +168,34 @@ impl Admitted {
             }
             Ok(self.take(permits))
         };
-        timeout(self.limits.wait, all).await.unwrap_or_else(|_| Err(too_many(RequestKind::Request)))
-    }
-
-    /// Waits for a slot for an expensive request.
-    pub(crate) async fn expensive(&self) -> Result<Reservation> {
-        let mut permits = Vec::with_capacity(self.shares.len());
-        for share in &self.shares {
-            let of = Arc::clone(&share.expensive);
-            permits.push(of.acquire_owned().await.map_err(|_| closed())?);
-        }
-        Ok(self.take(permits))
+        timeout(self.wait, all).await.unwrap_or_else(|_| Err(too_many(RequestKind::Request)))
     }
 
     fn take(&self, permits: Vec<OwnedSemaphorePermit>) -> Reservation {
         Reservation { permits, shares: self.shares.clone() }
     }
+}
+
+impl Admitted {
+    /// Reserves memory, in bytes. Waits for it for a limited time.
+    pub(crate) async fn bytes(&self, bytes: usize) -> Result<Reservation> {
+        self.memory.bytes(bytes).await
+    }
+
+    /// Waits for a slot for an expensive request.
+    pub(crate) async fn expensive(&self) -> Result<Reservation> {
+        let shares = &self.memory.shares;
+        let mut permits = Vec::with_capacity(shares.len());
+        for share in shares {
+            let of = Arc::clone(&share.expensive);
+            permits.push(of.acquire_owned().await.map_err(|_| closed())?);
+        }
+        Ok(self.memory.take(permits))
+    }
 
     /// Returns the reservation, to be kept until the response is done.
     pub(crate) fn into_reservation(self) -> Reservation {
-        Reservation { permits: self.permits, shares: self.shares }
+        Reservation { permits: self.permits, shares: self.memory.shares }
     }
 }
 

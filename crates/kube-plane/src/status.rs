@@ -148,6 +148,14 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, "Conflict", message).with_details(about(resource, name))
     }
 
+    /// 400: the body is about another object than the path.
+    pub(crate) fn other_name(found: &str, name: &str) -> Self {
+        Self::bad_request(format!(
+            "the name of the object ({}) does not match the name on the URL ({name})",
+            short(found)
+        ))
+    }
+
     /// 409: the object has changed since the client read it.
     pub(crate) fn modified(resource: &Resource, name: &str) -> Self {
         Self::conflict(

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use group_limits::weight::Weight;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -16,6 +17,9 @@ pub const INDEX_PATH: &str = "streams/v1/index.json";
 pub const PRODUCTS_PATH: &str = "streams/v1/images.json";
 /// Data type of a document that lists images.
 pub const IMAGE_DOWNLOADS: &str = "image-downloads";
+
+/// Maximum number of values in a document, as [`Weight`] counts them: enough for 100,000 files.
+const MAX_VALUES: usize = 4_000_000;
 
 const INDEX_FORMAT: &str = "index:1.0";
 const PRODUCTS_FORMAT: &str = "products:1.0";
@@ -197,6 +201,9 @@ pub enum DocumentError {
         /// Cause.
         source: serde_json::Error,
     },
+    /// It has more values than any real one.
+    #[error("it has too many values")]
+    TooManyValues,
     /// Another format.
     #[error("the format is {found:?}, not {wanted:?}")]
     Format {
@@ -234,6 +241,11 @@ pub fn parse_products(text: &str) -> Result<Products, DocumentError> {
 }
 
 fn parse<T: DeserializeOwned>(text: &str) -> Result<T, DocumentError> {
+    let mut weight = Weight::default();
+    weight.add(text.as_bytes());
+    if weight.values > MAX_VALUES {
+        return Err(DocumentError::TooManyValues);
+    }
     let mut json = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let location = Box::new(Location::of_path(error.path()));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Api, WriteOptions, write_error};
+use super::{Api, WriteOptions, update::TRIES, write_error};
 use crate::{
     json, meta,
     registry::{Access, CRDS, Resource, definition::CLEANUP},
@@ -98,7 +98,7 @@ impl Api {
             dry_run: options.dry_run.as_ref().is_some_and(|list| list.iter().any(|v| v == "All")),
             ..WriteOptions::default()
         };
-        loop {
+        for _ in 0..TRIES {
             let current = self.get(resource, namespace, name)?;
             check_preconditions(resource, name, options, &current)?;
             let old = current.value()?;
@@ -115,6 +115,7 @@ impl Api {
                 Err(error) => return Err(write_error(resource, namespace, name, error)),
             }
         }
+        Err(ApiError::modified(resource, name))
     }
 }
 

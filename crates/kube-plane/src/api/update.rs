@@ -11,7 +11,7 @@ use super::{
     quota, write_error,
 };
 use crate::{
-    admission::FieldError,
+    admission::{FieldError, short},
     json, managed, meta,
     registry::{Access, CRDS, Resource, definition},
     status::{ApiError, Result},
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Maximum number of attempts when others write the same object.
-const TRIES: usize = 30;
+pub(super) const TRIES: usize = 30;
 
 /// Shorter base64 values are not searched for in responses.
 const MIN_SECRET_LENGTH: usize = 8;
@@ -207,15 +207,14 @@ fn same_object(target: &Target<'_>, body: &Value, old: &Value, current: &Object)
     let Target { resource, namespace, name, .. } = target;
     let found = json::text(body, &["metadata", "name"]);
     if found != *name {
-        return Err(ApiError::bad_request(format!(
-            "the name of the object ({found}) does not match the name on the URL ({name})"
-        )));
+        return Err(ApiError::other_name(found, name));
     }
     let found = json::text(body, &["metadata", "namespace"]);
     if resource.namespaced && !found.is_empty() && found != *namespace {
         return Err(ApiError::bad_request(format!(
-            "the namespace of the object ({found}) does not match the namespace on the request \
-             ({namespace})"
+            "the namespace of the object ({}) does not match the namespace on the request \
+             ({namespace})",
+            short(found)
         )));
     }
     let uid = json::text(body, &["metadata", "uid"]);

@@ -27,7 +27,7 @@ pub(crate) use self::{body::UnreadBody, event_cache::EventCache, response::faile
 use crate::{
     api::{Api, Subresource},
     discovery,
-    flow_control::{Admitted, FlowControl, RequestKind, Reservation},
+    flow_control::{Admitted, FlowControl, Memory, RequestKind, Reservation},
     identity::Identity,
     names, openapi,
     registry::{Access, Resource},
@@ -61,6 +61,12 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    /// Returns the permission of a watch, and the memory of its user.
+    fn watch_sender(&self) -> (Option<access::WatchPermission>, Option<Memory>) {
+        let memory = self.pass.as_ref().map(|pass| pass.memory.clone());
+        (self.watch_permission.clone(), memory)
+    }
+
     /// Reserves memory for a response.
     async fn room(&self, bytes: usize) -> Result<Reservation> {
         match &self.pass {
@@ -334,9 +340,9 @@ async fn collection(
             let form = request::accepted(&request.headers)?;
             if request.query.flag("watch") {
                 let resource = Arc::clone(resource);
-                let permission = request.watch_permission.clone();
+                let sender = request.watch_sender();
                 let query = &request.query;
-                return watch::watch(api, resource, namespace, form, query, permission, shutdown);
+                return watch::watch(api, resource, namespace, form, query, sender, shutdown);
             }
             read::list(api, resource, namespace, form, request).await
         }
@@ -365,8 +371,8 @@ async fn object(
                 let query = request.query.with_field("metadata.name", name);
                 let namespace = resource.namespaced.then_some(namespace);
                 let resource = Arc::clone(resource);
-                let permission = request.watch_permission.clone();
-                return watch::watch(api, resource, namespace, form, &query, permission, shutdown);
+                let sender = request.watch_sender();
+                return watch::watch(api, resource, namespace, form, &query, sender, shutdown);
             }
             let object = api.get(resource, namespace, name)?;
             Ok(read::show(resource, &object, StatusCode::OK, form, &request.query))

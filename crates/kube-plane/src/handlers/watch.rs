@@ -26,6 +26,7 @@ use super::{
 use crate::{
     admission::FieldError,
     api::Api,
+    flow_control::{Memory, Reservation, SMALL},
     json,
     registry::{Access, Resource},
     selectors::Selector,
@@ -54,7 +55,7 @@ pub(crate) fn watch(
     namespace: Option<&str>,
     form: Form,
     query: &Query,
-    permission: Option<WatchPermission>,
+    sender: (Option<WatchPermission>, Option<Memory>),
     shutdown: &CancellationToken,
 ) -> Result<Response<ResponseBody>> {
     if resource.access == Access::Review {
@@ -87,7 +88,11 @@ pub(crate) fn watch(
         bytes: 0,
         news,
         deadline: Instant::now() + timeout,
-        permission,
+        permission: sender.0,
+        memory: sender.1,
+        room: Reservation::default(),
+        room_for: 0,
+        lacks: None,
         shutdown: shutdown.clone(),
         ended: false,
     };
@@ -169,6 +174,14 @@ struct Watch {
     deadline: Instant,
     /// `None` if it cannot be revoked.
     permission: Option<WatchPermission>,
+    /// Memory of the user; `None` for no limit.
+    memory: Option<Memory>,
+    /// Reserved for a large object until the client has read its event.
+    room: Reservation,
+    /// Size of the large object for which memory is reserved, in bytes.
+    room_for: usize,
+    /// Memory to reserve before going on.
+    lacks: Option<usize>,
     shutdown: CancellationToken,
     ended: bool,
 }
@@ -190,6 +203,17 @@ impl Watch {
             }
             if self.ended {
                 return None;
+            }
+            // Whoever asks for more has read what came before.
+            (self.room, self.room_for) = (Reservation::default(), 0);
+            if let (Some(bytes), Some(memory)) = (self.lacks.take(), &self.memory) {
+                match memory.bytes(bytes).await {
+                    Ok(room) => (self.room, self.room_for) = (room, bytes),
+                    Err(error) => {
+                        self.fail(&error);
+                        continue;
+                    }
+                }
             }
             if let Some(permission) = &mut self.permission
                 && let Err(error) = permission.check(&self.api)
@@ -238,6 +262,20 @@ impl Watch {
         }
     }
 
+    /// Returns whether an event of this size may be created now. Otherwise its memory is reserved
+    /// first: a client may leave each of its watches with the event of another large object.
+    fn has_room(&mut self, bytes: usize) -> bool {
+        if self.memory.is_none() || bytes <= SMALL {
+            return true;
+        }
+        let is_reserved = self.room_for >= bytes;
+        self.room_for = 0;
+        if !is_reserved {
+            self.lacks = Some(bytes);
+        }
+        is_reserved
+    }
+
     /// Sends more objects of the initial state as ADDED events. Returns whether there may be more.
     fn page(&mut self) -> bool {
         let Some(initial) = &self.initial else { return false };
@@ -253,6 +291,9 @@ impl Watch {
         }
         for object in objects {
             if self.selector.matches(&object) {
+                if !self.has_room(object.raw.len()) {
+                    break;
+                }
                 if object.revision > self.position {
                     self.ahead.insert(object.key.clone(), object.revision);
                 }
@@ -277,6 +318,11 @@ impl Watch {
             if index >= PAGE || self.bytes >= READY {
                 return Ok(true);
             }
+            let previous = event.previous.as_ref().map_or(0, |previous| previous.raw.len());
+            let bytes = event.object.raw.len().max(previous);
+            if self.concerns(&event.object) && !self.has_room(bytes) {
+                return Ok(true);
+            }
             self.take(event);
             self.position = event.revision();
         }
@@ -285,9 +331,14 @@ impl Watch {
         Ok(false)
     }
 
+    /// Returns whether an object is in the namespace of the watch.
+    fn concerns(&self, object: &Object) -> bool {
+        self.namespace.as_deref().is_none_or(|namespace| *namespace == *object.key.namespace)
+    }
+
     fn take(&mut self, event: &Event) {
         let object = &event.object;
-        if self.namespace.as_deref().is_some_and(|namespace| *namespace != *object.key.namespace) {
+        if !self.concerns(object) {
             return;
         }
         if self

@@ -14,6 +14,8 @@ use crate::{
     status::{ApiError, Result},
 };
 
+/// Maximum number of attempts when others create and delete the object meanwhile.
+const TRIES: usize = 5;
 /// Maximum size of a manager name, in bytes.
 const MAX_MANAGER: usize = 128;
 
@@ -50,8 +52,11 @@ impl Apply {
                 )));
             }
         }
-        if json::text(value, &["metadata", "name"]).is_empty() {
+        let name = json::text(value, &["metadata", "name"]);
+        if name.is_empty() {
             json::set(value, &["metadata", "name"], target.name.into());
+        } else if name != target.name {
+            return Err(ApiError::other_name(name, target.name));
         }
         drop_nulls(value);
         Ok(Self { body, manager, force: query.flag("force") })
@@ -69,7 +74,7 @@ impl Apply {
         let part = self.part(&target);
         let wanted = ownable(&part, &target);
         let intent = Intent { target, manager: &self.manager, force: self.force, wanted: &wanted };
-        loop {
+        for _ in 0..TRIES {
             let merge = |old: &Value| {
                 // Unknown fields are kept, so that the response names them.
                 let full = Intent { wanted: &part, ..intent };
@@ -114,6 +119,7 @@ impl Apply {
                 result => return result,
             }
         }
+        Err(ApiError::modified(target.resource, target.name))
     }
 
     /// Returns the part of the body for this path: the object without its status, or the status.

@@ -101,7 +101,10 @@ impl Moving<'_> {
     ) -> Result<StoredFile, StreamsError> {
         let part = self.tree.part(what);
         // A link shows the current file; the content read below determines its name.
-        let is_linked = self.placement != Placement::Copy && fs::hard_link(source, &part).is_ok();
+        // A link to a symbolic link would be one too.
+        let may_link = self.placement != Placement::Copy
+            && fs::symlink_metadata(source).is_ok_and(|found| found.is_file());
+        let is_linked = may_link && fs::hard_link(source, &part).is_ok();
         if is_linked && self.placement == Placement::Move {
             // As a copy: a web server of another user must be able to read it.
             let permissions = fs::Permissions::from_mode(0o644);

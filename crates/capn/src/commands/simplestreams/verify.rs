@@ -8,6 +8,7 @@ use crate::Context;
 use crate::error::CommandError;
 use crate::output::{self, Format, OutputArgs};
 use crate::signal::Interrupt;
+use crate::ui::indented;
 
 /// Options of `simplestreams verify`.
 #[derive(Clone, Debug, Args)]
@@ -69,13 +70,18 @@ pub(in crate::commands) async fn run(
     }
 }
 
+/// Problems quote the server.
+fn line(problem: &str) -> String {
+    format!("{}\n", indented(problem, "  "))
+}
+
 fn print(context: &Context, verified: &Verified, format: Format) -> Result<(), CommandError> {
     match format {
         Format::Json => context.ui.data(&output::json(verified)?),
         Format::Yaml => context.ui.data(&output::yaml(verified)?),
         Format::Table | Format::Wide | Format::Name => {
             let lines: String =
-                verified.problems.iter().map(|problem| format!("{problem}\n")).collect();
+                verified.problems.iter().map(|problem| line(&problem.to_string())).collect();
             context.ui.data(&lines)
         }
     }
