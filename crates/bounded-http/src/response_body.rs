@@ -29,6 +29,8 @@ pub(crate) struct TrackedBody<B> {
 
 impl<B> TrackedBody<B> {
     pub(crate) fn new(body: B, running: Running) -> Self {
+        // With HTTP/2, the body is not asked for anything until the peer accepts a byte.
+        running.waits_for_peer();
         Self { body: Box::pin(body), rest: Bytes::new(), has_sent: false, running }
     }
 

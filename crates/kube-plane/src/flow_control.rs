@@ -69,6 +69,7 @@ impl Shares {
 #[derive(Debug, Default)]
 pub(crate) struct Reservation {
     permits: Vec<OwnedSemaphorePermit>,
+    admission: Option<Arc<Vec<OwnedSemaphorePermit>>>,
     /// Keeps the user in the table while part of their share is reserved.
     shares: Vec<Arc<Shares>>,
 }
@@ -77,6 +78,7 @@ impl Reservation {
     /// Adds another reservation.
     pub(crate) fn add(&mut self, mut other: Self) {
         self.permits.append(&mut other.permits);
+        self.admission = self.admission.take().or(other.admission);
         self.shares.append(&mut other.shares);
     }
 }
@@ -94,7 +96,7 @@ pub(crate) struct Memory {
 pub(crate) struct Admitted {
     pub(crate) limits: Limits,
     pub(crate) memory: Memory,
-    permits: Vec<OwnedSemaphorePermit>,
+    permits: Arc<Vec<OwnedSemaphorePermit>>,
 }
 
 impl FlowControl {
@@ -127,7 +129,7 @@ impl FlowControl {
             permits.push(Arc::clone(of).try_acquire_owned().map_err(|_| too_many(kind))?);
         }
         let memory = Memory { shares, wait: self.limits.wait };
-        Ok(Admitted { limits: self.limits, memory, permits })
+        Ok(Admitted { limits: self.limits, memory, permits: Arc::new(permits) })
     }
 
     fn of_user(&self, user: &Arc<str>) -> Arc<Shares> {
@@ -172,7 +174,7 @@ impl Memory {
     }
 
     fn take(&self, permits: Vec<OwnedSemaphorePermit>) -> Reservation {
-        Reservation { permits, shares: self.shares.clone() }
+        Reservation { permits, admission: None, shares: self.shares.clone() }
     }
 }
 
@@ -195,7 +197,13 @@ impl Admitted {
 
     /// Returns the reservation, to be kept until the response is done.
     pub(crate) fn into_reservation(self) -> Reservation {
-        Reservation { permits: self.permits, shares: self.memory.shares }
+        self.hold()
+    }
+
+    /// Returns a reservation that lasts as long as the admission or longer.
+    pub(crate) fn hold(&self) -> Reservation {
+        let admission = Some(Arc::clone(&self.permits));
+        Reservation { permits: Vec::new(), admission, shares: self.memory.shares.clone() }
     }
 }
 

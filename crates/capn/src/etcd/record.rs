@@ -76,6 +76,9 @@ impl Record {
 
     /// Reads the record of a snapshot; `None` if it is missing or invalid.
     pub fn read(snapshot: &Utf8Path) -> Option<Self> {
-        serde_json::from_str(&text_file::read(&Self::path(snapshot), LONGEST).ok()?).ok()
+        let path = Self::path(snapshot);
+        // A named pipe has no end, and its writer may never come.
+        path.symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
+        serde_json::from_str(&text_file::read(&path, LONGEST).ok()?).ok()
     }
 }

@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 use super::record::{Reason, Record};
 use crate::error::{CommandError, Doing as _};
 use crate::state::{StateDir, file_names, make_private_dir, write_private};
+use crate::ui::readable;
 
 /// Prefix and suffix of incomplete files.
 const PARTIAL: (&str, &str) = (".capn-etcd-", ".partial");
@@ -105,7 +106,9 @@ impl Folder {
     pub fn list(&self) -> Result<Vec<Kept>, CommandError> {
         let mut found = Vec::new();
         for name in names(&self.path)? {
-            if name.starts_with('.') || !name.ends_with(END) {
+            let is_file = self.path.join(&name).symlink_metadata().is_ok_and(|it| it.is_file());
+            if name.starts_with('.') || !name.ends_with(END) || !is_file || name != readable(&name)
+            {
                 continue;
             }
             match Kept::at(&self.path.join(&name)) {

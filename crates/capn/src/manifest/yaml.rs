@@ -43,8 +43,10 @@ pub(crate) fn value_to_yaml(value: &Value) -> Result<String, CommandError> {
 /// Returns an error with the position of invalid YAML, or with the number of a document that is not
 /// an object with `apiVersion`, `kind` and a name.
 pub fn parse(text: &str) -> Result<Vec<Document>, CommandError> {
-    let values: Vec<Value> =
-        serde_saphyr::from_multiple(text).doing("the text is not valid YAML")?;
+    // Without an excerpt, which may show a line of a Secret.
+    let options = serde_saphyr::options! { with_snippet: false };
+    let values: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options)
+        .doing("the text is not valid YAML")?;
     let mut documents = Vec::new();
     for (index, value) in values.into_iter().enumerate() {
         let items = match value {
@@ -87,6 +89,15 @@ mod tests {
         let documents = parse(text).unwrap();
         let shown: Vec<String> = documents.iter().map(Document::shown).collect();
         assert_eq!(shown, ["secret/a", "b.g/b"]);
+    }
+
+    #[test]
+    fn an_error_does_not_quote_the_document() {
+        for text in ["kind: Secret\nstringData: {k: \"S3CRET", "password: S3CRET\nx: 1\n  y: [2\n"]
+        {
+            let error = parse(text).unwrap_err().render(|_, text| text.to_owned());
+            assert!(!error.contains("S3CRET") && error.contains("line"), "{error}");
+        }
     }
 
     #[test]

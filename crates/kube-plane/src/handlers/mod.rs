@@ -83,23 +83,32 @@ pub(crate) async fn serve(
     call: Call,
 ) -> Response<ResponseBody> {
     let (path, method) = (call.parts.uri.path().to_owned(), call.parts.method.clone());
-    match answer(api, shutdown, &path, call).await {
+    let mut held = None;
+    match answer(api, shutdown, &path, call, &mut held).await {
         Ok(response) => response,
         Err(error) => {
             // Without the message, which may quote a Secret.
             let (code, reason) = (error.code().as_u16(), error.reason());
             tracing::debug!(%method, path, code, reason, "request failed");
-            response::failed(&error)
+            let response = response::failed(&error);
+            match held {
+                Some((taken, limit)) => {
+                    reserved_body::attach_reservation(response, taken, Some(limit))
+                }
+                None => response,
+            }
         }
     }
 }
 
-/// Authenticates, authorizes and admits the request, then reads its body and handles it.
+/// Admits and authorizes the request, then reads its body and handles it. `held` gets the capacity
+/// that also an error takes until it is read, and the time limit for that.
 async fn answer(
     api: &Arc<Api>,
     shutdown: &CancellationToken,
     path: &str,
     call: Call,
+    held: &mut Option<(Reservation, std::time::Duration)>,
 ) -> Result<Response<ResponseBody>> {
     let Call { identity, flow_control, parts, body: unread } = call;
     let query = Query::parse(parts.uri.query().unwrap_or_default());
@@ -119,24 +128,26 @@ async fn answer(
     let segments = segments
         .ok_or_else(|| ApiError::bad_request("a segment of the path is not a valid name"))?;
     let segments: Vec<&str> = segments.iter().map(|segment| &**segment).collect();
-    if let Some(other) = access::impersonated(api, &request)? {
-        request.identity = other;
-    }
     let is_write = request::is_write(&request.method);
     let is_watch =
         !is_write && request.query.flag("watch") && ResourcePath::parse(&segments).is_some();
-    if is_watch {
-        // Before the check, so that no change is missed.
-        request.watch_permission = access::WatchPermission::of(api, &request, &segments);
-    }
-    access::authorize(api, &request, &segments)?;
     if let Some(flow_control) = flow_control
         // Unauthenticated requests are so small that the connection limits are enough.
         && !sender.is_anonymous()
     {
         let kind = if is_watch { RequestKind::Watch } else { RequestKind::Request };
-        request.pass = Some(flow_control.admit(&sender, kind)?);
+        let pass = flow_control.admit(&sender, kind)?;
+        *held = Some((pass.hold(), pass.limits.request));
+        request.pass = Some(pass);
     }
+    if let Some(other) = access::impersonated(api, &request)? {
+        request.identity = other;
+    }
+    if is_watch {
+        // Before the check, so that no change is missed.
+        request.watch_permission = access::WatchPermission::of(api, &request, &segments);
+    }
+    access::authorize(api, &request, &segments)?;
     let mut room = Reservation::default();
     if is_write {
         (request.body, room) = unread.read(request.pass.as_ref()).await?;

@@ -35,6 +35,22 @@ async fn apply_creates_and_removes_fields_it_no_longer_sets() {
 }
 
 #[tokio::test]
+async fn an_object_of_another_name_is_refused() {
+    let client = plane().await.client();
+    let api = api(&client);
+    apply(&api, "m", false, json!({"size": "S"})).await.unwrap();
+    // Neither as an existing object nor as a new one.
+    for (path, name) in [("missing", "a"), ("missing", "other"), ("a", "other")] {
+        let params = PatchParams::apply("m");
+        let object = widget(name, json!({"size": "L"}));
+        let refused = failure(api.patch(path, &params, &Patch::Apply(object)).await);
+        assert_eq!(refused.0, 400, "{refused:?}");
+        assert!(refused.2.contains("does not match the name on the URL"), "{refused:?}");
+    }
+    assert!(api.get_opt("other").await.unwrap().is_none());
+}
+
+#[tokio::test]
 async fn managers_share_and_conflict() {
     let client = plane().await.client();
     let api = api(&client);

@@ -1,5 +1,7 @@
 //! A kube-rs client over HTTPS.
 
+use std::time::Duration;
+
 use futures::StreamExt;
 use k8s_openapi::api::{core::v1::ConfigMap, rbac::v1::RoleBinding};
 use kube::{
@@ -76,6 +78,28 @@ async fn only_clients_with_a_certificate_are_accepted() {
         .0,
         403
     );
+
+    // A connection and a watch do not outlive the certificate.
+    let lifetime = Duration::from_secs(5);
+    let certificate = pki.client_with_lifetime("late", &["two"], lifetime).unwrap();
+    let kubeconfig =
+        Kubeconfig::from_yaml(&pki.kubeconfig_for(&certificate, "plane", &url)).unwrap();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+    let client = Client::try_from(config).unwrap();
+    let api: Api<ConfigMap> = Api::default_namespaced(client.clone());
+    api.list(&ListParams::default()).await.unwrap();
+    let path = "/api/v1/namespaces/default/configmaps?watch=1";
+    let request = http::Request::get(path).body(Vec::new()).unwrap();
+    let watch = client.request_events::<serde_json::Value>(request).await.unwrap();
+    let watched = tokio::time::timeout(Duration::from_secs(60), watch.collect::<Vec<_>>()).await;
+    let events = watched.expect("the watch ends with the certificate");
+    assert!(events.iter().all(Result::is_ok), "{events:?}");
+    match api.list(&ListParams::default()).await {
+        Ok(_) => panic!("the certificate is still accepted"),
+        Err(kube::Error::Api(status)) => assert_eq!(status.code, 401, "{status:?}"),
+        // A new connection is refused during the handshake.
+        Err(_) => {}
+    }
 
     stop.send(()).unwrap();
     server.await.unwrap().unwrap();
