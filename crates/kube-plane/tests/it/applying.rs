@@ -102,7 +102,8 @@ async fn status_is_applied_separately() {
     assert_eq!(applied.data["spec"]["size"], "S");
     let managed = applied.metadata.managed_fields.unwrap();
     assert!(managed.iter().any(|entry| entry.subresource.as_deref() == Some("status")));
-    assert_eq!(failure(api.patch_status("b", &params, &Patch::Apply(&status)).await).0, 404);
+    let missing = Patch::Apply(widget("b", json!({"size": "L"})));
+    assert_eq!(failure(api.patch_status("b", &params, &missing).await).0, 404);
 }
 
 #[tokio::test]
