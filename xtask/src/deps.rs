@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("capn-api", &["capi-api"]),
     ("capn-plan", &["capn-api", "incus-api"]),
     ("capn-oci", &[]),
-    ("capn-image", &["incus-client", "capn-oci"]),
+    ("capn-image", &["incus-client", "capn-oci", "capn-text", "group-limits"]),
     ("capn-doctor", &["incus-client"]),
     (
         "capn-provider",
