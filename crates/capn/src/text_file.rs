@@ -20,6 +20,16 @@ pub fn read(path: &Utf8Path, limit: u64) -> io::Result<String> {
     }
 }
 
+/// As [`read`], but only a regular file: for paths that stand in files of others, where a named pipe
+/// would wait for a writer.
+///
+/// # Errors
+///
+/// As [`read`], and if it is not a regular file.
+pub fn read_regular(path: &Utf8Path, limit: u64) -> io::Result<String> {
+    limited(capn_image::regular::open(path)?, limit)
+}
+
 fn limited(reader: impl Read, limit: u64) -> io::Result<String> {
     let mut text = String::new();
     reader.take(limit.saturating_add(1)).read_to_string(&mut text)?;

@@ -1,5 +1,7 @@
 //! Label and field selectors.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::{
@@ -7,7 +9,7 @@ use crate::{
     json, names,
     registry::Resource,
     status::{ApiError, Result},
-    store::Object,
+    store::{Fields, Object},
 };
 
 /// Maximum size of a selector, in bytes.
@@ -20,6 +22,8 @@ const MAX_REQUIREMENTS: usize = 100;
 pub(crate) struct Selector {
     labels: Vec<Requirement>,
     fields: Vec<FieldRequirement>,
+    /// Fields by which objects of the resource are selected, besides name and namespace.
+    selectable: Box<[Box<str>]>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +82,9 @@ impl Selector {
                 )));
             }
         }
-        Ok(Self { labels, fields })
+        let selectable =
+            if fields.is_empty() { Box::default() } else { resource.selectable.clone() };
+        Ok(Self { labels, fields, selectable })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -91,23 +97,42 @@ impl Selector {
     }
 
     fn match_fields(&self, object: &Object) -> bool {
-        let mut value = None;
         self.fields.iter().all(|requirement| {
             let found = match requirement.field.as_str() {
-                "metadata.name" => &*object.key.name,
-                "metadata.namespace" => &*object.key.namespace,
-                // Selectors by other fields are rare: parse the object for them.
-                field => {
-                    let value = value.get_or_insert_with(|| object.value().unwrap_or_default());
-                    &*field_text(value, field)
-                }
+                "metadata.name" => Cow::Borrowed(&*object.key.name),
+                "metadata.namespace" => Cow::Borrowed(&*object.key.namespace),
+                field => self.field_of(object, field),
             };
             (found == requirement.value) == requirement.equal
         })
     }
+
+    fn field_of<'a>(&self, object: &'a Object, field: &str) -> Cow<'a, str> {
+        let read = |value: &Value| -> Fields {
+            let fields = self.selectable.iter();
+            fields.map(|field| (field.clone(), comparable(field_text(value, field)))).collect()
+        };
+        let known = object.fields(read).iter().find(|(name, _)| **name == *field);
+        match known {
+            Some((_, value)) => Cow::Borrowed(value),
+            // The definition of the resource has changed since.
+            None => {
+                let value = object.value().unwrap_or_default();
+                Cow::Owned(field_text(&value, field).into_owned())
+            }
+        }
+    }
 }
 
-fn field_text<'a>(value: &'a Value, field: &str) -> std::borrow::Cow<'a, str> {
+/// Cuts a value that is longer than any selector, so that it equals none.
+fn comparable(value: Cow<'_, str>) -> Box<str> {
+    match value.len() > MAX_TEXT {
+        true => value.chars().take(MAX_TEXT + 1).collect(),
+        false => value.into(),
+    }
+}
+
+fn field_text<'a>(value: &'a Value, field: &str) -> Cow<'a, str> {
     // Core events are selected by the component of their source.
     let field = match field {
         "source" => "source.component",
@@ -297,6 +322,21 @@ mod tests {
         {
             assert!(Selector::parse(&secrets, labels, fields).is_err(), "{labels} {fields}");
         }
+    }
+
+    #[test]
+    fn fields_are_read_once_and_long_ones_equal_no_selector() {
+        let tables = Registry::new().tables();
+        let secrets = tables.find("", "v1", "secrets").unwrap();
+        let kind = "x".repeat(MAX_TEXT + 9);
+        let key = Key::new(&Arc::from("secrets."), "n", "a");
+        let object = Object::draft(key, &json!({"metadata": {}, "type": kind})).unwrap();
+        for (fields, expected) in [("type=Opaque", false), ("type!=Opaque", true)] {
+            let selector = Selector::parse(&secrets, "", fields).unwrap();
+            assert_eq!(selector.matches(&object), expected, "{fields}");
+        }
+        let fields = object.fields(|_| panic!("the object is parsed again"));
+        assert_eq!((fields.len(), fields[0].1.len()), (1, MAX_TEXT + 1));
     }
 
     #[test]

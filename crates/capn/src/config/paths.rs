@@ -33,7 +33,7 @@ impl ConfigFile {
         for NodeFile { path, content, source, .. } in &mut self.settings.files {
             let Some(from) = source.take() else { continue };
             let doing = || format!("cannot read {from} for the node file {path}");
-            let text = crate::text_file::read(&from, limit).doing(doing())?;
+            let text = crate::text_file::read_regular(&from, limit).doing(doing())?;
             *content = Some(text);
         }
         Ok(())

@@ -76,9 +76,6 @@ impl Record {
 
     /// Reads the record of a snapshot; `None` if it is missing or invalid.
     pub fn read(snapshot: &Utf8Path) -> Option<Self> {
-        let path = Self::path(snapshot);
-        // A named pipe has no end, and its writer may never come.
-        path.symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
-        serde_json::from_str(&text_file::read(&path, LONGEST).ok()?).ok()
+        serde_json::from_str(&text_file::read_regular(&Self::path(snapshot), LONGEST).ok()?).ok()
     }
 }

@@ -27,7 +27,7 @@ pub(crate) use self::{body::UnreadBody, event_cache::EventCache, response::faile
 use crate::{
     api::{Api, Subresource},
     discovery,
-    flow_control::{Admitted, FlowControl, Memory, RequestKind, Reservation},
+    flow_control::{Admitted, FlowControl, RequestKind, Reservation},
     identity::Identity,
     names, openapi,
     registry::{Access, Resource},
@@ -61,10 +61,10 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Returns the permission of a watch, and the memory of its user.
-    fn watch_sender(&self) -> (Option<access::WatchPermission>, Option<Memory>) {
+    /// Returns the user, for a watch.
+    fn watcher(&self) -> watch::Watcher {
         let memory = self.pass.as_ref().map(|pass| pass.memory.clone());
-        (self.watch_permission.clone(), memory)
+        watch::Watcher { permission: self.watch_permission.clone(), memory }
     }
 
     /// Reserves memory for a response.
@@ -351,9 +351,9 @@ async fn collection(
             let form = request::accepted(&request.headers)?;
             if request.query.flag("watch") {
                 let resource = Arc::clone(resource);
-                let sender = request.watch_sender();
+                let watcher = request.watcher();
                 let query = &request.query;
-                return watch::watch(api, resource, namespace, form, query, sender, shutdown);
+                return watch::watch(api, resource, namespace, form, query, watcher, shutdown);
             }
             read::list(api, resource, namespace, form, request).await
         }
@@ -382,8 +382,8 @@ async fn object(
                 let query = request.query.with_field("metadata.name", name);
                 let namespace = resource.namespaced.then_some(namespace);
                 let resource = Arc::clone(resource);
-                let sender = request.watch_sender();
-                return watch::watch(api, resource, namespace, form, &query, sender, shutdown);
+                let watcher = request.watcher();
+                return watch::watch(api, resource, namespace, form, &query, watcher, shutdown);
             }
             let object = api.get(resource, namespace, name)?;
             Ok(read::show(resource, &object, StatusCode::OK, form, &request.query))

@@ -48,6 +48,14 @@ const READY: usize = 64 << 10;
 /// Objects of this size or more are sent as stored, or as serialized events that all watches share.
 const LARGE: usize = 8 << 10;
 
+/// The user of a watch.
+pub(crate) struct Watcher {
+    /// `None` if it cannot be revoked.
+    pub(crate) permission: Option<WatchPermission>,
+    /// `None` for no limit.
+    pub(crate) memory: Option<Memory>,
+}
+
 /// Watches a resource in all namespaces or one.
 pub(crate) fn watch(
     api: &Arc<Api>,
@@ -55,7 +63,7 @@ pub(crate) fn watch(
     namespace: Option<&str>,
     form: Form,
     query: &Query,
-    sender: (Option<WatchPermission>, Option<Memory>),
+    watcher: Watcher,
     shutdown: &CancellationToken,
 ) -> Result<Response<ResponseBody>> {
     if resource.access == Access::Review {
@@ -88,8 +96,7 @@ pub(crate) fn watch(
         bytes: 0,
         news,
         deadline: Instant::now() + timeout,
-        permission: sender.0,
-        memory: sender.1,
+        watcher,
         room: Reservation::default(),
         room_for: 0,
         lacks: None,
@@ -172,10 +179,7 @@ struct Watch {
     bytes: usize,
     news: Receiver<u64>,
     deadline: Instant,
-    /// `None` if it cannot be revoked.
-    permission: Option<WatchPermission>,
-    /// Memory of the user; `None` for no limit.
-    memory: Option<Memory>,
+    watcher: Watcher,
     /// Reserved for a large object until the client has read its event.
     room: Reservation,
     /// Size of the large object for which memory is reserved, in bytes.
@@ -206,7 +210,7 @@ impl Watch {
             }
             // Whoever asks for more has read what came before.
             (self.room, self.room_for) = (Reservation::default(), 0);
-            if let (Some(bytes), Some(memory)) = (self.lacks.take(), &self.memory) {
+            if let (Some(bytes), Some(memory)) = (self.lacks.take(), &self.watcher.memory) {
                 match memory.bytes(bytes).await {
                     Ok(room) => (self.room, self.room_for) = (room, bytes),
                     Err(error) => {
@@ -215,7 +219,7 @@ impl Watch {
                     }
                 }
             }
-            if let Some(permission) = &mut self.permission
+            if let Some(permission) = &mut self.watcher.permission
                 && let Err(error) = permission.check(&self.api)
             {
                 // What is read from here on may have been written after the permission was revoked.
@@ -265,7 +269,7 @@ impl Watch {
     /// Returns whether an event of this size may be created now. Otherwise its memory is reserved
     /// first: a client may leave each of its watches with the event of another large object.
     fn has_room(&mut self, bytes: usize) -> bool {
-        if self.memory.is_none() || bytes <= SMALL {
+        if self.watcher.memory.is_none() || bytes <= SMALL {
             return true;
         }
         let is_reserved = self.room_for >= bytes;

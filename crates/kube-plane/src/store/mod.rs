@@ -22,7 +22,7 @@ use std::{
 use serde_json::Value;
 use tokio::sync::{oneshot, watch};
 
-pub(crate) use self::object::{Key, Object, Unreadable};
+pub(crate) use self::object::{Fields, Key, Object, Unreadable};
 use self::{
     database::Database,
     state::State,

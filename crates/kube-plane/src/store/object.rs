@@ -1,7 +1,7 @@
 //! A stored object: its JSON as sent to clients, and the few fields that the plane needs.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -78,7 +78,12 @@ pub(crate) struct Object {
     /// Why the JSON cannot be parsed, if it cannot.
     unreadable: Option<Box<str>>,
     schema: AtomicU64,
+    /// Values of the fields by which objects are selected, once a selector asked for one.
+    fields: OnceLock<Fields>,
 }
+
+/// Names and values of fields.
+pub(crate) type Fields = Box<[(Box<str>, Box<str>)]>;
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -135,6 +140,7 @@ impl Object {
             raw,
             unreadable: unreadable.map(Into::into),
             schema: AtomicU64::new(0),
+            fields: OnceLock::new(),
         }
     }
 
@@ -180,6 +186,12 @@ impl Object {
             let why = json::reason(&error);
             Unreadable { key: self.key.clone(), why }
         })
+    }
+
+    /// Returns the fields by which objects are selected. `read` reads them when they are needed for
+    /// the first time: every watch with a field selector asks for them, and the object may be large.
+    pub(crate) fn fields(&self, read: impl FnOnce(&Value) -> Fields) -> &Fields {
+        self.fields.get_or_init(|| read(&self.value().unwrap_or_default()))
     }
 
     pub(crate) fn label(&self, key: &str) -> Option<&str> {

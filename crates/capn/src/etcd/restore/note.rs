@@ -64,7 +64,7 @@ impl Note {
     pub(super) fn read(folder: &Folder, uid: &str) -> Result<Option<Self>, CommandError> {
         let path = Self::path(folder);
         let doing = || format!("cannot read {path}");
-        let text = match text_file::read(&path, LONGEST) {
+        let text = match text_file::read_regular(&path, LONGEST) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             text => text.doing(doing())?,
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::attack::fixture::Fixture;
@@ -17,6 +17,10 @@ use crate::attack::text::{items, nested};
 
 /// How long to watch for a forbidden action of a controller; it would happen within half a second.
 const WATCHED: Duration = Duration::from_secs(1);
+
+/// Without a new connection for this long, nothing connects any more: the longest delay between two
+/// attempts is 5 s.
+const QUIET: Duration = Duration::from_secs(6);
 
 pub(super) fn all() -> Vec<Attack> {
     AttackGroup::new("foreign kubeconfigs", Attacker::Tenant, Target::Both)
@@ -198,13 +202,24 @@ async fn paused(fixture: Arc<Fixture>) -> AttackResult {
     let paused = json!({ "spec": { "paused": true }, "metadata": { "finalizers": null } });
     fixture.tenant.merge(&cluster, &paused).await?.granted()?;
     // The controllers see that it is paused before they could see that it is gone.
-    tokio::time::sleep(Duration::from_secs(1) * fixture.slower).await;
+    let is_paused = |cluster: &Value| {
+        let conditions = cluster["status"]["conditions"].as_array();
+        let is_true = |it: &Value| it["type"] == "Paused" && it["status"] == "True";
+        conditions.is_some_and(|all| all.iter().any(is_true))
+    };
+    let found = fixture.until(&cluster, is_paused).await?;
+    ensure!(is_paused(&found), "the cluster is not seen as paused");
     fixture.tenant.delete(&cluster).await?.granted()?;
-    // Connections that are being opened.
-    tokio::time::sleep(Duration::from_secs(1) * fixture.slower).await;
-    let before = hostile.connections();
-    let told = "connections to a deleted cluster are still opened";
-    fixture.never(Duration::from_secs(6), told, || hostile.connections() > before).await
+    let deadline = Instant::now() + QUIET * 2;
+    let (mut count, mut since) = (hostile.connections(), Instant::now());
+    while since.elapsed() < QUIET {
+        ensure!(Instant::now() < deadline, "connections to a deleted cluster are still opened");
+        if hostile.connections() > count {
+            (count, since) = (hostile.connections(), Instant::now());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
 }
 
 async fn redirect(fixture: Arc<Fixture>) -> AttackResult {
