@@ -92,9 +92,12 @@ impl StateDir {
         self.path.join("plane.kubeconfig")
     }
 
-    /// Returns the path of the kubeconfig of a workload cluster.
-    pub fn cluster_kubeconfig(&self, cluster: &str) -> Utf8PathBuf {
-        self.path.join("clusters").join(format!("{cluster}.kubeconfig"))
+    /// Returns the path of the kubeconfig of a workload cluster. Clusters of several namespaces may
+    /// have the same name.
+    pub fn cluster_kubeconfig(&self, namespace: &str, cluster: &str) -> Utf8PathBuf {
+        let clusters = self.path.join("clusters");
+        let folder = if namespace == "default" { clusters } else { clusters.join(namespace) };
+        folder.join(format!("{cluster}.kubeconfig"))
     }
 
     /// Returns the path of the record of entries that were merged into the user's kubeconfig files
@@ -214,6 +217,14 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn clusters_of_one_name_in_two_namespaces_have_their_own_kubeconfigs() {
+        let state = StateDir::at(Utf8Path::new("/state"));
+        let path = |namespace| state.cluster_kubeconfig(namespace, "demo");
+        assert_eq!(path("default"), "/state/clusters/demo.kubeconfig");
+        assert_eq!(path("team"), "/state/clusters/team/demo.kubeconfig");
+    }
 
     #[test]
     fn a_private_file_is_not_written_through_another_users_link() {

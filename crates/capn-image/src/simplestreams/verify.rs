@@ -127,7 +127,7 @@ impl Checking<'_> {
                 if let Some(other) = known.insert((&product.arch, alias), key)
                     && other != key
                 {
-                    let problem = format!("has the alias {alias}, as product {other} has");
+                    let problem = format!("has the alias {alias}, which product {other} also has");
                     self.problem(Location::product(key), problem);
                 }
             }

@@ -308,7 +308,7 @@ impl Work<'_> {
             });
         }
         let kubeconfig = workload::kubeconfig(&self.client, &request.namespace, self.name).await?;
-        let path = self.state.cluster_kubeconfig(self.name);
+        let path = self.state.cluster_kubeconfig(&request.namespace, self.name);
         if std::fs::read_to_string(&path).ok().as_deref() != Some(kubeconfig.text()) {
             write_private(&path, kubeconfig.text())?;
         }

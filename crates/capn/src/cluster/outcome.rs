@@ -170,11 +170,15 @@ impl ClusterOutcome {
             None => in_node("systemctl status containerd"),
         };
         let name = &self.name;
+        let within = match self.namespace.as_str() {
+            "default" => String::new(),
+            namespace => format!(" -n {namespace}"),
+        };
         first
             .into_iter()
             .chain([
-                format!("{capn} describe cluster {name}"),
-                format!("{capn} delete cluster {name}"),
+                format!("{capn} describe cluster {name}{within}"),
+                format!("{capn} delete cluster {name}{within}"),
             ])
             .collect()
     }
@@ -183,4 +187,30 @@ impl ClusterOutcome {
 fn endpoint(view: &View) -> Option<String> {
     let endpoint = view.lxc_cluster.as_ref()?.spec.control_plane_endpoint.as_ref()?;
     endpoint.is_set().then(|| format!("https://{}:{}", endpoint.host, endpoint.port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_commands_name_the_namespace() {
+        let next = |namespace: &str| {
+            let outcome = ClusterOutcome {
+                name: "demo".into(),
+                namespace: namespace.into(),
+                kubernetes_version: None,
+                endpoint: None,
+                kubeconfig: None,
+                nodes: Vec::new(),
+                proofs: Vec::new(),
+                changed: true,
+                exec: None,
+            };
+            outcome.next("capn", true).join("; ")
+        };
+        assert_eq!(next("default"), "capn describe cluster demo; capn delete cluster demo");
+        let of_team = "capn describe cluster demo -n team; capn delete cluster demo -n team";
+        assert_eq!(next("team"), of_team);
+    }
 }

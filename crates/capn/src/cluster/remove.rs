@@ -77,7 +77,7 @@ pub async fn remove(
         left = force::follow(&context.ui, client, removal, identity.as_ref()).await?;
     }
     found |= sweep(client, namespace, name).await?;
-    let file = state.cluster_kubeconfig(name);
+    let file = state.cluster_kubeconfig(namespace, name);
     match std::fs::remove_file(&file) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

@@ -140,7 +140,7 @@ async fn an_alias_of_two_products_is_a_problem() {
     std::fs::write(&path, document.to_string()).unwrap();
     let verified = run(&Source::directory(tree.path())).await;
     let expected =
-        "has the alias debian/unknown/default, as product debian:unknown:default:amd64 has";
+        "has the alias debian/unknown/default, which product debian:unknown:default:amd64 also has";
     assert!(texts(&verified).iter().any(|text| text.contains(expected)), "{:?}", texts(&verified));
 }
 

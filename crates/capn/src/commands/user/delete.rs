@@ -57,7 +57,7 @@ pub(crate) async fn run(context: &Context, args: UserDeleteArgs) -> Result<(), C
     }
     if !of_all_users.is_empty() {
         context.ui.note(format!(
-            "all users, also `{name}`, have roles through the group `{ALL_USERS}`: {}",
+            "all users, including `{name}`, have roles through the group `{ALL_USERS}`: {}",
             first_of(&of_all_users)
         ));
     }
