@@ -35,7 +35,17 @@ pub(super) struct Tree {
     /// Documents by path relative to the root; new products go to the first one.
     pub(super) documents: Vec<(String, Products)>,
     /// Held while this exists.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        // A program that is being started has a copy of the file for a moment, which would hold the
+        // lock.
+        if let Err(error) = self.lock.unlock() {
+            tracing::debug!(directory = %self.directory, %error, "cannot unlock");
+        }
+    }
 }
 
 impl Tree {
@@ -80,7 +90,7 @@ impl Tree {
         if documents.is_empty() {
             documents.push((PRODUCTS_PATH.to_owned(), Products::new()));
         }
-        Ok(Self { directory: directory.to_owned(), index, documents, _lock: lock })
+        Ok(Self { directory: directory.to_owned(), index, documents, lock })
     }
 
     /// Writes one document, and the index if it changes.

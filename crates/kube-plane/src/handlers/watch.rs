@@ -213,10 +213,12 @@ impl Watch {
             if let (Some(bytes), Some(memory)) = (self.lacks.take(), &self.watcher.memory) {
                 match memory.bytes(bytes).await {
                     Ok(room) => (self.room, self.room_for) = (room, bytes),
-                    Err(error) => {
-                        self.fail(&error);
-                        continue;
-                    }
+                    // Others of the user have not been read yet.
+                    Err(_) if self.is_open() => self.lacks = Some(bytes),
+                    Err(error) => self.fail(&error),
+                }
+                if self.room_for == 0 {
+                    continue;
                 }
             }
             if let Some(permission) = &mut self.watcher.permission
@@ -322,9 +324,9 @@ impl Watch {
             if index >= PAGE || self.bytes >= READY {
                 return Ok(true);
             }
-            let previous = event.previous.as_ref().map_or(0, |previous| previous.raw.len());
-            let bytes = event.object.raw.len().max(previous);
-            if self.concerns(&event.object) && !self.has_room(bytes) {
+            if let Some(bytes) = self.size_of(event)
+                && !self.has_room(bytes)
+            {
                 return Ok(true);
             }
             self.take(event);
@@ -333,6 +335,18 @@ impl Watch {
         self.position = revision;
         self.ahead.clear();
         Ok(false)
+    }
+
+    /// Returns whether the watch may go on for a while.
+    fn is_open(&self) -> bool {
+        Instant::now() < self.deadline && !self.shutdown.is_cancelled()
+    }
+
+    /// Returns the size of the larger object of an event, if the watch selects one of them.
+    fn size_of(&self, event: &Event) -> Option<usize> {
+        let objects = [Some(&event.object), event.previous.as_ref()].into_iter().flatten();
+        let selected = objects.filter(|object| self.concerns(object));
+        selected.filter(|object| self.selector.matches(object)).map(|it| it.raw.len()).max()
     }
 
     /// Returns whether an object is in the namespace of the watch.
