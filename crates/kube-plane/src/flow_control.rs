@@ -21,6 +21,8 @@ use crate::{
 pub(crate) const SMALL: usize = 64 << 10;
 /// Number of users in the table at which idle ones are removed.
 const SWEEP_AT: usize = 64;
+/// Watches have a share of memory of their own, which is smaller by this factor.
+const WATCH_PART: usize = 4;
 
 /// Kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,23 +47,38 @@ struct Shares {
     watches: Arc<Semaphore>,
     /// In KiB, since the number of permits is limited to 32 bits.
     kibibytes: Arc<Semaphore>,
+    /// As `kibibytes`, for events of watches: clients that do not read them block no requests.
+    watch_kibibytes: Arc<Semaphore>,
     expensive: Arc<Semaphore>,
     /// The largest possible request for memory.
     max_kibibytes: u32,
+    /// As `max_kibibytes`, for a watch.
+    max_watch_kibibytes: u32,
 }
 
 impl Shares {
     fn new(requests: usize, watches: usize, bytes: usize, expensive: usize) -> Arc<Self> {
         let kibibytes = (bytes >> 10).clamp(1, u32::MAX as usize);
+        let watch_kibibytes = (kibibytes / WATCH_PART).max(1);
         let semaphore =
             |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         Arc::new(Self {
             requests: semaphore(requests),
             watches: semaphore(watches),
             kibibytes: semaphore(kibibytes),
+            watch_kibibytes: semaphore(watch_kibibytes),
             expensive: semaphore(expensive.max(1)),
             max_kibibytes: u32::try_from(kibibytes).unwrap_or(u32::MAX),
+            max_watch_kibibytes: u32::try_from(watch_kibibytes).unwrap_or(u32::MAX),
         })
+    }
+
+    /// Returns the memory that requests of a kind may take, and the largest possible request.
+    fn memory(&self, kind: RequestKind) -> (&Arc<Semaphore>, u32) {
+        match kind {
+            RequestKind::Request => (&self.kibibytes, self.max_kibibytes),
+            RequestKind::Watch => (&self.watch_kibibytes, self.max_watch_kibibytes),
+        }
     }
 }
 
@@ -88,6 +105,7 @@ impl Reservation {
 pub(crate) struct Memory {
     /// The share of the user, then the common share.
     shares: Vec<Arc<Shares>>,
+    kind: RequestKind,
     wait: Duration,
 }
 
@@ -128,7 +146,7 @@ impl FlowControl {
             let of = if kind == RequestKind::Watch { &share.watches } else { &share.requests };
             permits.push(Arc::clone(of).try_acquire_owned().map_err(|_| too_many(kind))?);
         }
-        let memory = Memory { shares, wait: self.limits.wait };
+        let memory = Memory { shares, kind, wait: self.limits.wait };
         Ok(Admitted { limits: self.limits, memory, permits: Arc::new(permits) })
     }
 
@@ -161,11 +179,11 @@ impl Memory {
         let kibibytes = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
         // A request for more than a share takes all of it.
         let kibibytes =
-            self.shares.iter().map(|share| share.max_kibibytes).fold(kibibytes, u32::min);
+            self.shares.iter().map(|share| share.memory(self.kind).1).fold(kibibytes, u32::min);
         let all = async {
             let mut permits = Vec::with_capacity(self.shares.len());
             for share in &self.shares {
-                let of = Arc::clone(&share.kibibytes);
+                let of = Arc::clone(share.memory(self.kind).0);
                 permits.push(of.acquire_many_owned(kibibytes).await.map_err(|_| closed())?);
             }
             Ok(self.take(permits))
@@ -279,5 +297,15 @@ mod tests {
         );
         drop(all);
         pass.bytes(200 << 10).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn events_that_nobody_reads_block_no_requests() {
+        let flow_control = flow_control();
+        let watch = flow_control.admit(&user("jane"), RequestKind::Watch).unwrap();
+        let _unread = watch.bytes(usize::MAX).await.unwrap();
+        assert!(watch.bytes(100 << 10).await.is_err(), "the share of watches is used up");
+        let request = flow_control.admit(&user("jane"), RequestKind::Request).unwrap();
+        request.bytes(200 << 10).await.unwrap();
     }
 }

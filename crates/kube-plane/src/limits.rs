@@ -25,6 +25,7 @@ pub struct Limits {
     /// Maximum number of concurrent watches of operators.
     pub operator_watches: usize,
     /// Maximum total size of bodies and responses above 64 KiB in memory, for all users, in bytes.
+    /// Events of watches may take a quarter of that in addition.
     pub bytes: usize,
     /// As `bytes`, for one user. A single larger response takes all of it.
     pub bytes_per_user: usize,

@@ -213,12 +213,15 @@ impl Watch {
             if let (Some(bytes), Some(memory)) = (self.lacks.take(), &self.watcher.memory) {
                 match memory.bytes(bytes).await {
                     Ok(room) => (self.room, self.room_for) = (room, bytes),
-                    // Others of the user have not been read yet.
-                    Err(_) if self.is_open() => self.lacks = Some(bytes),
-                    Err(error) => self.fail(&error),
-                }
-                if self.room_for == 0 {
-                    continue;
+                    // Events of other watches of the user have not been read yet.
+                    Err(_) if self.is_open() => {
+                        self.lacks = Some(bytes);
+                        continue;
+                    }
+                    Err(error) => {
+                        self.fail(&error);
+                        continue;
+                    }
                 }
             }
             if let Some(permission) = &mut self.watcher.permission
